@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What setuptools cannot know from pyproject.toml: clang builds the BPF objects, cffi the two C modules."""
+
+import subprocess
+import sysconfig
+from pathlib import Path
+
+from setuptools import setup
+from setuptools.command.build_ext import build_ext
+from setuptools.errors import CompileError
+
+ROOT = Path(__file__).parent
+
+
+class BuildWithBpf(build_ext):
+    """Compile every bpf/*.bpf.c beside its source before the extension modules are built."""
+
+    def run(self) -> None:
+        for source in sorted((ROOT / "bpf").glob("*.bpf.c")):
+            compile_bpf(source)
+        super().run()
+
+
+def compile_bpf(source: Path) -> None:
+    """Make the CO-RE object of one BPF source; -g is what puts BTF into it."""
+    target = source.with_suffix(".o")
+    headers = [target, *source.parent.glob("*.h"), source]
+    if target.exists() and max(h.stat().st_mtime for h in headers[1:]) < target.stat().st_mtime:
+        return
+    multiarch = sysconfig.get_config_var("MULTIARCH")
+    command = ["clang", "-O2", "-g", "-Wall", "-Wextra", "-Werror", "-target", "bpf", "-mcpu=v3"]
+    command += [f"-I/usr/include/{multiarch}", "-c", str(source), "-o", str(target)]
+    try:
+        subprocess.run(command, check=True)
+    except FileNotFoundError:
+        raise CompileError("clang is missing; run: apt-get install clang llvm libbpf-dev") from None
+    except subprocess.CalledProcessError as failure:
+        raise CompileError(f"{source.name} does not compile (clang exit {failure.returncode})") from None
+
+
+setup(
+    cmdclass={"build_ext": BuildWithBpf},
+    cffi_modules=["ctl/libbpf_build.py:ffibuilder", "media/engine_build.py:ffibuilder"],
+)

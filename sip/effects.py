@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the signalling core asks of the world, and what it is told in return.
+
+The core never acts. Each input returns a list of effects; `ctl.conductor` carries them out in order and hands
+the results of those that have a `token` back in by the method of `sip.core.Core` named at the effect.
+Times are seconds of CLOCK_MONOTONIC, which survive a restart of the process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Leg = Literal["a", "b"]
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A transport address. `host` is a literal IP address, without brackets for IPv6."""
+
+    host: str
+    port: int
+    transport: str = "udp"
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Send `data` as one message to `target`, from the local address `local` (None: any)."""
+
+    data: bytes
+    target: Address
+    local: Address | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Authenticate:
+    """Who is this user? Answered by `Core.authenticated(token, {algorithm: HA1 in hex} | None, now)`."""
+
+    token: int
+    realm: str
+    username: str
+
+
+@dataclass(frozen=True, slots=True)
+class FindRoute:
+    """Where does this call go? Answered by `Core.routed(token, targets, now)` or `Core.refused`.
+
+    caller: the authenticated user name. dialled: the user part of the request URI; domain: its host part.
+    """
+
+    token: int
+    call: str
+    caller: str
+    dialled: str
+    domain: str
+
+
+@dataclass(frozen=True, slots=True)
+class UserTarget:
+    """A route to the contacts that a local user has registered."""
+
+    username: str
+
+
+@dataclass(frozen=True, slots=True)
+class UriTarget:
+    """A route to a SIP URI outside, by way of the given address if there is one."""
+
+    uri: str
+    address: Address | None = None
+
+
+Target = UserTarget | UriTarget
+
+
+@dataclass(frozen=True, slots=True)
+class OfferMedia:
+    """Session description `sdp` of an offer from `leg`; answered with the one to send to the other leg.
+
+    By `Core.media_ready(token, sdp, now)` or `Core.refused(token, status, reason, now)`. `source` is the
+    address that the signalling of `leg` came from, and so the only one media may come from where the
+    description names a private address.
+    """
+
+    token: int
+    call: str
+    leg: Leg
+    sdp: bytes
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerMedia:
+    """Session description `sdp` of an answer from `leg`, to the offer last made; answered as OfferMedia is.
+
+    The flows of the call are programmed when the answer to this effect arrives.
+    """
+
+    token: int
+    call: str
+    leg: Leg
+    sdp: bytes
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class CloseMedia:
+    """The call has no media any more: flows off, ports to quarantine."""
+
+    call: str
+
+
+@dataclass(frozen=True, slots=True)
+class SaveCall:
+    """The call changed: write `state`, which JSON can carry, where a restarted process finds it."""
+
+    call: str
+    state: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetCall:
+    """The call is over and its record was handed out: nothing of it needs to be restored."""
+
+    call: str
+
+
+@dataclass(frozen=True, slots=True)
+class SaveBindings:
+    """The contacts of a user changed: write `state`; an empty list means that there are none."""
+
+    username: str
+    state: list[Mapping[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class CallEnded:
+    """One call as billing sees it; follows CloseMedia, precedes ForgetCall. Every call yields exactly one."""
+
+    call: str
+    caller: str
+    dialled: str
+    a_call_id: str
+    b_call_id: str | None
+    started: float
+    ringing: float | None
+    answered: float | None
+    ended: float
+    status: int
+    """Final SIP status of the INVITE; 200 once answered."""
+    cause: int
+    """Q.850 cause of the end."""
+    ended_by: Literal["a", "b", "server"]
+    reason: str
+
+
+Effect = (
+    Send
+    | Authenticate
+    | FindRoute
+    | OfferMedia
+    | AnswerMedia
+    | CloseMedia
+    | SaveCall
+    | ForgetCall
+    | SaveBindings
+    | CallEnded
+)
