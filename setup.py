@@ -6,14 +6,14 @@ import sysconfig
 from pathlib import Path
 
 from setuptools import setup
-from setuptools.command.build_ext import build_ext
+from setuptools.command.build_py import build_py
 from setuptools.errors import CompileError
 
 ROOT = Path(__file__).parent
 
 
-class BuildWithBpf(build_ext):
-    """Compile every bpf/*.bpf.c beside its source before the extension modules are built."""
+class BuildWithBpf(build_py):
+    """Compile every bpf/*.bpf.c beside its source before package data is collected."""
 
     def run(self) -> None:
         for source in sorted((ROOT / "bpf").glob("*.bpf.c")):
@@ -39,6 +39,6 @@ def compile_bpf(source: Path) -> None:
 
 
 setup(
-    cmdclass={"build_ext": BuildWithBpf},
+    cmdclass={"build_py": BuildWithBpf},
     cffi_modules=["ctl/libbpf_build.py:ffibuilder", "media/engine_build.py:ffibuilder"],
 )
