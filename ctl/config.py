@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The configuration: one TOML file, every key overridable by VOXDP_SECTION__KEY; unknown keys are refused."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
+
+from ctl.configfile import DEFAULT_PATH, ConfigError, read_tables
+
+LABEL_LIMIT = 15  # IFNAMSIZ less the terminating zero
+OTHER_VARIABLES = {"VOXDP_CONFIG", "VOXDP_CORPUS"}
+
+
+def _ipv4(text: str) -> str:
+    try:
+        return str(ipaddress.IPv4Address(text))
+    except ValueError:
+        raise ValueError(f"{text!r} is not an IPv4 address") from None
+
+
+def _listen(text: str) -> str:
+    host, _, port = text.rpartition(":")
+    if not port.isascii() or not port.isdigit() or not 0 < int(port) < 65536:
+        raise ValueError(f"{text!r} is not ADDRESS:PORT")
+    _ipv4(host)
+    return text
+
+
+Ipv4 = Annotated[str, AfterValidator(_ipv4)]
+Listen = Annotated[str, AfterValidator(_listen)]
+Seconds = Annotated[int, Field(ge=1)]
+Interface = Annotated[str, Field(min_length=1, max_length=LABEL_LIMIT)]
+
+
+class Section(BaseModel):
+    """A table of the file: closed, and constant once read."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SipSection(Section):
+    """Signalling: where we listen, whom we serve, how registrations expire."""
+
+    listen: tuple[Listen, ...] = ("127.0.0.1:5060",)
+    domain: str = "localhost"
+    algorithms: tuple[Literal["SHA-256", "MD5"], ...] = ("SHA-256", "MD5")
+    min_expires: Seconds = 60
+    default_expires: Seconds = 3600
+    max_expires: Seconds = 7200
+
+    @model_validator(mode="after")
+    def _ordered(self) -> SipSection:
+        if not self.min_expires <= self.default_expires <= self.max_expires:
+            raise ValueError("min_expires <= default_expires <= max_expires must hold")
+        if not self.listen:
+            raise ValueError("listen needs at least one ADDRESS:PORT")
+        return self
+
+
+class MediaSection(Section):
+    """The relay addresses that peers send media to, and the ports on them."""
+
+    addresses: Annotated[tuple[Ipv4, ...], Field(max_length=8)] = ()
+    port_min: Annotated[int, Field(ge=1024, le=65534)] = 16384
+    port_max: Annotated[int, Field(ge=1025, le=65535)] = 32767
+    quarantine: Annotated[float, Field(ge=0)] = 60.0
+
+    @model_validator(mode="after")
+    def _ordered(self) -> MediaSection:
+        if self.port_min >= self.port_max:
+            raise ValueError("port_min must be below port_max")
+        return self
+
+
+class XdpSection(Section):
+    """The kernel relay: where it is attached and pinned, and who may program it."""
+
+    mode: Literal["native", "generic", "off"] = "native"
+    interfaces: tuple[Interface, ...] = ()
+    bpffs: Path = Path("/sys/fs/bpf")
+    owner: str = ""
+
+
+class DatabaseSection(Section):
+    """PostgreSQL: a server by `url`, or else the embedded one in `directory`."""
+
+    url: str = ""
+    directory: Path = Path("/var/lib/voxdp/postgresql")
+    binaries: Path | None = None
+    os_user: str = "postgres"
+
+
+class RunSection(Section):
+    """Directories: `directory` for sockets (lost at boot), `state` for journals (kept)."""
+
+    directory: Path = Path("/run/voxdp")
+    state: Path = Path("/var/lib/voxdp")
+
+
+class ApiSection(Section):
+    """HTTP: health and metrics."""
+
+    listen: Listen = "127.0.0.1:8080"
+
+
+class LogSection(Section):
+    """What is logged to standard error, and how."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["json", "text"] = "text"
+
+
+class Config(BaseSettings):
+    """The whole configuration; environment beats file beats default."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="VOXDP_", env_nested_delimiter="__", extra="forbid", frozen=True
+    )
+
+    sip: SipSection = SipSection()
+    media: MediaSection = MediaSection()
+    xdp: XdpSection = XdpSection()
+    database: DatabaseSection = DatabaseSection()
+    run: RunSection = RunSection()
+    api: ApiSection = ApiSection()
+    log: LogSection = LogSection()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Only the environment and the file given to `load`."""
+        return env_settings, init_settings
+
+
+def load(path: Path | None = None) -> Config:
+    """Read the file at `path`, or /etc/voxdp/voxdp.toml where that exists, and the environment.
+
+    Raises ConfigError.
+    """
+    tables = read_tables(path)
+    _refuse_unknown_variables()
+    try:
+        return Config(**tables)
+    except ValidationError as error:
+        raise ConfigError(f"{path or DEFAULT_PATH}: {_first(error)}") from None
+    except SettingsError as error:
+        raise ConfigError(
+            f'environment: {error}; lists are written as JSON, such as \'["a", "b"]\''
+        ) from None
+
+
+def _refuse_unknown_variables() -> None:
+    sections = tuple(f"VOXDP_{name.upper()}__" for name in Config.model_fields)
+    for name in os.environ:
+        if name.startswith("VOXDP_") and name not in OTHER_VARIABLES and not name.startswith(sections):
+            raise ConfigError(f"environment: {name} is no key of the configuration; see: voxdp config show")
+
+
+def _first(error: ValidationError) -> str:
+    """Describe the first thing that is wrong in one line."""
+    first = error.errors(include_url=False)[0]
+    key = ".".join(str(part) for part in first["loc"]) or "configuration"
+    if first["type"] == "extra_forbidden":
+        return f"{key}: unknown key; known are {', '.join(_siblings(first['loc']))}"
+    return f"{key}: {first['msg'].removeprefix('Value error, ')}"
+
+
+def _siblings(location: tuple[Any, ...]) -> list[str]:
+    model: type[BaseModel] = Config
+    for part in location[:-1]:
+        annotation = model.model_fields[part].annotation
+        assert isinstance(annotation, type)
+        model = annotation
+    return sorted(model.model_fields)

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+from pathlib import Path
+
+import pytest
+
+from ctl.config import load
+from ctl.configfile import ConfigError, run_directory
+
+
+def write(path: Path, text: str) -> Path:
+    file = path / "voxdp.toml"
+    file.write_text(text)
+    return file
+
+
+def test_defaults_need_no_file() -> None:
+    assert load().sip.listen == ("127.0.0.1:5060",)
+
+
+def test_environment_beats_the_file_key_by_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = write(tmp_path, '[sip]\ndomain = "file"\nmax_expires = 9000\n')
+    monkeypatch.setenv("VOXDP_SIP__DOMAIN", "environment")
+    monkeypatch.setenv("VOXDP_MEDIA__ADDRESSES", '["198.18.1.1"]')
+    config = load(file)
+    assert (config.sip.domain, config.sip.max_expires) == ("environment", 9000)
+    assert config.media.addresses == ("198.18.1.1",)
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("[sip]\nlissen = 1\n", "sip.lissen: unknown key; known are algorithms, default_expires, domain, listen"),
+        ("[spi]\n", "spi: unknown key; known are api, database"),
+        ("[sip]\nmin_expires = 'soon'\n", "sip.min_expires: Input should be a valid integer"),
+        ('[sip]\nlisten = ["here"]\n', "sip.listen.0: 'here' is not ADDRESS:PORT"),
+        ('[media]\naddresses = ["::1"]\n', "media.addresses.0: '::1' is not an IPv4 address"),
+        ("[media]\nport_min = 40000\n", "media: port_min must be below port_max"),
+        ("[sip]\nmin_expires = 9000\n", "sip: min_expires <= default_expires <= max_expires must hold"),
+        ("[sip\n", "not TOML"),
+    ],
+)
+def test_what_is_wrong_is_named_in_one_line(tmp_path: Path, text: str, complaint: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        load(write(tmp_path, text))
+    assert complaint in str(error.value)
+    assert str(tmp_path / "voxdp.toml") in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_missing_file_is_named() -> None:
+    with pytest.raises(ConfigError, match=r"/nowhere/x\.toml: No such file or directory; name a readable file"):
+        load(Path("/nowhere/x.toml"))
+
+
+@pytest.mark.parametrize("name", ["VOXDP_SPI__LISTEN", "VOXDP_LISTEN", "VOXDP_SIP__LISSEN"])
+def test_unknown_variables_are_refused(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(name, "1")
+    with pytest.raises(ConfigError, match=r"(?i)" + name.rpartition("__")[2]):
+        load()
+
+
+def test_a_list_that_is_no_json_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VOXDP_SIP__LISTEN", "127.0.0.1:5060")
+    with pytest.raises(ConfigError, match="lists are written as JSON"):
+        load()
+
+
+def test_the_sockets_are_found_without_the_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run_directory(write(tmp_path, '[run]\ndirectory = "/run/here"\n')) == Path("/run/here")
+    monkeypatch.setenv("VOXDP_RUN__DIRECTORY", "/run/there")
+    assert run_directory(None) == Path("/run/there")
