@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Live state on local disk, so that a killed controller comes back knowing its calls and registrations.
+
+A log of JSON lines, `[kind, key, state]`, the last line for a key being the truth and a null state its end.
+Writes go to the page cache, which a SIGKILL does not take away; nothing here outlives the host, and need not:
+after a boot no call is left. So there is no fsync in the path of a call. Call records, which must outlive the
+host, have a journal of their own in `provisioning.cdr`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+State = Mapping[str, Any] | Sequence[Any]
+Key = tuple[str, str]
+
+COMPACT_AT = 1 << 20
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """What an earlier process left.
+
+    same_boot: whether its monotonic times still mean something. saved: wall clock less monotonic clock, in
+    seconds, as that process saw it. torn: lines that could not be read, at most the last after a kill.
+    """
+
+    states: Mapping[Key, Any]
+    same_boot: bool
+    saved: float
+    torn: int
+
+    def of(self, kind: str) -> dict[str, Any]:
+        """Return {key: state} of one kind, oldest first."""
+        return {key: state for (each, key), state in self.states.items() if each == kind}
+
+
+@dataclass(slots=True)
+class Journal:
+    """The open log. Make it with `Journal.open`."""
+
+    path: Path
+    offset: float
+    _lines: dict[Key, bytes] = field(default_factory=dict)
+    _file: int = -1
+    _size: int = 0
+    _live: int = 0
+
+    @classmethod
+    def open(cls, path: Path, offset: float) -> tuple[Journal, Recovered]:
+        """Read what is there and start a compacted log in its place. `offset`: wall less monotonic clock.
+
+        Raises OSError when the folder cannot be written.
+        """
+        recovered = _read(path)
+        journal = cls(path, offset)
+        journal._lines = {key: _line(key, state) for key, state in recovered.states.items()}
+        journal._live = sum(map(len, journal._lines.values()))
+        journal._rewrite()
+        return journal, recovered
+
+    def put(self, kind: str, key: str, state: State) -> None:
+        """Remember `state`, which JSON must be able to carry. Raises OSError on a full disk."""
+        line = _line((kind, key), state)
+        self._live += len(line) - len(self._lines.get((kind, key), b""))
+        self._lines[kind, key] = line
+        self._append(line)
+
+    def remove(self, kind: str, key: str) -> None:
+        """Forget what is kept under `key`, if anything."""
+        line = self._lines.pop((kind, key), None)
+        if line is not None:
+            self._live -= len(line)
+            self._append(_line((kind, key), None))
+
+    def close(self) -> None:
+        """Close the file; what was put stays."""
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+
+    def _append(self, line: bytes) -> None:
+        self._size += _write(self._file, line)
+        if self._size > COMPACT_AT and self._size > 4 * self._live:
+            self._rewrite()
+
+    def _rewrite(self) -> None:
+        """Replace the log by one with the live lines only; a kill in between leaves the former one whole."""
+        self.close()
+        fresh = self.path.with_suffix(".new")
+        self._file = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        header = _line(("boot", BOOT_ID.read_text().strip()), {"offset": self.offset})
+        self._size = _write(self._file, header + b"".join(self._lines.values()))
+        fresh.replace(self.path)
+
+
+def _write(file: int, data: bytes) -> int:
+    """Write all of `data`. A torn line would hide the next one, so a short write is completed or raised."""
+    done = 0
+    while done < len(data):
+        done += os.write(file, data[done:])
+    return done
+
+
+def _line(key: Key, state: State | None) -> bytes:
+    return json.dumps([*key, state], separators=(",", ":")).encode() + b"\n"
+
+
+def _read(path: Path) -> Recovered:
+    states: dict[Key, Any] = {}
+    boot, saved, torn = "", 0.0, 0
+    for line in path.read_bytes().split(b"\n") if path.exists() else ():
+        if not line:
+            continue
+        try:
+            kind, key, state = json.loads(line)
+        except ValueError:
+            torn += 1
+            continue
+        if kind == "boot":
+            boot, saved = key, state["offset"]
+        elif state is None:
+            states.pop((kind, key), None)
+        else:
+            states[kind, key] = state
+    return Recovered(states, boot == BOOT_ID.read_text().strip(), saved, torn)

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import ctl.journal
+from ctl.journal import Journal
+
+
+def test_the_last_state_of_each_key_comes_back(tmp_path: Path) -> None:
+    journal, before = Journal.open(tmp_path / "live", 5.0)
+    assert before.states == {}
+    journal.put("call", "1", {"state": "ringing"})
+    journal.put("call", "1", {"state": "talking"})
+    journal.put("call", "2", {"state": "talking"})
+    journal.put("binding", "anna", [{"contact": "sip:a@b"}])
+    journal.remove("call", "2")
+    journal.remove("call", "never there")
+    journal.close()
+
+    _, after = Journal.open(tmp_path / "live", 6.0)
+    assert after.of("call") == {"1": {"state": "talking"}}
+    assert after.of("binding") == {"anna": [{"contact": "sip:a@b"}]}
+    assert (after.same_boot, after.saved, after.torn) == (True, 5.0, 0)
+
+
+def test_a_torn_last_line_is_counted_and_harms_no_other(tmp_path: Path) -> None:
+    journal, _ = Journal.open(tmp_path / "live", 0.0)
+    journal.put("call", "1", {"n": 1})
+    journal.put("call", "2", {"n": 2})
+    journal.close()
+    whole = (tmp_path / "live").read_bytes()
+    (tmp_path / "live").write_bytes(whole[:-5])
+
+    _, after = Journal.open(tmp_path / "live", 0.0)
+    assert after.of("call") == {"1": {"n": 1}}
+    assert after.torn == 1
+
+
+def test_another_boot_is_recognised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    journal, _ = Journal.open(tmp_path / "live", 7.0)
+    journal.put("call", "1", {})
+    journal.close()
+    (tmp_path / "boot").write_text("another\n")
+    monkeypatch.setattr(ctl.journal, "BOOT_ID", tmp_path / "boot")
+    _, after = Journal.open(tmp_path / "live", 8.0)
+    assert (after.same_boot, after.saved) == (False, 7.0)
+
+
+def test_the_log_stays_near_the_size_of_what_lives(tmp_path: Path) -> None:
+    journal, _ = Journal.open(tmp_path / "live", 0.0)
+    for number in range(20_000):
+        journal.put("call", str(number), {"padding": "x" * 200})
+        if number >= 50:
+            journal.remove("call", str(number - 50))
+    journal.close()
+    assert (tmp_path / "live").stat().st_size < 2 << 20
+    assert len(Journal.open(tmp_path / "live", 0.0)[1].of("call")) == 50
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from ctl.journal import Journal
+journal, _ = Journal.open(Path(sys.argv[1]), 0.0)
+number = 0
+while True:
+    journal.put("call", str(number % 100), {"number": number, "padding": "x" * 500})
+    number += 1
+    if number % 20_000 == 0: print(number, flush=True)
+"""
+
+
+def test_a_kill_leaves_all_but_the_line_being_written(tmp_path: Path) -> None:
+    path = tmp_path / "live"
+    writer = subprocess.Popen([sys.executable, "-c", WRITER, str(path)], stdout=subprocess.PIPE)
+    assert writer.stdout is not None
+    acknowledged = int(writer.stdout.readline())
+    os.kill(writer.pid, signal.SIGKILL)
+    writer.wait()
+    writer.stdout.close()
+    _, after = Journal.open(path, 0.0)
+    assert len(after.of("call")) == 100
+    assert min(state["number"] for state in after.of("call").values()) >= acknowledged - 100
+    assert after.torn <= 1
