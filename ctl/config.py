@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -119,9 +120,7 @@ class LogSection(Section):
 class Config(BaseSettings):
     """The whole configuration; environment beats file beats default."""
 
-    model_config = SettingsConfigDict(
-        env_prefix="VOXDP_", env_nested_delimiter="__", extra="forbid", frozen=True
-    )
+    model_config = SettingsConfigDict(env_prefix="VOXDP_", env_nested_delimiter="__", extra="forbid", frozen=True)
 
     sip: SipSection = SipSection()
     media: MediaSection = MediaSection()
@@ -156,9 +155,7 @@ def load(path: Path | None = None) -> Config:
     except ValidationError as error:
         raise ConfigError(f"{path or DEFAULT_PATH}: {_first(error)}") from None
     except SettingsError as error:
-        raise ConfigError(
-            f'environment: {error}; lists are written as JSON, such as \'["a", "b"]\''
-        ) from None
+        raise ConfigError(f'environment: {error}; lists are written as JSON, such as \'["a", "b"]\'') from None
 
 
 def _refuse_unknown_variables() -> None:
@@ -184,3 +181,10 @@ def _siblings(location: tuple[Any, ...]) -> list[str]:
         assert isinstance(annotation, type)
         model = annotation
     return sorted(model.model_fields)
+
+
+def redacted(config: Config) -> dict[str, dict[str, Any]]:
+    """Return {section: {key: value}} fit to be shown: the password of a database URL is replaced."""
+    tables = config.model_dump(mode="json")
+    tables["database"]["url"] = re.sub(r"(?<=:)[^:/@]*(?=@)", "***", tables["database"]["url"])
+    return tables

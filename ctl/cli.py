@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""`voxdp`: object and verb, as in `ip` and `bpftool`. Only the file of the object named is imported."""
+
+from __future__ import annotations
+
+import importlib
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from ctl.client import CommandError
+from ctl.configfile import ConfigError
+from ctl.exits import FAILED, INTERRUPTED
+from ctl.session import Session
+
+COMMANDS = {
+    "attach": "ctl.commands.xdp",
+    "call": "ctl.commands.call",
+    "cdr": "ctl.commands.cdr",
+    "config": "ctl.commands.config",
+    "db": "ctl.commands.db",
+    "detach": "ctl.commands.xdp",
+    "engine": "ctl.commands.run",
+    "flow": "ctl.commands.flow",
+    "reg": "ctl.commands.reg",
+    "run": "ctl.commands.run",
+    "user": "ctl.commands.user",
+    "xdp": "ctl.commands.xdp",
+}
+HELP = {
+    "attach": "Load the kernel relay and attach it to the interfaces (root, once)",
+    "call": "Calls: list, show, hangup",
+    "cdr": "Call detail records: list",
+    "config": "The configuration: check, show",
+    "db": "The database: migrate, status",
+    "detach": "Take the kernel relay off the interfaces",
+    "engine": "Run the userspace engine (the controller does this itself)",
+    "flow": "Media flows: list, show, watch",
+    "reg": "Registrations: list",
+    "run": "Run the controller: signalling, flows, API",
+    "user": "Users: add, list, password, enable, disable, delete",
+    "xdp": "The kernel relay: status",
+}
+
+
+class Commands(click.Group):
+    """The objects by name, imported when they are used; a unique prefix of a name will do, as with `ip`."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Name the objects, for completion."""
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the file of the object named."""
+        matches = [name for name in COMMANDS if name == cmd_name] or [n for n in COMMANDS if n.startswith(cmd_name)]
+        if len(matches) != 1:
+            return None
+        command: click.Command = getattr(importlib.import_module(COMMANDS[matches[0]]), matches[0])
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the objects for --help from HELP, without importing one."""
+        with formatter.section("Commands"):
+            formatter.write_dl(sorted(HELP.items()))
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.option(
+    "-c",
+    "--config",
+    "path",
+    type=click.Path(path_type=Path),
+    envvar="VOXDP_CONFIG",
+    help="Configuration file",
+)
+@click.option("-j", "--json", "as_json", is_flag=True, help="Print one JSON document")
+@click.option("--no-header", is_flag=True, help="Print tables without their first line")
+@click.option("--timeout", type=click.FloatRange(min=0.1), default=10.0, show_default=True, help="Seconds to wait")
+@click.version_option(package_name="voxdp", message="voxdp %(version)s")
+@click.pass_context
+def voxdp(ctx: click.Context, path: Path | None, as_json: bool, no_header: bool, timeout: float) -> None:
+    """Calls decided in Python, carried by the NIC driver."""
+    ctx.obj = Session(path, as_json, not no_header, timeout)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit with its code; every error is one line on standard error."""
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    try:
+        voxdp.main(arguments, prog_name="voxdp", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except CommandError as error:
+        _fail(str(error), error.code)
+    except ConfigError as error:
+        _fail(str(error), FAILED)
+    except (click.Abort, KeyboardInterrupt):
+        sys.exit(INTERRUPTED)
+
+
+def _fail(text: str, code: int) -> None:
+    print(f"voxdp: {text}", file=sys.stderr)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

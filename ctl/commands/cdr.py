@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Call detail records: what remains of a call."""
+
+from __future__ import annotations
+
+import click
+
+from ctl.session import Session, json_option
+from ctl.table import Column
+
+COLUMNS = (
+    Column("STARTED", "started_at"),
+    Column("CALLER", "caller"),
+    Column("DIALLED", "dialled"),
+    Column("SECONDS", "talk_seconds", right=True),
+    Column("SIP", "sip_status", right=True),
+    Column("Q.850", "q850_cause", right=True),
+    Column("ENDED BY", "ended_by"),
+    Column("PATH", "path"),
+    Column("PACKETS", lambda record: sum(each["packets"] for each in record["directions"]), right=True, unit="si"),
+    Column("LOST", lambda record: sum(each["lost"] for each in record["directions"]), right=True),
+)
+
+
+@click.group()
+def cdr() -> None:
+    """Call detail records: list."""
+
+
+@cdr.command("list")
+@click.option("-n", "--count", type=click.IntRange(1, 10_000), default=50, show_default=True, help="At most")
+@click.option("--user", default="", help="Only calls from or to this user")
+@json_option
+@click.pass_obj
+def list_(session: Session, count: int, user: str) -> None:
+    """List the newest records, newest first."""
+    session.show("cdr.list", COLUMNS, "{count} records", count=count, user=user)
