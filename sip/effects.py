@@ -80,7 +80,8 @@ class OfferMedia:
 
     By `Core.media_ready(token, sdp, now)` or `Core.refused(token, status, reason, now)`. `source` is the
     address that the signalling of `leg` came from, and so the only one media may come from where the
-    description names a private address.
+    description names a private address. `toward` is where the signalling of the other leg goes: it tells
+    which of our addresses faces that leg.
     """
 
     token: int
@@ -88,6 +89,7 @@ class OfferMedia:
     leg: Leg
     sdp: bytes
     source: str
+    toward: str
 
 
 @dataclass(frozen=True, slots=True)
