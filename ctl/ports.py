@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which UDP ports of the relay addresses are free: pairs of an even RTP port and the odd RTCP port above it.
+
+A port that can be guessed, or that comes back while its last peer may still send, is where strangers' audio
+leaks. So pairs are drawn at random over the whole range and rest in quarantine before they are drawn again.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections import deque
+from collections.abc import Callable, Iterable
+
+Random = Callable[[int], int]
+"""Random(n): a whole number in [0, n), each equally likely and none foreseeable, as secrets.randbelow."""
+
+QUARANTINE = 60.0
+_TAKEN = 0xFFFF
+_RESTING = 0xFFFE
+
+
+class PortsExhausted(Exception):
+    """Every pair of the address is in use or in quarantine; the call is answered with 503."""
+
+
+class Ports:
+    """The port pairs of all relay addresses, between `first` and `last` inclusive, each on its own."""
+
+    def __init__(
+        self, addresses: Iterable[str], first: int, last: int, random: Random, quarantine: float = QUARANTINE
+    ) -> None:
+        self._pools = {address: _Pool(first, last, random, quarantine) for address in addresses}
+
+    def take(self, address: str, now: float) -> int:
+        """Return the even port of a free pair; raise PortsExhausted. `now`: seconds of any steady clock."""
+        port = self._pool(address).take(now)
+        if port is None:
+            raise PortsExhausted(
+                f"no free media port on {address}; widen media.port_min to media.port_max or add an address"
+            )
+        return port
+
+    def release(self, address: str, port: int, now: float) -> None:
+        """Put a pair into quarantine; raise ValueError if it was not taken."""
+        self._pool(address).release(port, now)
+
+    def restore(self, address: str, port: int) -> None:
+        """Take the pair at `port`, known from before a restart; raise ValueError if it is not free."""
+        self._pool(address).restore(port)
+
+    def free(self, address: str, now: float) -> int:
+        """Return how many pairs could be taken now."""
+        return self._pool(address).free(now)
+
+    def taken(self, address: str) -> int:
+        """Return how many pairs are in use."""
+        return self._pool(address).taken
+
+    def _pool(self, address: str) -> _Pool:
+        try:
+            return self._pools[address]
+        except KeyError:
+            raise ValueError(f"{address} is no relay address; see media.addresses") from None
+
+
+class _Pool:
+    """Pairs by number: `free` lists the free ones in no order, `place` says where in it each one stands.
+
+    Taking one puts the last into its place, so every operation costs the same however full the pool is.
+    """
+
+    def __init__(self, first: int, last: int, random: Random, quarantine: float) -> None:
+        self._base = first + (first & 1)
+        pairs = max(0, (last + 1 - self._base) // 2)
+        self._random = random
+        self._quarantine = quarantine
+        self._free = array("H", range(pairs))
+        self._place = array("H", range(pairs))
+        self._resting: deque[tuple[float, int]] = deque()
+
+    @property
+    def taken(self) -> int:
+        return len(self._place) - len(self._free) - len(self._resting)
+
+    def free(self, now: float) -> int:
+        self._wake(now)
+        return len(self._free)
+
+    def take(self, now: float) -> int | None:
+        self._wake(now)
+        if not self._free:
+            return None
+        return self._remove(self._free[self._random(len(self._free))])
+
+    def release(self, port: int, now: float) -> None:
+        pair = self._number(port)
+        if self._place[pair] != _TAKEN:
+            raise ValueError(f"media port {port} was not taken")
+        self._place[pair] = _RESTING
+        self._resting.append((now + self._quarantine, pair))
+
+    def restore(self, port: int) -> None:
+        pair = self._number(port)
+        if self._place[pair] >= _RESTING:
+            raise ValueError(f"media port {port} is not free")
+        self._remove(pair)
+
+    def _number(self, port: int) -> int:
+        pair, odd = divmod(port - self._base, 2)
+        if odd or not 0 <= pair < len(self._place):
+            raise ValueError(f"{port} is not an even port of the media range")
+        return pair
+
+    def _remove(self, pair: int) -> int:
+        last = self._free.pop()
+        if last != pair:
+            self._free[self._place[pair]] = last
+            self._place[last] = self._place[pair]
+        self._place[pair] = _TAKEN
+        return self._base + 2 * pair
+
+    def _wake(self, now: float) -> None:
+        while self._resting and self._resting[0][0] <= now:
+            _, pair = self._resting.popleft()
+            self._place[pair] = len(self._free)
+            self._free.append(pair)
