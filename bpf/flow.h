@@ -54,9 +54,14 @@ struct flow_rule {
 	__be32 egress_address;
 	__be32 target_address;
 	__be16 target_port;
-	__u16 ip_delta;	 /* ones' complement sum: addresses out minus addresses in */
-	__u16 udp_delta; /* the same with ports, but without the incoming source port */
-	__u8 dscp;	 /* 0-63, or DSCP_KEEP */
+	/*
+	 * Checksum deltas: ones' complement sums of 16-bit words as they lie in the packet, out minus in,
+	 * folded. ip_delta: source and target address. udp_delta: the same and the ports, but without
+	 * the incoming source port, which the kernel takes away itself.
+	 */
+	__be16 ip_delta;
+	__be16 udp_delta;
+	__u8 dscp; /* 0-63, or DSCP_KEEP */
 	__u8 reserved;
 	__u8 target_mac[6]; /* next hop */
 	__u8 egress_mac[6];
@@ -95,7 +100,8 @@ struct flow_track {
 	__u32 police;
 };
 
-/* Line 2, written by the controller: what not every packet needs. The IPv6 addresses have their place here. */
+/* Line 2, written by the controller: what not every packet needs. The IPv6 addresses have their place here.
+ */
 struct flow_wide {
 	__u32 tenant;
 	__u8 reserved[60];
@@ -103,9 +109,9 @@ struct flow_wide {
 
 /* Line 3, written by the kernel on the rare packet only, so that a flood of them leaves line 1 clean. */
 struct flow_tally {
-	__u64 rejected;	      /* packets from a source that is not the flow's */
-	__u64 dropped;	      /* packets of this flow dropped for any other reason */
-	__u64 rejected_event; /* ns of the last EVENT_REJECTED: at most one a second and flow */
+	__u64 rejected;		   /* packets from a source that is not the flow's */
+	__u64 dropped;		   /* packets of this flow dropped for any other reason */
+	__u64 rejected_event;	   /* ns of the last EVENT_REJECTED: at most one a second and flow */
 	__u8 rejected_address[16]; /* IPv4 as ::ffff:a.b.c.d */
 	__be16 rejected_port;
 	__u8 last_reason; /* enum reason of the last drop */
@@ -125,7 +131,8 @@ struct flow {
 	struct flow_tally tally;
 };
 
-/* Why a packet met its end. Stable numbers, never reused; 0-31 forwarded or dropped, 32-63 passed untouched. */
+/* Why a packet met its end. Stable numbers, never reused; 0-31 forwarded or dropped, 32-63 passed untouched.
+ */
 enum reason {
 	REASON_FORWARDED = 0,
 	REASON_UNKNOWN_PORT = 1, /* in the media range of a relay address, but no flow was ever there */
@@ -167,10 +174,10 @@ struct event {
 	__u64 time; /* ns, CLOCK_MONOTONIC */
 	__u32 flow; /* index */
 	__u32 generation;
-	__u8 type;	 /* enum event_type */
-	__u8 reason;	 /* enum reason, of EVENT_REJECTED */
-	__u16 length;	 /* bytes of payload in use */
-	__u32 ssrc;	 /* of EVENT_SSRC: the new one */
+	__u8 type;	  /* enum event_type */
+	__u8 reason;	  /* enum reason, of EVENT_REJECTED */
+	__u16 length;	  /* bytes of payload in use */
+	__u32 ssrc;	  /* of EVENT_SSRC: the new one */
 	__u8 address[16]; /* source; IPv4 as ::ffff:a.b.c.d */
 	__be16 port;
 	__u16 reserved[3];
