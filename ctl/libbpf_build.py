@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Builds `ctl._libbpf`: libbpf, the structs of bpf/flow.h and the C that works on mapped flows.
+
+Run as a script it builds in place; setuptools builds it by way of `ffibuilder`.
+"""
+
+import re
+import shutil
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from cffi import FFI
+
+ROOT = Path(__file__).resolve().parent.parent
+
+TYPES = """
+typedef uint8_t __u8; typedef uint16_t __u16; typedef uint32_t __u32; typedef uint64_t __u64;
+typedef uint16_t __be16; typedef uint32_t __be32;
+"""
+
+LIBBPF = """
+struct bpf_object; struct bpf_program; struct bpf_map;
+
+struct bpf_object *bpf_object__open_file(const char *path, const void *opts);
+int bpf_object__load(struct bpf_object *object);
+void bpf_object__close(struct bpf_object *object);
+struct bpf_program *bpf_object__find_program_by_name(const struct bpf_object *object, const char *name);
+int bpf_program__fd(const struct bpf_program *program);
+struct bpf_map *bpf_object__find_map_by_name(const struct bpf_object *object, const char *name);
+int bpf_map__fd(const struct bpf_map *map);
+int bpf_map__reuse_fd(struct bpf_map *map, int fd);
+int bpf_map__set_max_entries(struct bpf_map *map, uint32_t max_entries);
+const void *bpf_map__initial_value(struct bpf_map *map, size_t *size);
+
+int bpf_obj_get(const char *path);
+int bpf_obj_pin(int fd, const char *path);
+int bpf_prog_get_fd_by_id(uint32_t id);
+int bpf_map_get_fd_by_id(uint32_t id);
+int bpf_obj_get_info_by_fd(int fd, void *info, uint32_t *size);
+int bpf_map_update_elem(int fd, const void *key, const void *value, uint64_t flags);
+int bpf_map_lookup_elem(int fd, const void *key, void *value);
+int bpf_map_freeze(int fd);
+int bpf_link_update(int fd, int program, const void *opts);
+int bpf_link_detach(int fd);
+int libbpf_num_possible_cpus(void);
+
+#define BPF_F_TEST_XDP_LIVE_FRAMES ...
+#define BPF_MAP_TYPE_PERCPU_HASH ...
+#define BPF_MAP_TYPE_PERCPU_ARRAY ...
+#define BPF_MAP_TYPE_LRU_PERCPU_HASH ...
+
+struct xdp_md { uint32_t data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex; };
+struct bpf_test_run_opts {
+    size_t sz;
+    const void *data_in; void *data_out; uint32_t data_size_in, data_size_out;
+    const void *ctx_in; uint32_t ctx_size_in;
+    uint32_t retval; int repeat; uint32_t duration, flags, batch_size; ...;
+};
+int bpf_prog_test_run_opts(int fd, struct bpf_test_run_opts *options);
+
+struct bpf_prog_info {
+    uint32_t type, id; uint8_t tag[8]; uint32_t jited_prog_len, xlated_prog_len; uint64_t load_time;
+    uint32_t nr_map_ids; uint64_t map_ids; char name[16]; uint64_t run_time_ns, run_cnt;
+    uint32_t verified_insns; ...;
+};
+struct bpf_map_info {
+    uint32_t type, id, key_size, value_size, max_entries, map_flags; char name[16]; ...;
+};
+struct bpf_link_info { uint32_t type, id, prog_id; ...; };
+"""
+
+SHIM = """
+void libbpf_log_capture(void);
+void libbpf_log_clear(void);
+const char *libbpf_log_text(void);
+struct bpf_map *object_variable(struct bpf_object *object, const char *name, uint32_t *offset,
+                                uint32_t *size);
+int xdp_link_create(int program, int ifindex, uint32_t xdp_flags);
+uint32_t link_ifindex(const struct bpf_link_info *info);
+"""
+
+SOURCE = """
+#include <linux/types.h>
+#include "flow.h"
+#include "libbpf_shim.h"
+"""
+
+
+def flow_declarations() -> str:
+    """What cffi can read of bpf/flow.h: all but the preprocessor's lines, save those that define a number."""
+    number = re.compile(r"#define\s+\w+\s+(0x[0-9a-fA-F]+|\d+)")
+    lines = []
+    for line in (ROOT / "bpf" / "flow.h").read_text().splitlines():
+        define = number.match(line)
+        if define:
+            lines.append(define.group())
+        elif not line.startswith("#"):
+            lines.append(line)
+        elif "/*" in line and "*/" not in line:
+            raise ValueError(f"flow.h: a comment goes on after a preprocessor line: {line}")
+    return "\n".join(lines)
+
+
+ffibuilder = FFI()
+ffibuilder.cdef(TYPES + flow_declarations() + LIBBPF + SHIM)
+ffibuilder.set_source(
+    "ctl._libbpf",
+    SOURCE,
+    include_dirs=[str(ROOT / "bpf"), str(ROOT / "ctl")],
+    libraries=["bpf"],
+    extra_compile_args=["-O2", "-Wall", "-Wextra"],
+)
+
+
+def build_in_place() -> None:
+    """Put the module beside this file, under the name that setuptools gives it too, and nothing else."""
+    with TemporaryDirectory() as scratch:
+        built = ffibuilder.compile(tmpdir=scratch, target="_libbpf.abi3.so")
+        shutil.move(built, ROOT / "ctl" / "_libbpf.abi3.so")
+
+
+if __name__ == "__main__":
+    build_in_place()
