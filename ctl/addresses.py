@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Where media may go at all: what a session description may not make us send to, however it is spelled."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+
+_BEHIND_NAT = tuple(map(IPv4Network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10")))
+
+# RFC 6890 and successors, less the private ranges above and those for documentation, which route like any other.
+_DENIED = {
+    IPv4Network("0.0.0.0/8"): "an address of no host",
+    IPv4Network("127.0.0.0/8"): "a loopback address",
+    IPv4Network("169.254.0.0/16"): "a link-local address",
+    IPv4Network("192.0.0.0/24"): "an address of IETF protocols",
+    IPv4Network("192.88.99.0/24"): "a 6to4 relay address",
+    IPv4Network("224.0.0.0/4"): "a multicast address",
+    IPv4Network("255.255.255.255/32"): "the broadcast address",
+    IPv4Network("240.0.0.0/4"): "a reserved address",
+}
+
+# IPv6 prefixes that carry an IPv4 address, and how many bits stand behind it.
+_CARRIERS = {
+    IPv6Network("::ffff:0:0/96"): 0,
+    IPv6Network("::ffff:0:0:0/96"): 0,
+    IPv6Network("::/96"): 0,
+    IPv6Network("64:ff9b::/96"): 0,
+    IPv6Network("64:ff9b:1::/48"): 0,
+    IPv6Network("2002::/16"): 80,
+}
+
+
+def refusal(text: str, own: Collection[str], allowed: Collection[IPv4Network] = ()) -> str | None:
+    """Say in one line why media may not go to the address `text`; None if it may.
+
+    own: addresses of the relay itself, to which media would loop; never allowed. allowed: networks exempt from the
+    other rules.
+    """
+    try:
+        address = ip_address(text)
+    except ValueError:
+        return f"{text!r} is not an IP address; media needs one, not a host name"
+    inner = _inner(address)
+    if inner is None:
+        return f"{text} is IPv6, which the relay does not carry; offer an IPv4 address"
+    if str(inner) in own:
+        return f"{text} is the relay's own address; media would loop"
+    for network, kind in _DENIED.items():
+        if inner in network and not any(inner in exempt for exempt in allowed):
+            return f"{text} is {kind}; media is not sent there"
+    if isinstance(address, IPv6Address):
+        return f"{text} is an IPv4 address in IPv6 spelling; offer it as IP4"
+    return None
+
+
+def behind_nat(address: str, signalling: str) -> bool:
+    """Whether `address` is one that its owner can only use behind the address its signalling came from."""
+    try:
+        inside = ip_address(address)
+    except ValueError:
+        return False
+    return address != signalling and any(inside in network for network in _BEHIND_NAT)
+
+
+def unspecified(text: str) -> bool:
+    """Whether the address is the one that stands for none, which once meant hold (RFC 3264 section 8.4)."""
+    try:
+        return ip_address(text).is_unspecified
+    except ValueError:
+        return False
+
+
+def _inner(address: IPv4Address | IPv6Address) -> IPv4Address | None:
+    """Return the IPv4 address that is spelled here, if one is."""
+    if isinstance(address, IPv4Address):
+        return address
+    for network, shift in _CARRIERS.items():
+        if address in network:
+            return IPv4Address(int(address) >> shift & 0xFFFFFFFF)
+    return None

@@ -1,0 +1,238 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What to program for a call: from what both legs' session descriptions say to one plan for each flow.
+
+A flow is one direction of one stream's RTP or RTCP: packets that reach `local` from `source` leave from `egress`
+to `target`. Pure: whether a flow exists already, and how it is written, is known to `ctl.programmer`.
+
+Who may send is decided by signalling alone: the address and port that the description names or, where that is
+a private address behind NAT, the address that the leg's signalling came from, the port being learned from the
+first valid packet. No packet from anywhere else moves a flow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from ipaddress import IPv4Network
+from typing import Literal
+
+from ctl.addresses import behind_nat, refusal, unspecified
+from sip.effects import Leg
+
+Endpoint = tuple[str, int]
+Kind = Literal["rtp", "rtcp"]
+Path = Literal["kernel", "engine", "none"]
+Direction = Literal["sendrecv", "sendonly", "recvonly", "inactive"]
+
+PLAIN_PROFILES = ("RTP/AVP", "RTP/AVPF")
+_SENDS = ("sendrecv", "sendonly")
+_RECEIVES = ("sendrecv", "recvonly")
+
+
+class StreamRefused(Exception):
+    """The stream cannot be relayed as described; the request that brought it is answered with 488."""
+
+
+@dataclass(frozen=True, slots=True)
+class Codec:
+    """One payload type of an m-line. clock_rate in Hz is that of its RTP time stamps."""
+
+    payload_type: int
+    name: str
+    clock_rate: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """What one leg says of one m-line: where it listens and what it speaks. rtp_port 0: refused or ended."""
+
+    media: str
+    protocol: str
+    address: str
+    rtp_port: int
+    rtcp_port: int
+    signalling: str
+    """Address that the leg's signalling came from."""
+    rtcp_mux: bool = False
+    direction: Direction = "sendrecv"
+    codecs: tuple[Codec, ...] = ()
+    telephone_events: tuple[int, ...] = ()
+    ptime: int | None = None
+    """Milliseconds of audio in one packet."""
+
+    @property
+    def held(self) -> bool:
+        """Whether the leg has no address for the time being (hold as in RFC 2543)."""
+        return unspecified(self.address)
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """The relay's side of one leg's stream: where that leg sends to, and the interface that leads to the leg.
+
+    relay is address and RTP port; RTCP is at the port above.
+    """
+
+    stream: Stream
+    relay: Endpoint
+    interface: str
+
+
+@dataclass(frozen=True, slots=True)
+class DataPlane:
+    """What can carry packets here. interfaces: the interface of each relay address; attached: those with XDP."""
+
+    interfaces: Mapping[str, str]
+    attached: frozenset[str]
+    engine: bool = True
+    allowed: tuple[IPv4Network, ...] = ()
+    """Networks that media may go to though they are loopback, link-local or reserved: for laboratories."""
+
+
+@dataclass(frozen=True, slots=True)
+class FlowPlan:
+    """One direction of one stream's RTP or RTCP. `leg` is the one that sends it; `stream` counts m-lines from 0.
+
+    A source port of None is learned. held: known, but nothing may pass for now.
+    """
+
+    leg: Leg
+    stream: int
+    kind: Kind
+    local: Endpoint
+    source: tuple[str, int | None]
+    egress: Endpoint
+    target: Endpoint
+    clock_rate: int
+    path: Path
+    reason: str = ""
+    """Why the flow is not in the kernel; empty if it is."""
+    held: bool = False
+
+
+Pair = tuple[FlowPlan, FlowPlan]
+"""Both directions of one stream's RTP or RTCP: from leg a, from leg b."""
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """What a change of plans asks for: pairs that end, and pairs to write because they are new or differ."""
+
+    gone: tuple[Pair, ...] = field(default=())
+    written: tuple[Pair, ...] = field(default=())
+
+
+def check(stream: Stream, data_plane: DataPlane) -> None:
+    """Raise StreamRefused, with the reason in one line, if the stream is not one we relay. Ended ones pass."""
+    if not stream.rtp_port:
+        return
+    if stream.protocol not in PLAIN_PROFILES:
+        raise StreamRefused(
+            f"{stream.media} over {stream.protocol} is not relayed; offer {' or '.join(PLAIN_PROFILES)}"
+        )
+    if stream.held:
+        return
+    asked = (stream.address, stream.signalling) if _behind_nat(stream) else (stream.address,)
+    for address in asked:
+        reason = refusal(address, data_plane.interfaces, data_plane.allowed)
+        if reason:
+            raise StreamRefused(reason)
+
+
+def peer_address(stream: Stream) -> str:
+    """Return the address that media of this leg comes from and goes to; the unspecified one while held."""
+    return stream.signalling if _behind_nat(stream) else stream.address
+
+
+def plan_call(
+    leg_a: Sequence[Side | None], leg_b: Sequence[Side | None], data_plane: DataPlane
+) -> tuple[FlowPlan, ...]:
+    """Plan every stream that both legs have: RTP and, unless it is multiplexed, RTCP, each in both directions.
+
+    The sequences run alongside, one entry for each m-line; None, like port 0, is a stream that is refused.
+    """
+    plans: list[FlowPlan] = []
+    for index, (a, b) in enumerate(zip(leg_a, leg_b, strict=True)):
+        if a is None or b is None or not a.stream.rtp_port or not b.stream.rtp_port:
+            continue
+        kinds: tuple[Kind, ...] = ("rtp",) if a.stream.rtcp_mux and b.stream.rtcp_mux else ("rtp", "rtcp")
+        for kind in kinds:
+            plans.append(_flow("a", index, kind, a, b, data_plane))
+            plans.append(_flow("b", index, kind, b, a, data_plane))
+    return tuple(plans)
+
+
+def pairs(plans: Iterable[FlowPlan]) -> dict[tuple[Endpoint, Endpoint], Pair]:
+    """Put both directions together; the keys are the local addresses of the pair."""
+    halves: dict[tuple[int, Kind], dict[Leg, FlowPlan]] = {}
+    for plan in plans:
+        halves.setdefault((plan.stream, plan.kind), {})[plan.leg] = plan
+    return {(half["a"].local, half["b"].local): (half["a"], half["b"]) for half in halves.values()}
+
+
+def difference(before: Iterable[FlowPlan], after: Iterable[FlowPlan]) -> Difference:
+    """Say what leads from one plan of a call to another; pairs that are equal in both are not named."""
+    old, new = pairs(before), pairs(after)
+    return Difference(
+        gone=tuple(pair for key, pair in old.items() if key not in new),
+        written=tuple(pair for key, pair in new.items() if old.get(key) != pair),
+    )
+
+
+def _flow(leg: Leg, index: int, kind: Kind, sender: Side, receiver: Side, data_plane: DataPlane) -> FlowPlan:
+    path, reason = _path(sender, receiver, data_plane)
+    source, port, learned = _peer(sender.stream, kind)
+    target, target_port, _ = _peer(receiver.stream, kind)
+    return FlowPlan(
+        leg=leg,
+        stream=index,
+        kind=kind,
+        local=_local(sender, kind),
+        source=(source, None if learned else port),
+        egress=_local(receiver, kind),
+        target=(target, target_port),
+        clock_rate=_clock_rate(sender.stream, receiver.stream) if kind == "rtp" else 0,
+        path=path,
+        reason=reason,
+        held=_held(sender.stream, receiver.stream, kind),
+    )
+
+
+def _local(side: Side, kind: Kind) -> Endpoint:
+    address, port = side.relay
+    return (address, port + 1) if kind == "rtcp" else (address, port)
+
+
+def _peer(stream: Stream, kind: Kind) -> tuple[str, int, bool]:
+    """Return address and port of a leg, and whether the port has yet to be learned."""
+    port = stream.rtp_port if kind == "rtp" else stream.rtcp_port
+    learned = stream.held or _behind_nat(stream)
+    return (stream.signalling if learned else stream.address), port, learned
+
+
+def _behind_nat(stream: Stream) -> bool:
+    return not stream.held and behind_nat(stream.address, stream.signalling)
+
+
+def _held(sender: Stream, receiver: Stream, kind: Kind) -> bool:
+    """RTP follows the direction of both (RFC 3264 section 6.1); RTCP flows on while there is an address."""
+    if sender.held or receiver.held:
+        return True
+    return kind == "rtp" and not (sender.direction in _SENDS and receiver.direction in _RECEIVES)
+
+
+def _clock_rate(sender: Stream, receiver: Stream) -> int:
+    """Rate of the codec that the sender most likely uses: the receiver's first that both have."""
+    spoken = {(codec.name.lower(), codec.clock_rate) for codec in sender.codecs}
+    shared = [codec for codec in receiver.codecs if (codec.name.lower(), codec.clock_rate) in spoken]
+    return next((codec.clock_rate for codec in shared or receiver.codecs), 0)
+
+
+def _path(sender: Side, receiver: Side, data_plane: DataPlane) -> tuple[Path, str]:
+    crossed = {data_plane.interfaces[side.relay[0]] for side in (sender, receiver)}
+    crossed |= {sender.interface, receiver.interface}
+    bare = sorted(name for name in crossed if name not in data_plane.attached)
+    if not bare:
+        return "kernel", ""
+    reason = f"XDP is not attached to {' and '.join(bare)}"
+    return ("engine", reason) if data_plane.engine else ("none", f"{reason}, and no engine runs")
