@@ -100,8 +100,7 @@ struct flow_track {
 	__u32 police;
 };
 
-/* Line 2, written by the controller: what not every packet needs. The IPv6 addresses have their place here.
- */
+/* Line 2, written by the controller: what not every packet needs. IPv6 addresses have their place here. */
 struct flow_wide {
 	__u32 tenant;
 	__u8 reserved[60];
@@ -131,8 +130,7 @@ struct flow {
 	struct flow_tally tally;
 };
 
-/* Why a packet met its end. Stable numbers, never reused; 0-31 forwarded or dropped, 32-63 passed untouched.
- */
+/* Why a packet met its end. Numbers are never reused; 0-31 forwarded or dropped, 32-63 passed untouched. */
 enum reason {
 	REASON_FORWARDED = 0,
 	REASON_UNKNOWN_PORT = 1, /* in the media range of a relay address, but no flow was ever there */

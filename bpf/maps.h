@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The maps of the relay and its configuration, which the loader writes before the program is verified. */
+#ifndef VOXDP_MAPS_H
+#define VOXDP_MAPS_H
+
+#define EVENT_RING_BYTES (1024 * 1024)
+
+/* One entry per relay address and port; the loader sets the size to address_count * FLOWS_PER_ADDRESS. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, FLOWS_PER_ADDRESS);
+	__type(key, __u32);
+	__type(value, struct flow);
+} flows SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, REASONS);
+	__type(key, __u32);
+	__type(value, struct reason_count);
+} reasons SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, EVENT_RING_BYTES);
+} events SEC(".maps");
+
+/* A section of its own, so that the loader finds exactly this struct; frozen, hence constants to the
+ * verifier. */
+const volatile struct relay_config config SEC(".rodata.config");
+
+static __always_inline struct flow *flow_at(__u32 index)
+{
+	return bpf_map_lookup_elem(&flows, &index);
+}
+
+#endif

@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The one place where reasons become XDP actions, and every packet is counted by its reason. */
+#ifndef VOXDP_VERDICT_H
+#define VOXDP_VERDICT_H
+
+#define REPORT_INTERVAL 1000000000ULL /* ns between two EVENT_REJECTED of a flow */
+
+static __always_inline void count(__u32 reason, __u32 frame_length)
+{
+	struct reason_count *counter = bpf_map_lookup_elem(&reasons, &reason);
+
+	if (!counter)
+		return;
+	counter->packets++;
+	counter->bytes += frame_length;
+}
+
+/* Everything but REASON_FORWARDED: the numbers themselves say which reasons drop and which pass. */
+static __always_inline int verdict(enum reason reason, __u32 frame_length)
+{
+	count(reason, frame_length);
+	return reason >= REASON_PASS_NOT_IPV4 ? XDP_PASS : XDP_DROP;
+}
+
+/* Back out of the interface it came from, or out of another. */
+static __always_inline int forward(struct xdp_md *ctx, __u32 ifindex, __u32 frame_length)
+{
+	count(REASON_FORWARDED, frame_length);
+	return ifindex == ctx->ingress_ifindex ? XDP_TX : bpf_redirect(ifindex, 0);
+}
+
+/* Any number of CPUs may see a flood of strangers, so these count atomically; one event a second tells of it.
+ */
+static __always_inline void reject(struct xdp_md *ctx, struct flow_tally *tally, const struct report *report)
+{
+	__u64 before = tally->rejected_event;
+
+	__sync_fetch_and_add(&tally->rejected, 1);
+	map_address(tally->rejected_address, report->address);
+	tally->rejected_port = report->port;
+	if (before && report->now - before < REPORT_INTERVAL)
+		return;
+	if (__sync_val_compare_and_swap(&tally->rejected_event, before, report->now) == before)
+		emit(ctx, report, 0);
+}
+
+/* A packet to a flow that does not get through: counted at the flow as well, if there ever was one. */
+static __noinline int refuse(struct xdp_md *ctx, struct flow *flow, const struct report *report,
+			     __u32 frame_length)
+{
+	enum reason reason = report->reason;
+
+	if (reason == REASON_WRONG_SOURCE) {
+		reject(ctx, &flow->tally, report);
+	} else if (reason < REASON_PASS_NOT_IPV4 && flow->rule.generation) {
+		__sync_fetch_and_add(&flow->tally.dropped, 1);
+		flow->tally.last_reason = reason;
+	}
+	return verdict(reason, frame_length);
+}
+
+#endif
