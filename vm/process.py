@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Programs of the lab: started inside a network namespace, ended by process id, never outliving the lab."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+POLL = 0.02
+
+
+class LabError(Exception):
+    """The lab cannot go on; the text is one line that names the remedy."""
+
+
+def run(*command: str | Path, stdin: str | None = None, timeout: float = 60.0) -> str:
+    """Run a command to its end and return its standard output; LabError if it fails."""
+    arguments = [str(word) for word in command]
+    try:
+        done = subprocess.run(arguments, input=stdin, text=True, capture_output=True, timeout=timeout)
+    except FileNotFoundError:
+        raise LabError(f"{arguments[0]} is not installed; run: scripts/setup") from None
+    except subprocess.TimeoutExpired:
+        raise LabError(f"'{' '.join(arguments)}' did not end within {timeout:g} s") from None
+    if done.returncode != 0:
+        told = (done.stderr.strip() or done.stdout.strip() or "no output").splitlines()[-1]
+        raise LabError(f"'{' '.join(arguments)}' failed with {done.returncode}: {told}")
+    return done.stdout
+
+
+def inside(namespace: str, command: Sequence[str | Path]) -> list[str]:
+    """The command line that runs `command` in a network namespace; mounts such as bpffs stay visible."""
+    return ["nsenter", f"--net=/run/netns/{namespace}", "--", *(str(word) for word in command)]
+
+
+class Process:
+    """One running program with its output in `log`. It is killed by the kernel when this process dies."""
+
+    def __init__(
+        self, command: Sequence[str | Path], namespace: str, log: Path, environment: Mapping[str, str]
+    ) -> None:
+        guarded = ["setpriv", "--pdeathsig", "KILL", "--", *command]
+        self.name = Path(str(command[0])).name
+        self.log = log
+        with log.open("ab") as output:
+            self._child = subprocess.Popen(
+                inside(namespace, guarded),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=dict(environment),
+                start_new_session=True,
+            )
+
+    @property
+    def pid(self) -> int:
+        """Process id of the program itself: nsenter and setpriv replace themselves by it."""
+        return self._child.pid
+
+    @property
+    def status(self) -> int | None:
+        """Exit status, negative for a signal; None while it runs."""
+        return self._child.poll()
+
+    def text(self) -> str:
+        """Everything that the program has printed so far."""
+        return self.log.read_text(errors="replace")
+
+    def wait(self, timeout: float) -> int:
+        """Wait for its end and return the exit status; LabError after `timeout` seconds."""
+        try:
+            return self._child.wait(timeout)
+        except subprocess.TimeoutExpired:
+            raise LabError(f"{self.name} did not end within {timeout:g} s; see {self.log}") from None
+
+    def wait_for(self, what: str, found: Callable[[str], bool], timeout: float) -> None:
+        """Wait until `found` says yes to the output so far; LabError with its last line if it does not."""
+        deadline = time.monotonic() + timeout
+        while not found(self.text()):
+            last = (self.text().strip() or "no output").splitlines()[-1]
+            if self.status is not None:
+                raise LabError(f"{self.name} ended with {self.status} before {what}: {last}")
+            if time.monotonic() > deadline:
+                raise LabError(f"{self.name}: no {what} within {timeout:g} s; it said last: {last}")
+            time.sleep(POLL)
+
+    def kill(self) -> None:
+        """SIGKILL, as a crash or the kernel's out-of-memory killer would do it."""
+        self._signal(signal.SIGKILL)
+        self._child.wait(5)
+
+    def stop(self, number: signal.Signals = signal.SIGTERM, patience: float = 5.0) -> int:
+        """Ask it to end, insist after `patience` seconds, return its status."""
+        self._signal(number)
+        try:
+            return self._child.wait(patience)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            return -int(signal.SIGKILL)
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self._child.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                self._child.send_signal(number)

@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The networks of the lab: which namespaces, links and addresses there are, and how they are made.
+
+two:  a 198.18.1.11 ── r-a 198.18.1.1 [relay] 198.18.2.1 r-b ── 198.18.2.12 b
+one:  a 198.18.1.11 ─┐
+                     bridge ── r-0 198.18.1.1 [relay]
+      b 198.18.1.12 ─┘
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pyroute2 import IPRoute
+
+from vm import namespace as namespaces
+from vm import xdp_pass
+from vm.process import inside, run
+
+Shape = Literal["one", "two"]
+PREFIX = 24
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A phone's place: its namespace, its one interface and address, and the relay's address it talks to."""
+
+    namespace: str
+    interface: str
+    address: str
+    relay: str
+
+
+@dataclass(frozen=True, slots=True)
+class Topology:
+    """Two endpoints and the relay between them; `bridge` is the switch of the shape "one"."""
+
+    a: Endpoint
+    b: Endpoint
+    relay: str
+    relay_interfaces: tuple[str, ...]
+    relay_addresses: tuple[str, ...]
+    bridge: str | None
+
+    @property
+    def namespaces(self) -> tuple[str, ...]:
+        """All of them, in the order in which they are made."""
+        return tuple(name for name in (self.relay, self.bridge, self.a.namespace, self.b.namespace) if name)
+
+
+def plan(shape: Shape, name: str) -> Topology:
+    """The topology of a shape; `name` begins every namespace's name."""
+    if shape == "two":
+        return Topology(
+            a=Endpoint(f"{name}-a", "a0", "198.18.1.11", "198.18.1.1"),
+            b=Endpoint(f"{name}-b", "b0", "198.18.2.12", "198.18.2.1"),
+            relay=f"{name}-r",
+            relay_interfaces=("r-a", "r-b"),
+            relay_addresses=("198.18.1.1", "198.18.2.1"),
+            bridge=None,
+        )
+    return Topology(
+        a=Endpoint(f"{name}-a", "a0", "198.18.1.11", "198.18.1.1"),
+        b=Endpoint(f"{name}-b", "b0", "198.18.1.12", "198.18.1.1"),
+        relay=f"{name}-r",
+        relay_interfaces=("r-0",),
+        relay_addresses=("198.18.1.1",),
+        bridge=f"{name}-s",
+    )
+
+
+def build(topology: Topology) -> None:
+    """Make links, addresses and routes in namespaces that exist already."""
+    run(*inside(topology.relay, ["sysctl", "-qw", "net.ipv4.ip_forward=0"]))
+    if topology.bridge is None:
+        for endpoint, interface in zip((topology.a, topology.b), topology.relay_interfaces, strict=True):
+            _cable(topology.relay, interface, endpoint.namespace, endpoint.interface)
+    else:
+        _build_bridge(topology, topology.bridge)
+    for interface, address in zip(topology.relay_interfaces, topology.relay_addresses, strict=True):
+        _configure(topology.relay, interface, address)
+    for endpoint in (topology.a, topology.b):
+        _configure(endpoint.namespace, endpoint.interface, endpoint.address, endpoint.relay)
+        _pass_xdp(endpoint.namespace, endpoint.interface)
+        # A checksum left for the card to finish is garbage once XDP updates it: let the endpoint finish it.
+        run(*inside(endpoint.namespace, ["ethtool", "-K", endpoint.interface, "tx", "off"]))
+
+
+def add_address(endpoint: Endpoint, address: str) -> None:
+    """Give the endpoint's interface one more address, as a stranger in its network would have."""
+    with namespaces.entered(endpoint.namespace), IPRoute() as netlink:
+        netlink.addr("add", index=_index(netlink, endpoint.interface), address=address, prefixlen=PREFIX)
+
+
+def _build_bridge(topology: Topology, bridge: str) -> None:
+    relay_side = topology.relay_interfaces[0]
+    _cable(topology.relay, relay_side, bridge, "s-r")
+    _cable(bridge, "s-a", topology.a.namespace, topology.a.interface)
+    _cable(bridge, "s-b", topology.b.namespace, topology.b.interface)
+    with namespaces.entered(bridge), IPRoute() as netlink:
+        netlink.link("add", ifname="switch", kind="bridge", br_stp_state=0)
+        switch = _index(netlink, "switch")
+        netlink.link("set", index=switch, state="up")
+        for port in ("s-r", "s-a", "s-b"):
+            netlink.link("set", index=_index(netlink, port), master=switch, state="up")
+    _pass_xdp(bridge, "s-r")
+
+
+def _cable(near: str, near_interface: str, far: str, far_interface: str) -> None:
+    with namespaces.entered(near), IPRoute() as netlink:
+        netlink.link("add", ifname=near_interface, kind="veth", peer={"ifname": far_interface, "net_ns_fd": far})
+
+
+def _configure(namespace: str, interface: str, address: str, gateway: str | None = None) -> None:
+    with namespaces.entered(namespace), IPRoute() as netlink:
+        netlink.link("set", index=_index(netlink, "lo"), state="up")
+        index = _index(netlink, interface)
+        netlink.addr("add", index=index, address=address, prefixlen=PREFIX)
+        netlink.link("set", index=index, state="up")
+        if gateway is not None:
+            netlink.route("add", dst="default", gateway=gateway)
+
+
+def _pass_xdp(namespace: str, interface: str) -> None:
+    program = xdp_pass.load()
+    try:
+        with namespaces.entered(namespace), IPRoute() as netlink:
+            netlink.link("set", index=_index(netlink, interface), xdp_fd=program)
+    finally:
+        os.close(program)
+
+
+def _index(netlink: Any, interface: str) -> int:
+    return int(netlink.link_lookup(ifname=interface)[0])
