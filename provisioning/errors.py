@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What can go wrong here. The text of each error is one line that names the remedy, fit to be shown as it is."""
+
+from __future__ import annotations
+
+
+class ProvisioningError(Exception):
+    """Base of every error that this room raises on purpose."""
+
+
+class DatabaseUnavailable(ProvisioningError):
+    """PostgreSQL cannot be started or does not answer; trying again later may help."""
+
+
+class MigrationError(ProvisioningError):
+    """The schema and the migration files of this version do not fit together."""
+
+
+class NotFound(ProvisioningError):
+    """There is no such row."""
+
+
+class AlreadyExists(ProvisioningError):
+    """A row of that name is there already."""
+
+
+class InvalidValue(ProvisioningError):
+    """A value that must not be stored, such as a user name with a colon."""
+
+
+class JournalError(ProvisioningError):
+    """A call record could not be put on disk; it is not acknowledged."""
+
+
+class JournalFull(JournalError):
+    """The journal reached its bound, or the disk is full."""
