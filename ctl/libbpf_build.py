@@ -67,6 +67,15 @@ struct bpf_map_info {
     uint32_t type, id, key_size, value_size, max_entries, map_flags; char name[16]; ...;
 };
 struct bpf_link_info { uint32_t type, id, prog_id; ...; };
+
+struct bpf_xdp_query_opts { size_t sz; uint32_t prog_id; uint8_t attach_mode; ...; };
+int bpf_xdp_query(int ifindex, int flags, struct bpf_xdp_query_opts *options);
+int bpf_xdp_attach(int ifindex, int program, uint32_t flags, const void *opts);
+int bpf_xdp_detach(int ifindex, uint32_t flags, const void *opts);
+#define XDP_FLAGS_UPDATE_IF_NOEXIST ...
+#define XDP_FLAGS_SKB_MODE ...
+#define XDP_FLAGS_DRV_MODE ...
+enum { XDP_ATTACHED_NONE, XDP_ATTACHED_DRV, XDP_ATTACHED_SKB, XDP_ATTACHED_HW, XDP_ATTACHED_MULTI, ... };
 """
 
 SHIM = """
@@ -79,10 +88,28 @@ int xdp_link_create(int program, int ifindex, uint32_t xdp_flags);
 uint32_t link_ifindex(const struct bpf_link_info *info);
 """
 
+FLOWS = """
+bool flow_off(struct flow *flow);
+int flows_write(struct flow *base, const uint32_t *indexes, const struct flow_rule *rules, uint32_t tenant,
+                unsigned int count, uint32_t generation, bool fresh);
+uint32_t flows_active(struct flow *base, uint32_t entries, uint32_t *indexes, uint32_t capacity);
+uint32_t flows_generation(struct flow *base, uint32_t entries);
+struct flow_columns {
+    uint64_t *packets, *bytes, *last_seen, *rejected, *dropped;
+    uint32_t *jitter, *largest_gap, *lost, *reordered, *duplicates;
+};
+void flows_columns(const struct flow *base, const uint32_t *indexes, uint32_t count,
+                   const struct flow_columns *columns);
+uint32_t events_drain(void *consumer_page, const void *producer_pages, uint32_t page_size, uint64_t mask,
+                      struct event *events, uint32_t capacity);
+"""
+
 SOURCE = """
 #include <linux/types.h>
 #include "flow.h"
 #include "libbpf_shim.h"
+#include "flowtable_shim.h"
+#include "events_shim.h"
 """
 
 
@@ -102,7 +129,7 @@ def flow_declarations() -> str:
 
 
 ffibuilder = FFI()
-ffibuilder.cdef(TYPES + flow_declarations() + LIBBPF + SHIM)
+ffibuilder.cdef(TYPES + flow_declarations() + LIBBPF + SHIM + FLOWS)
 ffibuilder.set_source(
     "ctl._libbpf",
     SOURCE,

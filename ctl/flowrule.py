@@ -1,0 +1,219 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A flow's rule and its statistics in Python's terms, and how they translate to bpf/flow.h."""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import dataclass
+from enum import IntEnum, IntFlag
+from typing import Any
+
+from ctl._libbpf import ffi, lib
+
+CLOCK_SCALE = 2 ** (32 + lib.CLOCK_SHIFT)
+NANOSECONDS = 1_000_000_000
+NO_MAC = bytes(6)
+
+Endpoint = tuple[str, int]
+"""IPv4 address and UDP port."""
+
+
+class FlowState(IntEnum):
+    """Whether a flow is on, and whether its source port is still to be learned."""
+
+    OFF = lib.FLOW_OFF
+    LEARNING = lib.FLOW_LEARNING
+    PINNED = lib.FLOW_PINNED
+
+
+class FlowAction(IntEnum):
+    """What becomes of a packet from the right source."""
+
+    FORWARD = lib.ACTION_FORWARD
+    ENGINE = lib.ACTION_ENGINE
+    DROP = lib.ACTION_DROP
+
+
+class FlowFlag(IntFlag):
+    """What is special about a flow."""
+
+    NONE = 0
+    RTCP = lib.FLAG_RTCP
+    RTCP_COPY = lib.FLAG_RTCP_COPY
+    ZERO_CHECKSUM = lib.FLAG_ZERO_CHECKSUM
+
+
+REASONS = {number: name.removeprefix("REASON_").lower() for name, number in ffi.typeof("enum reason").relements.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class FlowRule:
+    """What the kernel does with packets to one relay address and port.
+
+    source: who may send; its port is without meaning while learning. egress: relay address and port that packets
+    leave from; target: where they go. MACs are 6 bytes, source and next hop; ifindex 0: the kernel asks its own
+    routing table. dscp: 0-63, None keeps what came. clock_rate: RTP clock in Hz, 0: no jitter. partner: index of
+    the flow in the other direction.
+    """
+
+    state: FlowState
+    source: Endpoint
+    egress: Endpoint
+    target: Endpoint
+    action: FlowAction = FlowAction.FORWARD
+    flags: FlowFlag = FlowFlag.NONE
+    egress_mac: bytes = NO_MAC
+    target_mac: bytes = NO_MAC
+    ifindex: int = 0
+    dscp: int | None = None
+    clock_rate: int = 0
+    partner: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FlowStatistics:
+    """What the kernel counted since the call began. Times of CLOCK_MONOTONIC.
+
+    bytes: UDP payload. lost: by RTP sequence numbers, less what came late. last_reason: of the last drop.
+    learned_port: the source port, where it was to be learned and was. rejected_source: the last one.
+    """
+
+    packets: int
+    bytes: int
+    lost: int
+    reordered: int
+    duplicates: int
+    resets: int
+    ssrc_changes: int
+    jitter_ms: float | None
+    largest_gap_ms: float
+    last_seen: float | None
+    ssrc: int | None
+    payload_type: int | None
+    dscp: int | None
+    rejected: int
+    rejected_source: Endpoint | None
+    dropped: int
+    last_reason: str | None
+    learned_port: int | None
+
+
+def encode_rule(rule: FlowRule, local: Endpoint) -> Any:
+    """A struct flow_rule without its generation. local: relay address and port that the flow belongs to.
+
+    Raises ValueError for what the struct cannot hold.
+    """
+    if rule.dscp is not None and not 0 <= rule.dscp <= 63:
+        raise ValueError(f"DSCP {rule.dscp} is not within 0-63")
+    if len(rule.target_mac) != 6 or len(rule.egress_mac) != 6:
+        raise ValueError("a MAC address has 6 bytes")
+    source, egress, target = map(_packed, (rule.source, rule.egress, rule.target))
+    arriving = _packed(local)
+    addresses_in, addresses_out = source[:4] + arriving[:4], egress[:4] + target[:4]
+    encoded = ffi.new("struct flow_rule *")
+    encoded.state, encoded.action, encoded.flags = rule.state, rule.action, rule.flags
+    encoded.source_address, encoded.source_port = _words(source)
+    encoded.egress_address, encoded.egress_port = _words(egress)
+    encoded.target_address, encoded.target_port = _words(target)
+    encoded.ip_delta = checksum_delta(addresses_in, addresses_out)
+    encoded.udp_delta = checksum_delta(addresses_in + arriving[4:], egress + target)
+    encoded.target_mac, encoded.egress_mac = list(rule.target_mac), list(rule.egress_mac)
+    encoded.ifindex = rule.ifindex
+    encoded.dscp = lib.DSCP_KEEP if rule.dscp is None else rule.dscp
+    encoded.clock = round(rule.clock_rate * CLOCK_SCALE / NANOSECONDS)
+    encoded.partner = lib.NO_PARTNER if rule.partner is None else rule.partner
+    return encoded
+
+
+def decode_rule(encoded: Any) -> FlowRule:
+    """What `encode_rule` was given."""
+    return FlowRule(
+        state=FlowState(encoded.state),
+        action=FlowAction(encoded.action),
+        flags=FlowFlag(encoded.flags),
+        source=_endpoint(encoded.source_address, encoded.source_port),
+        egress=_endpoint(encoded.egress_address, encoded.egress_port),
+        target=_endpoint(encoded.target_address, encoded.target_port),
+        egress_mac=bytes(encoded.egress_mac),
+        target_mac=bytes(encoded.target_mac),
+        ifindex=encoded.ifindex,
+        dscp=None if encoded.dscp == lib.DSCP_KEEP else encoded.dscp,
+        clock_rate=_clock_rate(encoded.clock),
+        partner=None if encoded.partner == lib.NO_PARTNER else encoded.partner,
+    )
+
+
+def decode_statistics(flow: Any) -> FlowStatistics:
+    """The statistics in a struct flow."""
+    rule, track, tally = flow.rule, flow.track, flow.tally
+    seen = bool(track.packets)
+    rate = _clock_rate(rule.clock)
+    return FlowStatistics(
+        packets=track.packets,
+        bytes=track.bytes,
+        lost=tally.lost,
+        reordered=tally.reordered,
+        duplicates=tally.duplicates,
+        resets=tally.resets,
+        ssrc_changes=tally.ssrc_changes,
+        jitter_ms=jitter_ms(track.jitter, rate) if seen and rate else None,
+        largest_gap_ms=track.largest_gap / 1000,
+        last_seen=track.last_seen / NANOSECONDS if track.last_seen else None,
+        ssrc=track.ssrc if seen and not rule.flags & lib.FLAG_RTCP else None,
+        payload_type=track.payload_type if seen and not rule.flags & lib.FLAG_RTCP else None,
+        dscp=track.tos >> 2 if seen else None,
+        rejected=tally.rejected,
+        rejected_source=mapped_endpoint(tally.rejected_address, tally.rejected_port),
+        dropped=tally.dropped,
+        last_reason=REASONS.get(tally.last_reason) if tally.dropped else None,
+        learned_port=_learned_port(track.binding, rule),
+    )
+
+
+def jitter_ms(jitter: int, clock_rate: int) -> float:
+    """RFC 3550 A.8's interarrival jitter, kept in sixteenths of a clock tick, as milliseconds."""
+    return jitter / 16 / clock_rate * 1000
+
+
+def checksum_delta(before: bytes, after: bytes) -> int:
+    """What an Internet checksum's sum changes by when 16-bit words are replaced (RFC 1624).
+
+    The words count as they lie in memory, so the result may be stored beside them without swapping.
+    """
+    total = sum(_words16(after)) + sum(0xFFFF - word for word in _words16(before))
+    while total > 0xFFFF:
+        total = (total & 0xFFFF) + (total >> 16)
+    return total
+
+
+def mapped_endpoint(address: Any, port: int) -> Endpoint | None:
+    """An endpoint whose IPv4 address is written as ::ffff:a.b.c.d; None if all is zero."""
+    raw = bytes(address)
+    return (socket.inet_ntoa(raw[12:]), socket.ntohs(port)) if any(raw) else None
+
+
+def _words16(data: bytes) -> memoryview:
+    return memoryview(data).cast("H")
+
+
+def _packed(endpoint: Endpoint) -> bytes:
+    address, port = endpoint
+    return socket.inet_aton(address) + port.to_bytes(2, "big")
+
+
+def _words(packed: bytes) -> tuple[int, int]:
+    """The six bytes as the numbers that C reads from them."""
+    return ffi.from_buffer("uint32_t *", packed)[0], ffi.from_buffer("uint16_t *", packed[4:])[0]
+
+
+def _endpoint(address: int, port: int) -> Endpoint:
+    return socket.inet_ntoa(bytes(ffi.buffer(ffi.new("uint32_t *", address)))), socket.ntohs(port)
+
+
+def _clock_rate(clock: int) -> int:
+    return int(clock * NANOSECONDS / CLOCK_SCALE + 0.5)
+
+
+def _learned_port(binding: int, rule: Any) -> int | None:
+    current = binding and binding >> 16 == rule.generation & 0xFFFF
+    return socket.ntohs(binding & 0xFFFF) if current else None

@@ -1,0 +1,228 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The flows of the kernel relay: rules written to, and counters read from, the mapped array `flows`.
+
+Works on the pins alone: whoever may read and write the files needs no capability. There must be one writer.
+"""
+
+from __future__ import annotations
+
+import socket
+from array import array
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Self
+
+from ctl._libbpf import ffi, lib
+from ctl.flowrule import (
+    REASONS,
+    Endpoint,
+    FlowRule,
+    FlowStatistics,
+    decode_rule,
+    decode_statistics,
+    encode_rule,
+)
+from ctl.libbpf import Map
+
+GENERATION_MAX = 0xFFFFFFFF
+
+
+@dataclass(frozen=True, slots=True)
+class RelayConfig:
+    """What the loaded program was built for: its relay addresses by slot, first and last media port."""
+
+    layout: int
+    addresses: tuple[str, ...]
+    port_min: int
+    port_max: int
+
+    def encode(self) -> bytes:
+        """The bytes of a struct relay_config."""
+        encoded = ffi.new("struct relay_config *")
+        encoded.layout, encoded.address_count = self.layout, len(self.addresses)
+        encoded.port_min, encoded.port_max = self.port_min, self.port_max
+        packed = b"".join(map(socket.inet_aton, self.addresses))
+        ffi.memmove(encoded.addresses, packed, len(packed))
+        return bytes(ffi.buffer(encoded))
+
+    @classmethod
+    def decode(cls, data: bytes) -> RelayConfig:
+        """From the bytes of a struct relay_config."""
+        encoded = ffi.from_buffer("struct relay_config *", data)
+        packed = bytes(ffi.buffer(encoded.addresses))
+        addresses = (socket.inet_ntoa(packed[4 * slot : 4 * slot + 4]) for slot in range(encoded.address_count))
+        return cls(encoded.layout, tuple(addresses), encoded.port_min, encoded.port_max)
+
+
+@dataclass(frozen=True, slots=True)
+class ReasonCount:
+    """Packets, and bytes of whole frames, that met one end."""
+
+    packets: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class FlowColumns:
+    """Counters of many flows, column by column, in the order of the indexes asked for.
+
+    last_seen: ns of CLOCK_MONOTONIC, 0: no packet yet. jitter: sixteenths of an RTP clock tick. largest_gap:
+    microseconds.
+    """
+
+    packets: array[int]
+    bytes: array[int]
+    last_seen: array[int]
+    rejected: array[int]
+    dropped: array[int]
+    jitter: array[int]
+    largest_gap: array[int]
+    lost: array[int]
+    reordered: array[int]
+    duplicates: array[int]
+
+
+COLUMN_TYPES = {
+    each.name: "Q" if each.name in ("packets", "bytes", "last_seen", "rejected", "dropped") else "I"
+    for each in fields(FlowColumns)
+}
+
+
+class FlowTable:
+    """The flow table of a loaded relay."""
+
+    def __init__(self, flows: Map, reasons: Map, config: RelayConfig) -> None:
+        self.config = config
+        self._flows, self._reasons = flows, reasons
+        self._memory = flows.mmap(writable=True)
+        self._base = ffi.from_buffer("struct flow *", self._memory)
+        self._entries = flows.max_entries
+        self._slots = {address: slot for slot, address in enumerate(config.addresses)}
+        self._generation: int = lib.flows_generation(self._base, self._entries)
+
+    @classmethod
+    def open(cls, pin_dir: Path) -> Self:
+        """Open the pins in `<bpffs>/voxdp/v<LAYOUT>`; BpfError with ENOENT if nothing is attached."""
+        config = Map.from_pin(pin_dir / "config")
+        return cls(
+            Map.from_pin(pin_dir / "flows"),
+            Map.from_pin(pin_dir / "reasons"),
+            RelayConfig.decode(config.lookup(bytes(config.key_size))),
+        )
+
+    def close(self) -> None:
+        """Unmap; the kernel goes on."""
+        ffi.release(self._base)
+        self._memory.close()
+        self._flows.close()
+        self._reasons.close()
+
+    def index(self, address: str, port: int) -> int:
+        """Where the flow of a relay address and port is; ValueError if it is not the relay's."""
+        slot = self._slots.get(address)
+        if slot is None:
+            raise ValueError(f"{address} is no relay address of the attached program; run: voxdp attach")
+        if not self.config.port_min <= port <= self.config.port_max:
+            span = f"{self.config.port_min}-{self.config.port_max}"
+            raise ValueError(f"port {port} is outside the attached program's range {span}; run: voxdp attach")
+        return slot * int(lib.FLOWS_PER_ADDRESS) + port
+
+    def local(self, index: int) -> Endpoint:
+        """The reverse of `index`."""
+        slot, port = divmod(index, lib.FLOWS_PER_ADDRESS)
+        return self.config.addresses[slot], port
+
+    def write(self, index: int, rule: FlowRule, *, fresh: bool = True, tenant: int = 0) -> None:
+        """Write one flow; counters start at zero if `fresh`, else all goes on, with what was learned.
+
+        A partner that names this flow in return gets the new generation too, so that it can still tell and be
+        told what is learned.
+        """
+        partner = self._partner_of(index, rule)
+        if partner is None:
+            self._write([(index, rule)], fresh, tenant)
+        elif fresh:
+            raise ValueError(f"flow {index} has a partner that is on: use write_pair for a new call")
+        else:
+            self._write([(index, rule), partner], fresh, tenant)
+
+    def write_pair(
+        self, first: tuple[int, FlowRule], second: tuple[int, FlowRule], *, fresh: bool = True, tenant: int = 0
+    ) -> None:
+        """Write both directions of a stream, under one generation."""
+        self._write([first, second], fresh, tenant)
+
+    def off(self, index: int) -> None:
+        """Drop every packet from now on. The counters stay to be read."""
+        lib.flow_off(self._at(index))
+
+    def rule(self, index: int) -> FlowRule | None:
+        """The rule as it was written; None if there never was one."""
+        encoded = self._at(index).rule
+        return decode_rule(encoded) if encoded.generation else None
+
+    def generation(self, index: int) -> int:
+        """The rule's generation, which events carry; 0: never written."""
+        return int(self._at(index).rule.generation)
+
+    def read(self, index: int) -> FlowStatistics:
+        """What was counted since the flow was written fresh; also while it is off."""
+        return decode_statistics(ffi.new("struct flow *", self._at(index)[0]))
+
+    def read_many(self, indexes: Iterable[int]) -> list[FlowStatistics]:
+        """`read` for each; 20 us a flow. For many flows use `columns`."""
+        return [self.read(index) for index in indexes]
+
+    def columns(self, indexes: Sequence[int]) -> FlowColumns:
+        """The counters of many flows in one call of C: 20,000 flows within 1 ms if `indexes` is an array("I")."""
+        wanted = indexes if isinstance(indexes, array) else array("I", indexes)
+        if wanted and max(wanted) >= self._entries:
+            raise ValueError(f"flow {max(wanted)} is beyond the table's {self._entries} entries")
+        columns = {name: array(code, bytes(len(wanted) * array(code).itemsize)) for name, code in COLUMN_TYPES.items()}
+        into = ffi.new("struct flow_columns *")
+        views = {name: ffi.from_buffer(f"{_c_type(name)}[]", column) for name, column in columns.items()}
+        for name, view in views.items():
+            setattr(into, name, view)
+        lib.flows_columns(self._base, ffi.from_buffer("uint32_t[]", wanted), len(wanted), into)
+        return FlowColumns(**columns)
+
+    def active(self) -> array[int]:
+        """Indexes of the flows that are on. Scans the table: about 1 ms for each relay address."""
+        capacity = self._entries
+        found = array("I", bytes(4 * capacity))
+        count = lib.flows_active(self._base, capacity, ffi.from_buffer("uint32_t[]", found), capacity)
+        return found[:count]
+
+    def reasons(self) -> dict[str, ReasonCount]:
+        """What became of all packets, over all CPUs: every reason by its name in bpf/flow.h, lower case."""
+        return {name: self._reason(number) for number, name in sorted(REASONS.items())}
+
+    def _reason(self, number: int) -> ReasonCount:
+        per_cpu = self._reasons.lookup_percpu(bytes(ffi.buffer(ffi.new("uint32_t *", number))))
+        counts = [ffi.from_buffer("struct reason_count *", value) for value in per_cpu]
+        return ReasonCount(sum(each.packets for each in counts), sum(each.bytes for each in counts))
+
+    def _write(self, flows: list[tuple[int, FlowRule]], fresh: bool, tenant: int) -> None:
+        indexes = [index for index, _ in flows]
+        self._at(max(indexes))
+        rules = ffi.new("struct flow_rule[]", len(flows))
+        for place, (index, rule) in enumerate(flows):
+            rules[place] = encode_rule(rule, self.local(index))[0]
+        self._generation = self._generation % GENERATION_MAX + 1
+        lib.flows_write(self._base, indexes, rules, tenant, len(flows), self._generation, fresh)
+
+    def _partner_of(self, index: int, rule: FlowRule) -> tuple[int, FlowRule] | None:
+        if rule.partner is None:
+            return None
+        partner = self.rule(rule.partner)
+        return (rule.partner, partner) if partner and partner.partner == index and partner.state else None
+
+    def _at(self, index: int) -> Any:
+        if not 0 <= index < self._entries:
+            raise ValueError(f"flow {index} is beyond the table's {self._entries} entries")
+        return self._base + index
+
+
+def _c_type(column: str) -> str:
+    return "uint64_t" if COLUMN_TYPES[column] == "Q" else "uint32_t"

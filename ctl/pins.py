@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Where the kernel relay's maps, program and links have their names in the bpf file system."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote, unquote
+
+from ctl._libbpf import lib
+
+MAPS = ("flows", "reasons", "events", "config")
+PROGRAM = "relay"
+LINK_PREFIX = "link_"
+
+
+@dataclass(frozen=True, slots=True)
+class Pins:
+    """The pin directory of one layout of bpf/flow.h, `<bpffs>/voxdp/v<LAYOUT>`."""
+
+    bpffs: Path
+
+    @property
+    def root(self) -> Path:
+        """What all layouts have in common."""
+        return self.bpffs / "voxdp"
+
+    @property
+    def directory(self) -> Path:
+        """This layout's directory: what `FlowTable.open` and `EventReader` take."""
+        return self.root / f"v{lib.VOXDP_LAYOUT}"
+
+    @property
+    def program(self) -> Path:
+        """The relay program that was loaded last."""
+        return self.directory / PROGRAM
+
+    def map(self, name: str) -> Path:
+        """One of MAPS."""
+        return self.directory / name
+
+    def link(self, interface: str) -> Path:
+        """The link of an interface. A bpf file system allows no dot in a name, an interface does."""
+        return self.directory / (LINK_PREFIX + quote(interface, safe="").replace(".", "%2E"))
+
+    def links(self) -> dict[str, Path]:
+        """The pinned links by interface name."""
+        found = sorted(self.directory.glob(f"{LINK_PREFIX}*"))
+        return {unquote(path.name.removeprefix(LINK_PREFIX)): path for path in found}
+
+    def exist(self) -> bool:
+        """Whether a relay of this layout is loaded."""
+        return self.map("flows").exists()
+
+    def layouts(self) -> list[Path]:
+        """The pin directories of every layout that is there."""
+        return sorted(self.root.glob("v*"))
