@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The call record: what billing and quality reports know of one call, and how it is written in the journal."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, fields
+from datetime import datetime, timedelta
+from typing import Any, Literal
+from uuid import NAMESPACE_URL, UUID, uuid5
+
+TEXT_LIMIT = 1024
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class CdrMedia:
+    """One direction of one stream, as the relay received it from `sender`.
+
+    Counts are packets, but for `bytes` of UDP payload. jitter_ms: RFC 3550 §6.4.1, None without a known clock.
+    """
+
+    sender: Literal["a", "b"]
+    codec: str
+    path: Literal["kernel", "engine"]
+    packets: int
+    bytes: int
+    lost: int = 0
+    reordered: int = 0
+    duplicates: int = 0
+    jitter_ms: float | None = None
+    largest_gap_ms: float = 0.0
+    stream: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Cdr:
+    """One call. Times have a zone; `at` makes them from a monotonic clock, so that durations are true.
+
+    id: `cdr_id(call)`, so that a call which ends twice because of a crash is still recorded once.
+    status: final SIP status of the INVITE. cause: Q.850. ended_by: the leg that ended it, or we.
+    """
+
+    id: UUID
+    call: str
+    caller: str
+    dialled: str
+    a_call_id: str
+    b_call_id: str | None
+    started: datetime
+    ringing: datetime | None
+    answered: datetime | None
+    ended: datetime
+    status: int
+    cause: int
+    ended_by: Literal["a", "b", "server"]
+    reason: str
+    media: tuple[CdrMedia, ...] = ()
+    tenant: int = 1
+
+
+def cdr_id(call: str) -> UUID:
+    """Return the identity of the record of a call, always the same for the same call id."""
+    return uuid5(NAMESPACE_URL, f"voxdp:cdr:{call}")
+
+
+def at(moment: float, monotonic: float, wall: datetime) -> datetime:
+    """Return the wall-clock time of a monotonic `moment`, given what both clocks show now."""
+    return wall - timedelta(seconds=monotonic - moment)
+
+
+def encode(cdr: Cdr) -> bytes:
+    """Return the record as one line of JSON, in ASCII, without its end of line.
+
+    Texts come from the network: they are cut to TEXT_LIMIT, and what PostgreSQL cannot store is replaced.
+    """
+    plain = {name: _plain(value) for name, value in asdict(cdr).items()}
+    return json.dumps({"v": FORMAT, **plain}, separators=(",", ":")).encode("ascii")
+
+
+def decode(line: bytes) -> Cdr:
+    """Return the record of a line that `encode` made. Raises ValueError for any other."""
+    try:
+        plain: dict[str, Any] = json.loads(line)
+        if plain.pop("v") != FORMAT:
+            raise ValueError("record of another version")
+        media = tuple(CdrMedia(**entry) for entry in plain.pop("media"))
+        for name in ("started", "ringing", "answered", "ended"):
+            plain[name] = datetime.fromisoformat(plain[name]) if plain[name] is not None else None
+        return Cdr(**plain | {"id": UUID(plain["id"]), "media": media})
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"not a call record: {error!r}") from error
+
+
+def cdr_row(cdr: Cdr) -> dict[str, object]:
+    """Return the parameters of the INSERT into cdrs."""
+    return {field.name: getattr(cdr, field.name) for field in fields(cdr) if field.name != "media"}
+
+
+def media_rows(cdr: Cdr) -> list[dict[str, object]]:
+    """Return the parameters of the INSERTs into cdr_media."""
+    return [asdict(media) | {"cdr": cdr.id} for media in cdr.media]
+
+
+def _plain(value: object) -> object:
+    """Return what JSON and PostgreSQL can carry."""
+    if isinstance(value, datetime):
+        if value.tzinfo is None:
+            raise ValueError("the times of a call record need a zone")
+        return value.isoformat()
+    if isinstance(value, UUID):
+        return str(value)
+    if isinstance(value, str):
+        return value[:TEXT_LIMIT].replace("\0", "�").encode("utf-8", "replace").decode("utf-8")
+    if isinstance(value, tuple | list):
+        return [_plain(entry) for entry in value]
+    if isinstance(value, dict):
+        return {name: _plain(entry) for name, entry in value.items()}
+    return value

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What signalling needs to know, in memory and constant: a call never waits for the database.
+
+Light on purpose: routing and its tests need these two types and nothing of PostgreSQL. `refresh` keeps the current
+one fresh.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+UserKey = tuple[str, str]
+"""(realm, user name)"""
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A user as signalling sees it. HA1 values are lower-case hex (RFC 7616 §3.4.2)."""
+
+    realm: str
+    username: str
+    enabled: bool
+    ha1_md5: str = field(repr=False)
+    ha1_sha256: str = field(repr=False)
+    display_name: str = ""
+    tenant: int = 1
+
+    @property
+    def key(self) -> UserKey:
+        """What the account is found by."""
+        return self.realm, self.username
+
+    @property
+    def credentials(self) -> Mapping[str, str]:
+        """HA1 by the name of its algorithm, as RFC 7616 spells it."""
+        return {"SHA-256": self.ha1_sha256, "MD5": self.ha1_md5}
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """All accounts at one moment. `realm` is the domain that we serve where a request names only our address.
+
+    hosts: the names and addresses, in lower case, by which requests may name us; empty: any.
+    """
+
+    realm: str
+    hosts: frozenset[str] = frozenset()
+    accounts: Mapping[UserKey, Account] = MappingProxyType({})
+    realms: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(cls, realm: str, accounts: Iterable[Account], hosts: Iterable[str] = ()) -> Snapshot:
+        """Return the snapshot of these accounts."""
+        by_key = {account.key: account for account in accounts}
+        return cls(
+            realm.lower(),
+            frozenset(host.lower() for host in hosts),
+            MappingProxyType(by_key),
+            frozenset(found for found, _ in by_key),
+        )
+
+    def replaced(self, keys: Iterable[UserKey], accounts: Iterable[Account]) -> Snapshot:
+        """Return a snapshot in which the accounts of these keys are the given ones, or gone."""
+        kept = dict(self.accounts)
+        for key in keys:
+            kept.pop(key, None)
+        return Snapshot.of(self.realm, [*kept.values(), *accounts], self.hosts)
+
+    def account(self, realm: str, username: str) -> Account | None:
+        """Return the account of that name, None if there is none."""
+        return self.accounts.get((realm.lower(), username))
+
+    def credentials(self, realm: str, username: str) -> Mapping[str, str] | None:
+        """Return {algorithm: HA1} of a user that may authenticate, None for everybody else."""
+        account = self.account(realm, username)
+        return account.credentials if account and account.enabled else None
+
+    def realm_of(self, domain: str) -> str | None:
+        """Return the realm that a request's domain stands for, None if it is none of ours."""
+        domain = domain.lower().rstrip(".")
+        if domain == self.realm or domain in self.realms:
+            return domain
+        return self.realm if not self.hosts or domain in self.hosts else None
