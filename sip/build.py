@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Responses and requests from typed values (RFC 3261 §8.1.1, §8.2.6, §12.1.1, §17.1.1.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from sip.headers import CSeq, NameAddr, Via, has_tag
+from sip.message import Request, Response, checked
+from sip.uri import Uri
+
+Headers = Iterable[tuple[str, str]]
+
+REASONS = {
+    100: "Trying",
+    180: "Ringing",
+    181: "Call Is Being Forwarded",
+    182: "Queued",
+    183: "Session Progress",
+    199: "Early Dialog Terminated",
+    200: "OK",
+    202: "Accepted",
+    204: "No Notification",
+    300: "Multiple Choices",
+    301: "Moved Permanently",
+    302: "Moved Temporarily",
+    305: "Use Proxy",
+    380: "Alternative Service",
+    400: "Bad Request",
+    401: "Unauthorized",
+    402: "Payment Required",
+    403: "Forbidden",
+    404: "Not Found",
+    405: "Method Not Allowed",
+    406: "Not Acceptable",
+    407: "Proxy Authentication Required",
+    408: "Request Timeout",
+    410: "Gone",
+    412: "Conditional Request Failed",
+    413: "Request Entity Too Large",
+    414: "Request-URI Too Long",
+    415: "Unsupported Media Type",
+    416: "Unsupported URI Scheme",
+    420: "Bad Extension",
+    421: "Extension Required",
+    422: "Session Interval Too Small",
+    423: "Interval Too Brief",
+    428: "Use Identity Header",
+    433: "Anonymity Disallowed",
+    436: "Bad Identity Info",
+    438: "Invalid Identity Header",
+    439: "First Hop Lacks Outbound Support",
+    440: "Max-Breadth Exceeded",
+    469: "Bad Info Package",
+    480: "Temporarily Unavailable",
+    481: "Call/Transaction Does Not Exist",
+    482: "Loop Detected",
+    483: "Too Many Hops",
+    484: "Address Incomplete",
+    485: "Ambiguous",
+    486: "Busy Here",
+    487: "Request Terminated",
+    488: "Not Acceptable Here",
+    489: "Bad Event",
+    491: "Request Pending",
+    493: "Undecipherable",
+    494: "Security Agreement Required",
+    500: "Server Internal Error",
+    501: "Not Implemented",
+    502: "Bad Gateway",
+    503: "Service Unavailable",
+    504: "Server Time-out",
+    505: "Version Not Supported",
+    513: "Message Too Large",
+    580: "Precondition Failure",
+    600: "Busy Everywhere",
+    603: "Decline",
+    604: "Does Not Exist Anywhere",
+    606: "Not Acceptable",
+    607: "Unwanted",
+    608: "Rejected",
+}
+"""Reason phrases of the IANA registry of response codes."""
+
+_DIALOG_METHODS = ("INVITE", "SUBSCRIBE", "NOTIFY", "REFER")
+
+
+def response_to(
+    request: Request,
+    status: int,
+    reason: str | None = None,
+    *,
+    to_tag: str | None = None,
+    headers: Headers = (),
+    body: bytes = b"",
+    content_type: str | None = None,
+) -> Response:
+    """Answer to a request, or to the `partial` of a ParseError (RFC 3261 §8.2.6.2).
+
+    Copies every Via in order, From, To with `to_tag` where it has no tag yet, Call-ID and CSeq; Record-Route where
+    the answer can make a dialog (§12.1.1), Timestamp in a 100 (§8.2.6.1).
+    """
+    copied = [("Via", value) for value in request.values("via")]
+    for name in ("From", "To", "Call-ID", "CSeq"):
+        copied += [(name, value) for value in request.values(name)[:1]]
+    if to_tag is not None and status != 100:
+        copied = [_tagged(field, to_tag) for field in copied]
+    if 100 < status < 300 and request.method in _DIALOG_METHODS:
+        copied += [("Record-Route", value) for value in request.values("record-route")]
+    if status == 100:
+        copied += [("Timestamp", value) for value in request.values("timestamp")[:1]]
+    fields = [*headers, *_typed(content_type)]
+    return Response(status, reason or REASONS.get(status, "Unknown"), fields, body, copied=copied)
+
+
+def request(
+    method: str,
+    uri: Uri | str,
+    *,
+    vias: Sequence[Via],
+    from_: NameAddr,
+    to: NameAddr,
+    call_id: str,
+    cseq: int,
+    max_forwards: int = 70,
+    contact: NameAddr | None = None,
+    routes: Sequence[NameAddr] = (),
+    headers: Headers = (),
+    body: bytes = b"",
+    content_type: str | None = None,
+) -> Request:
+    """A request with the headers that each needs (RFC 3261 §8.1.1), in the order that proxies like best."""
+    fields = [("Via", str(via)) for via in vias]
+    fields += [("Route", str(route)) for route in routes]
+    fields += [
+        ("Max-Forwards", str(max_forwards)),
+        ("From", str(from_)),
+        ("To", str(to)),
+        ("Call-ID", call_id),
+        ("CSeq", str(CSeq(cseq, method))),
+    ]
+    if contact is not None:
+        fields.append(("Contact", str(contact)))
+    return Request(method, str(uri), [*fields, *headers, *_typed(content_type)], body)
+
+
+def ack_for_failure(invite: Request, response: Response) -> Request:
+    """The ACK that ends an INVITE client transaction refused with 300 to 699 (RFC 3261 §17.1.1.3)."""
+    return _beside(invite, "ACK", response.values("to")[:1])
+
+
+def cancel_for(invite: Request) -> Request:
+    """The CANCEL of a pending INVITE: same branch, same route set, same To (RFC 3261 §9.1)."""
+    return _beside(invite, "CANCEL", invite.values("to")[:1])
+
+
+def _beside(invite: Request, method: str, to: list[str]) -> Request:
+    """A request in the place of `invite` for the same transaction at the next hop."""
+    fields = [("Via", str(invite.via))]
+    fields += [("Route", value) for value in invite.values("route")]
+    fields.append(("Max-Forwards", "70"))
+    fields += [("From", value) for value in invite.values("from")[:1]]
+    fields += [("To", value) for value in to]
+    fields.append(("Call-ID", invite.call_id))
+    fields.append(("CSeq", str(CSeq(invite.cseq.number, method))))
+    return Request(method, invite.uri, copied=fields)
+
+
+def _tagged(field: tuple[str, str], tag: str) -> tuple[str, str]:
+    name, value = field
+    return (name, f"{value};tag={checked(tag)}") if name == "To" and not has_tag(value) else field
+
+
+def _typed(content_type: str | None) -> list[tuple[str, str]]:
+    return [] if content_type is None else [("Content-Type", content_type)]

@@ -1,0 +1,214 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Bytes to messages: framing, limits, and the checks after which the core may trust what it reads.
+
+Refused as a whole, with the status to answer: RFC 3261 §7, §8.2, §18.3; the cases of RFC 4475 §3.1.2.
+"""
+
+from __future__ import annotations
+
+import re
+
+from sip.errors import ParseError
+from sip.message import Message, Request, Response, unfold
+from sip.names import header_key, header_name
+from sip.params import TOKEN
+
+MAX_MESSAGE = 65536
+MAX_HEADERS = 200
+MAX_LINE = 8192
+MAX_VIAS = 70
+
+_REQUEST_LINE = re.compile(rf"({TOKEN}) ([^ \r\n]+) SIP/([0-9]+\.[0-9]+)", re.IGNORECASE | re.ASCII)
+_STATUS_LINE = re.compile(r"SIP/([0-9]+\.[0-9]+) ([0-9]+)(?: ([^\r\n]*))?", re.IGNORECASE | re.ASCII)
+_LOOKS_LIKE_REQUEST = re.compile(rf"({TOKEN})[ \t]+[^\r\n]*SIP/[0-9.]+[ \t]*", re.IGNORECASE | re.ASCII)
+_UNFOLDED_END = re.compile(r"\r\n(?![ \t])")
+_ANY_END = re.compile(r"\r\n(?![ \t])|(?<!\r)\n(?![ \t])")
+_ALLOWED = bytes([9, 10, 13, *range(32, 127), *range(128, 256)])
+_QUOTED_PAIRS = re.compile(r'"(?:[^"\\\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\\.)*+"', re.DOTALL)
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+_SINGLE = {
+    *("from", "to", "call-id", "cseq", "max-forwards", "content-length", "content-type", "date", "expires"),
+    *("min-expires", "event", "refer-to", "replaces", "session-expires", "min-se", "rseq", "rack", "mime-version"),
+}
+_FOR_RESPONSES = frozenset(("via", "from", "to", "call-id", "cseq"))
+_CHECKED = {
+    "contact": "contacts",
+    "route": "routes",
+    "record-route": "record_routes",
+    "max-forwards": "max_forwards",
+    "date": "date",
+    "rseq": "rseq",
+}
+
+
+def parse(data: bytes) -> Request | Response:
+    """One datagram, or one message cut from a stream. Bytes beyond Content-Length are dropped (§18.3).
+
+    Raises ParseError: 400, 505 for another version of SIP, 513 above 64 KiB; `partial` holds what an answer needs.
+    """
+    try:
+        return _parse(data)
+    except ParseError as error:
+        raise ParseError(error.status, error.reason, _salvage(data)) from None
+
+
+def _parse(data: bytes) -> Request | Response:
+    if len(data) > MAX_MESSAGE:
+        raise ParseError(513, "Message Too Large")
+    if data[:1] in (b"\r", b"\n"):
+        data = data.lstrip(b"\r\n")
+    head, blank, body = data.partition(b"\r\n\r\n")
+    if not blank:
+        raise ParseError(400, "Header Section Not Terminated")
+    start, *lines = _split_lines(head)
+    message = _start(start)
+    message._lines = lines
+    message._values = _index(lines)
+    message.body = _cut(body, message)
+    _check(message)
+    return message
+
+
+def _split_lines(head: bytes) -> list[str]:
+    """Start line and header lines, folds still in them; lines end in CRLF and hold no other control."""
+    ends = head.count(b"\r\n")
+    if head.count(b"\r") != ends or head.count(b"\n") != ends:
+        raise ParseError(400, "Bare CR or LF")
+    text = head.decode("utf-8", "surrogateescape")
+    if head.translate(None, _ALLOWED) and _CONTROL.search(_QUOTED_PAIRS.sub("", text)):
+        raise ParseError(400, "Control Character")
+    folded = "\r\n " in text or "\r\n\t" in text
+    lines = _UNFOLDED_END.split(text) if folded else text.split("\r\n")
+    if len(lines) > MAX_HEADERS + 1:
+        raise ParseError(400, "Too Many Headers")
+    if len(head) > MAX_LINE and max(map(len, lines)) > MAX_LINE:
+        raise ParseError(400, "Header Line Too Long")
+    return lines
+
+
+def _start(line: str) -> Request | Response:
+    if line[:4].upper() == "SIP/":
+        return _status_line(line)
+    match = _REQUEST_LINE.fullmatch(line)
+    if not match:
+        raise ParseError(400, "Malformed Request Line")
+    if match[3] != "2.0":
+        raise ParseError(505, "Version Not Supported")
+    return _request(match[1], match[2])
+
+
+def _status_line(line: str) -> Response:
+    match = _STATUS_LINE.fullmatch(line)
+    if not match:
+        raise ParseError(400, "Malformed Status Line")
+    if match[1] != "2.0":
+        raise ParseError(505, "Version Not Supported")
+    if len(match[2]) != 3 or not "100" <= match[2] <= "699":
+        raise ParseError(400, "Malformed Status Code")
+    return _response(int(match[2]), match[3] or "")
+
+
+def _request(method: str, uri: str) -> Request:
+    """A request around text that was checked as it was read."""
+    request = object.__new__(Request)
+    request.method, request.uri = method, uri
+    return request
+
+
+def _response(status: int, reason: str) -> Response:
+    response = object.__new__(Response)
+    response.status, response.reason = status, reason
+    return response
+
+
+def _index(lines: list[str]) -> dict[str, list[str]]:
+    values: dict[str, list[str]] = {}
+    for line in lines:
+        name, colon, value = line.partition(":")
+        if not colon:
+            raise ParseError(400, "Malformed Header Line")
+        key = header_key(name)
+        value = unfold(value) if "\n" in value else value.strip(" \t")
+        if key not in values:
+            values[key] = [value]
+        elif key in _SINGLE:
+            raise ParseError(400, f"Repeated {header_name(key)}")
+        else:
+            values[key].append(value)
+    return values
+
+
+def _cut(body: bytes, message: Message) -> bytes:
+    length = message.content_length
+    if length is None:
+        return body
+    if length > len(body):
+        raise ParseError(400, "Content-Length Beyond Message")
+    return body[:length]
+
+
+def _check(message: Request | Response) -> None:
+    """Read what the core relies on, so that later it cannot fail."""
+    _ = message.from_, message.to, message.call_id
+    if len(message.vias) > MAX_VIAS:
+        raise ParseError(400, "Too Many Via")
+    for key in message._values.keys() & _CHECKED.keys():
+        getattr(message, _CHECKED[key])
+    if "contact" in message._values:
+        _check_star(message)
+    if isinstance(message, Request):
+        _check_request(message)
+    else:
+        _ = message.cseq
+
+
+def _check_star(message: Message) -> None:
+    """`Contact: *` stands alone and only where everything is to expire (§10.2.2)."""
+    if not message.is_star_contact and "*" in message.values("contact"):
+        raise ParseError(400, "Contact * Beside Others")
+
+
+def _check_request(request: Request) -> None:
+    if request.request_uri.headers is not None:
+        raise ParseError(400, "Headers In Request-URI")
+    if request.cseq.method != request.method:
+        raise ParseError(400, "CSeq Does Not Match Method")
+    if request.is_star_contact and (request.method != "REGISTER" or request.expires != 0):
+        raise ParseError(400, "Contact * Without Expires 0")
+
+
+def _salvage(data: bytes) -> Request | Response | None:
+    """What can be saved of a broken message to answer it; nothing in it is checked but its line ends."""
+    head = data[:MAX_MESSAGE].lstrip(b"\r\n").partition(b"\r\n\r\n")[0]
+    start, *lines = _ANY_END.split(head.decode("utf-8", "surrogateescape"))[: MAX_HEADERS + 1]
+    message = _salvaged_start(start)
+    if message is None:
+        return None
+    message.body = b""
+    message._lines, message._values = [], {}
+    for line in lines:
+        _keep_for_response(message, line)
+    return message
+
+
+def _salvaged_start(start: str) -> Request | Response | None:
+    match = _STATUS_LINE.fullmatch(start)
+    if match:
+        return _response(int(match[2][:3]), match[3] or "")
+    match = _LOOKS_LIKE_REQUEST.fullmatch(start)
+    return _request(match[1], "") if match else None
+
+
+def _keep_for_response(message: Message, line: str) -> None:
+    name, _, value = line.partition(":")
+    value = unfold(value)
+    if len(line) > MAX_LINE or _CONTROL.search(value) or "\r" in value or "\n" in value:
+        return
+    try:
+        key = header_key(name)
+    except ParseError:
+        return
+    if key not in _FOR_RESPONSES or (key != "via" and key in message._values):
+        return
+    message._lines.append(f"{header_name(key)}: {value}")
+    message._values.setdefault(key, []).append(value)
