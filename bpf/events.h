@@ -7,30 +7,29 @@
 #ifndef VOXDP_EVENTS_H
 #define VOXDP_EVENTS_H
 
-/* An event before it has a place in the ring. */
+/* An event before it has a place in the ring; its source address is read from the packet. */
 struct report {
 	__u64 now;
 	__u32 flow;
 	__u32 generation;
 	__u32 ssrc;
-	__be32 address;
-	__be16 port;
 	__u8 type;
 	__u8 reason;
 };
 
-static __always_inline struct report report_of(const struct packet *packet, __u32 generation, __u8 type)
-{
-	struct report report = {
-		.now = packet->now,
-		.flow = packet->index,
-		.generation = generation,
-		.address = packet->source_address,
-		.port = packet->source_port,
-		.type = type,
-	};
+struct source {
+	__be32 address;
+	__be16 port;
+};
 
-	return report;
+/* Where the packet came from. It has all headers without options, or there is no flow to speak of. */
+static __always_inline struct source source_of(struct xdp_md *ctx)
+{
+	struct source source = {};
+
+	bpf_xdp_load_bytes(ctx, SOURCE_OFFSET, &source.address, sizeof(source.address));
+	bpf_xdp_load_bytes(ctx, UDP_OFFSET, &source.port, sizeof(source.port));
+	return source;
 }
 
 /* ::ffff:a.b.c.d */
@@ -51,8 +50,10 @@ static __always_inline void attach_payload(struct xdp_md *ctx, struct event *eve
 		event->length = length;
 }
 
-static __noinline void emit(struct xdp_md *ctx, const struct report *report, __u32 payload_length)
+/* Reports what the packet in `ctx` brought about, with a copy of its first `copied` bytes of payload. */
+static __noinline void emit(struct xdp_md *ctx, const struct report *report, __u32 copied)
 {
+	struct source source = source_of(ctx);
 	struct event *event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
 
 	if (!event)
@@ -64,9 +65,9 @@ static __noinline void emit(struct xdp_md *ctx, const struct report *report, __u
 	event->type = report->type;
 	event->reason = report->reason;
 	event->ssrc = report->ssrc;
-	map_address(event->address, report->address);
-	event->port = report->port;
-	attach_payload(ctx, event, payload_length);
+	map_address(event->address, source.address);
+	event->port = source.port;
+	attach_payload(ctx, event, copied);
 	bpf_ringbuf_submit(event, 0);
 }
 

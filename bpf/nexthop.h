@@ -47,8 +47,8 @@ static __always_inline enum reason find_hop(struct xdp_md *ctx, const struct flo
 		*hop = found;
 		return reason;
 	}
-	hop->macs_head = *(const __u64 *)rule->target_mac;
-	hop->macs_tail = *(const __u32 *)(rule->target_mac + 8);
+	hop->macs_head = *(const volatile __u64 *)rule->target_mac;
+	hop->macs_tail = *(const volatile __u32 *)(rule->target_mac + 8);
 	hop->ifindex = rule->ifindex;
 	return GO_ON;
 }

@@ -7,38 +7,50 @@
 #define VOXDP_PARSE_H
 
 #define GO_ON	       REASON_FORWARDED
-#define IHL_PLAIN      5
-#define PAYLOAD_OFFSET (sizeof(struct ethhdr) + sizeof(struct iphdr) + sizeof(struct udphdr))
+#define PLAIN_IPV4     0x45   /* version 4, five words of header: no options */
 #define IP_FRAGMENTED  0x3fff /* more fragments, or an offset */
+#define IHL_MASK       0x0f
+#define SOURCE_OFFSET  (sizeof(struct ethhdr) + __builtin_offsetof(struct iphdr, saddr))
+#define UDP_OFFSET     (sizeof(struct ethhdr) + sizeof(struct iphdr))
+#define PAYLOAD_OFFSET (UDP_OFFSET + sizeof(struct udphdr))
 
+/* The part of a frame that is still to be read. */
 struct cursor {
 	void *at;
 	void *end;
 };
 
-/* What the steps learned of the packet. Lengths in bytes; the fields are host order but where they are __be.
+/*
+ * What the steps learned of a packet. All pointers are constant offsets from the frame's beginning, which is
+ * what lets the compiler keep a single register for them.
  */
 struct packet {
-	struct cursor payload; /* begins at the payload once check_headers went on */
+	struct cursor cursor;
 	struct ethhdr *eth;
 	struct iphdr *ip;
 	struct udphdr *udp;
-	__u64 now;
-	__u32 frame_length;
-	__u32 payload_length;
+	__u64 now;   /* ns, CLOCK_MONOTONIC */
 	__u32 index; /* of the flow */
-	__be32 source_address;
-	__be16 source_port;
 };
 
-static __always_inline void *take(struct cursor *cursor, __u32 bytes)
+static __always_inline struct cursor whole_frame(const struct xdp_md *ctx)
 {
-	void *taken = cursor->at;
+	return (struct cursor){(void *)(long)ctx->data, (void *)(long)ctx->data_end};
+}
 
-	if (taken + bytes > cursor->end)
-		return NULL;
-	cursor->at = taken + bytes;
-	return taken;
+static __always_inline __u32 frame_length(const struct xdp_md *ctx)
+{
+	return ctx->data_end - ctx->data;
+}
+
+/* Moves on by `bytes` and gives what was passed; false at the end of the frame. */
+static __always_inline bool take(struct cursor *cursor, __u32 bytes, void *taken)
+{
+	if (cursor->at + bytes > cursor->end)
+		return false;
+	*(void **)taken = cursor->at;
+	cursor->at += bytes;
+	return true;
 }
 
 /* Slot of a relay address, RELAY_ADDRESSES if it is none. The verifier cuts the unused rounds away. */
@@ -54,33 +66,25 @@ static __always_inline __u32 address_slot(__be32 address)
 	return RELAY_ADDRESSES;
 }
 
-/* The UDP header behind IP options, if the frame holds it. */
-static __always_inline struct udphdr *behind_options(struct cursor *cursor, const struct iphdr *ip)
+/* The steps up to the IPv4 header's fixed part. */
+static __always_inline enum reason find_ip(struct packet *packet)
 {
-	take(cursor, (ip->ihl - IHL_PLAIN) * 4 & 0x3c);
-	return take(cursor, sizeof(struct udphdr));
+	if (!take(&packet->cursor, sizeof(*packet->eth), &packet->eth))
+		return REASON_PASS_NOT_IPV4;
+	if (packet->eth->h_proto != bpf_htons(ETH_P_IP))
+		return REASON_PASS_NOT_IPV4;
+	if (!take(&packet->cursor, sizeof(*packet->ip), &packet->ip))
+		return REASON_PASS_NOT_IPV4;
+	return GO_ON;
 }
 
-static __always_inline struct udphdr *take_udp(struct cursor *cursor, const struct iphdr *ip)
+/* Is it UDP to the media range of a relay address? `options`: bytes between the IP and the UDP header. */
+static __always_inline enum reason find_port(struct packet *packet, __u32 options)
 {
-	if (unlikely(ip->ihl != IHL_PLAIN))
-		return behind_options(cursor, ip);
-	return take(cursor, sizeof(struct udphdr));
-}
-
-/* Is it UDP to the media range of a relay address? Everything else is passed untouched. */
-static __always_inline enum reason find_port(struct packet *packet)
-{
-	struct cursor *cursor = &packet->payload;
+	void *skipped;
 	__u32 slot;
 	__u16 port;
 
-	packet->eth = take(cursor, sizeof(*packet->eth));
-	if (!packet->eth || packet->eth->h_proto != bpf_htons(ETH_P_IP))
-		return REASON_PASS_NOT_IPV4;
-	packet->ip = take(cursor, sizeof(*packet->ip));
-	if (!packet->ip || packet->ip->version != 4 || packet->ip->ihl < IHL_PLAIN)
-		return REASON_PASS_NOT_IPV4;
 	if (packet->ip->protocol != IPPROTO_UDP)
 		return REASON_PASS_NOT_UDP;
 	slot = address_slot(packet->ip->daddr);
@@ -88,8 +92,9 @@ static __always_inline enum reason find_port(struct packet *packet)
 		return REASON_PASS_NOT_OURS;
 	if (packet->ip->frag_off & bpf_htons(IP_FRAGMENTED))
 		return REASON_PASS_FRAGMENT;
-	packet->udp = take_udp(cursor, packet->ip);
-	if (!packet->udp)
+	if (!take(&packet->cursor, options, &skipped))
+		return REASON_PASS_NOT_OURS;
+	if (!take(&packet->cursor, sizeof(*packet->udp), &packet->udp))
 		return REASON_PASS_NOT_OURS;
 	port = bpf_ntohs(packet->udp->dest);
 	if (port < config.port_min || port > config.port_max)
@@ -99,24 +104,25 @@ static __always_inline enum reason find_port(struct packet *packet)
 }
 
 /* Do the headers agree with each other and with the frame? A frame may be longer: Ethernet pads. */
-static __always_inline enum reason check_headers(struct packet *packet)
+static __always_inline enum reason check_headers(const struct packet *packet)
 {
-	__u32 frame = packet->frame_length - sizeof(struct ethhdr);
+	__u32 room = packet->cursor.end - (void *)packet->ip;
 	__u32 total = bpf_ntohs(packet->ip->tot_len);
 	__u32 datagram = bpf_ntohs(packet->udp->len);
 
-	if (packet->ip->ihl != IHL_PLAIN)
-		return REASON_OPTIONS;
 	if (packet->ip->ttl <= 1)
 		return REASON_TTL;
-	if (total > frame || datagram < sizeof(struct udphdr) || total != datagram + sizeof(struct iphdr))
+	if (total > room || datagram < sizeof(struct udphdr) || total != datagram + sizeof(struct iphdr))
 		return REASON_BAD_LENGTH;
 	if (!packet->udp->source)
 		return REASON_BAD_SOURCE_PORT;
-	packet->payload_length = datagram - sizeof(struct udphdr);
-	packet->source_address = packet->ip->saddr;
-	packet->source_port = packet->udp->source;
 	return GO_ON;
+}
+
+/* UDP payload in bytes, once check_headers found the lengths to agree. */
+static __always_inline __u32 payload_length(const struct packet *packet)
+{
+	return bpf_ntohs(packet->udp->len) - sizeof(struct udphdr);
 }
 
 #endif

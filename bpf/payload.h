@@ -3,18 +3,12 @@
 #ifndef VOXDP_PAYLOAD_H
 #define VOXDP_PAYLOAD_H
 
-#define RTP_VERSION	2
-#define RTP_HEADER	12
-#define RTP_EXTENSION	4
-#define RTP_HAS_MORE	0x1f /* extension bit and CSRC count */
-#define RTCP_HEADER	8    /* of every RTCP packet up to the sender's SSRC */
-#define RTCP_TYPE_FIRST 192
-#define RTCP_TYPE_LAST	223
-
-enum payload_kind {
-	PAYLOAD_RTP,
-	PAYLOAD_RTCP, /* on its own port, or multiplexed on an RTP port */
-};
+#define RTP_VERSION	 2
+#define RTP_EXTENSION	 0x10 /* of rtp_header.first */
+#define RTP_CSRC_COUNT	 0x0f /* of rtp_header.first */
+#define RTP_PAYLOAD_TYPE 0x7f /* of rtp_header.second */
+#define RTCP_TYPE_FIRST	 192
+#define RTCP_TYPE_LAST	 223
 
 struct rtp_header {
 	__u8 first;  /* version 2 bits, padding, extension, CSRC count 4 bits */
@@ -24,67 +18,79 @@ struct rtp_header {
 	__be32 ssrc;
 };
 
-/* The first RTCP packet of a compound one; its length counts words less one. */
-static __always_inline enum reason check_rtcp(const __u8 *header, __u32 payload_length)
-{
-	__u32 words = (__u32)header[2] << 8 | header[3];
+struct rtcp_header {
+	__u8 first; /* version 2 bits, padding, count 5 bits */
+	__u8 type;
+	__be16 words; /* of the packet, less one */
+	__be32 ssrc;
+};
 
-	if (header[1] < RTCP_TYPE_FIRST || header[1] > RTCP_TYPE_LAST)
+/* The first RTCP packet of a compound one; its length counts words less one. */
+static __always_inline enum reason check_rtcp(const struct rtcp_header *header, __u32 length)
+{
+	if (header->type < RTCP_TYPE_FIRST || header->type > RTCP_TYPE_LAST)
 		return REASON_BAD_RTCP;
-	if ((words + 1) * 4 > payload_length)
-		return REASON_BAD_RTCP;
-	return GO_ON;
+	return (bpf_ntohs(header->words) + 1U) * 4 > length ? REASON_BAD_RTCP : GO_ON;
 }
 
 /* CSRC list and header extension must lie within the payload. */
-static __noinline enum reason check_rtp_more(struct xdp_md *ctx, __u8 first, __u32 payload_length)
+static __noinline enum reason check_rtp_more(struct xdp_md *ctx, __u8 first, __u32 length)
 {
-	__u32 end = RTP_HEADER + (first & 0x0f) * 4;
-	__be16 extension[2];
+	__u32 end = sizeof(struct rtp_header) + (first & RTP_CSRC_COUNT) * 4;
+	__be16 extension[2]; /* profile, words */
 
-	if (first & 0x10) {
-		if (end + RTP_EXTENSION > payload_length)
+	if (first & RTP_EXTENSION) {
+		if (end + sizeof(extension) > length)
 			return REASON_SHORT;
 		if (bpf_xdp_load_bytes(ctx, PAYLOAD_OFFSET + end, extension, sizeof(extension)))
 			return REASON_SHORT;
-		end += RTP_EXTENSION + bpf_ntohs(extension[1]) * 4;
+		end += sizeof(extension) + bpf_ntohs(extension[1]) * 4;
 	}
-	return end > payload_length ? REASON_SHORT : GO_ON;
+	return end > length ? REASON_SHORT : GO_ON;
 }
 
-static __always_inline enum reason check_rtp(struct xdp_md *ctx, struct packet *packet,
-					     struct rtp_packet *rtp)
+static __always_inline enum reason check_rtp(struct xdp_md *ctx, const struct packet *packet, __u32 length)
 {
-	struct rtp_header *header = take(&packet->payload, sizeof(*header));
+	struct cursor cursor = packet->cursor;
+	struct rtp_header *header;
 
-	if (!header || packet->payload_length < RTP_HEADER)
+	if (!take(&cursor, sizeof(*header), &header) || length < sizeof(*header))
 		return REASON_SHORT;
+	if (unlikely(header->first & (RTP_EXTENSION | RTP_CSRC_COUNT)))
+		return check_rtp_more(ctx, header->first, length);
+	return GO_ON;
+}
+
+/* RTP or RTCP as the flow's `flags` and the packet say; and is it valid? */
+static __always_inline enum reason check_payload(struct xdp_md *ctx, const struct packet *packet, __u16 flags,
+						 bool *is_rtcp)
+{
+	struct cursor cursor = packet->cursor;
+	__u32 length = payload_length(packet);
+	struct rtcp_header *header;
+
+	if (!take(&cursor, sizeof(*header), &header) || length < sizeof(*header))
+		return REASON_SHORT;
+	if (header->first >> 6 != RTP_VERSION)
+		return REASON_BAD_VERSION;
+	*is_rtcp = flags & FLAG_RTCP || (header->type >= RTCP_TYPE_FIRST && header->type <= RTCP_TYPE_LAST);
+	return *is_rtcp ? check_rtcp(header, length) : check_rtp(ctx, packet, length);
+}
+
+/* What the statistics need of a packet that check_payload found to be RTP. */
+static __always_inline bool read_rtp(const struct packet *packet, struct rtp_packet *rtp)
+{
+	struct cursor cursor = packet->cursor;
+	struct rtp_header *header;
+
+	if (!take(&cursor, sizeof(*header), &header))
+		return false;
 	rtp->arrival = packet->now;
 	rtp->timestamp = bpf_ntohl(header->timestamp);
 	rtp->ssrc = bpf_ntohl(header->ssrc);
 	rtp->sequence = bpf_ntohs(header->sequence);
-	rtp->payload_type = header->second & 0x7f;
-	if (unlikely(header->first & RTP_HAS_MORE))
-		return check_rtp_more(ctx, header->first, packet->payload_length);
-	return GO_ON;
-}
-
-/* Checks the payload of a flow with `flags`; says what it is and, of RTP, the fields that statistics need. */
-static __always_inline enum reason check_payload(struct xdp_md *ctx, struct packet *packet, __u16 flags,
-						 enum payload_kind *kind, struct rtp_packet *rtp)
-{
-	struct cursor start = packet->payload;
-	const __u8 *header = take(&start, RTCP_HEADER);
-
-	if (!header || packet->payload_length < RTCP_HEADER)
-		return REASON_SHORT;
-	if (header[0] >> 6 != RTP_VERSION)
-		return REASON_BAD_VERSION;
-	*kind = PAYLOAD_RTCP;
-	if (flags & FLAG_RTCP || (header[1] >= RTCP_TYPE_FIRST && header[1] <= RTCP_TYPE_LAST))
-		return check_rtcp(header, packet->payload_length);
-	*kind = PAYLOAD_RTP;
-	return check_rtp(ctx, packet, rtp);
+	rtp->payload_type = header->second & RTP_PAYLOAD_TYPE;
+	return true;
 }
 
 #endif

@@ -29,133 +29,123 @@
 #include "rewrite.h"
 #include "verdict.h"
 
-/* generation, state, action and flags of a rule: one word, so that they are of one time. */
-union control {
-	__u64 word;
-	struct {
-		__u32 generation;
-		__u8 state;
-		__u8 action;
-		__u16 flags;
-	};
-};
-
-/* Everything that is known of a packet when it may leave. */
+/* What is known of a packet when it may leave. */
 struct passage {
 	union control control;
 	struct hop hop;
-	struct rtp_packet rtp;
-	enum payload_kind kind;
+	bool is_rtcp;
 };
 
-static __always_inline __u64 read_control(const struct flow_rule *rule)
+static __always_inline struct report report_of(const struct packet *packet, union control control, __u8 type)
 {
-	return *(const volatile __u64 *)rule;
-}
-
-static __always_inline enum reason check_rule(union control control)
-{
-	if (!control.generation)
-		return REASON_UNKNOWN_PORT;
-	if (control.state == FLOW_OFF)
-		return REASON_OFF;
-	if (control.action == ACTION_DROP)
-		return REASON_BLOCKED;
-	if (control.action == ACTION_ENGINE)
-		return REASON_PASS_ENGINE;
-	return GO_ON;
+	return (struct report){
+		.now = packet->now,
+		.flow = packet->index,
+		.generation = control.generation,
+		.type = type,
+	};
 }
 
 /* Source, payload, and where the port is not known yet, learning it from the first payload that may teach. */
-static __always_inline enum reason admit(struct xdp_md *ctx, struct packet *packet, struct flow *flow,
+static __always_inline enum reason admit(struct xdp_md *ctx, const struct packet *packet, struct flow *flow,
 					 struct passage *passage)
 {
 	union control control = passage->control;
 	enum reason reason;
 	bool unbound;
 
-	reason = check_source(packet, flow, control.generation, control.state, &unbound);
+	reason = check_source(packet, flow, control, &unbound);
 	if (reason != GO_ON)
 		return reason;
-	reason = check_payload(ctx, packet, control.flags, &passage->kind, &passage->rtp);
+	reason = check_payload(ctx, packet, control.flags, &passage->is_rtcp);
 	if (reason != GO_ON)
 		return reason;
-	if (unlikely(unbound) && (passage->kind == PAYLOAD_RTP || control.flags & FLAG_RTCP)) {
-		struct report report = report_of(packet, control.generation, EVENT_LEARNED);
+	if (unlikely(unbound) && (!passage->is_rtcp || control.flags & FLAG_RTCP)) {
+		struct report report = report_of(packet, control, EVENT_LEARNED);
 
-		return learn(ctx, flow, &report);
+		return learn(ctx, flow, &report, packet->udp->source);
 	}
 	return GO_ON;
 }
 
-/* All decisions, in their order. The last one makes sure that the rule did not change meanwhile. */
-static __always_inline enum reason decide(struct xdp_md *ctx, struct packet *packet, struct flow *flow,
+/* All decisions about a packet to a flow. The last makes sure that the rule did not change meanwhile. */
+static __always_inline enum reason decide(struct xdp_md *ctx, const struct packet *packet, struct flow *flow,
 					  struct passage *passage)
 {
 	enum reason reason;
 
 	reason = check_headers(packet);
-	if (reason == GO_ON)
-		reason = check_rule(passage->control);
-	if (reason == GO_ON)
-		reason = admit(ctx, packet, flow, passage);
-	if (reason == GO_ON)
-		reason = find_hop(ctx, &flow->rule, &passage->hop);
-	if (reason == GO_ON && unlikely(read_control(&flow->rule) != passage->control.word))
-		reason = REASON_OFF;
-	return reason;
+	if (reason != GO_ON)
+		return reason;
+	reason = check_rule(passage->control);
+	if (reason != GO_ON)
+		return reason;
+	reason = admit(ctx, packet, flow, passage);
+	if (reason != GO_ON)
+		return reason;
+	reason = find_hop(ctx, &flow->rule, &passage->hop);
+	if (reason != GO_ON)
+		return reason;
+	return likely(read_control(&flow->rule) == passage->control.word) ? GO_ON : REASON_OFF;
 }
 
 /* What the packet adds to the flow's statistics, and what user space is told about it. */
-static __always_inline void observe(struct xdp_md *ctx, struct packet *packet, struct flow *flow,
-				    struct passage *passage)
+static __always_inline void observe(struct xdp_md *ctx, const struct packet *packet, struct flow *flow,
+				    const struct passage *passage)
 {
-	flow_observe(&flow->track, packet->payload_length, packet->ip->tos, packet->now);
-	if (passage->kind == PAYLOAD_RTP) {
-		if (rtp_observe(&flow->track, &flow->tally, &passage->rtp, flow->rule.clock) ==
-		    RTP_NEW_SSRC) {
-			struct report report = report_of(packet, passage->control.generation, EVENT_SSRC);
+	struct rtp_packet rtp;
 
-			report.ssrc = passage->rtp.ssrc;
+	flow_observe(&flow->track, payload_length(packet), packet->ip->tos, packet->now);
+	if (likely(!passage->is_rtcp)) {
+		if (read_rtp(packet, &rtp) &&
+		    rtp_observe(&flow->track, &flow->tally, &rtp, flow->rule.clock) == RTP_NEW_SSRC) {
+			struct report report = report_of(packet, passage->control, EVENT_SSRC);
+
+			report.ssrc = rtp.ssrc;
 			emit(ctx, &report, 0);
 		}
 	} else if (passage->control.flags & FLAG_RTCP_COPY) {
-		struct report report = report_of(packet, passage->control.generation, EVENT_RTCP);
+		struct report report = report_of(packet, passage->control, EVENT_RTCP);
 
-		emit(ctx, &report, packet->payload_length);
+		emit(ctx, &report, payload_length(packet));
 	}
 }
 
+/* The clock is read before the flow: it waits for what was begun earlier, and would wait for the cache miss.
+ */
 SEC("xdp")
 int relay(struct xdp_md *ctx)
 {
-	struct packet packet = {
-		.payload = {(void *)(long)ctx->data, (void *)(long)ctx->data_end},
-		.frame_length = ctx->data_end - ctx->data,
-	};
+	struct packet packet = {.cursor = whole_frame(ctx)};
 	struct passage passage = {};
-	struct flow *flow;
 	enum reason reason;
+	struct flow *flow;
 
-	reason = find_port(&packet);
+	reason = find_ip(&packet);
 	if (reason != GO_ON)
-		return verdict(reason, packet.frame_length);
+		return verdict(ctx, reason);
+	if (*(__u8 *)packet.ip != PLAIN_IPV4)
+		return refuse_options(ctx);
+	reason = find_port(&packet, 0);
+	if (reason != GO_ON)
+		return verdict(ctx, reason);
+
 	packet.now = bpf_ktime_get_ns();
 	flow = flow_at(packet.index);
 	if (!flow)
-		return verdict(REASON_UNKNOWN_PORT, packet.frame_length);
+		return verdict(ctx, REASON_UNKNOWN_PORT);
 	passage.control.word = read_control(&flow->rule);
 	reason = decide(ctx, &packet, flow, &passage);
 	if (unlikely(reason != GO_ON)) {
-		struct report report = report_of(&packet, passage.control.generation, EVENT_REJECTED);
+		struct report report = report_of(&packet, passage.control, EVENT_REJECTED);
 
 		report.reason = reason;
-		return refuse(ctx, flow, &report, packet.frame_length);
+		return refuse(ctx, flow, &report);
 	}
 	observe(ctx, &packet, flow, &passage);
 	rewrite(&packet, &flow->rule, &passage.hop,
 		learned_port(flow->track.target, passage.control.generation));
-	return forward(ctx, passage.hop.ifindex, packet.frame_length);
+	return forward(ctx, passage.hop.ifindex);
 }
 
 const char relay_license[] SEC("license") = "GPL";

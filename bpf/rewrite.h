@@ -59,7 +59,7 @@ static __always_inline void rewrite_udp(struct udphdr *udp, const struct flow_ru
 }
 
 /* `target_port` is the learned one, 0: the rule's. */
-static __always_inline void rewrite(struct packet *packet, const struct flow_rule *rule,
+static __always_inline void rewrite(const struct packet *packet, const struct flow_rule *rule,
 				    const struct hop *hop, __be16 target_port)
 {
 	*(__u64 *)packet->eth = hop->macs_head;

@@ -1,12 +1,43 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Who may send to a flow: one address, and one port of it, which is given or learned once. What is learned is
- * kept beside the generation it was learned in, so that a flow written anew has learned nothing.
+ * Who may send to a flow, if anybody: one address, and one port of it, which is given or learned once. What
+ * is learned is kept beside the generation it was learned in, so that a flow written anew has learned
+ * nothing.
  */
 #ifndef VOXDP_SOURCE_H
 #define VOXDP_SOURCE_H
 
 #define LEARNED_PORT 0xffff
+
+/* generation, state, action and flags of a rule: one word, so that they are of one time. */
+union control {
+	__u64 word;
+	struct {
+		__u32 generation;
+		__u8 state;
+		__u8 action;
+		__u16 flags;
+	};
+};
+
+static __always_inline __u64 read_control(const struct flow_rule *rule)
+{
+	return *(const volatile __u64 *)rule;
+}
+
+/* May the flow forward anything? */
+static __always_inline enum reason check_rule(union control control)
+{
+	if (!control.generation)
+		return REASON_UNKNOWN_PORT;
+	if (control.state == FLOW_OFF)
+		return REASON_OFF;
+	if (control.action == ACTION_DROP)
+		return REASON_BLOCKED;
+	if (control.action == ACTION_ENGINE)
+		return REASON_PASS_ENGINE;
+	return GO_ON;
+}
 
 static __always_inline __u32 learned(__u32 generation, __be16 port)
 {
@@ -21,20 +52,20 @@ static __always_inline __be16 learned_port(__u32 word, __u32 generation)
 
 /* May this source send? `unbound` is set where its port still is to be learned from a valid packet. */
 static __always_inline enum reason check_source(const struct packet *packet, const struct flow *flow,
-						__u32 generation, __u8 state, bool *unbound)
+						union control control, bool *unbound)
 {
 	__be16 port = flow->rule.source_port;
 
 	*unbound = false;
-	if (packet->source_address != flow->rule.source_address)
+	if (packet->ip->saddr != flow->rule.source_address)
 		return REASON_WRONG_SOURCE;
-	if (state == FLOW_LEARNING) {
-		port = learned_port(flow->track.binding, generation);
+	if (unlikely(control.state == FLOW_LEARNING)) {
+		port = learned_port(flow->track.binding, control.generation);
 		*unbound = !port;
 		if (!port)
 			return GO_ON;
 	}
-	return packet->source_port == port ? GO_ON : REASON_WRONG_SOURCE;
+	return packet->udp->source == port ? GO_ON : REASON_WRONG_SOURCE;
 }
 
 /* The other direction sends to the port learned here. Both flows of a pair have one generation. */
@@ -49,22 +80,25 @@ static __always_inline void tell_partner(__u32 partner, __u32 word)
 		flow->track.target = word;
 }
 
-/* Binds the flow to the port in `report`, once a generation; where another packet was first, its port counts.
- */
-static __noinline enum reason learn(struct xdp_md *ctx, struct flow *flow, const struct report *report)
+/* Binds the flow to `port`, once a generation; where another packet was first, its port counts. */
+static __noinline enum reason learn(struct xdp_md *ctx, struct flow *flow, const struct report *report,
+				    __be16 port)
 {
-	__u32 word = learned(report->generation, report->port);
+	__u32 word = learned(report->generation, port);
 	__u32 before = flow->track.binding;
-	__u32 found = before;
+	__be16 bound = learned_port(before, report->generation);
 
-	if (!learned_port(before, report->generation))
-		found = __sync_val_compare_and_swap(&flow->track.binding, before, word);
-	if (found == before && !learned_port(before, report->generation)) {
-		tell_partner(flow->rule.partner, word);
-		emit(ctx, report, 0);
-		return GO_ON;
+	if (!bound) {
+		__u32 found = __sync_val_compare_and_swap(&flow->track.binding, before, word);
+
+		if (found == before) {
+			tell_partner(flow->rule.partner, word);
+			emit(ctx, report, 0);
+			return GO_ON;
+		}
+		bound = learned_port(found, report->generation);
 	}
-	return learned_port(found, report->generation) == report->port ? GO_ON : REASON_WRONG_SOURCE;
+	return bound == port ? GO_ON : REASON_WRONG_SOURCE;
 }
 
 #endif

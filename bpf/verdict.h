@@ -5,27 +5,27 @@
 
 #define REPORT_INTERVAL 1000000000ULL /* ns between two EVENT_REJECTED of a flow */
 
-static __always_inline void count(__u32 reason, __u32 frame_length)
+static __always_inline void count(__u32 reason, __u32 bytes)
 {
 	struct reason_count *counter = bpf_map_lookup_elem(&reasons, &reason);
 
 	if (!counter)
 		return;
 	counter->packets++;
-	counter->bytes += frame_length;
+	counter->bytes += bytes;
 }
 
 /* Everything but REASON_FORWARDED: the numbers themselves say which reasons drop and which pass. */
-static __always_inline int verdict(enum reason reason, __u32 frame_length)
+static __noinline int verdict(struct xdp_md *ctx, enum reason reason)
 {
-	count(reason, frame_length);
+	count(reason, frame_length(ctx));
 	return reason >= REASON_PASS_NOT_IPV4 ? XDP_PASS : XDP_DROP;
 }
 
 /* Back out of the interface it came from, or out of another. */
-static __always_inline int forward(struct xdp_md *ctx, __u32 ifindex, __u32 frame_length)
+static __always_inline int forward(struct xdp_md *ctx, __u32 ifindex)
 {
-	count(REASON_FORWARDED, frame_length);
+	count(REASON_FORWARDED, frame_length(ctx));
 	return ifindex == ctx->ingress_ifindex ? XDP_TX : bpf_redirect(ifindex, 0);
 }
 
@@ -33,11 +33,12 @@ static __always_inline int forward(struct xdp_md *ctx, __u32 ifindex, __u32 fram
  */
 static __always_inline void reject(struct xdp_md *ctx, struct flow_tally *tally, const struct report *report)
 {
+	struct source source = source_of(ctx);
 	__u64 before = tally->rejected_event;
 
 	__sync_fetch_and_add(&tally->rejected, 1);
-	map_address(tally->rejected_address, report->address);
-	tally->rejected_port = report->port;
+	map_address(tally->rejected_address, source.address);
+	tally->rejected_port = source.port;
 	if (before && report->now - before < REPORT_INTERVAL)
 		return;
 	if (__sync_val_compare_and_swap(&tally->rejected_event, before, report->now) == before)
@@ -45,18 +46,38 @@ static __always_inline void reject(struct xdp_md *ctx, struct flow_tally *tally,
 }
 
 /* A packet to a flow that does not get through: counted at the flow as well, if there ever was one. */
-static __noinline int refuse(struct xdp_md *ctx, struct flow *flow, const struct report *report,
-			     __u32 frame_length)
+static __noinline int refuse(struct xdp_md *ctx, struct flow *flow, const struct report *report)
 {
 	enum reason reason = report->reason;
 
 	if (reason == REASON_WRONG_SOURCE) {
 		reject(ctx, &flow->tally, report);
-	} else if (reason < REASON_PASS_NOT_IPV4 && flow->rule.generation) {
+	} else if (reason < REASON_PASS_NOT_IPV4 && report->generation) {
 		__sync_fetch_and_add(&flow->tally.dropped, 1);
 		flow->tally.last_reason = reason;
 	}
-	return verdict(reason, frame_length);
+	return verdict(ctx, reason);
+}
+
+/* An IPv4 header that is not the plain one: refused if it would be ours, and passed if not. */
+static __noinline int refuse_options(struct xdp_md *ctx)
+{
+	struct packet packet = {.cursor = whole_frame(ctx)};
+	struct report report = {.reason = REASON_OPTIONS};
+	enum reason reason = find_ip(&packet);
+	struct flow *flow;
+
+	if (reason == GO_ON && (packet.ip->version != 4 || packet.ip->ihl < 5))
+		reason = REASON_PASS_NOT_IPV4;
+	if (reason == GO_ON)
+		reason = find_port(&packet, (packet.ip->ihl - 5) * 4 & 0x3f);
+	if (reason != GO_ON)
+		return verdict(ctx, reason);
+	flow = flow_at(packet.index);
+	if (!flow)
+		return verdict(ctx, REASON_OPTIONS);
+	report.generation = flow->rule.generation;
+	return refuse(ctx, flow, &report);
 }
 
 #endif

@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What the relay is measured against and with: programs that do nothing but end a packet, one that counts
+ * what arrives, and two that turn one test packet into the next packet of many flows. Not for production.
+ */
+#include <linux/bpf.h>
+#include <linux/if_ether.h>
+#include <linux/ip.h>
+#include <linux/udp.h>
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+
+#define FIRST_TTL 64
+#define UNUSED	  __attribute__((unused))
+
+/* RTP of G.711 as the test packet has it; sequence number and port are all that differs between flows. */
+struct frame {
+	struct ethhdr eth;
+	struct iphdr ip;
+	struct udphdr udp;
+	__u8 rtp_first;
+	__u8 rtp_second;
+	__be16 rtp_sequence;
+	__be32 rtp_timestamp;
+} __attribute__((packed));
+
+/* Where the packets of `flows` flows go: ports from first_port on, visited in steps of `stride`. */
+struct spread_config {
+	__u32 flows;
+	__u32 stride; /* less than flows, and without a common divisor */
+	__be32 source_address;
+	__be32 relay_address;
+	__be16 source_port;
+	__u16 first_port;
+	__u32 ifindex; /* out of which empty_redirect and generate send */
+	__u8 target_mac[ETH_ALEN];
+	__u8 source_mac[ETH_ALEN];
+	__u16 ip_checksum; /* of the header that restore() writes, as it lies in the packet */
+	__u16 reserved;
+};
+
+const volatile struct spread_config config SEC(".rodata.config");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} next SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
+} received SEC(".maps");
+
+__u32 visited;	/* flows that had their packet of this round */
+__u32 position; /* flow of the next packet */
+__u16 sequence;
+
+static __always_inline __u32 next_flow(void)
+{
+	__u32 flow = position;
+
+	position = flow + config.stride;
+	if (position >= config.flows)
+		position -= config.flows;
+	if (++visited >= config.flows) {
+		visited = 0;
+		sequence++;
+	}
+	return flow;
+}
+
+/* Undoes what the relay did, since test runs hand the same packet in again, and addresses the next flow. */
+static __always_inline int restore(struct xdp_md *ctx)
+{
+	struct frame *frame = (void *)(long)ctx->data;
+
+	if ((void *)(frame + 1) > (void *)(long)ctx->data_end)
+		return 0;
+	frame->rtp_sequence = bpf_htons(sequence);
+	frame->rtp_timestamp = bpf_htonl(sequence * 160);
+	frame->udp.dest = bpf_htons(config.first_port + next_flow());
+	frame->udp.source = config.source_port;
+	frame->udp.check = bpf_htons(0x1234);
+	frame->ip.ttl = FIRST_TTL;
+	frame->ip.check = config.ip_checksum;
+	frame->ip.saddr = config.source_address;
+	frame->ip.daddr = config.relay_address;
+	return 1;
+}
+
+static __always_inline void address_frame(struct xdp_md *ctx)
+{
+	struct frame *frame = (void *)(long)ctx->data;
+
+	if ((void *)(frame + 1) > (void *)(long)ctx->data_end)
+		return;
+	for (int byte = 0; byte < ETH_ALEN; byte++) {
+		frame->eth.h_dest[byte] = config.target_mac[byte];
+		frame->eth.h_source[byte] = config.source_mac[byte];
+	}
+}
+
+SEC("xdp")
+int empty_tx(struct xdp_md *ctx UNUSED)
+{
+	return XDP_TX;
+}
+
+SEC("xdp")
+int empty_pass(struct xdp_md *ctx UNUSED)
+{
+	return XDP_PASS;
+}
+
+SEC("xdp")
+int empty_drop(struct xdp_md *ctx UNUSED)
+{
+	return XDP_DROP;
+}
+
+SEC("xdp")
+int empty_redirect(struct xdp_md *ctx UNUSED)
+{
+	return bpf_redirect(config.ifindex, 0);
+}
+
+/* The end of a path: what gets here was received. */
+SEC("xdp")
+int sink(struct xdp_md *ctx UNUSED)
+{
+	__u32 key = 0;
+	__u64 *count = bpf_map_lookup_elem(&received, &key);
+
+	if (count)
+		++*count;
+	return XDP_DROP;
+}
+
+/* For test runs: the program in `next` sees another flow's packet in every repetition. */
+SEC("xdp")
+int spread(struct xdp_md *ctx)
+{
+	if (restore(ctx))
+		bpf_tail_call(ctx, &next, 0);
+	return XDP_ABORTED;
+}
+
+/* For live frames: sends the packets of all flows out of an interface. */
+SEC("xdp")
+int generate(struct xdp_md *ctx)
+{
+	if (!restore(ctx))
+		return XDP_ABORTED;
+	address_frame(ctx);
+	return bpf_redirect(config.ifindex, 0);
+}
+
+const char baseline_license[] SEC("license") = "GPL";
