@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import fcntl
 import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import TypeVar
+from typing import IO, TypeVar
 
 from provisioning.cdr import Cdr, encode
 from provisioning.errors import JournalError, JournalFull
-from provisioning.segment import SegmentWriter, join, read_piece, sync_directory
+from provisioning.segment import SegmentWriter, append_line, join, read_piece, sync_directory
 
 SEGMENT_BYTES = 1 << 20
 JOURNAL_BYTES = 256 << 20
@@ -71,6 +73,7 @@ class CdrJournal:
         self._offset = 0
         """How much of the oldest file the database has."""
         self._damaged_here = 0
+        self._lock: IO[str] | None = None
 
     async def __aenter__(self) -> CdrJournal:
         await self.open()
@@ -100,7 +103,7 @@ class CdrJournal:
             self._flusher.cancel()
             await asyncio.gather(self._flusher, return_exceptions=True)
             self._flusher = None
-        await self._on_disk(self._close_active)
+        await self._on_disk(self._leave)
         self._disk.shutdown()
 
     async def append(self, cdr: Cdr) -> None:
@@ -124,7 +127,11 @@ class CdrJournal:
 
     async def release(self, batch: Batch) -> None:
         """The database has these records: forget them. Batches are released in the order they were given."""
-        await self._on_disk(lambda: self._forget(batch))
+        await self._on_disk(partial(self._forget, batch))
+
+    async def put_aside(self, path: Path, record: bytes) -> None:
+        """Add the record as one line to another file, on disk when this returns. Raises JournalError."""
+        await self._on_disk(partial(append_line, path, record))
 
     async def _flush(self) -> None:
         """Put on disk whatever waits, all of it at once, for ever."""
@@ -134,12 +141,13 @@ class CdrJournal:
             batch, self._waiting = self._waiting, []
             if not batch:
                 continue
-            lines = join(record for record, _ in batch)
             problem: JournalError | None = None
             try:
-                await self._on_disk(lambda lines=lines: self._store(lines))  # type: ignore[misc] # bound at once
+                await self._on_disk(partial(self._store, join(record for record, _ in batch)))
             except JournalError as error:
                 problem = error
+            except Exception as error:  # whatever it is, nobody may wait for ever
+                problem = JournalError(f"call records cannot be kept: {error!r}; report this")
             self._acknowledge([stored for _, stored in batch], problem)
 
     def _acknowledge(self, waiters: list[asyncio.Future[None]], problem: JournalError | None) -> None:
@@ -168,8 +176,23 @@ class CdrJournal:
 
     def _find(self) -> None:
         self.directory.mkdir(mode=0o750, parents=True, exist_ok=True)
+        self._lock = open(self.directory / "lock", "w", encoding="ascii")  # noqa: SIM115 - held until close()
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise JournalError(f"another process writes call records in {self.directory}: stop it first") from None
         paths = sorted(self.directory.glob("cdr-*.journal"))
         self._sizes = {int(path.stem.partition("-")[2]): path.stat().st_size for path in paths}
+
+    def _leave(self) -> None:
+        """Close all; a file that the database has whole need not be read again by the next process."""
+        last = list(self._sizes.items())
+        self._close_active()
+        if last == [(min(self._sizes, default=0), self._offset)]:
+            self._drop(last[0][0])
+        if self._lock:
+            self._lock.close()
+            self._lock = None
 
     def _path(self, number: int) -> Path:
         return self.directory / f"cdr-{number:012}.journal"
@@ -207,6 +230,9 @@ class CdrJournal:
             self._note_damage(path, piece.damaged)
             if piece.records:
                 return Batch(piece.records, number, piece.end)
+            if piece.damaged:
+                self._offset = piece.end
+                continue
             if self._active and path == self._active.path:
                 return None
             if piece.end < size:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Where a call goes. Pure: who calls whom, when and what is known, in; an ordered choice of routes, or why none, out."""
+"""Where a call goes. Pure: in comes who calls whom, when, and what is known; out, routes in order or a refusal."""
 
 from __future__ import annotations
 

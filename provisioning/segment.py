@@ -87,6 +87,14 @@ def sync_directory(directory: Path) -> None:
         os.close(descriptor)
 
 
+def append_line(path: Path, record: bytes) -> None:
+    """Add a bare record to a file for people, and have it on disk."""
+    with path.open("ab") as file:
+        file.write(record + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
 def join(records: Iterable[bytes]) -> bytes:
     """Return the lines of several records."""
     return b"".join(map(frame, records))

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Call records as people look for them: by party, time and outcome, newest first."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from provisioning.cdr import Cdr, CdrMedia
+from provisioning.database import Question, Rows
+from provisioning.errors import NotFound
+
+PAGE = 100
+
+
+@dataclass(frozen=True, slots=True)
+class CdrFilter:
+    """What to look for; None: does not matter. since, until: bounds of the start, `until` not included."""
+
+    party: str | None = None
+    """Caller or dialled."""
+    caller: str | None = None
+    dialled: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    answered: bool | None = None
+    call_id: str | None = None
+    """SIP Call-ID of either leg, or our own call id."""
+
+
+def search(wanted: CdrFilter | None = None, *, after: Cdr | None = None, limit: int = PAGE) -> Question[list[Cdr]]:
+    """Records that fit, newest first; `after` is the last one of the page before."""
+    wanted = wanted or CdrFilter()
+    parameters = {
+        "party": wanted.party,
+        "caller": wanted.caller,
+        "dialled": wanted.dialled,
+        "since": wanted.since,
+        "until": wanted.until,
+        "answered": wanted.answered,
+        "call_id": wanted.call_id,
+        "after_time": after.started if after else None,
+        "after_id": after.id if after else None,
+        "limit": limit,
+    }
+    return Question(
+        """
+        SELECT cdrs.*, media.directions FROM (
+            SELECT * FROM cdrs
+            WHERE (%(party)s::text IS NULL OR caller = %(party)s OR dialled = %(party)s)
+              AND (%(caller)s::text IS NULL OR caller = %(caller)s)
+              AND (%(dialled)s::text IS NULL OR dialled = %(dialled)s)
+              AND (%(since)s::timestamptz IS NULL OR started_at >= %(since)s)
+              AND (%(until)s::timestamptz IS NULL OR started_at < %(until)s)
+              AND (%(answered)s::boolean IS NULL OR (answered_at IS NOT NULL) = %(answered)s)
+              AND (%(call_id)s::text IS NULL OR %(call_id)s IN (call, a_call_id, b_call_id))
+              AND (%(after_time)s::timestamptz IS NULL OR (started_at, id) < (%(after_time)s, %(after_id)s::uuid))
+            ORDER BY started_at DESC, id DESC LIMIT %(limit)s
+        ) AS cdrs
+        CROSS JOIN LATERAL (
+            SELECT json_agg(m ORDER BY m.stream, m.sender) AS directions FROM cdr_media AS m WHERE m.cdr_id = cdrs.id
+        ) AS media
+        ORDER BY started_at DESC, id DESC
+        """,
+        parameters,
+        lambda rows: [_cdr(row) for row in rows],
+    )
+
+
+def get(identity: UUID) -> Question[Cdr]:
+    """One record. Answers NotFound."""
+
+    def only(rows: Rows) -> Cdr:
+        if not rows:
+            raise NotFound(f"no call record {identity}: voxdp cdr list shows what there is")
+        return _cdr(rows[0])
+
+    return Question(
+        """
+        SELECT cdrs.*, (SELECT json_agg(m ORDER BY m.stream, m.sender) FROM cdr_media AS m WHERE m.cdr_id = cdrs.id)
+            AS directions
+        FROM cdrs WHERE id = %(id)s
+        """,
+        {"id": identity},
+        only,
+    )
+
+
+def _cdr(row: dict[str, Any]) -> Cdr:
+    """Return the record of a row of cdrs with the rows of its media as `directions`."""
+    names = ("id", "call", "caller", "dialled", "a_call_id", "b_call_id", "status", "cause", "ended_by", "reason")
+    times = {name: row[f"{name}_at"] for name in ("started", "ringing", "answered", "ended")}
+    media = tuple(_media(entry) for entry in row["directions"] or [])
+    return Cdr(**{name: row[name] for name in names}, **times, tenant=row["tenant_id"], media=media)
+
+
+def _media(entry: dict[str, Any]) -> CdrMedia:
+    return CdrMedia(**{name: value for name, value in entry.items() if name != "cdr_id"})
