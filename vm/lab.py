@@ -17,7 +17,7 @@ import sys
 import threading
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 from vm import leftovers, namespace, topology
 from vm.process import LabError, Process, run
@@ -33,6 +33,13 @@ class Interrupted(BaseException):
         self.number = number
 
 
+class Closeable(Protocol):
+    """Anything with a `close`."""
+
+    def close(self) -> None:
+        """Let go of it; a second time does nothing."""
+
+
 class Lab:
     """Namespaces of one shape, from `with` to its end. Needs root."""
 
@@ -42,6 +49,7 @@ class Lab:
         self.directory = leftovers.LABS / self.name
         self.bpffs = self.directory / "bpf"
         self._processes: list[Process] = []
+        self._owned: list[Closeable] = []
         self._handlers: dict[signal.Signals, Any] = {}
 
     @property
@@ -84,6 +92,10 @@ class Lab:
         self._processes.append(process)
         return process
 
+    def own(self, thing: Closeable) -> None:
+        """Close this, a socket for example, when the lab ends."""
+        self._owned.append(thing)
+
     def environment(self) -> dict[str, str]:
         """The environment of the lab's programs: no settings of the caller, our commands first in PATH."""
         commands = Path(sys.executable).parent
@@ -99,6 +111,8 @@ class Lab:
         for number in self._handlers:
             signal.signal(number, signal.SIG_IGN)
         try:
+            for thing in self._owned:
+                thing.close()
             for process in reversed(self._processes):
                 process.stop()
         finally:

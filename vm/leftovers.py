@@ -66,10 +66,13 @@ def mounts_below(directory: Path) -> list[str]:
 def _alive(directory: Path) -> bool:
     try:
         owner = json.loads((directory / OWNER).read_text())
-        return bool(started(owner["pid"]) == owner["started"])
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError):
         # No owner yet: it may be claiming this very moment. A second is ample for that.
         return time.time() - _made(directory) < 1.0
+    try:
+        return bool(started(owner["pid"]) == owner["started"])
+    except FileNotFoundError:
+        return False
 
 
 def _made(directory: Path) -> float:

@@ -1,0 +1,199 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""baresip 1.0 as a phone without a sound card: a tone goes in from a file, what is heard comes out as a file.
+
+It is steered over its ctrl_tcp module: netstrings of JSON, commands in, responses and events out.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import select
+import socket
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vm import audio, namespace
+from vm.lab import Lab
+from vm.process import LabError
+from vm.topology import Endpoint
+
+CONTROL = ("127.0.0.1", 4444)
+TONE_SECONDS = 180
+REGISTERED = re.compile(r"200 OK \(.*\) \[\d+ bindings?\]")
+REFUSED = re.compile(r"reg: .* 4\d\d .*|4(?!01|07)\d\d [A-Z]\w+ \(.*\) \[\d+ bindings?\]")
+
+CONFIG = """\
+poll_method epoll
+sip_listen {address}:5060
+call_local_timeout 30
+call_max_calls 4
+audio_source aufile,{directory}/tone.wav
+audio_player aubridge,nil
+audio_alert aubridge,nil
+ausrc_srate 8000
+auplay_srate 8000
+ausrc_channels 1
+auplay_channels 1
+audio_level no
+audio_buffer 40-160
+rtp_ports 10000-10999
+rtcp_mux no
+statmode_default off
+snd_path {directory}
+ctrl_tcp_listen 127.0.0.1:4444
+module_path {modules}
+module g711.so
+module aufile.so
+module aubridge.so
+module sndfile.so
+module_tmp account.so
+module_app menu.so
+module ctrl_tcp.so
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Who the phone is. registrar: host of the server it registers with; None: none, calls go direct."""
+
+    user: str
+    domain: str
+    password: str = ""
+    registrar: str | None = None
+    codecs: str = "PCMU/8000"
+
+    def line(self) -> str:
+        """The account as baresip's file has it."""
+        parts = [f"<sip:{self.user}@{self.domain}>", "answermode=auto", f"audio_codecs={self.codecs}"]
+        if self.registrar is None:
+            return ";".join([*parts, "regint=0"])
+        server = f'outbound="sip:{self.registrar}:5060"'
+        return ";".join([*parts, f"auth_pass={self.password}", server, "regint=60"])
+
+
+class Baresip:
+    """One running phone; it answers every call by itself. It ends with the lab."""
+
+    def __init__(self, lab: Lab, endpoint: Endpoint, account: Account, tone: int) -> None:
+        self.account = account
+        self.endpoint = endpoint
+        self.directory = lab.directory / account.user
+        self._configure(tone)
+        self.process = lab.spawn(endpoint.namespace, "baresip", "-f", self.directory, log=f"{account.user}.log")
+        self._unread = b""
+        self._events: list[dict[str, Any]] = []
+        self._control = self._connect()
+        lab.own(self._control)
+
+    def registered(self, timeout: float = 10.0) -> None:
+        """Wait until the registrar has accepted this phone; LabError with its answer if it does not."""
+        self.process.wait_for("registration", lambda text: bool(REGISTERED.search(text)), timeout)
+
+    def dial(self, target: str) -> None:
+        """Call a SIP URI."""
+        self.command("dial", target)
+
+    def hangup(self) -> None:
+        """End the current call."""
+        self.command("hangup")
+
+    def hold(self) -> None:
+        """Hold the current call, by a re-INVITE with a=sendonly."""
+        self.command("hold")
+
+    def resume(self) -> None:
+        """Take the held call back."""
+        self.command("resume")
+
+    def dtmf(self, digits: str) -> None:
+        """Press keys: RFC 4733 events in the audio stream."""
+        for digit in digits:
+            self.command("sndcode", digit)
+
+    def established(self, timeout: float = 10.0) -> None:
+        """Wait until the next call is up."""
+        self.wait("CALL_ESTABLISHED", timeout)
+
+    def closed(self, timeout: float = 10.0) -> str:
+        """Wait until the call is over and return the reason that the phone shows."""
+        return str(self.wait("CALL_CLOSED", timeout).get("param", ""))
+
+    def wait(self, kind: str, timeout: float) -> dict[str, Any]:
+        """The next event of a kind; what came before it is forgotten. LabError if none comes."""
+        deadline = time.monotonic() + timeout
+        while True:
+            while self._events:
+                event = self._events.pop(0)
+                if event.get("type") == kind:
+                    return event
+            if not self._receive(deadline - time.monotonic()):
+                raise LabError(f"{self.account.user}: no {kind} within {timeout:g} s; see {self.process.log}")
+
+    def command(self, name: str, parameters: str = "") -> str:
+        """Give a command and return the phone's answer; LabError if it refuses or stays silent."""
+        message = json.dumps({"command": name, "params": parameters, "token": name}).encode()
+        self._control.sendall(b"%d:%s," % (len(message), message))
+        deadline = time.monotonic() + 5.0
+        while self._receive(deadline - time.monotonic()):
+            for place, event in enumerate(self._events):
+                if event.get("response") and event.get("token") == name:
+                    del self._events[place]
+                    return self._accepted(name, event)
+        raise LabError(f"{self.account.user}: no answer to '{name}' within 5 s; see {self.process.log}")
+
+    def heard(self) -> list[Path]:
+        """What came in, one WAV file per call, oldest first; complete once the call is over."""
+        return sorted(self.directory.glob("dump-*-dec.wav"))
+
+    def stop(self) -> None:
+        """Unregister and end."""
+        self._control.close()
+        self.process.stop()
+
+    def _accepted(self, name: str, answer: dict[str, Any]) -> str:
+        if not answer.get("ok"):
+            raise LabError(f"{self.account.user}: '{name}' was refused: {answer.get('data')}")
+        return str(answer.get("data", ""))
+
+    def _configure(self, tone: int) -> None:
+        self.directory.mkdir()
+        audio.write_tone(self.directory / "tone.wav", tone, TONE_SECONDS)
+        config = CONFIG.format(address=self.endpoint.address, directory=self.directory, modules=_modules())
+        (self.directory / "config").write_text(config)
+        (self.directory / "accounts").write_text(self.account.line() + "\n")
+        (self.directory / "contacts").write_text("")
+
+    def _connect(self) -> socket.socket:
+        self.process.wait_for("readiness", lambda text: "baresip is ready" in text, 10.0)
+        try:
+            return namespace.connect(self.endpoint.namespace, CONTROL, 5.0)
+        except OSError as failure:
+            raise LabError(f"{self.account.user}: no control connection ({failure}); see {self.process.log}") from None
+
+    def _receive(self, timeout: float) -> bool:
+        """Read what is there into `_events`; False if nothing came in time."""
+        if not select.select([self._control], [], [], max(timeout, 0.0))[0]:
+            return False
+        data = self._control.recv(65536)
+        if not data:
+            raise LabError(f"{self.account.user}: baresip ended; see {self.process.log}")
+        self._unread += data
+        while (message := self._netstring()) is not None:
+            self._events.append(json.loads(message))
+        return True
+
+    def _netstring(self) -> bytes | None:
+        length, colon, rest = self._unread.partition(b":")
+        if not colon or len(rest) <= int(length):
+            return None
+        self._unread = rest[int(length) + 1 :]
+        return rest[: int(length)]
+
+
+def _modules() -> Path:
+    for place in sorted(Path("/usr/lib").glob("**/baresip/modules")):
+        return place
+    raise LabError("baresip is not installed; run: scripts/setup")

@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What crossed an endpoint's wire: RTP streams counted from a capture, and whether the relay stood between.
+
+Sent at one end and received at the other are compared by SSRC and sequence number, which a relay keeps.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import signal
+import struct
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from vm.lab import Lab
+from vm.process import LabError
+from vm.topology import Endpoint
+
+MICROSECONDS = 0xA1B2C3D4
+SIP_PORT = 5060
+
+
+@dataclass(frozen=True, slots=True)
+class Datagram:
+    """One UDP datagram. time: seconds since the epoch; source, target: (address, port)."""
+
+    time: float
+    source: tuple[str, int]
+    target: tuple[str, int]
+    payload: bytes
+
+    @property
+    def is_sip(self) -> bool:
+        """To or from the SIP port."""
+        return SIP_PORT in (self.source[1], self.target[1])
+
+    @property
+    def is_rtcp(self) -> bool:
+        """RTCP by its packet type, as RFC 5761 section 4 tells it from RTP."""
+        return self._version_2 and 192 <= self.payload[1] <= 223
+
+    @property
+    def is_rtp(self) -> bool:
+        """RTP version 2 with its whole fixed header."""
+        return self._version_2 and len(self.payload) >= 12 and not self.is_rtcp
+
+    @property
+    def packet(self) -> tuple[int, int]:
+        """(SSRC, sequence number) of an RTP packet."""
+        sequence, _, ssrc = struct.unpack_from("!HII", self.payload, 2)
+        return ssrc, sequence
+
+    @property
+    def _version_2(self) -> bool:
+        return not self.is_sip and len(self.payload) >= 8 and self.payload[0] >> 6 == 2
+
+
+class Capture:
+    """tcpdump on an endpoint's interface, from construction to `stop`."""
+
+    def __init__(self, lab: Lab, endpoint: Endpoint) -> None:
+        self.endpoint = endpoint
+        self.path = lab.directory / f"{endpoint.interface}.pcap"
+        options = [
+            "-i",
+            endpoint.interface,
+            "--immediate-mode",
+            "-B",
+            "16384",
+            "-s",
+            "2048",
+            "-Z",
+            "root",
+            "-w",
+            str(self.path),
+        ]
+        self._process = lab.spawn(
+            endpoint.namespace, "tcpdump", *options, "udp", log=f"{endpoint.interface}.tcpdump.log"
+        )
+        self._process.wait_for("start", lambda text: "listening on" in text, 10.0)
+
+    def stop(self) -> list[Datagram]:
+        """End the capture and return what it saw; LabError if the kernel dropped any of it."""
+        self._process.stop(signal.SIGINT)
+        said = self._process.text()
+        if "0 packets dropped by kernel" not in said:
+            raise LabError(f"the capture at {self.endpoint.interface} is not complete; the machine is overloaded")
+        return list(read(self.path))
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """RTP from one endpoint to the other: packets sent, and those of them that never arrived."""
+
+    sent: int
+    lost: int
+
+
+def passage(sent: Iterable[Datagram], received: Iterable[Datagram], source: Endpoint, sink: Endpoint) -> Passage:
+    """Compare what left `source` with what reached `sink`, by SSRC and sequence number."""
+    left = [datagram.packet for datagram in rtp(sent) if datagram.source[0] == source.address]
+    arrived = {datagram.packet for datagram in rtp(received) if datagram.target[0] == sink.address}
+    return Passage(len(left), sum(packet not in arrived for packet in left))
+
+
+def rtp(datagrams: Iterable[Datagram]) -> Iterator[Datagram]:
+    """Only the RTP packets."""
+    return (datagram for datagram in datagrams if datagram.is_rtp)
+
+
+def strangers(datagrams: Iterable[Datagram], endpoint: Endpoint) -> set[str]:
+    """Addresses other than the relay's that the endpoint exchanged RTP or RTCP with: empty if it stood between."""
+    media = [datagram for datagram in datagrams if datagram.is_rtp or datagram.is_rtcp]
+    ends = {datagram.source[0] for datagram in media} | {datagram.target[0] for datagram in media}
+    return ends - {endpoint.address, endpoint.relay}
+
+
+def talking(datagrams: Iterable[Datagram]) -> list[tuple[float, float]]:
+    """The times from each ACK that answers a call to the BYE that ends it, as seen at this endpoint."""
+    spans: list[tuple[float, float]] = []
+    began: float | None = None
+    for datagram in datagrams:
+        if not datagram.is_sip:
+            continue
+        if datagram.payload.startswith(b"ACK ") and began is None:
+            began = datagram.time
+        elif datagram.payload.startswith(b"BYE ") and began is not None:
+            spans.append((began, datagram.time))
+            began = None
+    return spans
+
+
+def read(path: Path) -> Iterator[Datagram]:
+    """The whole UDP datagrams over IPv4 of an Ethernet capture, oldest first."""
+    data = path.read_bytes()
+    if len(data) < 24 or struct.unpack_from("=I", data)[0] != MICROSECONDS:
+        raise LabError(f"{path} is not a capture of this machine's tcpdump")
+    offset = 24
+    while offset + 16 <= len(data):
+        seconds, micros, length, _ = struct.unpack_from("=IIII", data, offset)
+        offset += 16
+        datagram = _datagram(seconds + micros / 1e6, data[offset : offset + length])
+        offset += length
+        if datagram is not None:
+            yield datagram
+
+
+def _datagram(time: float, frame: bytes) -> Datagram | None:
+    if len(frame) < 42 or frame[12:14] != b"\x08\x00" or frame[23] != 17:
+        return None
+    if struct.unpack_from("!H", frame, 20)[0] & 0x1FFF:
+        return None
+    start = 14 + (frame[14] & 0x0F) * 4
+    source_port, target_port, length = struct.unpack_from("!HHH", frame, start)
+    source, target = (str(ipaddress.IPv4Address(frame[place : place + 4])) for place in (26, 30))
+    return Datagram(time, (source, source_port), (target, target_port), frame[start + 8 : start + length])
