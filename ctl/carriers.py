@@ -1,0 +1,264 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The two that carry packets, the kernel's flow table and the userspace engine, behind one face.
+
+Each knows how a pair of plans is written, compared, read and ended in its own terms; which of the two a pair goes
+to was decided in its plan.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from typing import Protocol
+
+from ctl.flowrule import Endpoint, FlowAction, FlowFlag, FlowRule, FlowState, FlowStatistics
+from ctl.nexthop import NextHop
+from ctl.plan import FlowPlan, Pair
+from media.flows import EngineError, EngineFlow, EngineStatistics, FlowKey
+
+
+class Hops(Protocol):
+    """What is asked of `ctl.nexthop.NextHops`."""
+
+    def resolve(self, target: str, source: str = "") -> NextHop | None:
+        """Return the next hop to `target` from `source`, if it is known."""
+
+    def forget(self, target: str, source: str = "") -> None:
+        """Watch this peer no longer."""
+
+
+class Table(Protocol):
+    """What is asked of `ctl.flowtable.FlowTable`."""
+
+    def index(self, address: str, port: int) -> int:
+        """Return the place of a relay address and port; ValueError if the table has none."""
+
+    def local(self, index: int) -> Endpoint:
+        """Return the relay address and port of a place."""
+
+    def write_pair(self, first: tuple[int, FlowRule], second: tuple[int, FlowRule], *, fresh: bool = True) -> None:
+        """Write both flows under one generation."""
+
+    def rule(self, index: int) -> FlowRule | None:
+        """Return the rule as it was written."""
+
+    def off(self, index: int) -> None:
+        """Drop every packet from now on."""
+
+    def read(self, index: int) -> FlowStatistics:
+        """Return what was counted."""
+
+    def active(self) -> Iterable[int]:
+        """Return the places of the flows that are on."""
+
+
+class Engine(Protocol):
+    """What is asked of `media.client.EngineClient`. Every method may raise EngineError."""
+
+    def set_pair(self, a: EngineFlow, b: EngineFlow) -> None:
+        """Open or update two flows that face each other."""
+
+    def remove(self, keys: Sequence[FlowKey]) -> Sequence[EngineStatistics]:
+        """Close flows and their partners; return their last statistics."""
+
+    def read(self, keys: Sequence[FlowKey]) -> Sequence[EngineStatistics]:
+        """Return the statistics of those flows that exist."""
+
+    def list(self) -> Sequence[FlowKey]:
+        """Return the names of all flows."""
+
+
+class Carrier(Protocol):
+    """What the programmer asks of either."""
+
+    def write(self, pair: Pair, fresh: bool) -> None:
+        """Write both flows; counters begin at zero if `fresh`, else they and what was learned go on."""
+
+    def holds(self, pair: Pair) -> bool:
+        """Whether both flows are there already, just as they would be written."""
+
+    def read(self, plans: Sequence[FlowPlan]) -> list[FlowStatistics | None]:
+        """Return what was counted for each; None for what is not there."""
+
+    def end(self, pair: Pair) -> list[FlowStatistics | None]:
+        """Let nothing more through, then return the last statistics."""
+
+    def locals(self) -> set[Endpoint]:
+        """Return the relay address and port of every flow that is on."""
+
+    def off(self, local: Endpoint) -> None:
+        """End the flow there, whosever it is."""
+
+
+class KernelCarrier:
+    """Flows that XDP forwards. `flags` are set on every flow."""
+
+    def __init__(self, table: Table, hops: Hops, flags: FlowFlag = FlowFlag.NONE) -> None:
+        self._table = table
+        self._hops = hops
+        self._flags = flags
+
+    def write(self, pair: Pair, fresh: bool) -> None:
+        """Write both flows. An unknown next hop leaves the kernel to ask its own routing table."""
+        first, second = self._rules(pair)
+        self._table.write_pair(first, second, fresh=fresh)
+
+    def hand_up(self, pair: Pair) -> None:
+        """Let what reaches the pair pass to the engine's sockets; nothing where XDP does not guard the ports."""
+        try:
+            first, second = self._rules(pair)
+        except ValueError:
+            return
+        self._table.write_pair((first[0], _above(first[1])), (second[0], _above(second[1])), fresh=True)
+
+    def holds(self, pair: Pair) -> bool:
+        """Whether the kernel has these very rules. A next hop that it has and we do not know yet counts as right."""
+        for index, wanted in self._rules(pair):
+            rule = self._table.rule(index)
+            if rule is None or rule != (wanted if wanted.ifindex else _with_hop_of(wanted, rule)):
+                return False
+        return True
+
+    def read(self, plans: Sequence[FlowPlan]) -> list[FlowStatistics | None]:
+        """Return what the kernel counted."""
+        return [self._table.read(self._table.index(*plan.local)) for plan in plans]
+
+    def end(self, pair: Pair) -> list[FlowStatistics | None]:
+        """Switch both flows off, then read them."""
+        for plan in pair:
+            self._table.off(self._table.index(*plan.local))
+        return self.read(pair)
+
+    def locals(self) -> set[Endpoint]:
+        """Return the relay address and port of every flow that is on."""
+        return {self._table.local(index) for index in self._table.active()}
+
+    def off(self, local: Endpoint) -> None:
+        """Switch one flow off, if the table has a place for it."""
+        try:
+            self._table.off(self._table.index(*local))
+        except ValueError:
+            return
+
+    def _rules(self, pair: Pair) -> tuple[tuple[int, FlowRule], tuple[int, FlowRule]]:
+        first, second = (self._table.index(*plan.local) for plan in pair)
+        return (first, self._rule(pair[0], second)), (second, self._rule(pair[1], first))
+
+    def _rule(self, plan: FlowPlan, partner: int) -> FlowRule:
+        address, port = plan.source
+        hop = self._hops.resolve(plan.target[0], plan.egress[0])
+        rule = FlowRule(
+            state=_state(plan),
+            source=(address, port or 0),
+            egress=plan.egress,
+            target=plan.target,
+            flags=self._flags | (FlowFlag.RTCP if plan.kind == "rtcp" else FlowFlag.NONE),
+            clock_rate=plan.clock_rate,
+            partner=partner,
+        )
+        if hop is None:
+            return rule
+        return replace(rule, ifindex=hop.ifindex, target_mac=hop.target_mac, egress_mac=hop.egress_mac)
+
+
+class EngineCarrier:
+    """Flows that the userspace engine relays. Where XDP guards their ports, `kernel` hands the packets up."""
+
+    def __init__(self, engine: Engine, kernel: KernelCarrier | None = None) -> None:
+        self._engine = engine
+        self._kernel = kernel
+
+    def write(self, pair: Pair, fresh: bool) -> None:
+        """Open both flows, or update them. Raises EngineError."""
+        if fresh:
+            self._engine.remove([plan.local for plan in pair])
+        self._engine.set_pair(*map(_engine_flow, pair))
+        if self._kernel:
+            self._kernel.hand_up(pair)
+
+    def holds(self, pair: Pair) -> bool:
+        """Whether the engine has these very flows."""
+        found = self._engine.read([plan.local for plan in pair])
+        return [each.flow for each in found] == list(map(_engine_flow, pair))
+
+    def read(self, plans: Sequence[FlowPlan]) -> list[FlowStatistics | None]:
+        """Return what the engine counted; nothing if there is no engine any more."""
+        return self._counted(self._engine.read, plans)
+
+    def end(self, pair: Pair) -> list[FlowStatistics | None]:
+        """Close both flows and return what they had counted; an engine that is gone has closed them itself."""
+        counted = self._counted(self._engine.remove, pair)
+        if self._kernel:
+            for plan in pair:
+                self._kernel.off(plan.local)
+        return counted
+
+    def locals(self) -> set[Endpoint]:
+        """Return the relay address and port of every flow."""
+        return set(self._engine.list())
+
+    def off(self, local: Endpoint) -> None:
+        """Close one flow and its partner."""
+        self._engine.remove([local])
+
+    def _counted(
+        self, ask: Callable[[Sequence[FlowKey]], Sequence[EngineStatistics]], plans: Sequence[FlowPlan]
+    ) -> list[FlowStatistics | None]:
+        try:
+            found = {each.key: _statistics(each) for each in ask([plan.local for plan in plans])}
+        except EngineError as error:
+            if error.code != "gone":
+                raise
+            found = {}
+        return [found.get(plan.local) for plan in plans]
+
+
+def _state(plan: FlowPlan) -> FlowState:
+    if plan.held:
+        return FlowState.OFF
+    return FlowState.LEARNING if plan.source[1] is None else FlowState.PINNED
+
+
+def _above(rule: FlowRule) -> FlowRule:
+    return replace(rule, state=FlowState.PINNED, action=FlowAction.ENGINE)
+
+
+def _with_hop_of(rule: FlowRule, other: FlowRule) -> FlowRule:
+    return replace(rule, ifindex=other.ifindex, target_mac=other.target_mac, egress_mac=other.egress_mac)
+
+
+def _engine_flow(plan: FlowPlan) -> EngineFlow:
+    return EngineFlow(
+        local_address=plan.local[0],
+        local_port=plan.local[1],
+        source_address=plan.source[0],
+        source_port=plan.source[1],
+        target_address=plan.target[0],
+        target_port=plan.target[1],
+        kind=plan.kind,
+        clock_rate=plan.clock_rate,
+        held=plan.held,
+    )
+
+
+def _statistics(counted: EngineStatistics) -> FlowStatistics:
+    return FlowStatistics(
+        packets=counted.packets,
+        bytes=counted.bytes,
+        lost=counted.lost,
+        reordered=counted.reordered,
+        duplicates=counted.duplicates,
+        resets=counted.resets,
+        ssrc_changes=counted.ssrc_changes,
+        jitter_ms=None if counted.jitter is None else counted.jitter * 1000,
+        largest_gap_ms=counted.largest_gap * 1000,
+        last_seen=counted.last_seen,
+        ssrc=counted.ssrc,
+        payload_type=counted.payload_type,
+        dscp=None if counted.tos is None else counted.tos >> 2,
+        rejected=counted.rejected,
+        rejected_source=counted.rejected_source,
+        dropped=counted.dropped,
+        last_reason=counted.last_reason,
+        learned_port=counted.learned_port,
+    )

@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Turns the plans of calls into flows, keeps them right while routes move, and tells what became of them.
+
+It alone knows what has been programmed. A change touches only the pairs that differ; a restart only those that
+are not in place already, so that media does not notice either.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from ctl.carriers import Carrier, EngineCarrier, Hops, KernelCarrier
+from ctl.flowrule import Endpoint, FlowStatistics
+from ctl.plan import FlowPlan, Kind, Pair, Path, difference, pairs
+from sip.effects import Leg
+
+Key = tuple[Endpoint, Endpoint]
+"""A pair by the local addresses of both its flows."""
+
+
+@dataclass(frozen=True, slots=True)
+class FlowView:
+    """One flow as people see it. `leg` is the one that sends it. statistics: None if its carrier lost it.
+
+    source: who may send; its port is the learned one, None while nothing was learned.
+    """
+
+    id: str
+    call: str
+    leg: Leg
+    stream: int
+    kind: Kind
+    path: Path
+    reason: str
+    state: Literal["held", "learning", "pinned"]
+    local: Endpoint
+    source: tuple[str, int | None]
+    egress: Endpoint
+    target: Endpoint
+    learned_port: int | None
+    statistics: FlowStatistics | None
+
+
+class Programmer:
+    """Owner of every flow. kernel is None where no XDP program is attached, engine where none is to run."""
+
+    def __init__(self, hops: Hops, kernel: KernelCarrier | None = None, engine: EngineCarrier | None = None) -> None:
+        self._hops = hops
+        self._kernel = kernel
+        self._engine = engine
+        self._calls: dict[str, dict[Key, Pair]] = {}
+        self._ended: dict[str, list[FlowView]] = {}
+        self._ways: Counter[tuple[str, str]] = Counter()
+
+    def apply(self, call: str, plans: Iterable[FlowPlan]) -> None:
+        """Make the flows of a call what `plans` say. Raises EngineError; pairs before the failing one stay changed."""
+        have = self._calls.setdefault(call, {})
+        change = difference((plan for pair in have.values() for plan in pair), plans)
+        for pair in change.gone:
+            self._end(call, pair)
+        for pair in change.written:
+            before = have.get(_key(pair))
+            if before and before[0].path != pair[0].path:
+                self._end(call, before)
+                before = None
+            self._carrier(pair).write(pair, fresh=before is None)
+            self._keep(call, pair)
+            if before:
+                self._forget(before)
+
+    def adopt(self, call: str, plans: Iterable[FlowPlan]) -> int:
+        """Take over a call from an earlier process; return how many pairs were not in place and had to be written."""
+        written = 0
+        for pair in pairs(plans).values():
+            carrier = self._carrier(pair)
+            if not carrier.holds(pair):
+                carrier.write(pair, fresh=False)
+                written += 1
+            self._keep(call, pair)
+        return written
+
+    def remove(self, call: str) -> tuple[FlowView, ...]:
+        """End all flows of a call; return their last views, those that ended earlier included."""
+        for pair in list(self._calls.get(call, {}).values()):
+            self._end(call, pair)
+        self._calls.pop(call, None)
+        return tuple(self._ended.pop(call, ()))
+
+    def flows(self, call: str | None = None) -> list[FlowView]:
+        """Return the flows of one call, or of all, as they stand now."""
+        views: list[FlowView] = []
+        for each in self._calls if call is None else (call,):
+            for pair in self._calls.get(each, {}).values():
+                views += _views(each, pair, self._carrier(pair).read(pair))
+        return views
+
+    def reconcile(self, known: Collection[str]) -> int:
+        """End every flow that is no known call's, ours or left by an earlier process; return how many."""
+        strangers = [call for call in self._calls if call not in known]
+        removed = sum(len(self.remove(call)) for call in strangers)
+        ours = {local for have in self._calls.values() for key in have for local in key}
+        carriers: tuple[Carrier | None, ...] = (self._kernel, self._engine)
+        for carrier in filter(None, carriers):
+            for local in carrier.locals() - ours:
+                carrier.off(local)
+                removed += 1
+        return removed
+
+    def next_hops_changed(self, addresses: Collection[str]) -> int:
+        """Rewrite the kernel flows to these peers by their new next hop; return how many pairs. Counters go on."""
+        rewritten = 0
+        for pair in self._all_pairs():
+            if pair[0].path == "kernel" and any(plan.target[0] in addresses for plan in pair):
+                carrier = self._carrier(pair)
+                if not carrier.holds(pair):
+                    carrier.write(pair, fresh=False)
+                    rewritten += 1
+        return rewritten
+
+    def engine_restarted(self) -> None:
+        """Give a new engine process the flows that the last one had. Raises EngineError."""
+        for pair in self._all_pairs():
+            if pair[0].path == "engine":
+                self._carrier(pair).write(pair, fresh=False)
+
+    def _all_pairs(self) -> Iterator[Pair]:
+        for have in self._calls.values():
+            yield from have.values()
+
+    def _end(self, call: str, pair: Pair) -> None:
+        del self._calls[call][_key(pair)]
+        counted = self._carrier(pair).end(pair)
+        self._ended.setdefault(call, []).extend(_views(call, pair, counted))
+        self._forget(pair)
+
+    def _keep(self, call: str, pair: Pair) -> None:
+        self._calls.setdefault(call, {})[_key(pair)] = pair
+        self._ways.update(_way(plan) for plan in pair)
+
+    def _forget(self, pair: Pair) -> None:
+        """Watch the way to a peer no longer if no other flow goes there."""
+        self._ways.subtract(_way(plan) for plan in pair)
+        for way in {_way(plan) for plan in pair}:
+            if not self._ways[way]:
+                del self._ways[way]
+                self._hops.forget(*way)
+
+    def _carrier(self, pair: Pair) -> Carrier:
+        carrier = self._kernel if pair[0].path == "kernel" else self._engine
+        if carrier is None:
+            raise LookupError(f"flow {_name(pair[0])} is planned for the {pair[0].path}, which is not there")
+        return carrier
+
+
+def _key(pair: Pair) -> Key:
+    return pair[0].local, pair[1].local
+
+
+def _way(plan: FlowPlan) -> tuple[str, str]:
+    return plan.target[0], plan.egress[0]
+
+
+def _name(plan: FlowPlan) -> str:
+    return f"{plan.local[0]}:{plan.local[1]}"
+
+
+def _views(call: str, pair: Pair, counted: Iterable[FlowStatistics | None]) -> list[FlowView]:
+    return [_view(call, plan, statistics) for plan, statistics in zip(pair, counted, strict=True)]
+
+
+def _view(call: str, plan: FlowPlan, statistics: FlowStatistics | None) -> FlowView:
+    learned = statistics.learned_port if statistics and plan.source[1] is None else None
+    address, port = plan.source
+    return FlowView(
+        id=_name(plan),
+        call=call,
+        leg=plan.leg,
+        stream=plan.stream,
+        kind=plan.kind,
+        path=plan.path,
+        reason=plan.reason,
+        state="held" if plan.held else "pinned" if port or learned else "learning",
+        local=plan.local,
+        source=(address, port or learned),
+        egress=plan.egress,
+        target=plan.target,
+        learned_port=learned,
+        statistics=statistics,
+    )

@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Stand-ins for the kernel's flow table, the routes and the engine, which only remember what they were told."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import fields, replace
+
+import pytest
+
+from ctl.flowrule import Endpoint, FlowRule, FlowState, FlowStatistics
+from ctl.nexthop import NextHop, Route
+from media.flows import EngineError, EngineFlow, EngineStatistics, FlowKey
+
+RELAYS = ("192.0.2.1", "198.51.100.1")
+
+
+class FakeTable:
+    def __init__(self) -> None:
+        self.rules: dict[int, FlowRule] = {}
+        self.counted: dict[int, FlowStatistics] = {}
+        self.writes: list[tuple[Endpoint, bool]] = []
+        self.offs: list[Endpoint] = []
+
+    def index(self, address: str, port: int) -> int:
+        if address not in RELAYS:
+            raise ValueError(f"{address} is no relay address")
+        return RELAYS.index(address) * 65536 + port
+
+    def local(self, index: int) -> Endpoint:
+        return RELAYS[index // 65536], index % 65536
+
+    def write_pair(self, first: tuple[int, FlowRule], second: tuple[int, FlowRule], *, fresh: bool = True) -> None:
+        for index, rule in (first, second):
+            self.rules[index] = rule
+            self.writes.append((self.local(index), fresh))
+            if fresh:
+                self.counted.pop(index, None)
+
+    def rule(self, index: int) -> FlowRule | None:
+        return self.rules.get(index)
+
+    def at(self, local: Endpoint) -> FlowRule:
+        return self.rules[self.index(*local)]
+
+    def count(self, local: Endpoint, **counters: int) -> None:
+        self.counted[self.index(*local)] = statistics(**counters)
+
+    def off(self, index: int) -> None:
+        if index in self.rules:
+            self.rules[index] = replace(self.rules[index], state=FlowState.OFF)
+        self.offs.append(self.local(index))
+
+    def read(self, index: int) -> FlowStatistics:
+        return self.counted.get(index, statistics())
+
+    def active(self) -> list[int]:
+        return [index for index, rule in self.rules.items() if rule.state]
+
+
+class FakeHops:
+    """192.0.2.0/24 is behind eth0, all else behind eth1; addresses in `here` are this host's own."""
+
+    def __init__(self) -> None:
+        self.macs = {"eth0": b"\x02\0\0\0\0\x10", "eth1": b"\x02\0\0\0\0\x20"}
+        self.here: set[str] = set()
+        self.unknown: set[str] = set()
+        self.unroutable: set[str] = set()
+        self.forgotten: list[tuple[str, str]] = []
+
+    def route(self, target: str, source: str = "") -> Route | None:
+        if target in self.unroutable:
+            return None
+        number = 0 if target.startswith("192.0.2.") else 1
+        return Route(number + 1, f"eth{number}", target, RELAYS[number], target not in self.here)
+
+    def resolve(self, target: str, source: str = "") -> NextHop | None:
+        route = self.route(target, source)
+        if route is None or target in self.unknown:
+            return None
+        return NextHop(route.ifindex, route.interface, self.macs[route.interface], bytes(6), route.source_address)
+
+    def forget(self, target: str, source: str = "") -> None:
+        self.forgotten.append((target, source))
+
+
+class FakeEngine:
+    def __init__(self) -> None:
+        self.flows: dict[FlowKey, EngineFlow] = {}
+        self.partners: dict[FlowKey, FlowKey] = {}
+        self.requests = 0
+        self.gone = False
+        self.refusal: EngineError | None = None
+
+    def set_pair(self, a: EngineFlow, b: EngineFlow) -> None:
+        self._request()
+        if self.refusal:
+            raise self.refusal
+        self.flows |= {a.key: a, b.key: b}
+        self.partners |= {a.key: b.key, b.key: a.key}
+
+    def remove(self, keys: Sequence[FlowKey]) -> tuple[EngineStatistics, ...]:
+        closed = {key for each in keys if each in self.flows for key in (each, self.partners[each])}
+        counted = self.read([key for key in self.flows if key in closed])
+        for key in closed:
+            del self.flows[key]
+        return counted
+
+    def read(self, keys: Iterable[FlowKey]) -> tuple[EngineStatistics, ...]:
+        self._request()
+        return tuple(engine_statistics(self.flows[key]) for key in keys if key in self.flows)
+
+    def list(self) -> tuple[FlowKey, ...]:
+        return tuple(self.flows)
+
+    def _request(self) -> None:
+        self.requests += 1
+        if self.gone:
+            raise EngineError("gone", "no engine answers")
+
+
+def statistics(**counters: int) -> FlowStatistics:
+    """Counters of a flow that saw nothing, but for those given."""
+    unknown = {"jitter_ms", "last_seen", "ssrc", "payload_type", "dscp", "rejected_source", "last_reason"}
+    blank = {each.name: None if each.name in {*unknown, "learned_port"} else 0 for each in fields(FlowStatistics)}
+    return FlowStatistics(**{**blank, **counters})
+
+
+def engine_statistics(flow: EngineFlow) -> EngineStatistics:
+    """The counters of an engine flow that forwarded seven packets."""
+    blank = {each.name: None for each in fields(EngineStatistics)}
+    zero = ("lost", "reordered", "duplicates", "resets", "ssrc_changes", "rejected", "dropped")
+    return EngineStatistics(
+        **{
+            **blank,
+            **dict.fromkeys(zero, 0),
+            "flow": flow,
+            "packets": 7,
+            "bytes": 1204,
+            "largest_gap": 0.02,
+            "jitter": 0.001,
+            "tos": 184,
+        }
+    )
+
+
+@pytest.fixture
+def table() -> FakeTable:
+    return FakeTable()
+
+
+@pytest.fixture
+def hops() -> FakeHops:
+    return FakeHops()
+
+
+@pytest.fixture
+def engine() -> FakeEngine:
+    return FakeEngine()
