@@ -7,6 +7,7 @@ Sent at one end and received at the other are compared by SSRC and sequence numb
 from __future__ import annotations
 
 import ipaddress
+import re
 import signal
 import struct
 from collections.abc import Iterable, Iterator
@@ -19,6 +20,7 @@ from vm.topology import Endpoint
 
 MICROSECONDS = 0xA1B2C3D4
 SIP_PORT = 5060
+ANSWER = re.compile(rb"SIP/2\.0 200 .*?\r\nCSeq:\s*\d+\s+INVITE", re.IGNORECASE | re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,17 +119,20 @@ def strangers(datagrams: Iterable[Datagram], endpoint: Endpoint) -> set[str]:
 
 
 def talking(datagrams: Iterable[Datagram]) -> list[tuple[float, float]]:
-    """The times from each ACK that answers a call to the BYE that ends it, as seen at this endpoint."""
+    """The times from each ACK of an answer to the BYE that ends the call, as seen at this endpoint."""
     spans: list[tuple[float, float]] = []
+    answered = False
     began: float | None = None
     for datagram in datagrams:
         if not datagram.is_sip:
             continue
-        if datagram.payload.startswith(b"ACK ") and began is None:
+        if ANSWER.match(datagram.payload):
+            answered = True
+        elif datagram.payload.startswith(b"ACK ") and answered and began is None:
             began = datagram.time
         elif datagram.payload.startswith(b"BYE ") and began is not None:
             spans.append((began, datagram.time))
-            began = None
+            began, answered = None, False
     return spans
 
 

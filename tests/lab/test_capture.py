@@ -83,6 +83,8 @@ def test_media_past_the_relay_is_found():
 
 
 def test_talking_is_from_the_acknowledged_answer_to_the_first_bye():
-    lines = [(1, b"INVITE "), (2, b"ACK "), (3, b"ACK "), (8, b"BYE "), (9, b"BYE "), (11, b"ACK "), (15, b"BYE ")]
-    seen = [Datagram(time, (A.address, 5060), (A.relay, 5060), line) for time, line in lines]
-    assert capture.talking(seen) == [(2, 8), (11, 15)]
+    answer, refusal = b"SIP/2.0 200 OK\r\nCSeq: 2 INVITE\r\n", b"SIP/2.0 401 No\r\nCSeq: 1 INVITE\r\n"
+    lines = [(1, b"INVITE "), (2, refusal), (3, b"ACK "), (4, answer), (5, b"ACK "), (6, b"ACK "), (8, b"BYE ")]
+    later = [(9, b"SIP/2.0 200 OK\r\nCSeq: 3 BYE\r\n"), (10, b"ACK "), (11, answer), (12, b"ACK "), (15, b"BYE ")]
+    seen = [Datagram(time, (A.address, 5060), (A.relay, 5060), line) for time, line in lines + later]
+    assert capture.talking(seen) == [(5, 8), (12, 15)]

@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""voxdp itself in the lab: configured for the relay's namespace, driven by its own command line as people do."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any, Literal
+
+from vm.lab import Lab
+from vm.process import LabError, Process, inside, run
+
+Mode = Literal["native", "generic", "off"]
+DOMAIN = "voxdp.lab"
+READY_WITHIN = 30.0
+POLL = 0.1
+
+CONFIG = """\
+[sip]
+listen = {listen}
+domain = "{domain}"
+
+[media]
+addresses = {addresses}
+port_min = 20000
+port_max = 20999
+quarantine = 1
+
+[xdp]
+mode = "{mode}"
+interfaces = {interfaces}
+bpffs = "{bpffs}"
+
+[database]
+directory = "{directory}/postgresql"
+
+[run]
+directory = "{directory}/run"
+state = "{directory}/state"
+"""
+
+
+class Controller:
+    """`voxdp attach`, `voxdp run` and questions to it. Nothing runs until `attach` and `start`."""
+
+    def __init__(self, lab: Lab, mode: Mode = "native") -> None:
+        self._lab = lab
+        self._mode = mode
+        self._process: Process | None = None
+        self.config = lab.directory / "voxdp.toml"
+        self.config.write_text(self._settings())
+
+    def attach(self) -> str:
+        """Load the kernel relay and attach it; returns what the command printed."""
+        return self.command("attach", timeout=30.0)
+
+    def detach(self) -> str:
+        """Take the kernel relay off the interfaces again."""
+        return self.command("detach", timeout=30.0)
+
+    def start(self) -> float:
+        """Start `voxdp run` and return the seconds until it answered; LabError with its last line if it does not."""
+        began = time.monotonic()
+        self._process = process = self._lab.spawn(self._lab.relay, "voxdp", "-c", self.config, "run", log="voxdp.log")
+        while True:
+            try:
+                self.ask("flow", "list")
+                return time.monotonic() - began
+            except LabError as refusal:
+                self._check(process, began, refusal)
+            time.sleep(POLL)
+
+    def kill(self) -> None:
+        """End it by SIGKILL, as a crash would."""
+        self._running().kill()
+
+    def stop(self) -> int:
+        """End it by SIGTERM and return its exit status."""
+        return self._running().stop()
+
+    def log(self) -> str:
+        """What `voxdp run` has printed since the first start."""
+        return self._running().text()
+
+    def add_user(self, name: str, password: str) -> None:
+        """Make a user of the lab's domain."""
+        self.command("user", "add", name, "--password-stdin", stdin=password + "\n")
+
+    def ask(self, *words: str) -> Any:
+        """The answer to a command, from its JSON."""
+        return json.loads(self.command("-j", *words))
+
+    def command(self, *words: str, stdin: str | None = None, timeout: float = 15.0) -> str:
+        """Run one voxdp command in the relay's namespace; LabError with its own error line if it fails."""
+        line = inside(self._lab.relay, ["env", "-i", *self._variables(), "voxdp", "-c", self.config, *words])
+        return run(*line, stdin=stdin, timeout=timeout)
+
+    def until(self, what: str, *words: str, count: int, timeout: float = 10.0) -> list[dict[str, Any]]:
+        """Ask for a list until it has `count` entries; LabError when it has not in time."""
+        deadline = time.monotonic() + timeout
+        while True:
+            found: list[dict[str, Any]] = self.ask(*words)
+            if len(found) == count:
+                return found
+            if time.monotonic() > deadline:
+                raise LabError(f"{len(found)} {what} after {timeout:g} s, not {count}; see 'voxdp {' '.join(words)}'")
+            time.sleep(POLL)
+
+    def _settings(self) -> str:
+        topology = self._lab.topology
+        return CONFIG.format(
+            listen=json.dumps([f"{address}:5060" for address in topology.relay_addresses]),
+            domain=DOMAIN,
+            addresses=json.dumps(topology.relay_addresses),
+            interfaces=json.dumps(topology.relay_interfaces),
+            mode=self._mode,
+            bpffs=self._lab.bpffs,
+            directory=self._lab.directory,
+        )
+
+    def _variables(self) -> list[str]:
+        return [f"{name}={value}" for name, value in self._lab.environment().items()]
+
+    def _running(self) -> Process:
+        if self._process is None:
+            raise LabError("voxdp run was not started")
+        return self._process
+
+    def _check(self, process: Process, began: float, refusal: LabError) -> None:
+        if process.status is not None:
+            last = (process.text().strip() or "no output").splitlines()[-1]
+            raise LabError(f"voxdp run ended with {process.status}: {last}")
+        if time.monotonic() - began > READY_WITHIN:
+            raise LabError(f"voxdp run does not answer after {READY_WITHIN:g} s: {refusal}")
