@@ -28,6 +28,7 @@ REFUSALS: dict[int, tuple[str, str]] = {
     lib.ENGINE_BAD_PAIR: ("bad-pair", "the flow has another partner; remove it first"),
 }
 
+MOST_FLOWS = 1_000_000
 JITTER_SCALE = 16
 """flow_track.jitter counts sixteenths of a clock tick."""
 
@@ -39,6 +40,10 @@ class Engine:
     """
 
     def __init__(self, workers: int = 1, flows: int = 1024) -> None:
+        if not 1 <= workers <= lib.ENGINE_WORKERS:
+            raise EngineError("system", f"{workers} workers; the engine has 1 to {lib.ENGINE_WORKERS}")
+        if not 2 <= flows <= MOST_FLOWS:
+            raise EngineError("system", f"room for {flows} flows; it must be between 2 and {MOST_FLOWS}")
         self._engine = lib.engine_create(workers, flows)
         if self._engine == ffi.NULL:
             raise EngineError("system", f"the engine cannot start: {os.strerror(ffi.errno)}")

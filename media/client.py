@@ -1,0 +1,291 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The engine as its controller sees it: calls over the control socket, and a process to start or adopt."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import socket
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from itertools import islice
+from pathlib import Path
+from typing import Any, Self
+
+from media.control_socket import peer_credentials
+from media.flows import (
+    KEYS_AT_ONCE,
+    MESSAGE_BYTES,
+    EngineError,
+    EngineFlow,
+    EngineStatistics,
+    EngineSummary,
+    FlowKey,
+    flow_to_json,
+    statistics_from_json,
+)
+
+TIMEOUT = 1.0
+START_TIMEOUT = 2.0
+READY = b"ready\n"
+READY_DESCRIPTOR = 3
+
+
+class EngineClient:
+    """Asks an engine over its control socket; each call takes well under a millisecond and blocks.
+
+    Every method may raise EngineError, of code "gone" where no engine answers within `timeout` seconds. The
+    next call connects again, maybe to another engine, which has no flows. For one thread at a time.
+    """
+
+    def __init__(self, path: Path, timeout: float = TIMEOUT) -> None:
+        self.path = path
+        self.timeout = timeout
+        self._socket: socket.socket | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Hang up. Flows stay."""
+        if self._socket:
+            self._socket.close()
+            self._socket = None
+
+    def ping(self) -> int:
+        """The engine's process id."""
+        return int(self._ask("ping")["pid"])
+
+    def set_pair(self, a: EngineFlow, b: EngineFlow) -> None:
+        """Open two flows that face each other, or update both where they stand; all or nothing."""
+        self._ask("set", a=flow_to_json(a), b=flow_to_json(b))
+
+    def remove(self, keys: Iterable[FlowKey]) -> tuple[EngineStatistics, ...]:
+        """Close the flows and their partners; the last statistics of all of them. Unknown keys are nothing."""
+        return self._statistics("remove", keys, KEYS_AT_ONCE // 2)
+
+    def read(self, keys: Iterable[FlowKey]) -> tuple[EngineStatistics, ...]:
+        """The statistics of those flows that exist, in the order of `keys`."""
+        return self._statistics("read", keys, KEYS_AT_ONCE)
+
+    def list(self) -> tuple[FlowKey, ...]:
+        """The names of all flows."""
+        keys: list[FlowKey] = []
+        cursor = 0
+        while True:
+            reply = self._ask("list", cursor=cursor)
+            if not reply["keys"]:
+                return tuple(keys)
+            keys += [(address, port) for address, port in reply["keys"]]
+            cursor = reply["cursor"]
+
+    def summary(self) -> EngineSummary:
+        """Flows, and packets by reason."""
+        fields = self._ask("stats")["summary"]
+        reasons = {name: (packets, octets) for name, (packets, octets) in fields["reasons"].items()}
+        return EngineSummary(**{**fields, "reasons": reasons})
+
+    def shutdown(self) -> None:
+        """End the engine and with it every flow."""
+        self._ask("shutdown")
+
+    def process(self) -> int:
+        """The process id at the other end, by the kernel's word."""
+        return peer_credentials(self._connected())[0]
+
+    def _statistics(self, op: str, keys: Iterable[FlowKey], most: int) -> tuple[EngineStatistics, ...]:
+        rest = iter(keys)
+        found: list[EngineStatistics] = []
+        while some := list_of(islice(rest, most)):
+            reply = self._ask(op, keys=some)
+            found += map(statistics_from_json, reply["statistics"])
+        return tuple(found)
+
+    def _ask(self, op: str, **members: Any) -> dict[str, Any]:
+        message = json.dumps({"op": op, **members}, separators=(",", ":")).encode()
+        try:
+            connected = self._connected()
+            connected.send(message)
+            reply = connected.recv(4 * MESSAGE_BYTES)
+        except OSError as error:
+            self.close()  # a late reply must not answer the next request
+            raise gone(self.path, error.strerror or str(error)) from None
+        if not reply:
+            self.close()
+            raise gone(self.path, "it hung up")
+        answer: dict[str, Any] = json.loads(reply)
+        if not answer.pop("ok"):
+            raise EngineError(answer["code"], answer["text"])
+        return answer
+
+    def _connected(self) -> socket.socket:
+        if self._socket is None:
+            fresh = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            fresh.settimeout(self.timeout)
+            try:
+                fresh.connect(str(self.path))
+            except OSError as error:
+                fresh.close()
+                raise gone(self.path, error.strerror or str(error)) from None
+            self._socket = fresh
+        return self._socket
+
+
+class EngineProcess:
+    """A running engine, started here or found. It stays when this object goes: `stop` ends it.
+
+    fileno() can be read (select, asyncio's add_reader) once the engine is dead.
+    """
+
+    def __init__(self, client: EngineClient, pid: int, adopted: bool) -> None:
+        self.client = client
+        self.pid = pid
+        self.adopted = adopted
+        """It was there before us, and may have flows."""
+        self._descriptor = os.pidfd_open(pid)
+
+    @classmethod
+    def ensure(
+        cls,
+        path: Path,
+        *,
+        python: str = sys.executable,
+        arguments: Sequence[str] = (),
+        log: Path | None = None,
+        timeout: float = START_TIMEOUT,
+    ) -> EngineProcess:
+        """The engine at `path`; starts one if none answers there. Raises EngineError.
+
+        arguments: further ones for `voxdp engine`. log: file that its errors are appended to.
+        """
+        found = adopt(path)
+        if found:
+            return found
+        try:
+            pid = spawn(path, python, arguments, log, timeout)
+        except EngineError:
+            found = adopt(path)  # another controller was quicker
+            if found:
+                return found
+            raise
+        return cls(EngineClient(path), pid, adopted=False)
+
+    def fileno(self) -> int:
+        """The process's pidfd."""
+        return self._descriptor
+
+    def alive(self) -> bool:
+        """Whether it still runs."""
+        if not wait_readable(self._descriptor, 0):
+            return True
+        reap(self._descriptor)
+        return False
+
+    def stop(self, timeout: float = START_TIMEOUT) -> None:
+        """End it: by SIGTERM, and where that is not heard within `timeout` seconds, by SIGKILL."""
+        for number, patience in ((signal.SIGTERM, timeout), (signal.SIGKILL, None)):
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._descriptor, number)
+            if wait_readable(self._descriptor, patience):
+                break
+        reap(self._descriptor)
+
+    def close(self) -> None:
+        """Let go of it; it goes on."""
+        self.client.close()
+        os.close(self._descriptor)
+
+
+def list_of(keys: Iterable[FlowKey]) -> list[FlowKey]:
+    """Where a class has a method `list`, the built-in one needs another name."""
+    return list(keys)
+
+
+def gone(path: Path, why: str) -> EngineError:
+    """No engine answers."""
+    return EngineError("gone", f"no engine answers at {path} ({why}); start one: voxdp engine --socket {path}")
+
+
+def adopt(path: Path) -> EngineProcess | None:
+    """The engine that answers at `path`, if one does."""
+    client = EngineClient(path)
+    try:
+        client.ping()
+        return EngineProcess(client, client.process(), adopted=True)
+    except (EngineError, ProcessLookupError):
+        client.close()
+        return None
+
+
+def spawn(path: Path, python: str, arguments: Sequence[str], log: Path | None, timeout: float) -> int:
+    """Start an engine in a session of its own, so that it outlives us; its process id once it listens."""
+    reader, writer = os.pipe()
+    command = [python, "-P", "-m", "media.process", "--socket", str(path), "--ready", str(READY_DESCRIPTOR)]
+    actions = [
+        (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+        (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
+        (os.POSIX_SPAWN_OPEN, 2, str(log or os.devnull), os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600),
+        (os.POSIX_SPAWN_DUP2, writer, READY_DESCRIPTOR),
+    ]
+    try:
+        pid = os.posix_spawn(python, [*command, *arguments], environment(), file_actions=actions, setsid=True)
+    except OSError as error:
+        os.close(reader)
+        raise EngineError("system", f"{python} cannot be started: {error.strerror}") from None
+    finally:
+        os.close(writer)
+    try:
+        expect_ready(reader, pid, timeout)
+    finally:
+        os.close(reader)
+    return pid
+
+
+def environment() -> dict[str, str]:
+    """Ours, with the place where this package was found."""
+    place = str(Path(__file__).resolve().parent.parent)
+    inherited = os.environ.get("PYTHONPATH")
+    return {**os.environ, "PYTHONPATH": f"{place}:{inherited}" if inherited else place}
+
+
+def expect_ready(reader: int, pid: int, timeout: float) -> None:
+    """Wait until the engine says that it listens; end it if it does not. Raises EngineError."""
+    text = read_all(reader, time.monotonic() + timeout)
+    if text == READY:
+        return
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    why = text.decode(errors="replace") or f"it did not say that it listens within {timeout:g} s"
+    raise EngineError("system", f"the engine did not start: {why}")
+
+
+def read_all(reader: int, until: float) -> bytes:
+    """What is written until the other side closes, or the time is over."""
+    text = b""
+    while wait_readable(reader, max(0.0, until - time.monotonic())):
+        some = os.read(reader, 4096)
+        if not some:
+            break
+        text += some
+    return text
+
+
+def wait_readable(descriptor: int, timeout: float | None) -> bool:
+    """Whether it can be read within `timeout` seconds."""
+    waiting = select.poll()
+    waiting.register(descriptor, select.POLLIN | select.POLLHUP)
+    return bool(waiting.poll(None if timeout is None else timeout * 1000))
+
+
+def reap(descriptor: int) -> None:
+    """Take the exit status, if the process was our child."""
+    with suppress(ChildProcessError):
+        os.waitid(os.P_PIDFD, descriptor, os.WEXITED | os.WNOHANG)

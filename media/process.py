@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The engine as a process of its own: what `voxdp engine` runs.
+
+It parses hostile packets, so it has no privilege, and it outlives the controller: flows go on until they are
+removed, whoever asks for it over the control socket.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import resource
+import signal
+import socket
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+from media.control_socket import ControlSocket
+from media.engine import Engine, harden
+from media.flows import EngineError
+from media.requests import Requests
+
+FLOWS = 40_000
+OWN_FILES = 128
+"""Open files that are no flow's: the control socket, its clients, the workers', Python's."""
+READY = b"ready\n"
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSettings:
+    """How to run the engine. ready: descriptor that READY, or what is wrong, is written to."""
+
+    socket: Path
+    workers: int = 1
+    flows: int = FLOWS
+    ready: int | None = None
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run an engine by command line; the exit status."""
+    parser = argparse.ArgumentParser(prog="voxdp engine", description="Carry media flows by sockets.")
+    parser.add_argument("--socket", type=Path, required=True, help="path of the control socket")
+    parser.add_argument("--workers", type=int, default=1, help="threads that carry packets (1)")
+    parser.add_argument("--flows", type=int, default=FLOWS, help=f"most flows ({FLOWS}); each is an open file")
+    parser.add_argument("--ready", type=int, metavar="FD", help="descriptor to tell that the socket listens")
+    return run(EngineSettings(**vars(parser.parse_args(arguments))))
+
+
+def run(settings: EngineSettings) -> int:
+    """Serve until SIGTERM, SIGINT or a request to shut down; the exit status, 1 if it cannot start."""
+    try:
+        forbid_core_dumps()
+        engine = Engine(settings.workers, min(settings.flows, room_for_flows()))
+        try:
+            serve(engine, settings)
+        finally:
+            engine.close()
+    except EngineError as error:
+        tell(settings.ready, str(error).encode())
+        print(f"voxdp engine: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def serve(engine: Engine, settings: EngineSettings) -> None:
+    """Answer clients until the end is asked for."""
+    requests = Requests(engine)
+    control = ControlSocket(settings.socket, requests.answer)
+    signals = end_on_signals(requests)
+    control.watch(signals.fileno(), lambda: drain(signals))
+    tell(settings.ready, READY)
+    try:
+        while not requests.ending:
+            control.wait()
+    finally:
+        control.close()
+        signal.set_wakeup_fd(-1)
+        signals.close()
+
+
+def end_on_signals(requests: Requests) -> socket.socket:
+    """SIGTERM and SIGINT set `requests.ending`; the socket returned can be read after each."""
+    reader, writer = socket.socketpair()
+    for end in (reader, writer):
+        end.setblocking(False)
+
+    def end_now(_number: int, _frame: FrameType | None) -> None:
+        requests.ending = True
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, end_now)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signal.set_wakeup_fd(writer.detach())
+    return reader
+
+
+def drain(signals: socket.socket) -> None:
+    """Forget what has been told."""
+    with suppress(BlockingIOError):
+        signals.recv(64)
+
+
+def room_for_flows() -> int:
+    """How many files we may open, less our own. Raises the limit as far as it goes, or EngineError."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    if most == resource.RLIM_INFINITY:
+        return sys.maxsize
+    if most < OWN_FILES + 2:
+        raise EngineError("no-files", f"only {most} open files allowed; raise LimitNOFILE or ulimit -Hn")
+    return most - OWN_FILES
+
+
+def forbid_core_dumps() -> None:
+    """Keys and conversations are no debugging material."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    harden()
+
+
+def tell(descriptor: int | None, text: bytes) -> None:
+    """Say how starting went to whoever started us, and close the descriptor."""
+    if descriptor is None:
+        return
+    with suppress(OSError):
+        os.write(descriptor, text)
+    with suppress(OSError):
+        os.close(descriptor)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the engine's process answers: one JSON object in, one out, and nothing that a message can break.
+
+    {"op": "ping"}                            → pid
+    {"op": "set", "a": flow, "b": flow}
+    {"op": "remove", "keys": [[address, port], …]}  → statistics, the last of each flow and its partner
+    {"op": "read", "keys": [[address, port], …]}    → statistics of those that exist
+    {"op": "list", "cursor": 0}               → keys, cursor of the next page; no keys: the end
+    {"op": "stats"}                           → summary
+    {"op": "shutdown"}
+
+A reply has `ok`; where it is false, `code` and `text` of the EngineError.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
+from typing import Any
+
+from media.engine import Engine
+from media.flows import (
+    KEYS_AT_ONCE,
+    EngineError,
+    EngineStatistics,
+    FlowKey,
+    flow_from_json,
+    key_from_json,
+    members,
+    statistics_to_json,
+)
+
+LIST_ROOM = 1024
+"""Keys in a reply to `list`: at most 27 bytes each."""
+
+Reply = dict[str, Any]
+
+
+class Requests:
+    """Answers requests about one engine. `ending` tells that a client asked for the end."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.ending = False
+        self._operations: dict[str, tuple[dict[str, tuple[type, ...]], Callable[..., Reply]]] = {
+            "ping": ({}, self._ping),
+            "set": ({"a": (dict,), "b": (dict,)}, self._set),
+            "remove": ({"keys": (list,)}, self._remove),
+            "read": ({"keys": (list,)}, self._read),
+            "list": ({"cursor": (int,)}, self._list),
+            "stats": ({}, self._stats),
+            "shutdown": ({}, self._shutdown),
+        }
+
+    def answer(self, message: bytes) -> bytes:
+        """The reply to one message; never raises for what is in it."""
+        try:
+            reply = {"ok": True, **self._carry_out(parse(message))}
+        except EngineError as error:
+            reply = {"ok": False, "code": error.code, "text": str(error)}
+        return json.dumps(reply, separators=(",", ":")).encode()
+
+    def _carry_out(self, request: Reply) -> Reply:
+        name = request.pop("op", None)
+        if not isinstance(name, str) or name not in self._operations:
+            raise EngineError("bad-request", f"unknown op; known are {', '.join(self._operations)}")
+        types, operation = self._operations[name]
+        return operation(**members(request, types))
+
+    def _ping(self) -> Reply:
+        return {"pid": os.getpid()}
+
+    def _set(self, a: object, b: object) -> Reply:
+        self.engine.set_pair(flow_from_json(a), flow_from_json(b))
+        return {}
+
+    def _remove(self, keys: list[object]) -> Reply:
+        wanted = parse_keys(keys, KEYS_AT_ONCE // 2)
+        return {"statistics": listed(s for key in wanted for s in self.engine.remove(key))}
+
+    def _read(self, keys: list[object]) -> Reply:
+        return {"statistics": listed(self.engine.read(parse_keys(keys, KEYS_AT_ONCE)))}
+
+    def _list(self, cursor: int) -> Reply:
+        if not 0 <= cursor < 1 << 32:
+            raise EngineError("bad-request", "cursor must be 0, or one that an earlier reply named")
+        keys, following = self.engine.list(cursor, LIST_ROOM)
+        return {"keys": keys, "cursor": following}
+
+    def _stats(self) -> Reply:
+        return {"summary": asdict(self.engine.summary())}
+
+    def _shutdown(self) -> Reply:
+        self.ending = True
+        return {}
+
+
+def parse(message: bytes) -> Reply:
+    """The JSON object in a message."""
+    try:
+        request = json.loads(message)
+    except (ValueError, RecursionError):
+        raise EngineError("bad-request", "the message is not JSON") from None
+    if not isinstance(request, dict):
+        raise EngineError("bad-request", "the message is not a JSON object")
+    return request
+
+
+def parse_keys(keys: list[object], most: int) -> list[FlowKey]:
+    """The flow names of a request."""
+    if len(keys) > most:
+        raise EngineError("bad-request", f"{len(keys)} keys; ask for at most {most} at once")
+    return [key_from_json(key) for key in keys]
+
+
+def listed(statistics: Iterable[EngineStatistics]) -> list[dict[str, Any]]:
+    """Statistics as JSON has them."""
+    return [statistics_to_json(one) for one in statistics]
