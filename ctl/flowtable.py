@@ -177,14 +177,13 @@ class FlowTable:
     def columns(self, indexes: Sequence[int]) -> FlowColumns:
         """The counters of many flows in one call of C: 20,000 flows within 1 ms if `indexes` is an array("I")."""
         wanted = indexes if isinstance(indexes, array) else array("I", indexes)
-        if wanted and max(wanted) >= self._entries:
-            raise ValueError(f"flow {max(wanted)} is beyond the table's {self._entries} entries")
         columns = {name: array(code, bytes(len(wanted) * array(code).itemsize)) for name, code in COLUMN_TYPES.items()}
         into = ffi.new("struct flow_columns *")
         views = {name: ffi.from_buffer(f"{_c_type(name)}[]", column) for name, column in columns.items()}
         for name, view in views.items():
             setattr(into, name, view)
-        lib.flows_columns(self._base, ffi.from_buffer("uint32_t[]", wanted), len(wanted), into)
+        if not lib.flows_columns(self._base, self._entries, ffi.from_buffer("uint32_t[]", wanted), len(wanted), into):
+            raise ValueError(f"flow {max(wanted)} is beyond the table's {self._entries} entries")
         return FlowColumns(**columns)
 
     def active(self) -> array[int]:

@@ -19,7 +19,6 @@ from typing import Any, Literal, Self
 from ctl._libbpf import ffi, lib
 
 LOG_LINES = 12
-LIVE_FRAMES_BATCH_MAX = 256
 XDP_FLAGS = {"generic": 1 << 1, "native": 1 << 2}
 PER_CPU_TYPES = frozenset(
     (lib.BPF_MAP_TYPE_PERCPU_HASH, lib.BPF_MAP_TYPE_PERCPU_ARRAY, lib.BPF_MAP_TYPE_LRU_PERCPU_HASH)
@@ -324,10 +323,15 @@ def check_pointer(pointer: Any, action: str, number: int | None = None) -> Any:
 
 def failure(number: int, action: str) -> BpfError:
     """An error with the last lines of what libbpf printed since the log was cleared."""
-    said = ffi.string(lib.libbpf_log_text()).decode(errors="replace").strip().splitlines()[-LOG_LINES:]
-    lib.libbpf_log_clear()
-    detail = "".join(f"\n  {line}" for line in said)
+    detail = "".join(f"\n  {line}" for line in failure_log())
     return BpfError(number, f"cannot {action}: {os.strerror(number)}{detail}")
+
+
+def failure_log() -> list[str]:
+    """The last lines that libbpf printed in this thread, once."""
+    said: str = ffi.string(lib.libbpf_log_text()).decode(errors="replace")
+    lib.libbpf_log_clear()
+    return said.strip().splitlines()[-LOG_LINES:]
 
 
 def query(fd: int, kind: str) -> Any:

@@ -68,7 +68,7 @@ struct bpf_map_info {
 };
 struct bpf_link_info { uint32_t type, id, prog_id; ...; };
 
-struct bpf_xdp_query_opts { size_t sz; uint32_t prog_id; uint8_t attach_mode; ...; };
+struct bpf_xdp_query_opts { size_t sz; uint32_t prog_id, drv_prog_id, skb_prog_id; uint8_t attach_mode; ...; };
 int bpf_xdp_query(int ifindex, int flags, struct bpf_xdp_query_opts *options);
 int bpf_xdp_attach(int ifindex, int program, uint32_t flags, const void *opts);
 int bpf_xdp_detach(int ifindex, uint32_t flags, const void *opts);
@@ -86,6 +86,7 @@ struct bpf_map *object_variable(struct bpf_object *object, const char *name, uin
                                 uint32_t *size);
 int xdp_link_create(int program, int ifindex, uint32_t xdp_flags);
 uint32_t link_ifindex(const struct bpf_link_info *info);
+long file_system_magic(const char *path);
 """
 
 FLOWS = """
@@ -98,7 +99,7 @@ struct flow_columns {
     uint64_t *packets, *bytes, *last_seen, *rejected, *dropped;
     uint32_t *jitter, *largest_gap, *lost, *reordered, *duplicates;
 };
-void flows_columns(const struct flow *base, const uint32_t *indexes, uint32_t count,
+bool flows_columns(const struct flow *base, uint32_t entries, const uint32_t *indexes, uint32_t count,
                    const struct flow_columns *columns);
 uint32_t events_drain(void *consumer_page, const void *producer_pages, uint32_t page_size, uint64_t mask,
                       struct event *events, uint32_t capacity);

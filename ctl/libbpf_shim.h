@@ -8,6 +8,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/vfs.h>
 #include <bpf/bpf.h>
 #include <bpf/btf.h>
 #include <bpf/libbpf.h>
@@ -86,6 +87,14 @@ static int xdp_link_create(int program, int ifindex, uint32_t xdp_flags)
 static uint32_t link_ifindex(const struct bpf_link_info *info)
 {
 	return info->xdp.ifindex;
+}
+
+/* statfs's f_type; -1 if there is no such path. */
+static long file_system_magic(const char *path)
+{
+	struct statfs status;
+
+	return statfs(path, &status) ? -1 : (long)status.f_type;
 }
 
 #endif
