@@ -49,7 +49,7 @@ class Via:
         if not match:
             raise ParseError(400, "Malformed Via")
         transport, host, port, params = match.groups()
-        return cls(transport, bare_host(host), port_number(port), Params.split(params))
+        return cls(transport, bare_host(host), port_number(port), Params.matched(params))
 
     @property
     def protocol(self) -> str:
@@ -125,12 +125,12 @@ class NameAddr:
             match = _ADDR_SPEC.fullmatch(text)
             if not match:
                 raise ParseError(400, "Malformed Address")
-            return cls(Uri.parse(match[1]), Params.split(match[2]))
+            return cls(Uri.parse(match[1]), Params.matched(match[2]))
         match = _NAME_ADDR.fullmatch(text)
         if not match:
             raise ParseError(400, "Malformed Address")
         display, uri, params = match.groups()
-        return cls(Uri.parse(uri), Params.split(params), unquote(display.rstrip()))
+        return cls(Uri.parse(uri), Params.matched(params), unquote(display.rstrip()))
 
     @property
     def tag(self) -> str | None:

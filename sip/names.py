@@ -40,20 +40,21 @@ _OTHERS = """
     Unsupported User-Agent Warning WWW-Authenticate
 """
 _NAMES = {name.lower(): name for name in (*_COMPACT.values(), *_OTHERS.split())}
-_KEYS = {spelling: key for key, name in _NAMES.items() for spelling in (key, name)}
-_KEYS |= {spelling: name.lower() for letter, name in _COMPACT.items() for spelling in (letter, letter.upper())}
+KEYS = {spelling: key for key, name in _NAMES.items() for spelling in (key, name)}
+KEYS |= {spelling: name.lower() for letter, name in _COMPACT.items() for spelling in (letter, letter.upper())}
+"""The spellings that most senders use, to their keys."""
 _TOKEN = re.compile(TOKEN)
 
 
 def header_key(name: str) -> str:
     """The lower-case full name of a header in any spelling. Raises ParseError (400) on what is no token."""
-    key = _KEYS.get(name)
+    key = KEYS.get(name)
     if key is not None:
         return key
     lowered = name.rstrip(" \t").lower()
     if not _TOKEN.fullmatch(lowered):
         raise ParseError(400, "Malformed Header Name")
-    return _KEYS.get(lowered, lowered)
+    return KEYS.get(lowered, lowered)
 
 
 def header_name(name: str) -> str:

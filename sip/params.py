@@ -20,49 +20,58 @@ Pair = tuple[str, str | None]
 
 
 class Params:
-    """An immutable, ordered set of parameters; a value of None is a flag such as `lr` or `rport`."""
+    """An immutable, ordered set of parameters; a value of None is a flag such as `lr` or `rport`.
 
-    __slots__ = ("_index", "pairs")
+    Text that was matched is taken apart only when something is asked of it.
+    """
 
-    pairs: tuple[Pair, ...]
+    __slots__ = ("_index", "_pairs", "_text")
 
     def __init__(self, pairs: Iterable[Pair] = ()) -> None:
-        self.pairs = tuple(pairs)
-        self._index: dict[str, str | None] = {}
-        for name, value in self.pairs:
-            self._index.setdefault(name.lower(), value)
+        self._text: str = ""
+        self._pairs: tuple[Pair, ...] | None = tuple(pairs)
+        self._index: dict[str, str | None] | None = None
 
     @classmethod
     def parse(cls, text: str) -> Params:
         """From the text `;name=value;flag` of a header value. Raises ParseError (400) on anything else."""
-        if not text:
-            return EMPTY
         if not _ALL.fullmatch(text):
             raise ParseError(400, "Malformed Parameters")
-        return cls.split(text)
+        return cls.matched(text)
 
     @classmethod
-    def split(cls, text: str) -> Params:
+    def matched(cls, text: str) -> Params:
         """As `parse`, for text that a larger pattern has matched already."""
         if not text:
             return EMPTY
-        if '"' in text:
-            return cls((m[1], m[3] or "" if m[2] else None) for m in _ONE.finditer(text))
-        pairs: list[Pair] = []
-        for piece in text.split(";")[1:]:
-            name, equals, value = piece.partition("=")
-            pairs.append((name.strip(" \t"), value.strip(" \t") if equals else None))
-        return cls(pairs)
+        params = object.__new__(cls)
+        params._text, params._pairs, params._index = text, None, None
+        return params
+
+    @property
+    def pairs(self) -> tuple[Pair, ...]:
+        """Names and values as spelled, quotes and all, in order."""
+        if self._pairs is None:
+            self._pairs = _split(self._text)
+        return self._pairs
+
+    @property
+    def _values(self) -> dict[str, str | None]:
+        if self._index is None:
+            self._index = {name.lower(): value for name, value in reversed(self.pairs)}
+        return self._index
 
     def get(self, name: str) -> str | None:
         """The value of the parameter `name` (lower case), unquoted; "" for a flag, None where it is absent."""
-        if name not in self._index:
+        values = self._values
+        if name not in values:
             return None
-        return unquote(self._index[name] or "")
+        value = values[name]
+        return "" if value is None else unquote(value)
 
     def set(self, name: str, value: str | None = None) -> Params:
         """A copy in which `name` (lower case) has this value, in its old place or at the end."""
-        if name not in self._index:
+        if name not in self._values:
             return Params((*self.pairs, (name, value)))
         return Params((n, value if n.lower() == name else v) for n, v in self.pairs)
 
@@ -71,10 +80,10 @@ class Params:
         return Params(pair for pair in self.pairs if pair[0].lower() not in names)
 
     def __contains__(self, name: str) -> bool:
-        return name in self._index
+        return name in self._values
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._index)
+        return iter(dict.fromkeys(name.lower() for name, _ in self.pairs))
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -93,11 +102,18 @@ class Params:
 
     def _folded(self) -> dict[str, str]:
         """Values as they compare: tokens without case, quoted strings with it (RFC 3261 §7.3.1)."""
-        values = {name: value or "" for name, value in self._index.items()}
+        values = {name: value or "" for name, value in self._values.items()}
         return {name: text if text[:1] == '"' else text.lower() for name, text in values.items()}
 
 
 EMPTY = Params()
+
+
+def _split(text: str) -> tuple[Pair, ...]:
+    if '"' in text:
+        return tuple((m[1], m[3] or "" if m[2] else None) for m in _ONE.finditer(text))
+    pieces = (piece.partition("=") for piece in text.split(";")[1:])
+    return tuple((name.strip(" \t"), value.strip(" \t") if equals else None) for name, equals, value in pieces)
 
 
 def quote(text: str) -> str:

@@ -10,7 +10,7 @@ import re
 
 from sip.errors import ParseError
 from sip.message import Message, Request, Response, unfold
-from sip.names import header_key, header_name
+from sip.names import KEYS, header_key, header_name
 from sip.params import TOKEN
 
 MAX_MESSAGE = 65536
@@ -127,7 +127,7 @@ def _index(lines: list[str]) -> dict[str, list[str]]:
         name, colon, value = line.partition(":")
         if not colon:
             raise ParseError(400, "Malformed Header Line")
-        key = header_key(name)
+        key = KEYS.get(name) or header_key(name)
         value = unfold(value) if "\n" in value else value.strip(" \t")
         if key not in values:
             values[key] = [value]

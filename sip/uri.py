@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from ipaddress import AddressValueError, IPv6Address
 
 from sip.errors import ParseError
@@ -28,6 +29,7 @@ _TEL = re.compile(rf"([+0-9A-Fa-f*#\-.()]++)((?:;{_PARAM}++(?:={_PARAM}*+)?+)*+)
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+\-.]*+")
 _OPAQUE = re.compile(r"[\x21\x23-\x3b\x3d\x3f-\x7e]++")
 _ESCAPE = re.compile(r"%([0-9A-Fa-f]{2})")
+_REMEMBERED_LENGTH = 128
 _KEPT_APART = ("user", "ttl", "method", "maddr", "transport")
 
 
@@ -51,17 +53,7 @@ class Uri:
     @classmethod
     def parse(cls, text: str) -> Uri:
         """Raises ParseError (400) where `text` is no URI; an unknown scheme is the caller's to refuse (416)."""
-        scheme, colon, rest = text.partition(":")
-        lowered = scheme.lower()
-        if not colon or not _SCHEME.fullmatch(scheme):
-            raise ParseError(400, "Malformed URI")
-        if lowered in ("sip", "sips"):
-            return _parse_sip(lowered, rest, text)
-        if lowered == "tel":
-            return _parse_tel(rest, text)
-        if not _OPAQUE.fullmatch(rest):
-            raise ParseError(400, "Malformed URI")
-        return cls(lowered, text=text)
+        return _remembered(text) if len(text) <= _REMEMBERED_LENGTH else _read(text)
 
     @property
     def is_sip(self) -> bool:
@@ -162,6 +154,24 @@ def port_number(digits: str | None) -> int | None:
     return number
 
 
+def _read(text: str) -> Uri:
+    scheme, colon, rest = text.partition(":")
+    lowered = scheme.lower()
+    if not colon or not _SCHEME.fullmatch(scheme):
+        raise ParseError(400, "Malformed URI")
+    if lowered in ("sip", "sips"):
+        return _parse_sip(lowered, rest, text)
+    if lowered == "tel":
+        return _parse_tel(rest, text)
+    if not _OPAQUE.fullmatch(rest):
+        raise ParseError(400, "Malformed URI")
+    return Uri(lowered, text=text)
+
+
+_remembered = lru_cache(maxsize=2048)(_read)
+"""The same few addresses stand in every message of a call; at most about 1 MB is kept."""
+
+
 def _parse_sip(scheme: str, rest: str, text: str) -> Uri:
     match = _SIP.fullmatch(rest)
     if not match:
@@ -170,14 +180,14 @@ def _parse_sip(scheme: str, rest: str, text: str) -> Uri:
     if host[0] == "[":
         host = bare_host(host)
     number = None if port is None else port_number(port)
-    return Uri(scheme, user, password, host, number, Params.split(params), headers, text)
+    return Uri(scheme, user, password, host, number, Params.matched(params), headers, text)
 
 
 def _parse_tel(rest: str, text: str) -> Uri:
     match = _TEL.fullmatch(rest)
     if not match:
         raise ParseError(400, "Malformed Telephone URI")
-    return Uri("tel", match[1], params=Params.split(match[2]), text=text)
+    return Uri("tel", match[1], params=Params.matched(match[2]), text=text)
 
 
 def _decoded(text: str | None) -> str | None:
