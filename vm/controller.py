@@ -93,7 +93,7 @@ class Controller:
     def command(self, *words: str, stdin: str | None = None, timeout: float = 15.0) -> str:
         """Run one voxdp command in the relay's namespace; LabError with its own error line if it fails."""
         line = inside(self._lab.relay, ["env", "-i", *self._variables(), "voxdp", "-c", self.config, *words])
-        return run(*line, stdin=stdin, timeout=timeout)
+        return run(*line, stdin=stdin, timeout=timeout, shown=f"voxdp {' '.join(words)}")
 
     def until(self, what: str, *words: str, count: int, timeout: float = 10.0) -> list[dict[str, Any]]:
         """Ask for a list until it has `count` entries; LabError when it has not in time."""

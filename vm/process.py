@@ -17,18 +17,19 @@ class LabError(Exception):
     """The lab cannot go on; the text is one line that names the remedy."""
 
 
-def run(*command: str | Path, stdin: str | None = None, timeout: float = 60.0) -> str:
-    """Run a command to its end and return its standard output; LabError if it fails."""
+def run(*command: str | Path, stdin: str | None = None, timeout: float = 60.0, shown: str | None = None) -> str:
+    """Run a command to its end and return its standard output; LabError, which names it as `shown`, if it fails."""
     arguments = [str(word) for word in command]
+    name = shown or " ".join(arguments)
     try:
         done = subprocess.run(arguments, input=stdin, text=True, capture_output=True, timeout=timeout)
     except FileNotFoundError:
         raise LabError(f"{arguments[0]} is not installed; run: scripts/setup") from None
     except subprocess.TimeoutExpired:
-        raise LabError(f"'{' '.join(arguments)}' did not end within {timeout:g} s") from None
+        raise LabError(f"'{name}' did not end within {timeout:g} s") from None
     if done.returncode != 0:
         told = (done.stderr.strip() or done.stdout.strip() or "no output").splitlines()[-1]
-        raise LabError(f"'{' '.join(arguments)}' failed with {done.returncode}: {told}")
+        raise LabError(f"'{name}' failed with {done.returncode}: {told}")
     return done.stdout
 
 

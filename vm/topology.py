@@ -94,6 +94,12 @@ def add_address(endpoint: Endpoint, address: str) -> None:
         netlink.addr("add", index=_index(netlink, endpoint.interface), address=address, prefixlen=PREFIX)
 
 
+def packets_received(endpoint: Endpoint) -> int:
+    """Packets that have arrived at the endpoint's interface since it was made."""
+    with namespaces.entered(endpoint.namespace), IPRoute() as netlink:
+        return int(netlink.link("get", ifname=endpoint.interface)[0].get_nested("IFLA_STATS64")["rx_packets"])
+
+
 def _build_bridge(topology: Topology, bridge: str) -> None:
     relay_side = topology.relay_interfaces[0]
     _cable(topology.relay, relay_side, bridge, "s-r")
