@@ -8,6 +8,7 @@ import os
 import select
 import signal
 import socket
+import struct
 import sys
 import time
 from collections.abc import Iterable, Sequence
@@ -33,6 +34,7 @@ TIMEOUT = 1.0
 START_TIMEOUT = 2.0
 READY = b"ready\n"
 READY_DESCRIPTOR = 3
+TIMEVAL = struct.Struct("ll")
 
 
 class EngineClient:
@@ -116,7 +118,7 @@ class EngineClient:
             reply = connected.recv(4 * MESSAGE_BYTES)
         except OSError as error:
             self.close()  # a late reply must not answer the next request
-            raise gone(self.path, error.strerror or str(error)) from None
+            raise self._gone(error) from None
         if not reply:
             self.close()
             raise gone(self.path, "it hung up")
@@ -128,14 +130,18 @@ class EngineClient:
     def _connected(self) -> socket.socket:
         if self._socket is None:
             fresh = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-            fresh.settimeout(self.timeout)
+            limit_waits(fresh, self.timeout)
             try:
                 fresh.connect(str(self.path))
             except OSError as error:
                 fresh.close()
-                raise gone(self.path, error.strerror or str(error)) from None
+                raise self._gone(error) from None
             self._socket = fresh
         return self._socket
+
+    def _gone(self, error: OSError) -> EngineError:
+        late = isinstance(error, BlockingIOError)
+        return gone(self.path, f"silent for {self.timeout:g} s" if late else error.strerror or str(error))
 
 
 class EngineProcess:
@@ -201,6 +207,13 @@ class EngineProcess:
         """Let go of it; it goes on."""
         self.client.close()
         os.close(self._descriptor)
+
+
+def limit_waits(blocking: socket.socket, seconds: float) -> None:
+    """EAGAIN after that long. settimeout would have connect fail at once where the backlog is full (connect(2))."""
+    limit = TIMEVAL.pack(int(seconds), int(seconds % 1 * 1_000_000))
+    for option in (socket.SO_SNDTIMEO, socket.SO_RCVTIMEO):
+        blocking.setsockopt(socket.SOL_SOCKET, option, limit)
 
 
 def list_of(keys: Iterable[FlowKey]) -> list[FlowKey]:

@@ -19,7 +19,7 @@ from pathlib import Path
 from media.flows import MESSAGE_BYTES, EngineError
 
 CLIENTS = 32
-BACKLOG = 16
+BACKLOG = 64
 LOCK_SUFFIX = ".lock"
 CREDENTIALS = struct.Struct("3i")  # struct ucred: pid, uid, gid
 

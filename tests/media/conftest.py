@@ -140,11 +140,23 @@ def engine() -> Iterator[Engine]:
 
 
 @pytest.fixture
-def process(tmp_path: Path) -> Iterator[EngineProcess]:
-    process = EngineProcess.ensure(tmp_path / "engine")
-    yield process
-    process.stop()
-    process.close()
+def engine_process(tmp_path: Path) -> Iterator[Callable[..., EngineProcess]]:
+    """Starts one, with further arguments."""
+    processes: list[EngineProcess] = []
+
+    def start(*arguments: str) -> EngineProcess:
+        processes.append(EngineProcess.ensure(tmp_path / "engine", arguments=arguments))
+        return processes[-1]
+
+    yield start
+    for process in processes:
+        process.stop()
+        process.close()
+
+
+@pytest.fixture
+def process(engine_process: Callable[..., EngineProcess]) -> EngineProcess:
+    return engine_process()
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ import tempfile
 import threading
 import time
 from collections import deque
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -225,13 +226,26 @@ def test_shutdown_ends_it_and_the_client_notices(tmp_path):
 def test_a_stopped_engine_is_given_up_in_time(process):
     client = EngineClient(process.client.path, timeout=0.2)
     os.kill(process.pid, signal.SIGSTOP)
+    crowd = []
     try:
-        with pytest.raises(EngineError) as caught:
+        with pytest.raises(EngineError, match=r"silent for 0\.2 s") as caught:
             client.ping()
         assert caught.value.code == "gone"
+        with pytest.raises(BlockingIOError):
+            crowd.extend(iter(lambda: connect(process, blocking=False), None))
+        with pytest.raises(EngineError, match=r"silent for 0\.2 s"):
+            client.ping()
     finally:
         os.kill(process.pid, signal.SIGCONT)
-    assert client.ping() == process.pid
+        for one in crowd:
+            one.close()
+    until = time.monotonic() + 5
+    while time.monotonic() < until:
+        with suppress(EngineError):
+            assert client.ping() == process.pid
+            break
+    else:
+        pytest.fail("no answer after it went on")
     client.close()
 
 
@@ -271,10 +285,15 @@ def test_too_few_open_files(tmp_path):
     assert outcome.stderr == "voxdp engine: only 100 open files allowed; raise LimitNOFILE or ulimit -Hn\n"
 
 
-def connect(process):
+def connect(process, blocking=True):
     connected = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    connected.setblocking(blocking)
+    try:
+        connected.connect(str(process.client.path))
+    except BlockingIOError:
+        connected.close()
+        raise
     connected.settimeout(5)
-    connected.connect(str(process.client.path))
     return connected
 
 
