@@ -4,9 +4,10 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Sequence
 from ipaddress import IPv4Address
-from socket import htonl, ntohl, ntohs
+from socket import htonl, inet_ntoa, ntohs
 from typing import Any
 
 from media._engine import ffi, lib
@@ -113,7 +114,7 @@ def network_address(text: str | None) -> int:
 
 def text_address(number: int) -> str:
     """The reverse of `network_address`."""
-    return str(IPv4Address(ntohl(number)))
+    return inet_ntoa(int(number).to_bytes(4, sys.byteorder))
 
 
 def new_keys(keys: Sequence[FlowKey]) -> Any:
@@ -179,4 +180,4 @@ def statistics(report: Any) -> EngineStatistics:
 
 def rejected_source(tally: Any) -> FlowKey:
     """Who was rejected last; the address is kept as ::ffff:a.b.c.d."""
-    return str(IPv4Address(bytes(tally.rejected_address)[12:])), ntohs(tally.rejected_port)
+    return inet_ntoa(bytes(tally.rejected_address)[12:]), ntohs(tally.rejected_port)

@@ -7,8 +7,9 @@ Knows nothing of sockets or C, so that a client need not load the engine.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from ipaddress import AddressValueError, IPv4Address
+from operator import attrgetter
 from typing import Any, Literal
 
 FlowKey = tuple[str, int]
@@ -114,28 +115,29 @@ class EngineSummary:
 
 def flow_to_json(flow: EngineFlow) -> dict[str, Any]:
     """The flow as a JSON object."""
-    return asdict(flow)
+    return dict(zip(FLOW_NAMES, flow_values(flow), strict=True))
 
 
 def flow_from_json(value: object) -> EngineFlow:
     """The flow in a JSON object. Raises EngineError "bad-request" or "bad-flow"."""
-    fields = members(value, FLOW_TYPES, optional=FLOW_OPTIONAL)
+    flow = members(value, FLOW_TYPES, optional=FLOW_OPTIONAL)
     for name in ("local_address", "source_address", "target_address"):
-        if fields[name] is not None:
-            check_address(name, fields[name])
+        if flow[name] is not None:
+            check_address(name, flow[name])
     for name, least in (("local_port", 1), ("source_port", 1), ("target_port", 0)):
-        if fields[name] is not None:
-            check_range(name, fields[name], least, 65535)
-    check_range("clock_rate", fields.get("clock_rate", 0), 0, 900_000)
-    check_range("dscp", fields.get("dscp") or 0, 0, 63)
-    if fields.get("kind", "rtp") not in ("rtp", "rtcp"):
-        raise EngineError("bad-flow", f"kind is {fields['kind']!r}; it must be rtp or rtcp")
-    return EngineFlow(**fields)
+        if flow[name] is not None:
+            check_range(name, flow[name], least, 65535)
+    check_range("clock_rate", flow.get("clock_rate", 0), 0, 900_000)
+    check_range("dscp", flow.get("dscp") or 0, 0, 63)
+    if flow.get("kind", "rtp") not in ("rtp", "rtcp"):
+        raise EngineError("bad-flow", f"kind is {flow['kind']!r}; it must be rtp or rtcp")
+    return EngineFlow(**flow)
 
 
 def statistics_to_json(statistics: EngineStatistics) -> dict[str, Any]:
     """The statistics as a JSON object."""
-    return asdict(statistics)
+    members = dict(zip(STATISTICS_NAMES, statistics_values(statistics), strict=True))
+    return {**members, "flow": flow_to_json(statistics.flow)}
 
 
 def statistics_from_json(value: Mapping[str, Any]) -> EngineStatistics:
@@ -185,6 +187,12 @@ def check_range(name: str, number: int, least: int, most: int) -> None:
     if not least <= number <= most:
         raise EngineError("bad-flow", f"{name} {number!r:.60} is not between {least} and {most}")
 
+
+# dataclasses.asdict copies deeply: four fifths of the time that 2,000 flows' statistics took.
+FLOW_NAMES = tuple(field.name for field in fields(EngineFlow))
+STATISTICS_NAMES = tuple(field.name for field in fields(EngineStatistics))
+flow_values = attrgetter(*FLOW_NAMES)
+statistics_values = attrgetter(*STATISTICS_NAMES)
 
 NONE = type(None)
 FLOW_TYPES: dict[str, tuple[type, ...]] = {
