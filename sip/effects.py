@@ -96,7 +96,8 @@ class OfferMedia:
 class AnswerMedia:
     """Session description `sdp` of an answer from `leg`, to the offer last made; answered as OfferMedia is.
 
-    The flows of the call are programmed when the answer to this effect arrives.
+    The flows of the call are programmed when the answer to this effect arrives. One offer can have two: that of an
+    early 18x, and that of the 200.
     """
 
     token: int
@@ -104,6 +105,13 @@ class AnswerMedia:
     leg: Leg
     sdp: bytes
     source: str
+
+
+@dataclass(frozen=True, slots=True)
+class RevertMedia:
+    """The offer last made came to nothing: what was agreed before it holds (RFC 3261 §14.1, RFC 3264 §8)."""
+
+    call: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +171,7 @@ Effect = (
     | FindRoute
     | OfferMedia
     | AnswerMedia
+    | RevertMedia
     | CloseMedia
     | SaveCall
     | ForgetCall

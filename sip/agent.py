@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Our own side of every dialog: writes our requests and responses and hands them to the transactions."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Callable, Iterable
+
+from sip.build import response_to
+from sip.dialog import Dialog
+from sip.effects import Address, Effect, Send
+from sip.headers import COOKIE
+from sip.message import Request, Response
+from sip.questions import Questions
+from sip.settings import Settings
+from sip.timers import Timers
+from sip.transaction import OnResponse, Transaction, TransactionLayer
+from sip.uri import host_port
+
+ALLOW = ("INVITE", "ACK", "BYE", "CANCEL", "OPTIONS", "REGISTER", "INFO", "UPDATE")
+ALLOWED = ("Allow", ", ".join(ALLOW))
+SDP = "application/sdp"
+MAX_FORWARDS = 70
+Fields = Iterable[tuple[str, str]]
+
+
+class Agent:
+    """Builds messages; shared by all legs of a core.
+
+    token: a source of random text, good for tags and branches. local_for: the address of ours that faces a peer.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        token: Callable[[], str],
+        local_for: Callable[[Address], Address],
+    ) -> None:
+        self.settings = settings
+        self.token = token
+        self.local_for = local_for
+        self.effects: list[Effect] = []
+        self.timers = Timers()
+        self.layer = TransactionLayer(self.timers, settings.intervals, self.effects)
+        self.questions = Questions(self.timers)
+
+    def respond(
+        self,
+        transaction: Transaction,
+        request: Request,
+        status: int,
+        now: float,
+        reason: str | None = None,
+        tag: str | None = None,
+        headers: Fields = (),
+        body: bytes = b"",
+    ) -> bytes:
+        """Answer in a server transaction; returns what was sent. tag: ours, made up where None is given."""
+        to_tag = None if status == 100 else tag or self.tag_for(request)
+        content_type = SDP if body else None
+        response = response_to(
+            request, status, reason, to_tag=to_tag, headers=self._signed(headers), body=body, content_type=content_type
+        )
+        data = response.to_bytes()
+        transaction.respond(status, data, now)
+        return data
+
+    def refuse(
+        self, request: Request, source: Address, local: Address, status: int, reason: str | None, headers: Fields = ()
+    ) -> None:
+        """Answer without a transaction, so that a flood of bad requests leaves nothing behind."""
+        response = response_to(request, status, reason, to_tag=self.tag_for(request), headers=self._signed(headers))
+        self.effects.append(Send(response.to_bytes(), source, local))
+
+    def tag_for(self, request: Request) -> str:
+        """The To tag of our answers to a request outside a dialog: the same for each retransmission (§8.2.7).
+
+        It reads raw values alone, so that what could not be parsed has one as well.
+        """
+        text = "\n".join([*request.values("Call-ID"), *request.values("From"), *request.values("CSeq")])
+        return hmac.digest(self.settings.secret, text.encode("utf-8", "surrogateescape"), "sha256")[:8].hex()
+
+    def send(
+        self,
+        dialog: Dialog,
+        method: str,
+        now: float,
+        on_response: OnResponse | None = None,
+        headers: Fields = (),
+        body: bytes = b"",
+        content_type: str = SDP,
+    ) -> tuple[Request, Transaction]:
+        """Send a request in a dialog; returns it and its transaction."""
+        request = self.in_dialog(dialog, method, dialog.next_cseq(), headers, body, content_type)
+        return request, self.begin(request, dialog.next_hop(), dialog.local, now, on_response)
+
+    def begin(
+        self, request: Request, target: Address, local: Address, now: float, on_response: OnResponse | None = None
+    ) -> Transaction:
+        """Put a request of ours into a client transaction."""
+        branch = request.via.branch or ""
+        ack = (lambda response: self.failure_ack(request, response)) if request.method == "INVITE" else None
+        return self.layer.request(request.to_bytes(), branch, request.method, target, local, now, on_response, ack)
+
+    def in_dialog(
+        self,
+        dialog: Dialog,
+        method: str,
+        cseq: int,
+        headers: Fields = (),
+        body: bytes = b"",
+        content_type: str = SDP,
+    ) -> Request:
+        """A request of ours in a dialog, with a new branch."""
+        uri, routes = dialog.request_line()
+        fields = [
+            ("Via", self.via(dialog.local)),
+            ("Max-Forwards", str(MAX_FORWARDS)),
+            *(("Route", route) for route in routes),
+            ("From", f"{dialog.ours};tag={dialog.our_tag}"),
+            ("To", f"{dialog.theirs};tag={dialog.their_tag}"),
+            ("Call-ID", dialog.call_id),
+            ("CSeq", f"{cseq} {method}"),
+            *self._signed(headers, "User-Agent"),
+        ]
+        if body:
+            fields.append(("Content-Type", content_type))
+        return Request(method, uri, fields, body)
+
+    def failure_ack(self, invite: Request, response: Response) -> bytes:
+        """The ACK of a failed INVITE: same branch, the response's To (RFC 3261 §17.1.1.3)."""
+        return self._beside(invite, "ACK", response.get("To") or str(invite.to)).to_bytes()
+
+    def cancel(self, invite: Request, target: Address, local: Address, now: float) -> None:
+        """Send the CANCEL of our INVITE (RFC 3261 §9.1)."""
+        self.begin(self._beside(invite, "CANCEL", str(invite.to)), target, local, now)
+
+    def via(self, local: Address) -> str:
+        """A Via of ours with a new branch."""
+        sent_by = host_port(local.host, local.port)
+        return f"SIP/2.0/{local.transport.upper()} {sent_by};rport;branch={COOKIE}{self.token()}"
+
+    def contact(self, local: Address) -> tuple[str, str]:
+        """Our Contact header toward a peer that knows us by `local`."""
+        return "Contact", f"<sip:{host_port(local.host, local.port)}>"
+
+    def _beside(self, invite: Request, method: str, to: str) -> Request:
+        fields = [
+            ("Via", str(invite.via)),
+            ("Max-Forwards", str(MAX_FORWARDS)),
+            *(("Route", str(route)) for route in invite.routes),
+            ("From", str(invite.from_)),
+            ("To", to),
+            ("Call-ID", invite.call_id),
+            ("CSeq", f"{invite.cseq.number} {method}"),
+        ]
+        return Request(method, invite.uri, fields)
+
+    def _signed(self, headers: Fields, name: str = "Server") -> list[tuple[str, str]]:
+        return [*headers, (name, self.settings.server)]

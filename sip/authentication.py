@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Who sent this request? Asked of every one that makes something new; nobody is let in without an answer.
+
+An unknown user is treated as a known one with another password: same work, same answers (RFC 3261 §22, RFC 8760).
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Callable, Mapping
+
+from sip.agent import Agent
+from sip.digest import Credentials
+from sip.effects import Address, Authenticate
+from sip.message import Request
+from sip.nonces import Guard, Verdict
+
+MAX_OFFENDERS = 10_000
+Refuse = Callable[[int, str | None, list[tuple[str, str]]], None]
+"""Takes status, reason and headers of the answer to a request that is not let in."""
+Admit = Callable[[str, float], None]
+"""Takes the name of the user that was authenticated."""
+
+
+class Authentication:
+    """Digest for all users of the realm, and a limit to wrong guesses of one user from one address."""
+
+    def __init__(self, agent: Agent, started: float) -> None:
+        self._agent = agent
+        settings = agent.settings
+        self._guard = Guard(
+            settings.secret,
+            settings.realm,
+            algorithms=settings.algorithms,
+            lifetime=settings.nonce_life,
+            since=started,
+        )
+        self._offences: dict[tuple[str, str], tuple[int, float]] = {}
+
+    def credentials(self, request: Request) -> Credentials | None:
+        """What the request offers for our realm."""
+        return self._guard.find((*request.proxy_authorizations, *request.authorizations))
+
+    def challenge(self, request: Request, now: float, stale: bool = False) -> tuple[int, list[tuple[str, str]]]:
+        """Status and headers that ask for credentials: 401 as a registrar, 407 as a way to others."""
+        name, status = ("WWW-Authenticate", 401) if request.method == "REGISTER" else ("Proxy-Authenticate", 407)
+        entropy = hmac.digest(self._agent.settings.secret, self._agent.token().encode(), "sha256")[:8]
+        challenges = self._guard.challenges(now, entropy, stale=stale)
+        return status, [(name, str(challenge)) for challenge in challenges]
+
+    def check(
+        self, request: Request, offered: Credentials, source: Address, admit: Admit, refuse: Refuse, now: float
+    ) -> None:
+        """Verify what `credentials` found, and go on with one of `admit` and `refuse` when the user is known."""
+        offender = (offered.username, source.host)
+        if self._locked(offender, now):
+            refuse(403, "Forbidden", [])
+            return
+
+        def judge(ha1s: Mapping[str, str] | None, when: float) -> None:
+            verdict = self._guard.verify(offered, request.method, request.uri, ha1s, when)
+            self._conclude(verdict, request, offender, admit, refuse, when)
+
+        def fail(status: int, reason: str, when: float) -> None:
+            refuse(status, reason, [])
+
+        token = self._agent.questions.ask(judge, fail, now)
+        self._agent.effects.append(Authenticate(token, self._agent.settings.realm, offered.username))
+
+    def _conclude(
+        self,
+        verdict: Verdict,
+        request: Request,
+        offender: tuple[str, str],
+        admit: Admit,
+        refuse: Refuse,
+        now: float,
+    ) -> None:
+        if verdict is Verdict.GRANTED:
+            self._offences.pop(offender, None)
+            admit(offender[0], now)
+        elif verdict is Verdict.STALE:
+            status, headers = self.challenge(request, now, stale=True)
+            refuse(status, None, headers)
+        elif self._offend(offender, now) > self._agent.settings.wrong_passwords:
+            refuse(403, "Forbidden", [])
+        else:
+            status, headers = self.challenge(request, now)
+            refuse(status, None, headers)
+
+    def _locked(self, offender: tuple[str, str], now: float) -> bool:
+        count, since = self._offences.get(offender, (0, now))
+        if now - since >= self._agent.settings.lockout:
+            del self._offences[offender]
+            return False
+        return count > self._agent.settings.wrong_passwords
+
+    def _offend(self, offender: tuple[str, str], now: float) -> int:
+        """Count one more wrong answer. The oldest offender is forgotten where there are too many."""
+        count, since = self._offences.get(offender, (0, now))
+        self._offences[offender] = (count + 1, since)
+        if len(self._offences) > MAX_OFFENDERS:
+            del self._offences[next(iter(self._offences))]
+        return count + 1

@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The signalling core: bytes, answers and the time in, effects out. It owns no socket, clock or die.
+
+Each public method that changes anything takes `now`, seconds of CLOCK_MONOTONIC, and returns the effects to carry
+out in order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from sip.agent import Agent
+from sip.calls import Calls
+from sip.effects import Address, Effect, Target
+from sip.errors import ParseError
+from sip.front import Front
+from sip.message import Request, Response
+from sip.parser import parse
+from sip.registration import Registration
+from sip.settings import Settings
+from sip.views import CallView, RegistrationView, view_call
+
+
+class Core:
+    """One per process.
+
+    token: random text, 64 bits or more, of characters that a SIP token allows. local_for: the address of ours that
+    faces a peer, pure and cheap. started: now; no nonce given out before counts. While `draining` is set, calls go
+    on, but a new one is answered 503.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        token: Callable[[], str],
+        local_for: Callable[[Address], Address],
+        started: float = 0.0,
+    ) -> None:
+        self._agent = Agent(settings, token, local_for)
+        self._registration = Registration(self._agent)
+        self._calls = Calls(self._agent, self._registration.registrar)
+        self._front = Front(self._agent, self._registration, self._calls, started)
+        self.draining = False
+
+    # --- inputs ---
+
+    def receive(self, data: bytes, source: Address, local: Address, now: float) -> list[Effect]:
+        """One message as it came from `source` to `local`."""
+        try:
+            message = parse(data)
+        except ParseError as error:
+            self._refuse_unread(error, source, local)
+            return self._drain()
+        if isinstance(message, Response):
+            self._take_response(message, now)
+        else:
+            self._front.draining = self.draining
+            self._front.take(message.received_from(source.host, source.port), source, local, now)
+        return self._drain()
+
+    def expire(self, now: float) -> list[Effect]:
+        """Fire all timers that are due by `now`."""
+        for owner, name in self._agent.timers.due(now):
+            owner.ring(name, now)
+        return self._drain()
+
+    def next_expiry(self) -> float | None:
+        """When `expire` is to be called next, None: not before another input."""
+        return self._agent.timers.next_due()
+
+    def authenticated(self, token: int, ha1s: Mapping[str, str] | None, now: float) -> list[Effect]:
+        """Answer to Authenticate: HA1 in hex by algorithm, None for an unknown user."""
+        self._agent.questions.answer(token, ha1s, now)
+        return self._drain()
+
+    def routed(self, token: int, targets: Iterable[Target], now: float) -> list[Effect]:
+        """Answer to FindRoute: where to try, in order."""
+        self._agent.questions.answer(token, tuple(targets), now)
+        return self._drain()
+
+    def media_ready(self, token: int, sdp: bytes, now: float) -> list[Effect]:
+        """Answer to OfferMedia or AnswerMedia: the description for the other leg."""
+        self._agent.questions.answer(token, sdp, now)
+        return self._drain()
+
+    def refused(self, token: int, status: int, reason: str, now: float) -> list[Effect]:
+        """The other answer to every question: what to tell the client."""
+        self._agent.questions.refuse(token, status, reason, now)
+        return self._drain()
+
+    def hang_up(self, call: str, now: float, cause: int = 16) -> list[Effect]:
+        """End a call on both legs, with this Q.850 cause. An unknown call is nothing."""
+        found = self._calls.find(call)
+        if found:
+            found.hang_up(cause, now)
+        return self._drain()
+
+    # --- a restarted process ---
+
+    def restore_call(self, state: Mapping[str, Any], now: float) -> list[Effect]:
+        """Take up the call that gave SaveCall this state.
+
+        A call that was ringing rings on, one that talked talks on; one whose media was being opened when the process
+        died is ended on both legs with 503.
+        """
+        self._calls.restore(state, now)
+        return self._drain()
+
+    def restore_binding(self, username: str, state: Sequence[Mapping[str, Any]], now: float) -> list[Effect]:
+        """Take up the contacts that gave SaveBindings this state, but for those that expired meanwhile."""
+        self._registration.restore(username, state, now)
+        return self._drain()
+
+    # --- what there is ---
+
+    def calls(self) -> list[CallView]:
+        """All calls, the oldest first."""
+        return [view_call(call) for call in self._calls]
+
+    def bindings(self) -> list[RegistrationView]:
+        """All users that are registered."""
+        return [RegistrationView(*entry) for entry in self._registration.registrar.users()]
+
+    def counts(self) -> dict[str, int]:
+        """How much the core holds: every figure is 0 some time after the last message."""
+        return {
+            "calls": len(self._calls),
+            "dialogs": self._calls.dialog_count,
+            "transactions": len(self._agent.layer),
+            "questions": len(self._agent.questions),
+            "timers": len(self._agent.timers),
+        }
+
+    # --- helpers ---
+
+    def _take_response(self, response: Response, now: float) -> None:
+        """A response of no transaction is dropped, unless it is a 2xx that waits for an ACK sent before a restart."""
+        if self._agent.layer.response(response, now) or response.status // 100 != 2:
+            return
+        found = self._calls.dialog((response.call_id, response.from_.tag or "", response.to.tag or ""))
+        if found and response.cseq.method == "INVITE":
+            found[1].acknowledge_again(response)
+
+    def _refuse_unread(self, error: ParseError, source: Address, local: Address) -> None:
+        request = error.partial
+        if isinstance(request, Request) and request.method != "ACK" and "Via" in request:
+            self._agent.refuse(request, source, local, error.status, error.reason)
+
+    def _drain(self) -> list[Effect]:
+        effects = self._agent.effects[:]
+        self._agent.effects.clear()
+        return effects

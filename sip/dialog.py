@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A dialog: what two peers must remember to send each other requests (RFC 3261 §12)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from sip.effects import Address
+from sip.errors import ProtocolError
+from sip.headers import NameAddr
+from sip.message import Message, Request, Response
+from sip.reach import literal, reach
+from sip.uri import Uri
+
+MAX_CSEQ = 2**31 - 1
+DialogKey = tuple[str, str, str]
+"""Call-ID, our tag, the peer's tag."""
+
+
+@dataclass(slots=True)
+class Dialog:
+    """One peer's dialog with us. `ours` and `theirs` are From and To of our requests, without the tags.
+
+    target: the peer's Contact URI. routes: the Route values of our requests, in order. peer: where messages of this
+    dialog last came from, or were first sent to; local: the address of ours that it speaks with.
+    """
+
+    call_id: str
+    our_tag: str
+    their_tag: str
+    ours: str
+    theirs: str
+    target: str
+    routes: tuple[str, ...]
+    our_cseq: int
+    their_cseq: int
+    peer: Address
+    local: Address
+
+    @property
+    def key(self) -> DialogKey:
+        """What requests of this dialog are found by."""
+        return self.call_id, self.our_tag, self.their_tag
+
+    def next_cseq(self) -> int:
+        """The number of our next request. ACK and CANCEL use that of their INVITE."""
+        self.our_cseq += 1
+        return self.our_cseq
+
+    def accept(self, request: Request) -> None:
+        """Take the CSeq of the peer's request. Raises ProtocolError (500) on one out of order (§12.2.2)."""
+        if request.cseq.number <= self.their_cseq:
+            raise ProtocolError(500, "CSeq Out Of Order")
+        self.their_cseq = request.cseq.number
+
+    def refresh(self, message: Message, source: Address) -> bool:
+        """Take the remote target from a target refresh request or its 2xx; whether anything changed."""
+        if not message.contacts or not message.contacts[0].uri.is_sip:
+            return False
+        before = self.target, self.peer
+        uri = message.contacts[0].uri
+        self.target, self.peer = str(uri), reach(uri, source)
+        return (self.target, self.peer) != before
+
+    def request_line(self) -> tuple[str, tuple[str, ...]]:
+        """Request URI and Route values of our requests (§12.2.1.1, the strict router's case included)."""
+        if not self.routes:
+            return self.target, ()
+        first = NameAddr.parse(self.routes[0]).uri
+        if first.is_loose_router:
+            return self.target, self.routes
+        return str(first.changed(params=first.params.without("method"))), (*self.routes[1:], f"<{self.target}>")
+
+    def next_hop(self) -> Address:
+        """Where our requests go: the first route if it is an address, else the peer."""
+        if not self.routes:
+            return self.peer
+        return literal(NameAddr.parse(self.routes[0]).uri) or self.peer
+
+    def state(self) -> Mapping[str, Any]:
+        """The dialog as JSON can carry it."""
+        return {**asdict(self), "routes": list(self.routes)}
+
+
+def restored(state: Mapping[str, Any]) -> Dialog:
+    """The dialog that gave `state`."""
+    peer, local = Address(**state["peer"]), Address(**state["local"])
+    return Dialog(**{**state, "routes": tuple(state["routes"]), "peer": peer, "local": local})
+
+
+def dialog_of_request(request: Request, our_tag: str, source: Address, local: Address) -> Dialog:
+    """The dialog that our answer to an INVITE makes (§12.1.1). Raises ProtocolError (400) without a Contact."""
+    contact = _contact(request)
+    return Dialog(
+        call_id=request.call_id,
+        our_tag=our_tag,
+        their_tag=request.from_.tag or "",
+        ours=str(_without_tag(request.to)),
+        theirs=str(_without_tag(request.from_)),
+        target=str(contact),
+        routes=tuple(str(route) for route in request.record_routes),
+        our_cseq=0,
+        their_cseq=request.cseq.number,
+        peer=reach(contact, source),
+        local=local,
+    )
+
+
+def dialog_of_response(invite: Request, response: Response, peer: Address, local: Address) -> Dialog:
+    """The dialog that a 2xx to our INVITE makes (§12.1.2); without a Contact the request URI stands in."""
+    contact = response.contacts[0].uri if response.contacts else invite.request_uri
+    return Dialog(
+        call_id=invite.call_id,
+        our_tag=invite.from_.tag or "",
+        their_tag=response.to.tag or "",
+        ours=str(_without_tag(invite.from_)),
+        theirs=str(_without_tag(invite.to)),
+        target=str(contact if contact.is_sip else invite.request_uri),
+        routes=tuple(str(route) for route in reversed(response.record_routes)),
+        our_cseq=invite.cseq.number,
+        their_cseq=-1,
+        peer=reach(contact, peer),
+        local=local,
+    )
+
+
+def key_of(message: Message) -> DialogKey:
+    """The key of the dialog that a peer's request belongs to: its To tag is ours."""
+    return message.call_id, message.to.tag or "", message.from_.tag or ""
+
+
+def _contact(request: Request) -> Uri:
+    if len(request.contacts) != 1 or not request.contacts[0].uri.is_sip:
+        raise ProtocolError(400, "INVITE Needs One SIP Contact")
+    return request.contacts[0].uri
+
+
+def _without_tag(value: NameAddr) -> NameAddr:
+    return NameAddr(value.uri, value.params.without("tag"), value.display)

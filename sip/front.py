@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The front desk: every request is checked here, and sent to whom it is for (RFC 3261 §8.2, §12.2.2).
+
+ACK and CANCEL are never challenged, requests of a dialog neither: who knows both tags is in it. All others that would
+make something new are, but for OPTIONS, which makes nothing.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+from sip.agent import ALLOW, ALLOWED, Agent, Fields
+from sip.authentication import Authentication
+from sip.bodies import SDP, session_description
+from sip.calls import Calls
+from sip.effects import Address
+from sip.errors import ProtocolError
+from sip.indialog import InDialog
+from sip.message import Request
+from sip.registration import Registration
+from sip.transaction import Transaction, server_key
+
+KNOWN = frozenset({*ALLOW, "PRACK", "SUBSCRIBE", "NOTIFY", "REFER", "MESSAGE", "PUBLISH"})
+"""Methods that exist: those we do not serve are 405, any other is 501."""
+_IN_DIALOG_ONLY = frozenset({"BYE", "INFO", "UPDATE", "PRACK", "NOTIFY"})
+
+
+class Front:
+    """Takes every request that came in, its top Via stamped with its source."""
+
+    def __init__(self, agent: Agent, registration: Registration, calls: Calls, started: float) -> None:
+        self._agent = agent
+        self._registration = registration
+        self._calls = calls
+        self._authentication = Authentication(agent, started)
+        self._in_dialog = InDialog(agent, calls)
+        self.draining = False
+
+    def take(self, request: Request, source: Address, local: Address, now: float) -> None:
+        """Handle one request."""
+        if self._agent.layer.absorb(request, now):
+            return
+        if request.method == "ACK":
+            self._in_dialog.acknowledge(request, now)
+        elif request.method == "CANCEL":
+            self._cancel(request, source, local, now)
+        else:
+            try:
+                self._begin(request, source, local, now)
+            except ProtocolError as error:
+                headers = _explanation(request, error)
+                self._agent.refuse(request, source, local, error.status, error.reason, headers)
+
+    def _begin(self, request: Request, source: Address, local: Address, now: float) -> None:
+        _screen(request)
+        if len(self._agent.layer) >= self._agent.settings.max_transactions:
+            self._busy(request, source, local)
+        elif request.to.tag:
+            self._in_dialog.take(request, source, local, now)
+        elif request.method == "OPTIONS":
+            self._agent.refuse(request, source, local, 200, None, _capabilities())
+        elif request.method in _IN_DIALOG_ONLY:
+            raise ProtocolError(481, "Call/Transaction Does Not Exist")
+        elif request.method == "INVITE":
+            self._invite(request, source, local, now)
+        else:
+            self._authenticate(request, source, local, now)
+
+    def _invite(self, request: Request, source: Address, local: Address, now: float) -> None:
+        """A new call, unless it is an INVITE that a restarted process has seen, or one that came by two ways."""
+        found = self._calls.caller(request)
+        if found and found[1].repeat(request):
+            return
+        if found:
+            raise ProtocolError(482, "Loop Detected")
+        session_description(request)
+        if self.draining or len(self._calls) >= self._agent.settings.max_calls:
+            self._busy(request, source, local)
+        else:
+            self._authenticate(request, source, local, now)
+
+    def _authenticate(self, request: Request, source: Address, local: Address, now: float) -> None:
+        offered = self._authentication.credentials(request)
+        if offered is None:
+            status, headers = self._authentication.challenge(request, now)
+            self._agent.refuse(request, source, local, status, None, headers)
+            return
+        transaction = self._agent.layer.serve(request, source, local, now)
+        transaction.on_cancel = partial(self._withdraw, request, transaction)
+        admit = partial(self._admit, request, transaction, source)
+
+        def refuse(status: int, reason: str | None, headers: Fields) -> None:
+            self._agent.respond(transaction, request, status, now, reason, headers=headers)
+
+        self._authentication.check(request, offered, source, admit, refuse, now)
+
+    def _withdraw(self, request: Request, transaction: Transaction, cancel: Request, now: float) -> None:
+        """CANCEL came before we knew whose INVITE it is."""
+        self._agent.respond(transaction, request, 487, now)
+
+    def _admit(self, request: Request, transaction: Transaction, source: Address, username: str, now: float) -> None:
+        if not transaction.waiting:
+            return
+        if request.method == "REGISTER":
+            self._registration.register(username, request, transaction, source, now)
+        elif request.from_.uri.decoded_user() != username:
+            self._agent.respond(transaction, request, 403, now)
+        else:
+            self._calls.start(username, request, transaction, source, now)
+
+    def _cancel(self, request: Request, source: Address, local: Address, now: float) -> None:
+        """Answer CANCEL, whatever comes of it, where its INVITE is known (RFC 3261 §9.2)."""
+        invite = self._agent.layer.find_server(server_key(request, "INVITE"))
+        if invite is None:
+            self._agent.refuse(request, source, local, 481, None)
+            return
+        transaction = self._agent.layer.serve(request, source, local, now)
+        self._agent.respond(transaction, request, 200, now)
+        if invite.on_cancel:
+            invite.on_cancel(request, now)
+
+    def _busy(self, request: Request, source: Address, local: Address) -> None:
+        later = [("Retry-After", str(self._agent.settings.retry_after))]
+        self._agent.refuse(request, source, local, 503, None, later)
+
+
+def _screen(request: Request) -> None:
+    """The checks of RFC 3261 §8.2.1, §8.2.2 and §16.3. Raises ProtocolError with the status to answer."""
+    if request.method not in ALLOW:
+        known = request.method in KNOWN
+        raise ProtocolError(405 if known else 501, "Method Not Allowed" if known else "Not Implemented")
+    if request.request_uri.scheme != "sip":
+        raise ProtocolError(416, "Unsupported URI Scheme")
+    if request.max_forwards == 0 and request.method not in ("OPTIONS", "REGISTER") and not request.to.tag:
+        raise ProtocolError(483, "Too Many Hops")
+    if request.require or request.proxy_require:
+        raise ProtocolError(420, "Bad Extension")
+
+
+def _explanation(request: Request, error: ProtocolError) -> Fields:
+    """What a client must be told beside the status (RFC 3261 §8.2.1, §8.2.2.3, §8.2.3)."""
+    match error.status:
+        case 405 | 501:
+            return [ALLOWED]
+        case 415:
+            return [("Accept", SDP)]
+        case 420:
+            return [("Unsupported", ", ".join((*request.require, *request.proxy_require)))]
+        case _:
+            return []
+
+
+def _capabilities() -> Fields:
+    return [ALLOWED, ("Accept", SDP), ("Supported", "")]

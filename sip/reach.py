@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Where a message for a peer goes: NAT is the rule, so the packet's source counts for more than a Contact."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+
+from sip.effects import Address
+from sip.uri import Uri
+
+DEFAULT_PORT = 5060
+
+
+def reach(contact: Uri, source: Address) -> Address:
+    """Where to send to a peer that names `contact` in a message from `source`.
+
+    Its own address, and the port it names only where it names that address: a peer behind NAT is reached at the
+    source, and no peer can point us at a third party.
+    """
+    if contact.host.lower() != source.host.lower():
+        return source
+    return Address(source.host, contact.port or DEFAULT_PORT, source.transport)
+
+
+def literal(uri: Uri) -> Address | None:
+    """The address in a URI whose host is an IP address, None for a name."""
+    try:
+        host = str(ip_address(uri.host))
+    except ValueError:
+        return None
+    return Address(host, uri.port or DEFAULT_PORT, uri.transport or "udp")

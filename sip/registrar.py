@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The registrar: which contacts each user has, for how long, and by which address they are reached (RFC 3261 §10.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from sip.effects import Address
+from sip.errors import ProtocolError
+from sip.headers import NameAddr
+from sip.message import Request
+from sip.reach import reach
+from sip.settings import Settings
+from sip.uri import Uri, equivalent
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """One contact of a user.
+
+    uri: as the client spells it. q: preference, 0 to 1. expires: the time it ends. received: where the REGISTER
+    came from; local: the address of ours that it came to. call_id, cseq: of the REGISTER that last touched it.
+    """
+
+    uri: str
+    q: float
+    expires: float
+    call_id: str
+    cseq: int
+    received: Address
+    local: Address
+    agent: str = ""
+
+    @property
+    def target(self) -> Address:
+        """Where requests for this contact go: `received` when it is behind NAT."""
+        return reach(Uri.parse(self.uri), self.received)
+
+
+class IntervalTooBrief(ProtocolError):
+    """The expiry asked for is too short: 423 with Min-Expires (RFC 3261 §10.3 step 7)."""
+
+    def __init__(self) -> None:
+        super().__init__(423, "Interval Too Brief")
+
+
+class Registrar:
+    """The bindings of all users. A request that is refused changes nothing."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._users: dict[str, tuple[Binding, ...]] = {}
+
+    def __len__(self) -> int:
+        return len(self._users)
+
+    def users(self) -> Iterator[tuple[str, tuple[Binding, ...]]]:
+        """Every user with its bindings, expired ones included until `purge`."""
+        return iter(self._users.items())
+
+    def contacts(self, username: str, now: float) -> list[Binding]:
+        """The live bindings of a user, the preferred and then the most recent first."""
+        live = [binding for binding in self._users.get(username, ()) if binding.expires > now]
+        return sorted(live, key=lambda binding: (-binding.q, -binding.expires))
+
+    def update(self, username: str, request: Request, source: Address, local: Address, now: float) -> bool:
+        """Apply a REGISTER; whether any binding changed. Raises ProtocolError with the status to answer."""
+        before = tuple(binding for binding in self._users.get(username, ()) if binding.expires > now)
+        if request.is_star_contact:
+            after = self._cleared(before, request)
+        else:
+            after = self._merged(before, request, source, local, now)
+        self._put(username, after)
+        return after != before
+
+    def purge(self, username: str, now: float) -> bool:
+        """Drop what has expired; whether anything had."""
+        before = self._users.get(username, ())
+        after = tuple(binding for binding in before if binding.expires > now)
+        self._put(username, after)
+        return after != before
+
+    def next_expiry(self, username: str) -> float | None:
+        """When the next binding of a user ends."""
+        return min((binding.expires for binding in self._users.get(username, ())), default=None)
+
+    def state(self, username: str) -> list[Mapping[str, Any]]:
+        """The bindings of a user as JSON can carry them."""
+        return [asdict(binding) for binding in self._users.get(username, ())]
+
+    def restore(self, username: str, state: Sequence[Mapping[str, Any]], now: float) -> None:
+        """Take back what `state` gave, but for what has expired meanwhile."""
+        bindings = (_binding(item) for item in state)
+        self._put(username, tuple(binding for binding in bindings if binding.expires > now))
+
+    def _put(self, username: str, bindings: tuple[Binding, ...]) -> None:
+        if bindings:
+            self._users[username] = bindings
+        else:
+            self._users.pop(username, None)
+
+    def _cleared(self, before: tuple[Binding, ...], request: Request) -> tuple[Binding, ...]:
+        if request.expires != 0:
+            raise ProtocolError(400, "Contact * Needs Expires 0")
+        for binding in before:
+            _check_order(binding, request)
+        return ()
+
+    def _merged(
+        self, before: tuple[Binding, ...], request: Request, source: Address, local: Address, now: float
+    ) -> tuple[Binding, ...]:
+        if len(request.contacts) > self._settings.max_contacts:
+            raise ProtocolError(403, "Too Many Contacts")
+        after = list(before)
+        for contact in request.contacts:
+            seconds = self._granted(contact, request)
+            _remove(after, contact.uri, request)
+            if seconds:
+                after.append(_bound(contact, request, source, local, now + seconds))
+        return tuple(after[-self._settings.max_contacts :])
+
+    def _granted(self, contact: NameAddr, request: Request) -> int:
+        """Seconds for one contact: its own parameter, the header, our default; 0 removes it."""
+        if not contact.uri.is_sip:
+            raise ProtocolError(400, "Contact Is No SIP URI")
+        asked = contact.expires
+        if asked is None:
+            asked = request.expires
+        if asked is None:
+            asked = self._settings.default_expires
+        if 0 < asked < self._settings.min_expires:
+            raise IntervalTooBrief
+        return min(asked, self._settings.max_expires)
+
+
+def contact_value(binding: Binding, now: float) -> str:
+    """A binding as the Contact of a 200 lists it, with the time it has left."""
+    left = max(0, round(binding.expires - now))
+    q = "" if binding.q == 1.0 else f";q={binding.q:g}"
+    return f"<{binding.uri}>{q};expires={left}"
+
+
+def _remove(bindings: list[Binding], uri: Uri, request: Request) -> None:
+    for binding in tuple(bindings):
+        if equivalent(Uri.parse(binding.uri), uri):
+            _check_order(binding, request)
+            bindings.remove(binding)
+
+
+def _check_order(binding: Binding, request: Request) -> None:
+    """A REGISTER that was overtaken by a later one must not undo it (RFC 3261 §10.3 step 7)."""
+    if binding.call_id == request.call_id and request.cseq.number <= binding.cseq:
+        raise ProtocolError(400, "CSeq Out Of Order")
+
+
+def _bound(contact: NameAddr, request: Request, source: Address, local: Address, expires: float) -> Binding:
+    number = request.cseq.number
+    agent = request.get("User-Agent") or ""
+    return Binding(str(contact.uri), contact.q, expires, request.call_id, number, source, local, agent)
+
+
+def _binding(item: Mapping[str, Any]) -> Binding:
+    addresses = {name: Address(**item[name]) for name in ("received", "local")}
+    return Binding(**{**item, **addresses})

@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""REGISTER: what the registrar decides, as responses, timers and effects."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sip.agent import Agent
+from sip.effects import Address, SaveBindings
+from sip.errors import ProtocolError
+from sip.message import Request
+from sip.registrar import IntervalTooBrief, Registrar, contact_value
+from sip.timers import Alarm
+from sip.transaction import Transaction
+
+
+class Registration:
+    """Keeps the registrar, and one timer for each user that has contacts."""
+
+    def __init__(self, agent: Agent) -> None:
+        self.registrar = Registrar(agent.settings)
+        self._agent = agent
+        self._alarms: dict[str, Alarm] = {}
+
+    def register(self, username: str, request: Request, transaction: Transaction, source: Address, now: float) -> None:
+        """Answer the REGISTER of an authenticated user."""
+        try:
+            changed = self._update(username, request, source, transaction.local, now)
+        except IntervalTooBrief as error:
+            brief = [("Min-Expires", str(self._agent.settings.min_expires))]
+            self._agent.respond(transaction, request, error.status, now, error.reason, headers=brief)
+        except ProtocolError as error:
+            self._agent.respond(transaction, request, error.status, now, error.reason)
+        else:
+            live = self.registrar.contacts(username, now)
+            contacts = [("Contact", contact_value(binding, now)) for binding in live]
+            self._agent.respond(transaction, request, 200, now, headers=contacts)
+            if changed:
+                self._changed(username)
+
+    def restore(self, username: str, state: Sequence[Mapping[str, Any]], now: float) -> None:
+        """Take up saved contacts."""
+        self.registrar.restore(username, state, now)
+        if len(self.registrar.contacts(username, now)) < len(state):
+            self._changed(username)
+        else:
+            self._watch(username)
+
+    def ring(self, name: str, now: float) -> None:
+        """Contacts of the user `name` have expired."""
+        self._alarms.pop(name, None)
+        if self.registrar.purge(name, now):
+            self._changed(name)
+
+    def _update(self, username: str, request: Request, source: Address, local: Address, now: float) -> bool:
+        """Whether the bindings changed; a user registers nobody but itself (RFC 3261 §10.3 step 4)."""
+        if request.to.uri.decoded_user() != username:
+            raise ProtocolError(403, "Forbidden")
+        return self.registrar.update(username, request, source, local, now)
+
+    def _changed(self, username: str) -> None:
+        self._agent.effects.append(SaveBindings(username, self.registrar.state(username)))
+        self._watch(username)
+
+    def _watch(self, username: str) -> None:
+        self._agent.timers.stop(self._alarms.pop(username, None))
+        expiry = self.registrar.next_expiry(username)
+        if expiry is not None:
+            self._alarms[username] = self._agent.timers.start(self, username, expiry)

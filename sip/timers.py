@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Timers as data: nothing here reads a clock, the time is an argument, and a timer that is due is an input."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from heapq import heapify, heappop, heappush
+from typing import Protocol
+
+_COMPACT_ABOVE = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Intervals:
+    """The base values of RFC 3261 §17.1.1.1, table 4, in seconds."""
+
+    t1: float = 0.5
+    t2: float = 4.0
+    t4: float = 5.0
+
+    @property
+    def give_up(self) -> float:
+        """64*T1: timers B, F, H, J, L, M, and how long a 2xx is repeated."""
+        return 64 * self.t1
+
+
+class Timed(Protocol):
+    """Something that timers ring at."""
+
+    def ring(self, name: str, now: float) -> None:
+        """Take the timer `name`, which is due."""
+
+
+class Alarm:
+    """One running timer; `stop` it and it never rings."""
+
+    __slots__ = ("due", "name", "order", "owner")
+
+    def __init__(self, due: float, order: int, owner: Timed, name: str) -> None:
+        self.due = due
+        self.order = order
+        self.owner: Timed | None = owner
+        self.name = name
+
+    def __lt__(self, other: Alarm) -> bool:
+        return (self.due, self.order) < (other.due, other.order)
+
+
+class Timers:
+    """A heap of alarms. Starting and stopping cost O(log n) and O(1); stopped ones are swept out in time."""
+
+    def __init__(self) -> None:
+        self._heap: list[Alarm] = []
+        self._order = 0
+        self._stopped = 0
+
+    def __len__(self) -> int:
+        return len(self._heap) - self._stopped
+
+    def start(self, owner: Timed, name: str, due: float) -> Alarm:
+        """Ring `name` at `owner` when the time is `due`; equal times ring in the order of starting."""
+        self._order += 1
+        alarm = Alarm(due, self._order, owner, name)
+        heappush(self._heap, alarm)
+        return alarm
+
+    def stop(self, alarm: Alarm | None) -> None:
+        """Forget `alarm`, which may have rung or been stopped before; its owner is let go at once."""
+        if alarm is None or alarm.owner is None:
+            return
+        alarm.owner = None
+        self._stopped += 1
+        if self._stopped > _COMPACT_ABOVE and self._stopped * 2 > len(self._heap):
+            self._sweep()
+
+    def next_due(self) -> float | None:
+        """When the next alarm is due, None if there is none."""
+        self._drop_stopped()
+        return self._heap[0].due if self._heap else None
+
+    def due(self, now: float) -> Iterator[tuple[Timed, str]]:
+        """Take out the alarms due by `now` one by one, also those started meanwhile."""
+        while True:
+            self._drop_stopped()
+            if not self._heap or self._heap[0].due > now:
+                return
+            alarm = heappop(self._heap)
+            owner, alarm.owner = alarm.owner, None
+            if owner is not None:
+                yield owner, alarm.name
+
+    def _drop_stopped(self) -> None:
+        while self._heap and self._heap[0].owner is None:
+            heappop(self._heap)
+            self._stopped -= 1
+
+    def _sweep(self) -> None:
+        self._heap = [alarm for alarm in self._heap if alarm.owner is not None]
+        heapify(self._heap)
+        self._stopped = 0

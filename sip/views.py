@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What an operator sees of calls and registrations: copies, which later events do not change."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sip.call import Call
+from sip.effects import Address
+from sip.leg import Leg
+from sip.registrar import Binding
+
+
+@dataclass(frozen=True, slots=True)
+class LegView:
+    """One leg. state: of `sip.leg_table.LegState`; peer: where its signalling goes, None before there is one."""
+
+    state: str
+    call_id: str
+    peer: Address | None
+    local: Address | None
+
+
+@dataclass(frozen=True, slots=True)
+class CallView:
+    """One call. state: of `sip.call_table.CallState`; times in seconds of CLOCK_MONOTONIC."""
+
+    id: str
+    state: str
+    caller: str
+    dialled: str
+    started: float
+    ringing: float | None
+    answered: float | None
+    a: LegView
+    b: LegView | None
+
+
+@dataclass(frozen=True, slots=True)
+class RegistrationView:
+    """One user's contacts."""
+
+    username: str
+    bindings: tuple[Binding, ...]
+
+
+def view_call(call: Call) -> CallView:
+    """The call as it stands."""
+    return CallView(
+        id=call.id,
+        state=call.state.value,
+        caller=call.caller,
+        dialled=call.dialled,
+        started=call.started,
+        ringing=call.ringing,
+        answered=call.answered,
+        a=_view_leg(call.a),
+        b=_view_leg(call.b) if call.b.call_id else None,
+    )
+
+
+def _view_leg(leg: Leg) -> LegView:
+    peer = leg.dialog.peer if leg.dialog else leg.source
+    return LegView(leg.state.value, leg.call_id, peer, leg.dialog.local if leg.dialog else None)
