@@ -1,0 +1,240 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+import socket
+import struct
+import time
+from array import array
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ctl.flowrule import FlowAction, FlowFlag, FlowRule, FlowState, checksum_delta, decode_rule, encode_rule
+from ctl.flowtable import RelayConfig
+
+DROP, PASS, REDIRECT = 1, 2, 4
+CALLER, CALLEE = ("203.0.113.5", 4000), ("203.0.113.9", 5000)
+LOCAL_A, LOCAL_B = ("192.0.2.1", 10000), ("198.51.100.1", 10002)
+
+addresses = st.integers(0, 2**32 - 1).map(lambda number: socket.inet_ntoa(number.to_bytes(4, "big")))
+endpoints = st.tuples(addresses, st.integers(0, 65535))
+macs = st.binary(min_size=6, max_size=6)
+rules = st.builds(
+    FlowRule,
+    state=st.sampled_from(FlowState),
+    source=endpoints,
+    egress=endpoints,
+    target=endpoints,
+    action=st.sampled_from(FlowAction),
+    flags=st.integers(0, 7).map(FlowFlag),
+    egress_mac=macs,
+    target_mac=macs,
+    ifindex=st.integers(0, 2**32 - 1),
+    dscp=st.none() | st.integers(0, 63),
+    clock_rate=st.sampled_from((0, 8000, 12000, 16000, 44100, 48000, 90000, 192000)),
+    partner=st.none() | st.integers(0, 8 * 65536 - 1),
+)
+
+
+@given(rules, endpoints)
+def test_a_rule_survives_its_encoding(rule: FlowRule, local: tuple[str, int]) -> None:
+    assert decode_rule(encode_rule(rule, local)) == rule
+
+
+@given(st.binary(min_size=12, max_size=12), st.binary(min_size=12, max_size=12), st.binary(max_size=40))
+def test_a_checksum_delta_is_what_a_full_sum_changes_by(before: bytes, after: bytes, rest: bytes) -> None:
+    rest += bytes(len(rest) % 2)
+    total = sum(memoryview(before + rest).cast("H")) + checksum_delta(before, after)
+    assert total % 0xFFFF == sum(memoryview(after + rest).cast("H")) % 0xFFFF
+
+
+@pytest.mark.parametrize("field", [{"dscp": 64}, {"dscp": -1}, {"target_mac": b"short"}])
+def test_what_a_rule_cannot_hold_is_refused(pair, field) -> None:
+    with pytest.raises(ValueError, match=r"DSCP|MAC"):
+        encode_rule(replace(pair[0][1], **field), LOCAL_A)
+
+
+def test_the_configuration_survives_its_encoding() -> None:
+    config = RelayConfig(1, ("192.0.2.1", "198.51.100.1"), 10000, 19999)
+    assert RelayConfig.decode(config.encode()) == config
+
+
+def test_an_index_is_slot_and_port(loaded) -> None:
+    assert loaded.table.index(*LOCAL_A) == 10000
+    assert loaded.table.index(*LOCAL_B) == 65536 + 10002
+    assert loaded.table.local(65536 + 10002) == LOCAL_B
+    with pytest.raises(ValueError, match="no relay address"):
+        loaded.table.index("192.0.2.2", 10000)
+    with pytest.raises(ValueError, match="outside the attached program's range 10000-19999"):
+        loaded.table.index("192.0.2.1", 9999)
+    with pytest.raises(ValueError, match="beyond the table"):
+        loaded.table.off(2 * 65536)
+
+
+def test_what_is_written_is_what_the_kernel_does(loaded, pair, rtp, checksum) -> None:
+    table = loaded.table
+    table.write_pair(*pair)
+    assert [table.rule(index) for index, _ in pair] == [rule for _, rule in pair]
+    assert list(table.active()) == [index for index, _ in pair]
+    result = loaded.program.test_run(rtp(CALLER, LOCAL_A))
+    assert result.retval == REDIRECT
+    packet = result.data
+    assert packet[:12] == b"\2\0\0\0\0\2" + b"\2\0\0\0\0\1"
+    assert packet[15] == 46 << 2
+    assert checksum(packet[14:34]) == b"\0\0"
+    assert packet[26:38] == socket.inet_aton("198.51.100.1") + socket.inet_aton(CALLEE[0]) + struct.pack(
+        "!HH", 10002, CALLEE[1]
+    )
+    pseudo = packet[26:34] + struct.pack("!HH", socket.IPPROTO_UDP, len(packet) - 34)
+    assert checksum(pseudo + packet[34:]) == b"\0\0"
+
+
+def test_statistics_are_read_while_packets_flow(loaded, pair, rtp) -> None:
+    table, (there, _) = loaded.table, pair[0]
+    table.write_pair(*pair)
+    before = time.clock_gettime(time.CLOCK_MONOTONIC)
+    for sequence in (1, 2, 5, 4, 4):
+        loaded.program.test_run(rtp(CALLER, LOCAL_A, sequence))
+    loaded.program.test_run(rtp(("203.0.113.66", 4000), LOCAL_A))
+    loaded.program.test_run(rtp(CALLER, LOCAL_A, first=0x40))
+    counted = table.read(there)
+    assert (counted.packets, counted.bytes) == (5, 5 * 172)
+    assert (counted.lost, counted.reordered, counted.duplicates) == (1, 1, 1)
+    assert (counted.ssrc, counted.payload_type, counted.dscp) == (0x11223344, 0, 0)
+    assert (counted.rejected, counted.rejected_source) == (1, ("203.0.113.66", 4000))
+    assert (counted.dropped, counted.last_reason) == (1, "bad_version")
+    assert counted.learned_port == CALLER[1]
+    assert counted.last_seen is not None
+    assert before <= counted.last_seen <= time.clock_gettime(time.CLOCK_MONOTONIC)
+    assert counted.jitter_ms is not None
+    assert counted.jitter_ms > 0
+    assert table.reasons()["forwarded"].packets == 5
+    assert table.reasons()["wrong_source"].packets == 1
+    assert set(table.reasons()) >= {"forwarded", "pass_engine", "unknown_port"}
+
+
+def test_an_unused_flow_has_nothing_to_tell(loaded) -> None:
+    counted = loaded.table.read(12345)
+    assert (counted.packets, counted.jitter_ms, counted.last_seen, counted.ssrc) == (0, None, None, None)
+    assert loaded.table.rule(12345) is None
+
+
+def test_off_drops_and_keeps_the_counters(loaded, pair, rtp) -> None:
+    table, (there, _) = loaded.table, pair[0]
+    table.write_pair(*pair)
+    loaded.program.test_run(rtp(CALLER, LOCAL_A))
+    table.off(there)
+    assert loaded.program.test_run(rtp(CALLER, LOCAL_A, 2)).retval == DROP
+    assert list(table.active()) == [pair[1][0]]
+    assert table.read(there).packets == 1
+    assert table.read(there).last_reason == "off"
+
+
+def test_a_fresh_call_starts_at_zero_and_forgets_the_learned_port(loaded, pair, rtp) -> None:
+    table, (there, _) = loaded.table, pair[0]
+    table.write_pair(*pair)
+    loaded.program.test_run(rtp(CALLER, LOCAL_A))
+    first = table.generation(there)
+    table.write_pair(*pair)
+    assert table.generation(there) == table.generation(pair[1][0]) != first
+    assert (table.read(there).packets, table.read(there).learned_port) == (0, None)
+    assert loaded.program.test_run(rtp((CALLER[0], 4444), LOCAL_A)).retval == REDIRECT
+    assert table.read(there).learned_port == 4444
+
+
+def test_a_rewrite_amid_a_call_keeps_counters_and_what_both_flows_learned(loaded, pair, rtp) -> None:
+    table, ((there, rule), (back, _)) = loaded.table, pair
+    table.write_pair(*pair)
+    assert loaded.program.test_run(rtp((CALLER[0], 4444), LOCAL_A)).retval == REDIRECT
+    moved = replace(rule, target_mac=b"\2\0\0\0\0\7")
+    table.write(there, moved, fresh=False)
+    assert table.read(there).learned_port == 4444
+    assert loaded.program.test_run(rtp((CALLER[0], 4000), LOCAL_A)).retval == DROP
+    result = loaded.program.test_run(rtp((CALLER[0], 4444), LOCAL_A, 2))
+    assert result.data[:6] == moved.target_mac
+    assert table.read(there).packets == 2
+    reverse = loaded.program.test_run(rtp(CALLEE, LOCAL_B))
+    assert struct.unpack("!H", reverse.data[36:38])[0] == 4444
+    assert table.generation(there) == table.generation(back)
+
+
+def test_another_source_in_a_rewrite_must_be_learned_again(loaded, pair, rtp) -> None:
+    table, ((there, rule), back) = loaded.table, pair
+    table.write_pair(*pair)
+    loaded.program.test_run(rtp((CALLER[0], 4444), LOCAL_A))
+    table.write_pair((there, replace(rule, source=("203.0.113.77", 0))), back, fresh=False)
+    assert table.read(there).learned_port is None
+    assert loaded.program.test_run(rtp((CALLER[0], 4444), LOCAL_A)).retval == DROP
+    reverse = loaded.program.test_run(rtp(CALLEE, LOCAL_B))
+    assert struct.unpack("!H", reverse.data[36:38])[0] == CALLER[1]
+
+
+def test_half_a_pair_is_no_new_call(loaded, pair) -> None:
+    loaded.table.write_pair(*pair)
+    with pytest.raises(ValueError, match="use write_pair"):
+        loaded.table.write(*pair[0])
+
+
+def test_columns_are_the_same_counters(loaded, pair, rtp) -> None:
+    table, (there, _) = loaded.table, pair[0]
+    table.write_pair(*pair)
+    for sequence in (1, 4):
+        loaded.program.test_run(rtp(CALLER, LOCAL_A, sequence))
+    columns, single = table.columns([9, there]), table.read(there)
+    assert list(columns.packets) == [0, 2]
+    assert columns.bytes[1] == single.bytes
+    assert (columns.lost[1], columns.jitter[1] > 0) == (2, True)
+    with pytest.raises(ValueError, match="beyond the table"):
+        table.columns([2 * 65536])
+    assert list(table.columns([]).packets) == []
+
+
+def test_twenty_thousand_flows_are_read_within_a_millisecond(loaded) -> None:
+    indexes = array("I", range(10000, 30000))
+    spent = []
+    for _ in range(20):
+        start = time.perf_counter()
+        loaded.table.columns(indexes)
+        spent.append(time.perf_counter() - start)
+    assert min(spent) < 0.001
+
+
+def test_generations_go_on_where_another_writer_ended(loaded, pair) -> None:
+    loaded.table.write_pair(*pair)
+    first = loaded.table.generation(10000)
+    maps = loaded.table._flows, loaded.table._reasons
+    again = type(loaded.table)(*maps, loaded.table.config)
+    again.write_pair(*pair)
+    assert again.generation(10000) == first + 1
+    again._generation = 0xFFFFFFFF
+    again.write_pair(*pair)
+    assert again.generation(10000) == 1
+
+
+@pytest.mark.parametrize(("user", "result"), [("owner", "10000 1"), ("other", "EACCES")])
+def test_only_the_owner_opens_the_pins_and_needs_no_capability(settings, run_as, pair, user, result) -> None:
+    from ctl import loader
+
+    owned = replace(settings, owner_uid=65534, owner_gid=65534)
+    report = loader.attach(owned)
+    code = """
+import errno
+from pathlib import Path
+from ctl.flowrule import FlowRule, FlowState
+from ctl.libbpf import BpfError
+from ctl.events import EventReader
+from ctl.flowtable import FlowTable
+assert int(open("/proc/self/status").read().split("CapEff:")[1].split()[0], 16) == 0
+try:
+    table = FlowTable.open(Path(sys.argv[2]))
+    here, there = ("192.0.2.1", 10000), ("203.0.113.5", 4000)
+    table.write(table.index(*here), FlowRule(FlowState.PINNED, there, here, there))
+    assert EventReader(Path(sys.argv[2])).drain() == []
+    assert table.reasons()["forwarded"].packets == 0
+    print(table.active()[0], table.generation(10000))
+except BpfError as error:
+    print(errno.errorcode[error.errno])
+"""
+    done = run_as(65534 if user == "owner" else 65533, code, report.pin_dir)
+    loader.detach(settings.bpffs, settings.state_dir)
+    assert (done.stdout.strip(), done.stderr) == (result, "")
