@@ -20,14 +20,15 @@ from vm.lab import Lab
 from vm.process import LabError
 from vm.topology import Endpoint
 
-CONTROL = ("127.0.0.1", 4444)
+CONTROL_HOST = "127.0.0.1"
+CONTROL_PORT = 4444
+SIP_PORT = 5060
 TONE_SECONDS = 180
 REGISTERED = re.compile(r"200 OK \(.*\) \[\d+ bindings?\]")
-REFUSED = re.compile(r"reg: .* 4\d\d .*|4(?!01|07)\d\d [A-Z]\w+ \(.*\) \[\d+ bindings?\]")
 
 CONFIG = """\
 poll_method epoll
-sip_listen {address}:5060
+sip_listen {address}:{sip_port}
 call_local_timeout 30
 call_max_calls 4
 audio_source aufile,{directory}/tone.wav
@@ -39,11 +40,11 @@ ausrc_channels 1
 auplay_channels 1
 audio_level no
 audio_buffer 40-160
-rtp_ports 10000-10999
+rtp_ports {rtp_port}-{rtp_last}
 rtcp_mux no
 statmode_default off
 snd_path {directory}
-ctrl_tcp_listen 127.0.0.1:4444
+ctrl_tcp_listen {control_host}:{control_port}
 module_path {modules}
 module g711.so
 module aufile.so
@@ -75,12 +76,16 @@ class Account:
 
 
 class Baresip:
-    """One running phone; it answers every call by itself. It ends with the lab."""
+    """One running phone; it answers every call by itself. It ends with the lab.
 
-    def __init__(self, lab: Lab, endpoint: Endpoint, account: Account, tone: int) -> None:
+    slot: 0 for the first phone at an endpoint, 1 for the next: it moves all of its ports.
+    """
+
+    def __init__(self, lab: Lab, endpoint: Endpoint, account: Account, tone: int, slot: int = 0) -> None:
         self.account = account
         self.endpoint = endpoint
         self.directory = lab.directory / account.user
+        self._slot = slot
         self._configure(tone)
         self.process = lab.spawn(endpoint.namespace, "baresip", "-f", self.directory, log=f"{account.user}.log")
         self._unread = b""
@@ -161,7 +166,17 @@ class Baresip:
     def _configure(self, tone: int) -> None:
         self.directory.mkdir()
         audio.write_tone(self.directory / "tone.wav", tone, TONE_SECONDS)
-        config = CONFIG.format(address=self.endpoint.address, directory=self.directory, modules=_modules())
+        rtp_port = 10000 + 1000 * self._slot
+        config = CONFIG.format(
+            address=self.endpoint.address,
+            sip_port=SIP_PORT + self._slot,
+            rtp_port=rtp_port,
+            rtp_last=rtp_port + 999,
+            control_host=CONTROL_HOST,
+            control_port=CONTROL_PORT + self._slot,
+            directory=self.directory,
+            modules=_modules(),
+        )
         (self.directory / "config").write_text(config)
         (self.directory / "accounts").write_text(self.account.line() + "\n")
         (self.directory / "contacts").write_text("")
@@ -169,7 +184,7 @@ class Baresip:
     def _connect(self) -> socket.socket:
         self.process.wait_for("readiness", lambda text: "baresip is ready" in text, 10.0)
         try:
-            return namespace.connect(self.endpoint.namespace, CONTROL, 5.0)
+            return namespace.connect(self.endpoint.namespace, (CONTROL_HOST, CONTROL_PORT + self._slot), 5.0)
         except OSError as failure:
             raise LabError(f"{self.account.user}: no control connection ({failure}); see {self.process.log}") from None
 

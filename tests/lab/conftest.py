@@ -1,7 +1,76 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
+import time
+from contextlib import ExitStack
+
 import pytest
 
+from vm import audio
+from vm.baresip import Account, Baresip
+from vm.capture import Capture
+from vm.controller import DOMAIN, Controller
 from vm.lab import Lab
+
+TONES = {"alice": 440, "bob": 1000}
+
+
+class World:
+    """A lab in which voxdp runs and alice and bob are registered."""
+
+    def __init__(self, lab, mode):
+        self.lab = lab
+        self.controller = Controller(lab, mode)
+        if mode != "off":
+            self.controller.attach()
+        self.controller.start()
+        self.alice = self.phone("alice", lab.a)
+        self.bob = self.phone("bob", lab.b)
+        for phone in (self.alice, self.bob):
+            phone.registered()
+        self.wires = [Capture(lab, lab.a), Capture(lab, lab.b)]
+
+    def phone(self, name, endpoint, password=None):
+        """A phone whose user exists; with another password if one is given."""
+        self.controller.add_user(name, f"secret of {name}")
+        account = Account(name, DOMAIN, password or f"secret of {name}", endpoint.relay)
+        return Baresip(self.lab, endpoint, account, TONES.get(name, 700))
+
+    def connect(self, caller, called):
+        """Place a call and wait until both phones have it."""
+        caller.dial(f"sip:{called.account.user}@{DOMAIN}")
+        caller.established()
+        called.established()
+
+    def flows(self, kind="rtp"):
+        """The flows of a kind, from the controller."""
+        return [flow for flow in self.controller.ask("flow", "list") if flow["kind"] == kind]
+
+    def carried(self, least):
+        """Wait until every RTP flow has carried that many packets; return the flows."""
+        deadline = time.monotonic() + 15
+        while True:
+            flows = self.flows()
+            if len(flows) == 2 and min(flow["packets"] for flow in flows) >= least:
+                return flows
+            assert time.monotonic() < deadline, f"too few packets: {flows}"
+            time.sleep(0.1)
+
+    def finish(self, first, second):
+        """Hang up and return the call's record once it is in the database and no flow is left."""
+        first.hangup()
+        second.closed()
+        first.closed()
+        assert self.controller.until("flows", "flow", "list", count=0) == []
+        return self.controller.until("records", "cdr", "list", count=1)[0]
+
+    def seen(self):
+        """The captures at alice's and bob's wire, ended."""
+        return [wire.stop() for wire in self.wires]
+
+    def tones_heard(self):
+        """Whether alice hears bob's tone and bob hears alice's in every call so far."""
+        pairs = ((self.alice, TONES["bob"]), (self.bob, TONES["alice"]))
+        heard = [(tone, audio.judge(audio.read(path))) for phone, tone in pairs for path in phone.heard()]
+        return [(tone, round(each.frequency)) for tone, each in heard if each.is_tone(tone)]
 
 
 @pytest.fixture
@@ -16,3 +85,10 @@ def one():
     """Both endpoints behind one interface of the relay."""
     with Lab("one") as lab:
         yield lab
+
+
+@pytest.fixture
+def world():
+    """Make a lab with voxdp and two phones: world(shape, mode)."""
+    with ExitStack() as stack:
+        yield lambda shape="two", mode="native": World(stack.enter_context(Lab(shape)), mode)
