@@ -46,6 +46,11 @@ class SnapshotKeeper:
         return self._current
 
     @property
+    def ready(self) -> bool:
+        """Whether there was a first snapshot."""
+        return self._loaded.is_set()
+
+    @property
     def trouble(self) -> str | None:
         """Why the snapshot may be old, None while it is fresh."""
         return self._trouble
