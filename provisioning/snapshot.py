@@ -46,9 +46,9 @@ class Snapshot:
     """
 
     realm: str
-    hosts: frozenset[str] = frozenset()
-    accounts: Mapping[UserKey, Account] = MappingProxyType({})
-    realms: frozenset[str] = frozenset()
+    hosts: frozenset[str]
+    accounts: Mapping[UserKey, Account]
+    realms: frozenset[str]
 
     @classmethod
     def of(cls, realm: str, accounts: Iterable[Account], hosts: Iterable[str] = ()) -> Snapshot:

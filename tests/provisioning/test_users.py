@@ -64,7 +64,7 @@ def test_a_name_is_taken_once_in_a_realm(conninfo: str) -> None:
     with connect(conninfo) as connection:
         ask(connection, users.create("anna", REALM, "x"))
         ask(connection, users.create("anna", "other.example", "x"))
-        with pytest.raises(AlreadyExists, match="anna@example.net exists already"):
+        with pytest.raises(AlreadyExists, match=r"anna@example\.net exists already"):
             ask(connection, users.create("anna", REALM, "y"))
 
 
@@ -77,7 +77,7 @@ def test_what_is_not_there_is_named(conninfo: str) -> None:
     )
     with connect(conninfo) as connection:
         for question in questions:
-            with pytest.raises(NotFound, match="no user nobody@example.net"):
+            with pytest.raises(NotFound, match=r"no user nobody@example\.net"):
                 ask(connection, question)
         with pytest.raises(NotFound, match="no tenant none"):
             ask(connection, users.create("anna", REALM, "x", tenant="none"))
