@@ -107,9 +107,9 @@ def refusal(status: int, error: int, key: FlowKey) -> EngineError:
     return EngineError(code, f"flow {key[0]}:{key[1]}: {remedy}")
 
 
-def network_address(text: str | None) -> int:
-    """The address as a number whose bytes in memory are in network order; None: 0."""
-    return htonl(int(IPv4Address(text))) if text else 0
+def network_address(text: str) -> int:
+    """The address as a number whose bytes in memory are in network order."""
+    return htonl(int(IPv4Address(text)))
 
 
 def text_address(number: int) -> str:
@@ -141,7 +141,7 @@ def read_flow(place: Any) -> EngineFlow:
         local_port=place.local.port,
         source_address=text_address(place.source_address),
         source_port=place.source_port or None,
-        target_address=text_address(place.target_address) if place.target_address else None,
+        target_address=text_address(place.target_address),
         target_port=place.target_port,
         kind="rtcp" if place.rtcp else "rtp",
         clock_rate=place.clock_rate,

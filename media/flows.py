@@ -45,8 +45,8 @@ class EngineFlow:
     source_address: str
     source_port: int | None
     """None: learned inside `source_address` from the first valid packet, and never again."""
-    target_address: str | None
-    """None: nowhere yet."""
+    target_address: str
+    """0.0.0.0: nowhere yet."""
     target_port: int
     """0: nowhere, until the partner learns it."""
     kind: Literal["rtp", "rtcp"] = "rtp"
@@ -122,8 +122,7 @@ def flow_from_json(value: object) -> EngineFlow:
     """The flow in a JSON object. Raises EngineError "bad-request" or "bad-flow"."""
     flow = members(value, FLOW_TYPES, optional=FLOW_OPTIONAL)
     for name in ("local_address", "source_address", "target_address"):
-        if flow[name] is not None:
-            check_address(name, flow[name])
+        check_address(name, flow[name])
     for name, least in (("local_port", 1), ("source_port", 1), ("target_port", 0)):
         if flow[name] is not None:
             check_range(name, flow[name], least, 65535)
@@ -200,7 +199,7 @@ FLOW_TYPES: dict[str, tuple[type, ...]] = {
     "local_port": (int,),
     "source_address": (str,),
     "source_port": (int, NONE),
-    "target_address": (str, NONE),
+    "target_address": (str,),
     "target_port": (int,),
     "kind": (str,),
     "clock_rate": (int,),

@@ -215,6 +215,13 @@ def test_an_update_keeps_what_was_learned_unless_the_leg_moves(engine, call, rtp
     assert read(engine, call.facing_b).learned_target is None
 
 
+def test_a_flow_reads_back_as_it_was_set(engine, call, read):
+    nowhere = replace(call.facing_a, target_address="0.0.0.0", target_port=0, kind="rtcp", held=True)
+    engine.set_pair(nowhere, replace(call.facing_b, dscp=46, source_port=None))
+    assert read(engine, call.facing_a).flow == nowhere
+    assert read(engine, call.facing_b).flow == replace(call.facing_b, dscp=46, source_port=None)
+
+
 def test_removal_closes_both_sockets_and_tells_the_last(engine, call, rtp, make_peer, settled):
     call.open(engine)
     call.a.send(rtp(0), call.facing_a.key)
