@@ -7,6 +7,7 @@
 #include <linux/if_ether.h>
 #include <linux/ip.h>
 #include <linux/udp.h>
+#include <stddef.h>
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
@@ -73,35 +74,33 @@ static __always_inline __u32 next_flow(void)
 	return flow;
 }
 
-/* Undoes what the relay did, since test runs hand the same packet in again, and addresses the next flow. */
-static __always_inline int restore(struct xdp_md *ctx)
+/* The next packet of the next flow: what differs between the packets of different flows and of one flow. */
+static __always_inline void advance(struct frame *frame)
 {
-	struct frame *frame = (void *)(long)ctx->data;
-
-	if ((void *)(frame + 1) > (void *)(long)ctx->data_end)
-		return 0;
-	frame->rtp_sequence = bpf_htons(sequence);
-	frame->rtp_timestamp = bpf_htonl(sequence * 160);
 	frame->udp.dest = bpf_htons(config.first_port + next_flow());
-	frame->udp.source = config.source_port;
-	frame->udp.check = bpf_htons(0x1234);
+	frame->rtp_sequence = bpf_htons(sequence);
 	frame->ip.ttl = FIRST_TTL;
-	frame->ip.check = config.ip_checksum;
-	frame->ip.saddr = config.source_address;
-	frame->ip.daddr = config.relay_address;
-	return 1;
 }
 
-static __always_inline void address_frame(struct xdp_md *ctx)
+/* A frame as it must be before the relay sees it, since a live frame comes back as the relay left it. */
+static __always_inline void restore(struct frame *frame)
 {
-	struct frame *frame = (void *)(long)ctx->data;
-
-	if ((void *)(frame + 1) > (void *)(long)ctx->data_end)
-		return;
 	for (int byte = 0; byte < ETH_ALEN; byte++) {
 		frame->eth.h_dest[byte] = config.target_mac[byte];
 		frame->eth.h_source[byte] = config.source_mac[byte];
 	}
+	frame->ip.check = config.ip_checksum;
+	frame->ip.saddr = config.source_address;
+	frame->ip.daddr = config.relay_address;
+	frame->udp.source = config.source_port;
+	frame->udp.check = 0;
+}
+
+static __always_inline struct frame *frame_of(struct xdp_md *ctx)
+{
+	struct frame *frame = (void *)(long)ctx->data;
+
+	return (void *)(frame + 1) > (void *)(long)ctx->data_end ? NULL : frame;
 }
 
 SEC("xdp")
@@ -140,12 +139,19 @@ int sink(struct xdp_md *ctx UNUSED)
 	return XDP_DROP;
 }
 
-/* For test runs: the program in `next` sees another flow's packet in every repetition. */
+/*
+ * For test runs: the program in `next` sees another flow's packet in every repetition. A test run hands in
+ * what the last repetition left, so the flows' rules must write the addresses and ports that are there.
+ */
 SEC("xdp")
 int spread(struct xdp_md *ctx)
 {
-	if (restore(ctx))
-		bpf_tail_call(ctx, &next, 0);
+	struct frame *frame = frame_of(ctx);
+
+	if (!frame)
+		return XDP_ABORTED;
+	advance(frame);
+	bpf_tail_call(ctx, &next, 0);
 	return XDP_ABORTED;
 }
 
@@ -153,9 +159,12 @@ int spread(struct xdp_md *ctx)
 SEC("xdp")
 int generate(struct xdp_md *ctx)
 {
-	if (!restore(ctx))
+	struct frame *frame = frame_of(ctx);
+
+	if (!frame)
 		return XDP_ABORTED;
-	address_frame(ctx);
+	advance(frame);
+	restore(frame);
 	return bpf_redirect(config.ifindex, 0);
 }
 

@@ -30,7 +30,9 @@ static __always_inline enum reason check_rtcp(const struct rtcp_header *header, 
 {
 	if (header->type < RTCP_TYPE_FIRST || header->type > RTCP_TYPE_LAST)
 		return REASON_BAD_RTCP;
-	return (bpf_ntohs(header->words) + 1U) * 4 > length ? REASON_BAD_RTCP : GO_ON;
+	if ((bpf_ntohs(header->words) + 1U) * 4 > length)
+		return REASON_BAD_RTCP;
+	return GO_ON;
 }
 
 /* CSRC list and header extension must lie within the payload. */

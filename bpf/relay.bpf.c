@@ -32,7 +32,7 @@
 /* What is known of a packet when it may leave. */
 struct passage {
 	union control control;
-	struct hop hop;
+	struct departure departure;
 	bool is_rtcp;
 };
 
@@ -83,10 +83,12 @@ static __always_inline enum reason decide(struct xdp_md *ctx, const struct packe
 	reason = admit(ctx, packet, flow, passage);
 	if (reason != GO_ON)
 		return reason;
-	reason = find_hop(ctx, &flow->rule, &passage->hop);
+	reason = find_departure(ctx, &flow->rule, &passage->departure);
 	if (reason != GO_ON)
 		return reason;
-	return likely(read_control(&flow->rule) == passage->control.word) ? GO_ON : REASON_OFF;
+	if (load64(&flow->rule) != passage->control.word)
+		return REASON_OFF;
+	return GO_ON;
 }
 
 /* What the packet adds to the flow's statistics, and what user space is told about it. */
@@ -134,7 +136,7 @@ int relay(struct xdp_md *ctx)
 	flow = flow_at(packet.index);
 	if (!flow)
 		return verdict(ctx, REASON_UNKNOWN_PORT);
-	passage.control.word = read_control(&flow->rule);
+	passage.control.word = load64(&flow->rule);
 	reason = decide(ctx, &packet, flow, &passage);
 	if (unlikely(reason != GO_ON)) {
 		struct report report = report_of(&packet, passage.control, EVENT_REJECTED);
@@ -143,9 +145,9 @@ int relay(struct xdp_md *ctx)
 		return refuse(ctx, flow, &report);
 	}
 	observe(ctx, &packet, flow, &passage);
-	rewrite(&packet, &flow->rule, &passage.hop,
+	rewrite(&packet, &passage.departure, passage.control.flags,
 		learned_port(flow->track.target, passage.control.generation));
-	return forward(ctx, passage.hop.ifindex);
+	return forward(ctx, passage.departure.ifindex);
 }
 
 const char relay_license[] SEC("license") = "GPL";

@@ -22,50 +22,49 @@ static __always_inline __u32 minus(__u16 word)
 /* Sets the DSCP, keeps ECN; returns what that adds to the header's sum. */
 static __always_inline __u32 mark(struct iphdr *ip, __u8 dscp)
 {
-	__u16 *word = (__u16 *)ip;
-	__u32 change = minus(*word);
+	__u8 before = ip->tos;
 
-	ip->tos = dscp << DSCP_SHIFT | (ip->tos & ECN_BITS);
-	return change + *word;
+	ip->tos = dscp << DSCP_SHIFT | (before & ECN_BITS);
+	return bpf_htons(ip->tos) + minus(bpf_htons(before));
 }
 
-static __always_inline void rewrite_ip(struct iphdr *ip, const struct flow_rule *rule)
+static __always_inline void rewrite_ip(struct iphdr *ip, const struct departure *departure)
 {
-	__u32 sum = minus(ip->check) + rule->ip_delta + TTL_STEP;
+	__u32 sum = minus(ip->check) + departure->change.ip_delta + TTL_STEP;
 
-	if (rule->dscp != DSCP_KEEP)
-		sum += mark(ip, rule->dscp);
+	if (departure->change.dscp != DSCP_KEEP)
+		sum += mark(ip, departure->change.dscp);
 	ip->ttl--;
-	ip->saddr = rule->egress_address;
-	ip->daddr = rule->target_address;
+	*(__u64 *)&ip->saddr = departure->addresses;
 	ip->check = ~fold(sum);
 }
 
 /* A checksum of 0 says that there is none: it stays, and one that comes out as 0 is sent as 0xffff. */
-static __always_inline void rewrite_udp(struct udphdr *udp, const struct flow_rule *rule, __be16 target_port)
+static __always_inline void rewrite_udp(struct udphdr *udp, const struct departure *departure, __u16 flags,
+					__be16 target_port)
 {
-	__u32 sum = minus(udp->check) + rule->udp_delta + minus(udp->source);
+	__u32 sum = minus(udp->check) + departure->change.udp_delta + minus(udp->source);
 
-	udp->source = rule->egress_port;
-	udp->dest = rule->target_port;
+	udp->source = departure->egress_port;
+	udp->dest = departure->change.target_port;
 	if (target_port) {
-		sum += minus(rule->target_port) + target_port;
+		sum += minus(departure->change.target_port) + target_port;
 		udp->dest = target_port;
 	}
-	if (rule->flags & FLAG_ZERO_CHECKSUM)
+	if (flags & FLAG_ZERO_CHECKSUM)
 		udp->check = 0;
 	else if (udp->check)
 		udp->check = (__u16)~fold(sum) ?: 0xffff;
 }
 
-/* `target_port` is the learned one, 0: the rule's. */
-static __always_inline void rewrite(const struct packet *packet, const struct flow_rule *rule,
-				    const struct hop *hop, __be16 target_port)
+/* `flags` of the rule; `target_port` is the learned one, 0: the rule's. */
+static __always_inline void rewrite(const struct packet *packet, const struct departure *departure,
+				    __u16 flags, __be16 target_port)
 {
-	*(__u64 *)packet->eth = hop->macs_head;
-	*((__u32 *)packet->eth + 2) = hop->macs_tail;
-	rewrite_ip(packet->ip, rule);
-	rewrite_udp(packet->udp, rule, target_port);
+	*(__u64 *)packet->eth = departure->macs_head;
+	*((__u32 *)packet->eth + 2) = departure->macs_tail;
+	rewrite_ip(packet->ip, departure);
+	rewrite_udp(packet->udp, departure, flags, target_port);
 }
 
 #endif

@@ -100,14 +100,18 @@ static inline __attribute__((always_inline)) int rtp_sequence(struct flow_track 
 	__u16 ahead = sequence - track->sequence;
 	__u16 age = track->sequence - sequence;
 
+	if (__builtin_expect(ahead == 1, 1)) {
+		track->window = track->window << 1 | 1;
+		track->sequence = sequence;
+		return 1;
+	}
 	if (age < RTP_WINDOW) {
 		rtp_late(track, tally, age);
 		return 1;
 	}
 	if (ahead >= RTP_DROPOUT || (ahead >= RTP_WINDOW && track->window == 1))
 		return 0;
-	if (ahead > 1)
-		tally->lost += ahead - 1;
+	tally->lost += ahead - 1;
 	track->window = ahead < RTP_WINDOW ? track->window << ahead | 1 : 1;
 	track->sequence = sequence;
 	return 1;
