@@ -34,6 +34,7 @@ _NUD_FIXED = 0x40 | 0x80  # noarp, permanent: set by an administrator
 _NTF_USE = 1
 _NTF_EXT_MANAGED = 1
 _DISCARD_PORT = 9
+_ASKED_LIMIT = 4096
 _NEIGHBOUR_EVENTS = (rtnl.RTM_NEWNEIGH, rtnl.RTM_DELNEIGH)
 _LINK_EVENTS = (rtnl.RTM_NEWLINK, rtnl.RTM_DELLINK)
 
@@ -88,7 +89,8 @@ class NextHops:
         self._probe = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
         self._probe.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, 1)
         self._links: dict[int, Link] = {}
-        self._routes: dict[Peer, Route | None] = {}
+        self._routes: dict[Peer, Route | None] = {}  # of the peers in use
+        self._asked: dict[Peer, Route | None] = {}  # of others, until a route changes
         self._neighbours: dict[Neighbour, bytes] = {}
         self._managed: set[Neighbour] = set()  # by us
         self._kept: set[Neighbour] = set()  # by us or an administrator: need no refresh
@@ -101,19 +103,24 @@ class NextHops:
     def route(self, target: str, source: str = "") -> Route | None:
         """Return how the kernel routes to `target`, from `source` if given; None: not at all."""
         peer = (target, source)
-        if peer not in self._routes:
-            self._routes[peer] = self._ask_route(peer)
-        return self._routes[peer]
+        if peer in self._routes:
+            return self._routes[peer]
+        if peer not in self._asked:
+            if len(self._asked) >= _ASKED_LIMIT:
+                self._asked.clear()
+            self._asked[peer] = self._ask_route(peer)
+        return self._asked[peer]
 
     def resolve(self, target: str, source: str = "") -> NextHop | None:
         """Return the next hop to `target`, or None and set its resolution going; `on_change` tells when it is known.
 
         Also None where no frame can be made: no route, no Ethernet, an address of this host.
         """
-        hop = self._hop(self.route(target, source))
+        route = self._routes[target, source] = self.route(target, source)
+        hop = self._hop(route)
         if hop is None:
-            self._look_for(target, source)
-            hop = self._hop(self.route(target, source))
+            self._look_for(route)
+            hop = self._hop(route)
         return hop
 
     def forget(self, target: str, source: str = "") -> None:
@@ -135,11 +142,12 @@ class NextHops:
         if lost:
             self._neighbours.clear()
         if lost | self._take(events):
+            self._asked.clear()
             self._routes = {peer: self._ask_route(peer) for peer in self._routes}
             self._tidy()
-        for peer, route in self._routes.items():
+        for route in self._routes.values():
             if self._hop(route) is None:
-                self._look_for(*peer)
+                self._look_for(route)
         self._tell(before)
 
     def refresh(self) -> None:
@@ -194,9 +202,8 @@ class NextHops:
             return None
         return NextHop(route.ifindex, link.name, mac, link.mac, route.source_address)
 
-    def _look_for(self, target: str, source: str) -> None:
+    def _look_for(self, route: Route | None) -> None:
         """Learn the neighbour from the kernel's table, or have the kernel ask for it on the link."""
-        route = self.route(target, source)
         if route is None or not route.unicast or not self._link(route.ifindex).mac:
             return
         neighbour = (route.ifindex, route.gateway)

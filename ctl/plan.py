@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from ipaddress import IPv4Network
+from ipaddress import IPv4Address, IPv4Network
 from typing import Literal
 
 from ctl.addresses import behind_nat, refusal, unspecified
@@ -57,7 +57,7 @@ class Stream:
     direction: Direction = "sendrecv"
     codecs: tuple[Codec, ...] = ()
     telephone_events: tuple[int, ...] = ()
-    ptime: int | None = None
+    ptime: float | None = None
     """Milliseconds of audio in one packet."""
 
     @property
@@ -87,6 +87,10 @@ class DataPlane:
     engine: bool = True
     allowed: tuple[IPv4Network, ...] = ()
     """Networks that media may go to though they are loopback, link-local or reserved: for laboratories."""
+
+    def allows(self, address: str) -> bool:
+        """Whether `address` is in one of the allowed networks."""
+        return any(IPv4Address(address) in network for network in self.allowed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,8 +144,8 @@ def check(stream: Stream, data_plane: DataPlane) -> None:
 
 
 def peer_address(stream: Stream) -> str:
-    """Return the address that media of this leg comes from and goes to; the unspecified one while held."""
-    return stream.signalling if _behind_nat(stream) else stream.address
+    """Return the address that media of this leg comes from and goes to; while held, that of its signalling."""
+    return stream.signalling if stream.held or _behind_nat(stream) else stream.address
 
 
 def plan_call(

@@ -44,6 +44,10 @@ class Ports:
         """Put a pair into quarantine; raise ValueError if it was not taken."""
         self._pool(address).release(port, now)
 
+    def give_back(self, address: str, port: int) -> None:
+        """Undo `take` of a pair that no peer was told of: it is free at once; raise ValueError if not taken."""
+        self._pool(address).give_back(port)
+
     def restore(self, address: str, port: int) -> None:
         """Take the pair at `port`, known from before a restart; raise ValueError if it is not free."""
         self._pool(address).restore(port)
@@ -93,11 +97,12 @@ class _Pool:
         return self._remove(self._free[self._random(len(self._free))])
 
     def release(self, port: int, now: float) -> None:
-        pair = self._number(port)
-        if self._place[pair] != _TAKEN:
-            raise ValueError(f"media port {port} was not taken")
+        pair = self._taken(port)
         self._place[pair] = _RESTING
         self._resting.append((now + self._quarantine, pair))
+
+    def give_back(self, port: int) -> None:
+        self._add(self._taken(port))
 
     def restore(self, port: int) -> None:
         pair = self._number(port)
@@ -111,6 +116,12 @@ class _Pool:
             raise ValueError(f"{port} is not an even port of the media range")
         return pair
 
+    def _taken(self, port: int) -> int:
+        pair = self._number(port)
+        if self._place[pair] != _TAKEN:
+            raise ValueError(f"media port {port} was not taken")
+        return pair
+
     def _remove(self, pair: int) -> int:
         last = self._free.pop()
         if last != pair:
@@ -121,6 +132,8 @@ class _Pool:
 
     def _wake(self, now: float) -> None:
         while self._resting and self._resting[0][0] <= now:
-            _, pair = self._resting.popleft()
-            self._place[pair] = len(self._free)
-            self._free.append(pair)
+            self._add(self._resting.popleft()[1])
+
+    def _add(self, pair: int) -> None:
+        self._place[pair] = len(self._free)
+        self._free.append(pair)

@@ -46,6 +46,12 @@ def test_a_released_pair_rests_for_the_quarantine() -> None:
     assert ports.take(ADDRESS, 70.0) == port
 
 
+def test_a_pair_that_nobody_was_told_of_is_free_at_once() -> None:
+    ports = pool(20000, 20001)
+    ports.give_back(ADDRESS, ports.take(ADDRESS, 0.0))
+    assert ports.take(ADDRESS, 0.0) == 20000
+
+
 def test_addresses_are_independent() -> None:
     ports = pool(20000, 20001, "192.0.2.1", "192.0.2.2")
     assert ports.take("192.0.2.1", 0.0) == ports.take("192.0.2.2", 0.0) == 20000

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The media of one call as both sides have agreed on it, and the exchange that may replace it.
+
+An offer only proposes: ports are taken for it, but what was agreed before goes on until the answer is here, and
+comes back if the exchange fails. An exchange can be answered more than once, early and finally (RFC 3261 13.2.1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from ctl.plan import Codec, Endpoint, Stream
+from sip.effects import Leg
+
+LEGS: tuple[Leg, Leg] = ("a", "b")
+
+
+@dataclass(frozen=True, slots=True)
+class Media:
+    """relays: our address that each leg sends to. ports: for each leg, our RTP port of each m-line, None where no
+    pair is taken. streams: for each leg that has described itself, its m-lines.
+    """
+
+    relays: Mapping[Leg, str] = field(default_factory=dict)
+    ports: Mapping[Leg, tuple[int | None, ...]] = field(default_factory=dict)
+    streams: Mapping[Leg, tuple[Stream, ...]] = field(default_factory=dict)
+
+    def port(self, leg: Leg, index: int) -> int | None:
+        """Return our RTP port that `leg` sends m-line `index` to."""
+        ports = self.ports.get(leg, ())
+        return ports[index] if index < len(ports) else None
+
+    def taken(self) -> frozenset[Endpoint]:
+        """Return all pairs that are taken, by address and RTP port."""
+        return frozenset(self._taken())
+
+    @property
+    def agreed(self) -> bool:
+        """Whether both legs have described themselves."""
+        return len(self.streams) == len(LEGS)
+
+    def settled(self) -> Media:
+        """Return the same without ports for m-lines that one of the legs has refused."""
+        if not self.agreed:
+            return self
+        live = [all(stream.rtp_port for stream in both) for both in zip(*self.streams.values(), strict=True)]
+        kept = {
+            leg: tuple(port if alive else None for port, alive in zip(ports, live, strict=True))
+            for leg, ports in self.ports.items()
+        }
+        return Media(self.relays, kept, self.streams)
+
+    def _taken(self) -> Iterator[Endpoint]:
+        for leg, ports in self.ports.items():
+            for port in ports:
+                if port is not None:
+                    yield self.relays[leg], port
+
+
+@dataclass(slots=True)
+class CallMedia:
+    """agreed: what both legs have; proposed: what the exchange under way makes of it; offerer: who began that."""
+
+    agreed: Media = field(default_factory=Media)
+    proposed: Media | None = None
+    offerer: Leg | None = None
+
+    @property
+    def current(self) -> Media:
+        """The media whose flows are programmed: the proposed one once it is answered."""
+        return self.proposed if self.proposed and self.proposed.agreed else self.agreed
+
+    def taken(self) -> frozenset[Endpoint]:
+        """Return all pairs that are taken for the call."""
+        return self.agreed.taken() | (self.proposed.taken() if self.proposed else frozenset())
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what `from_json` makes the same of, in values that JSON can carry."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, state: Mapping[str, Any]) -> CallMedia:
+        """Return what `to_json` was called on. Raises KeyError or TypeError if it is something else."""
+        proposed = state["proposed"]
+        return cls(_media(state["agreed"]), proposed and _media(proposed), state["offerer"])
+
+
+def _media(state: Mapping[str, Any]) -> Media:
+    return Media(
+        relays=dict(state["relays"]),
+        ports={leg: tuple(ports) for leg, ports in state["ports"].items()},
+        streams={leg: tuple(map(_stream, streams)) for leg, streams in state["streams"].items()},
+    )
+
+
+def _stream(state: Mapping[str, Any]) -> Stream:
+    codecs = tuple(Codec(**codec) for codec in state["codecs"])
+    return Stream(**{**state, "codecs": codecs, "telephone_events": tuple(state["telephone_events"])})

@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the relay reads in a session description, and the few lines of it that it writes anew."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from ctl.addresses import unspecified
+from ctl.plan import Codec, Direction, Endpoint, Stream, StreamRefused
+from sip.errors import SdpError
+from sip.sdp import Media, Section, SessionDescription
+from sip.sdp_parts import Connection
+
+_EVENT = "telephone-event"
+_ICE = (
+    "candidate",
+    "remote-candidates",
+    "end-of-candidates",
+    "ice-ufrag",
+    "ice-pwd",
+    "ice-options",
+    "ice-lite",
+    "ice-mismatch",
+    "ice-pacing",
+)
+_DIRECTIONS: dict[str, Direction] = {
+    "sendrecv": "sendrecv",
+    "sendonly": "sendonly",
+    "recvonly": "recvonly",
+    "inactive": "inactive",
+}
+
+
+class Description:
+    """One session description on its way through the relay."""
+
+    def __init__(self, body: bytes) -> None:
+        """Raise SdpError if `body` is none, or if a line that the relay must rewrite cannot be read."""
+        self._sdp = SessionDescription.parse(body)
+        self._origin = self._sdp.origin
+        for section in self._sections():
+            _ = section.connection
+
+    def streams(self, signalling: str) -> tuple[Stream, ...]:
+        """Return the m-lines in order. signalling: the address that the leg's signalling came from.
+
+        Raises StreamRefused for one that has no address, or a port that leaves no room for RTCP.
+        """
+        return tuple(self._stream(medium, signalling) for medium in self._sdp.media)
+
+    def redirected(self, address: str, ports: Sequence[int | None]) -> bytes:
+        """Return the description with `address` and, for each m-line, our RTP port in place of the peer's.
+
+        Rewrites o=, c=, the port of m= and a=rtcp, and takes the lines of ICE out. What says hold (0.0.0.0) or
+        refuses (port 0) stays, and an m-line without a port of ours is refused. May be called once.
+        """
+        ours = Connection.to(address)
+        self._sdp.origin = replace(self._origin, connection=ours)
+        for section in self._sections():
+            _redirect_connection(section, ours)
+            section.remove_attributes(*_ICE)
+        for medium, port in zip(self._sdp.media, ports, strict=True):
+            if medium.port:
+                _redirect_ports(medium, (address, port or 0))
+        return self._sdp.to_bytes()
+
+    def _sections(self) -> tuple[Section, ...]:
+        return self._sdp.session, *self._sdp.media
+
+    def _stream(self, medium: Media, signalling: str) -> Stream:
+        connection = self._sdp.connection_of(medium)
+        if connection is None and medium.port:
+            raise StreamRefused(f"{medium.media} has no connection address (c= line)")
+        codecs = medium.codecs
+        return Stream(
+            media=medium.media,
+            protocol=medium.proto,
+            address=connection.address if connection else "0.0.0.0",  # noqa: S104 - no address, nothing is bound
+            rtp_port=medium.port,
+            rtcp_port=_rtcp_port(medium),
+            signalling=signalling,
+            rtcp_mux=medium.rtcp_mux,
+            direction=_DIRECTIONS[self._sdp.direction_of(medium)],
+            codecs=tuple(Codec(pt, codec.name, codec.clock) for pt, codec in codecs.items() if not _event(codec.name)),
+            telephone_events=tuple(pt for pt, codec in codecs.items() if _event(codec.name)),
+            ptime=medium.ptime,
+        )
+
+
+def refused(error: SdpError) -> str:
+    """Return the error as the reason of a refusal."""
+    return f"session description: {error.reason}"
+
+
+def _event(name: str) -> bool:
+    return name.lower() == _EVENT
+
+
+def _rtcp_port(medium: Media) -> int:
+    said = medium.rtcp
+    port = said[0] if said and said[0] else medium.port + 1
+    if port > 65535:
+        raise StreamRefused(f"{medium.media} port {medium.port} leaves no port for RTCP")
+    return port
+
+
+def _redirect_connection(section: Section, ours: Connection) -> None:
+    connection = section.connection
+    if connection and not unspecified(connection.address):
+        section.connection = ours
+
+
+def _redirect_ports(medium: Media, ours: Endpoint) -> None:
+    """RTCP is at the port above ours, or where RTP is if that is what the peer said of itself (RFC 8035)."""
+    address, port = ours
+    said = medium.rtcp
+    if said:
+        rtcp = port if said[0] == medium.port else port + 1
+        medium.set_attribute("rtcp", f"{rtcp} {Connection.to(address)}" if said[1] else str(rtcp))
+    elif medium.attribute("rtcp") is not None:
+        medium.remove_attributes("rtcp")
+    medium.set_port(port)

@@ -1,0 +1,261 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The media of all calls, in the words of the ng protocol: offer, answer, delete, query.
+
+Signalling hands in session descriptions and sends on what comes back. Between the two, ports are taken on the
+relay address that faces each leg, and once both legs have described themselves the flows are programmed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any, Protocol
+
+from ctl.call_media import LEGS, CallMedia, Media
+from ctl.descriptions import Description, refused
+from ctl.nexthop import Route
+from ctl.plan import (
+    DataPlane,
+    Endpoint,
+    FlowPlan,
+    Side,
+    Stream,
+    StreamRefused,
+    check,
+    peer_address,
+    plan_call,
+)
+from ctl.ports import Ports, PortsExhausted
+from ctl.programmer import FlowView, Programmer
+from media.flows import EngineError
+from sip.effects import Leg
+from sip.errors import SdpError
+
+FlowReport = FlowView
+"""The last view of a flow, its final statistics included."""
+
+
+class MediaRefused(Exception):
+    """The peer's description, or the load, does not allow this media. reason: one line; status: the SIP status."""
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+        self.reason = reason
+
+
+class Routes(Protocol):
+    """What is asked of `ctl.nexthop.NextHops`."""
+
+    def route(self, target: str, source: str = "") -> Route | None:
+        """Return how the kernel routes to `target`, from `source` if given."""
+
+
+class MediaSessions:
+    """The media of every call of this host. Call ids are the caller's; `now` is seconds of a steady clock.
+
+    data_plane says what can carry packets; whoever attaches or detaches XDP replaces it.
+    """
+
+    def __init__(self, ports: Ports, routes: Routes, programmer: Programmer, data_plane: DataPlane) -> None:
+        self.data_plane = data_plane
+        self._ports = ports
+        self._routes = routes
+        self._programmer = programmer
+        self._calls: dict[str, CallMedia] = {}
+
+    def offer(self, call: str, leg: Leg, sdp: bytes, source: str, now: float, toward: str | None = None) -> bytes:
+        """Take ports for an offer from `leg`; return the description to send to the other leg.
+
+        source: the address that the signalling of `leg` came from. toward: the one that of the other leg goes to.
+        Raises MediaRefused: 488 for what is not relayed, 503 if there are no ports.
+        """
+        description, streams = self._read(sdp, source)
+        media = self._calls.get(call, CallMedia())
+        self._close_exchange(call, media, now)
+        known = len(media.agreed.streams.get(leg, ()))
+        if len(streams) < known:
+            raise MediaRefused(488, f"the offer has {len(streams)} m-lines where there were {known}")
+        relays = {leg: self._facing(source), _other(leg): self._facing(toward or source), **media.agreed.relays}
+        proposed = Media(relays, self._take_ports(media.agreed, relays, streams, now), {leg: streams})
+        self._calls[call] = media
+        media.proposed, media.offerer = proposed, leg
+        return _redirected(description, proposed, _other(leg))
+
+    def answer(self, call: str, leg: Leg, sdp: bytes, source: str, now: float) -> bytes:
+        """Program the flows as `leg` answers the offer; return the description to send to the offerer.
+
+        Also for a further answer to the same offer. Raises MediaRefused: 488 for what is not relayed or does not
+        match the offer, 503 if nothing can carry it.
+        """
+        media = self._calls.get(call)
+        if media is None or media.proposed is None or media.offerer == leg:
+            raise MediaRefused(488, "an answer without an offer")
+        description, streams = self._read(sdp, source)
+        offered = media.proposed.streams[_other(leg)]
+        if len(streams) != len(offered):
+            raise MediaRefused(488, f"the answer has {len(streams)} m-lines, the offer {len(offered)}")
+        answered = replace(media.proposed, streams={**media.proposed.streams, leg: streams})
+        self._program(call, answered)
+        media.proposed = answered
+        return _redirected(description, answered, _other(leg))
+
+    def rollback(self, call: str, now: float) -> None:
+        """Forget the exchange under way, answered or not: what was agreed before it holds again."""
+        media = self._calls.get(call)
+        if media is None or media.proposed is None:
+            return
+        if media.proposed.agreed:
+            self._program(call, media.agreed)
+        self._drop(media, now)
+
+    def delete(self, call: str, now: float) -> tuple[FlowReport, ...]:
+        """End the media of a call, if it has any: flows off, then counted, ports to quarantine."""
+        media = self._calls.pop(call, None)
+        if media is None:
+            return ()
+        try:
+            return self._programmer.remove(call)
+        finally:
+            self._release(media.taken(), now)
+
+    def query(self, call: str) -> list[FlowView]:
+        """Return the flows of a call as they stand now; none if it is unknown."""
+        return self._programmer.flows(call)
+
+    def calls(self) -> frozenset[str]:
+        """Return the calls that have media."""
+        return frozenset(self._calls)
+
+    def snapshot(self, call: str) -> dict[str, Any]:
+        """Return what `restore` needs, in values that JSON can carry; empty if the call has no media."""
+        media = self._calls.get(call)
+        return media.to_json() if media else {}
+
+    def restore(self, call: str, state: Mapping[str, Any]) -> int:
+        """Take a call up again after a restart; return how many pairs of flows had to be written, at best none.
+
+        Raises ValueError where a port of its is not free, or not in the media range any more.
+        """
+        if not state:
+            return 0
+        media = CallMedia.from_json(state)
+        self._restore_ports(media.taken())
+        self._calls[call] = media
+        return self._programmer.adopt(call, self._plan(media.current))
+
+    def _read(self, sdp: bytes, source: str) -> tuple[Description, tuple[Stream, ...]]:
+        try:
+            description = Description(sdp)
+            streams = description.streams(source)
+            for stream in streams:
+                check(stream, self.data_plane)
+                self._check_route(stream)
+        except StreamRefused as refusal:
+            raise MediaRefused(488, str(refusal)) from None
+        except SdpError as error:
+            raise MediaRefused(error.status, refused(error)) from None
+        return description, streams
+
+    def _check_route(self, stream: Stream) -> None:
+        """Refuse addresses that the kernel would not send to a neighbour: this host's own, and broadcast."""
+        if not stream.rtp_port or stream.held:
+            return
+        address = peer_address(stream)
+        route = self._routes.route(address)
+        if route is None:
+            raise StreamRefused(f"there is no route to {address}")
+        if not route.unicast and not self.data_plane.allows(address):
+            raise StreamRefused(f"{address} is this host's own or a broadcast address; media is not sent there")
+
+    def _close_exchange(self, call: str, media: CallMedia, now: float) -> None:
+        """Before another offer: what was answered is agreed, what was not is forgotten."""
+        if media.proposed and media.proposed.agreed:
+            before = media.taken()
+            media.agreed, media.proposed = media.proposed.settled(), None
+            self._release(before - media.agreed.taken(), now)
+        self.rollback(call, now)
+
+    def _take_ports(
+        self, agreed: Media, relays: Mapping[Leg, str], streams: tuple[Stream, ...], now: float
+    ) -> dict[Leg, tuple[int | None, ...]]:
+        """Return our ports of both legs: those agreed on, and new ones where a live m-line has none. All or none."""
+        fresh: list[Endpoint] = []
+
+        def port(leg: Leg, index: int, stream: Stream) -> int | None:
+            have = agreed.port(leg, index)
+            if have is None and stream.rtp_port:
+                have = self._ports.take(relays[leg], now)
+                fresh.append((relays[leg], have))
+            return have
+
+        try:
+            return {leg: tuple(port(leg, i, stream) for i, stream in enumerate(streams)) for leg in LEGS}
+        except PortsExhausted as exhausted:
+            for endpoint in fresh:
+                self._ports.give_back(*endpoint)
+            raise MediaRefused(503, str(exhausted)) from None
+
+    def _facing(self, peer: str) -> str:
+        """Return the relay address that a packet to `peer` would leave from, or else one on its way."""
+        addresses = list(self.data_plane.interfaces)
+        if not addresses:
+            raise MediaRefused(503, "no relay address is configured; set media.addresses")
+        route = self._routes.route(peer)
+        if route is None:
+            return addresses[0]
+        if route.source_address in addresses:
+            return route.source_address
+        on_the_way = (each for each in addresses if self.data_plane.interfaces[each] == route.interface)
+        return next(on_the_way, addresses[0])
+
+    def _program(self, call: str, media: Media) -> None:
+        plans = self._plan(media)
+        reason = next((plan.reason for plan in plans if plan.path == "none"), None)
+        if reason:
+            raise MediaRefused(503, reason)
+        try:
+            self._programmer.apply(call, plans)
+        except EngineError as error:
+            raise MediaRefused(503, str(error)) from None
+
+    def _plan(self, media: Media) -> tuple[FlowPlan, ...]:
+        if not media.agreed:
+            return ()
+        leg_a, leg_b = ([self._side(media, leg, i) for i in range(len(media.streams[leg]))] for leg in LEGS)
+        return plan_call(leg_a, leg_b, self.data_plane)
+
+    def _side(self, media: Media, leg: Leg, index: int) -> Side | None:
+        port, stream, relay = media.port(leg, index), media.streams[leg][index], media.relays[leg]
+        if port is None or not stream.rtp_port:
+            return None
+        route = self._routes.route(peer_address(stream), relay)
+        return Side(stream, (relay, port), route.interface if route else self.data_plane.interfaces[relay])
+
+    def _drop(self, media: CallMedia, now: float) -> None:
+        before = media.taken()
+        media.proposed = media.offerer = None
+        self._release(before - media.taken(), now)
+
+    def _release(self, endpoints: Iterable[Endpoint], now: float) -> None:
+        for address, port in endpoints:
+            self._ports.release(address, port, now)
+
+    def _restore_ports(self, endpoints: Iterable[Endpoint]) -> None:
+        restored: list[Endpoint] = []
+        try:
+            for endpoint in endpoints:
+                self._ports.restore(*endpoint)
+                restored.append(endpoint)
+        except ValueError:
+            for endpoint in restored:
+                self._ports.give_back(*endpoint)
+            raise
+
+
+def _redirected(description: Description, media: Media, toward: Leg) -> bytes:
+    return description.redirected(media.relays[toward], media.ports[toward])
+
+
+def _other(leg: Leg) -> Leg:
+    return "b" if leg == "a" else "a"
