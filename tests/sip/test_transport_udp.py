@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The UDP shell on loopback: datagrams through, keepalives answered, clear words where a port cannot be had."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+
+import pytest
+import uvloop
+
+from sip.effects import Address, Send
+from sip.transport_udp import TransportError, UdpTransport
+
+ANY_PORT = Address("127.0.0.1", 0)
+
+
+@pytest.fixture(params=[asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+def run(request):
+    with asyncio.Runner(loop_factory=request.param) as runner:
+        yield runner.run
+
+
+@pytest.fixture
+def client():
+    made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    made.bind(("127.0.0.1", 0))
+    made.setblocking(False)
+    with made:
+        yield made
+
+
+async def receive(client: socket.socket) -> tuple[bytes, int]:
+    for _ in range(200):
+        try:
+            data, peer = client.recvfrom(65536)
+        except BlockingIOError:
+            await asyncio.sleep(0.01)
+        else:
+            return data, peer[1]
+    raise AssertionError("nothing came")
+
+
+def test_a_datagram_comes_with_its_addresses_and_the_answer_leaves_from_the_same(run, client):
+    async def scenario():
+        heard: asyncio.Queue[tuple[bytes, Address, Address]] = asyncio.Queue()
+        transport = UdpTransport()
+        await transport.open([ANY_PORT, ANY_PORT], lambda *args: heard.put_nowait(args))
+        for local in transport.addresses:
+            client.sendto(b"OPTIONS", (local.host, local.port))
+            data, source, to = await asyncio.wait_for(heard.get(), 2)
+            assert (data, source, to) == (b"OPTIONS", Address("127.0.0.1", client.getsockname()[1]), local)
+            transport.send(Send(b"SIP/2.0 200 OK", source, to))
+            assert await receive(client) == (b"SIP/2.0 200 OK", local.port)
+        transport.close()
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("keepalive", [b"\r\n\r\n", b"\r\n", b"\x00", b""])
+def test_keepalives_go_no_further(run, client, keepalive):
+    async def scenario():
+        heard: asyncio.Queue[bytes] = asyncio.Queue()
+        transport = UdpTransport()
+        await transport.open([ANY_PORT], lambda data, source, local: heard.put_nowait(data))
+        client.sendto(keepalive, ("127.0.0.1", transport.addresses[0].port))
+        client.sendto(b"BYE", ("127.0.0.1", transport.addresses[0].port))
+        assert await asyncio.wait_for(heard.get(), 2) == b"BYE"
+        transport.close()
+
+    run(scenario())
+
+
+def test_stun_learns_its_address(run, client):
+    async def scenario():
+        transport = UdpTransport()
+        await transport.open([ANY_PORT], lambda *args: pytest.fail("STUN is not SIP"))
+        request = b"\x00\x01\x00\x00\x21\x12\xa4\x42" + bytes(range(12))
+        client.sendto(request, ("127.0.0.1", transport.addresses[0].port))
+        answer, _ = await receive(client)
+        port = client.getsockname()[1] ^ 0x2112
+        mapped = b"\x00\x20\x00\x08\x00\x01" + port.to_bytes(2, "big") + bytes([127 ^ 0x21, 0x12, 0xA4, 1 ^ 0x42])
+        assert answer == b"\x01\x01\x00\x0c\x21\x12\xa4\x42" + bytes(range(12)) + mapped
+        transport.close()
+
+    run(scenario())
+
+
+def test_a_port_in_use_is_named_and_nothing_stays_open(run, client):
+    async def scenario():
+        taken = Address("127.0.0.1", client.getsockname()[1])
+        transport = UdpTransport()
+        with pytest.raises(TransportError, match=f"port {taken.port} is in use on 127.0.0.1; stop the program"):
+            await transport.open([ANY_PORT, taken], lambda *args: None)
+        assert not transport.addresses
+
+    run(scenario())
+
+
+def test_an_address_of_nobody_is_named(run):
+    async def scenario():
+        with pytest.raises(TransportError, match=r"192\.0\.2\.200 is no address of this host"):
+            await UdpTransport().open([Address("192.0.2.200", 0)], lambda *args: None)
+
+    run(scenario())
+
+
+def test_what_cannot_be_sent_is_counted(run):
+    async def scenario():
+        transport = UdpTransport()
+        await transport.open([ANY_PORT], lambda *args: None)
+        transport.send(Send(b"x", Address("127.0.0.1", 9), Address("127.0.0.9", 5060)))
+        transport.send(Send(b"x" * 70000, Address("127.0.0.1", 9), transport.addresses[0]))
+        assert transport.dropped == 2
+        transport.close()
+
+    run(scenario())
