@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 import os
-import select
 import signal
 import socket
 import struct
@@ -29,11 +28,11 @@ from media.flows import (
     flow_to_json,
     statistics_from_json,
 )
+from media.spawn import reap, spawn, wait_readable
 
 TIMEOUT = 1.0
 START_TIMEOUT = 2.0
-READY = b"ready\n"
-READY_DESCRIPTOR = 3
+ADOPT_INTERVAL = 0.01
 TIMEVAL = struct.Struct("ll")
 
 
@@ -176,11 +175,10 @@ class EngineProcess:
             return found
         try:
             pid = spawn(path, python, arguments, log, timeout)
-        except EngineError:
-            found = adopt(path)  # another controller was quicker
-            if found:
-                return found
-            raise
+        except EngineError as error:
+            if error.code != "running":
+                raise
+            return adopt_starting(path, timeout)
         return cls(EngineClient(path), pid, adopted=False)
 
     def fileno(self) -> int:
@@ -237,68 +235,11 @@ def adopt(path: Path) -> EngineProcess | None:
         return None
 
 
-def spawn(path: Path, python: str, arguments: Sequence[str], log: Path | None, timeout: float) -> int:
-    """Start an engine in a session of its own, so that it outlives us; its process id once it listens."""
-    reader, writer = os.pipe()
-    command = [python, "-P", "-m", "media.process", "--socket", str(path), "--ready", str(READY_DESCRIPTOR)]
-    actions = [
-        (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-        (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
-        (os.POSIX_SPAWN_OPEN, 2, str(log or os.devnull), os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600),
-        (os.POSIX_SPAWN_DUP2, writer, READY_DESCRIPTOR),
-    ]
-    try:
-        pid = os.posix_spawn(python, [*command, *arguments], environment(), file_actions=actions, setsid=True)
-    except OSError as error:
-        os.close(reader)
-        raise EngineError("system", f"{python} cannot be started: {error.strerror}") from None
-    finally:
-        os.close(writer)
-    try:
-        expect_ready(reader, pid, timeout)
-    finally:
-        os.close(reader)
-    return pid
-
-
-def environment() -> dict[str, str]:
-    """Ours, with the place where this package was found."""
-    place = str(Path(__file__).resolve().parent.parent)
-    inherited = os.environ.get("PYTHONPATH")
-    return {**os.environ, "PYTHONPATH": f"{place}:{inherited}" if inherited else place}
-
-
-def expect_ready(reader: int, pid: int, timeout: float) -> None:
-    """Wait until the engine says that it listens; end it if it does not. Raises EngineError."""
-    text = read_all(reader, time.monotonic() + timeout)
-    if text == READY:
-        return
-    with suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGKILL)
-    os.waitpid(pid, 0)
-    why = text.decode(errors="replace") or f"it did not say that it listens within {timeout:g} s"
-    raise EngineError("system", f"the engine did not start: {why}")
-
-
-def read_all(reader: int, until: float) -> bytes:
-    """What is written until the other side closes, or the time is over."""
-    text = b""
-    while wait_readable(reader, max(0.0, until - time.monotonic())):
-        some = os.read(reader, 4096)
-        if not some:
-            break
-        text += some
-    return text
-
-
-def wait_readable(descriptor: int, timeout: float | None) -> bool:
-    """Whether it can be read within `timeout` seconds."""
-    waiting = select.poll()
-    waiting.register(descriptor, select.POLLIN | select.POLLHUP)
-    return bool(waiting.poll(None if timeout is None else timeout * 1000))
-
-
-def reap(descriptor: int) -> None:
-    """Take the exit status, if the process was our child."""
-    with suppress(ChildProcessError):
-        os.waitid(os.P_PIDFD, descriptor, os.WEXITED | os.WNOHANG)
+def adopt_starting(path: Path, timeout: float) -> EngineProcess:
+    """The engine that another controller started a moment before us, once it listens."""
+    until = time.monotonic() + timeout
+    while not (found := adopt(path)):
+        if time.monotonic() > until:
+            raise gone(path, f"silent for {timeout:g} s, though its lock is held")
+        time.sleep(ADOPT_INTERVAL)
+    return found

@@ -23,16 +23,16 @@ from media.control_socket import ControlSocket
 from media.engine import Engine, harden
 from media.flows import EngineError
 from media.requests import Requests
+from media.spawn import READY
 
 FLOWS = 40_000
 OWN_FILES = 128
 """Open files that are no flow's: the control socket, its clients, the workers', Python's."""
-READY = b"ready\n"
 
 
 @dataclass(frozen=True, slots=True)
 class EngineSettings:
-    """How to run the engine. ready: descriptor that READY, or what is wrong, is written to."""
+    """How to run the engine. ready: descriptor to tell how starting went, as `media.spawn` has it."""
 
     socket: Path
     workers: int = 1
@@ -60,7 +60,7 @@ def run(settings: EngineSettings) -> int:
         finally:
             engine.close()
     except EngineError as error:
-        tell(settings.ready, str(error).encode())
+        tell(settings.ready, f"{error.code} {error}".encode())
         print(f"voxdp engine: {error}", file=sys.stderr)
         return 1
     return 0

@@ -249,10 +249,10 @@ def test_a_stopped_engine_is_given_up_in_time(process):
     client.close()
 
 
-def test_two_controllers_start_one_engine(tmp_path):
+def test_controllers_that_start_together_share_one_engine(tmp_path):
     found = []
     threads = [
-        threading.Thread(target=lambda: found.append(EngineProcess.ensure(tmp_path / "engine"))) for _ in range(4)
+        threading.Thread(target=lambda: found.append(EngineProcess.ensure(tmp_path / "engine"))) for _ in range(6)
     ]
     for thread in threads:
         thread.start()
