@@ -112,6 +112,8 @@ class FlowPlan:
     reason: str = ""
     """Why the flow is not in the kernel; empty if it is."""
     held: bool = False
+    codecs: tuple[Codec, ...] = field(default=(), compare=False)
+    """What RTP may carry, the likeliest first. To name things by: two plans that differ in this alone are equal."""
 
 
 Pair = tuple[FlowPlan, FlowPlan]
@@ -187,6 +189,7 @@ def _flow(leg: Leg, index: int, kind: Kind, sender: Side, receiver: Side, data_p
     path, reason = _path(sender, receiver, data_plane)
     source, port, learned = _peer(sender.stream, kind)
     target, target_port, _ = _peer(receiver.stream, kind)
+    codecs = _codecs(sender.stream, receiver.stream) if kind == "rtp" else ()
     return FlowPlan(
         leg=leg,
         stream=index,
@@ -195,10 +198,11 @@ def _flow(leg: Leg, index: int, kind: Kind, sender: Side, receiver: Side, data_p
         source=(source, None if learned else port),
         egress=_local(receiver, kind),
         target=(target, target_port),
-        clock_rate=_clock_rate(sender.stream, receiver.stream) if kind == "rtp" else 0,
+        clock_rate=codecs[0].clock_rate if codecs else 0,
         path=path,
         reason=reason,
         held=_held(sender.stream, receiver.stream, kind),
+        codecs=codecs,
     )
 
 
@@ -225,11 +229,10 @@ def _held(sender: Stream, receiver: Stream, kind: Kind) -> bool:
     return kind == "rtp" and not (sender.direction in _SENDS and receiver.direction in _RECEIVES)
 
 
-def _clock_rate(sender: Stream, receiver: Stream) -> int:
-    """Rate of the codec that the sender most likely uses: the receiver's first that both have."""
+def _codecs(sender: Stream, receiver: Stream) -> tuple[Codec, ...]:
+    """Return the receiver's codecs, for its payload types count; those that the sender has too come first."""
     spoken = {(codec.name.lower(), codec.clock_rate) for codec in sender.codecs}
-    shared = [codec for codec in receiver.codecs if (codec.name.lower(), codec.clock_rate) in spoken]
-    return next((codec.clock_rate for codec in shared or receiver.codecs), 0)
+    return tuple(sorted(receiver.codecs, key=lambda codec: (codec.name.lower(), codec.clock_rate) not in spoken))
 
 
 def _path(sender: Side, receiver: Side, data_plane: DataPlane) -> tuple[Path, str]:

@@ -41,6 +41,8 @@ class FlowView:
     egress: Endpoint
     target: Endpoint
     learned_port: int | None
+    codec: str
+    """Name of the codec last seen or, before that, of the likeliest; empty for RTCP and where nothing is known."""
     statistics: FlowStatistics | None
 
 
@@ -57,6 +59,7 @@ class Programmer:
 
     def apply(self, call: str, plans: Iterable[FlowPlan]) -> None:
         """Make the flows of a call what `plans` say. Raises EngineError; pairs before the failing one stay changed."""
+        plans = tuple(plans)
         have = self._calls.setdefault(call, {})
         change = difference((plan for pair in have.values() for plan in pair), plans)
         for pair in change.gone:
@@ -70,6 +73,7 @@ class Programmer:
             self._keep(call, pair)
             if before:
                 self._forget(before)
+        have.update(pairs(plans))
 
     def adopt(self, call: str, plans: Iterable[FlowPlan]) -> int:
         """Take over a call from an earlier process; return how many pairs were not in place and had to be written."""
@@ -188,5 +192,12 @@ def _view(call: str, plan: FlowPlan, statistics: FlowStatistics | None) -> FlowV
         egress=plan.egress,
         target=plan.target,
         learned_port=learned,
+        codec=_codec(plan, statistics),
         statistics=statistics,
     )
+
+
+def _codec(plan: FlowPlan, statistics: FlowStatistics | None) -> str:
+    """A payload type that is no codec, as that of telephone events, says nothing."""
+    seen = (codec.name for codec in plan.codecs if statistics and codec.payload_type == statistics.payload_type)
+    return next(seen, plan.codecs[0].name if plan.codecs else "")

@@ -116,6 +116,25 @@ def test_codecs_events_and_ptime_are_read(world: World) -> None:
     )
 
 
+def test_the_codec_is_the_one_last_seen(world: World) -> None:
+    both = "m=audio 4000 RTP/AVP 8 0 101\r\na=rtpmap:101 telephone-event/8000\r\n"
+    _, to_alice = world.call(a=sdp(ALICE, both), b=sdp(BOB, both))
+    local = (RELAY_A, rtp_port(to_alice))
+
+    def codec() -> str:
+        return next(flow.codec for flow in world.sessions.query("call") if flow.local == local)
+
+    assert codec() == "PCMA"
+    world.table.count(local, payload_type=0)
+    assert codec() == "PCMU"
+    world.table.count(local, payload_type=101)
+    assert codec() == "PCMA"
+    assert {flow.codec for flow in world.sessions.query("call") if flow.kind == "rtcp"} == {""}
+    world.table.writes.clear()
+    world.call(a=sdp(ALICE, AUDIO), b=sdp(BOB, AUDIO))
+    assert (codec(), world.table.writes) == ("PCMU", [])
+
+
 def test_a_leg_behind_nat_learns_inside_its_signalling_address(world: World) -> None:
     _, to_alice = world.call(a=sdp("10.0.0.7"))
     rule = world.table.at((RELAY_A, rtp_port(to_alice)))
