@@ -91,7 +91,11 @@ class CdrJournal:
 
     async def open(self) -> None:
         """Find what an earlier process left. Raises JournalError."""
-        await self._on_disk(self._find)
+        try:
+            await self._on_disk(self._find)
+        except JournalError:
+            await self.close()
+            raise
         self._flusher = asyncio.create_task(self._flush(), name="cdr journal")
 
     async def close(self) -> None:
