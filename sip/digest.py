@@ -88,8 +88,8 @@ class Credentials:
             params["uri"],
             params["response"],
             params.get("algorithm", "MD5"),
-            params.get("qop", "").lower(),
-            params.get("nc", "").lower(),
+            params.get("qop", ""),
+            params.get("nc", ""),
             params.get("cnonce", ""),
             params.get("opaque"),
         )

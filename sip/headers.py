@@ -130,7 +130,7 @@ class NameAddr:
         if not match:
             raise ParseError(400, "Malformed Address")
         display, uri, params = match.groups()
-        return cls(Uri.parse(uri), Params.matched(params), unquote(display.rstrip()))
+        return cls(Uri.parse(uri), Params.matched(params), _display(display))
 
     @property
     def tag(self) -> str | None:
@@ -253,6 +253,11 @@ def date(text: str) -> str:
 def has_tag(value: str) -> bool:
     """Whether a From or To value carries a tag, also where it cannot be parsed otherwise."""
     return _HAS_TAG.search(value, value.rfind(">") + 1) is not None
+
+
+def _display(text: str) -> str:
+    """A display name unquoted; bare words with one space between them (RFC 3261 §7.3.1)."""
+    return unquote(text.rstrip()) if text[:1] == '"' else " ".join(text.split())
 
 
 def _auth_params(text: str) -> dict[str, str]:

@@ -8,6 +8,7 @@ used are remembered, for their counters, so that nobody without a password can f
 from __future__ import annotations
 
 import hmac
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum, auto
 
@@ -18,6 +19,7 @@ from sip.uri import Uri, equivalent
 
 WINDOW = 64
 """Counters that may still arrive out of order behind the highest one seen."""
+_COUNT = re.compile(r"[0-9A-Fa-f]{8}")
 
 
 class Verdict(Enum):
@@ -95,7 +97,7 @@ class Guard:
         if credentials.algorithm.upper() not in self.algorithms:
             return False
         if credentials.qop:
-            return credentials.qop == "auth" and _counter(credentials.nc) > 0 and credentials.cnonce != ""
+            return credentials.qop.lower() == "auth" and _counter(credentials.nc) > 0 and credentials.cnonce != ""
         return not self._require_qop
 
     def _nonce(self, milliseconds: int, entropy: bytes) -> str:
@@ -152,10 +154,7 @@ class Guard:
 
 def _counter(text: str) -> int:
     """A nonce count, which is eight hex digits; 0 for anything else."""
-    try:
-        return int(text, 16) if len(text) == 8 and text.isalnum() and text.isascii() else 0
-    except ValueError:
-        return 0
+    return int(text, 16) if _COUNT.fullmatch(text) else 0
 
 
 def _same_uri(one: str, other: str) -> bool:

@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The messages of RFC 4475 and RFC 5118 and real session descriptions; collected where VOXDP_CORPUS is set."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from sip.build import response_to
+from sip.errors import ParseError, SdpError
+from sip.message import Request, Response
+from sip.parser import parse
+from sip.sdp import SessionDescription
+
+CORPUS = Path(os.environ["VOXDP_CORPUS"])
+VALID = "wsinv intmeth esc01 escnull esc02 lwsdisp longreq dblreq semiuri transports mpart01 unreason noreason"
+MALFORMED = {
+    **dict.fromkeys(("badinv01", "clerr", "ncl", "scalar02", "quotbal", "ltgtruri", "lwsruri", "lwsstart"), 400),
+    **dict.fromkeys(("trws", "escruri", "baddate", "regbadct", "badaspec", "baddn", "mismatch01", "mismatch02"), 400),
+    **dict.fromkeys(("scalarlg", "bigcode"), 400),
+    "badvers": 505,
+}
+READABLE = "badbranch unkscm novelsc unksm2 bext01 invut regaut01 bcast zeromf cparam01 cparam02 regescrt sdp01 inv2543"
+INCOMPLETE = ("insuf", "multi01", "mcl01")
+NO_SDP = {"fuzz-sdp_seed_corpus__input.6.sdp"}
+"""Seeds of a fuzzer that are broken on purpose."""
+
+
+def torture(name: str) -> bytes:
+    return (CORPUS / "rfc4475" / f"{name}.dat").read_bytes()
+
+
+def files(*folders: str) -> list[Path]:
+    return sorted(path for folder in folders for path in (CORPUS / folder).iterdir() if path.name != "SOURCE")
+
+
+def test_every_message_of_rfc4475_is_named_here() -> None:
+    named = {*VALID.split(), *MALFORMED, *READABLE.split(), *INCOMPLETE}
+    assert {path.stem for path in files("rfc4475")} == named
+    assert (len(VALID.split()), len(MALFORMED), len(READABLE.split()) + len(INCOMPLETE)) == (13, 19, 17)
+
+
+@pytest.mark.parametrize("name", [*VALID.split(), *READABLE.split()])
+def test_readable_messages_are_read_and_kept(name: str) -> None:
+    data = torture(name)
+    message = parse(data)
+    assert data.startswith(message.to_bytes())
+    if isinstance(message, Request):
+        answer = parse(response_to(message, 200, to_tag="t").to_bytes())
+        assert (answer.vias, answer.call_id, answer.cseq) == (message.vias, message.call_id, message.cseq)
+
+
+@pytest.mark.parametrize("name", MALFORMED)
+def test_malformed_messages_are_refused(name: str) -> None:
+    with pytest.raises(ParseError) as refusal:
+        parse(torture(name))
+    assert refusal.value.status == MALFORMED[name]
+    partial = refusal.value.partial
+    assert partial is not None
+    assert all(field in partial for field in ("via", "from", "to", "call-id", "cseq"))
+
+
+@pytest.mark.parametrize("name", INCOMPLETE)
+def test_incomplete_messages_are_answered_with_400(name: str) -> None:
+    with pytest.raises(ParseError) as refusal:
+        parse(torture(name))
+    assert refusal.value.status == 400
+    assert isinstance(refusal.value.partial, Request)
+    assert response_to(refusal.value.partial, 400, to_tag="t").values("via")
+
+
+def test_the_statuses_of_the_application_layer_can_be_told() -> None:
+    """RFC 4475 §3.3: what the core needs to answer 416, 420, 415, 401, 483, 406 is there."""
+    read = {name: parse(torture(name)) for name in READABLE.split()}
+    requests = {name: message for name, message in read.items() if isinstance(message, Request)}
+    assert requests["unkscm"].request_uri.scheme == "nobodyknowsthisscheme"
+    assert requests["novelsc"].request_uri.scheme == "soap.beep"
+    assert requests["unksm2"].to.uri.scheme == "isbn"
+    assert requests["bext01"].require == ("nothingSupportsThis", "nothingSupportsThisEither")
+    assert requests["bext01"].proxy_require == ("noProxiesSupportThis", "norDoAnyProxiesSupportThis")
+    assert requests["invut"].content_type == "application/unknownformat"
+    assert requests["regaut01"].authorizations[0].scheme == "nooneknowsthisscheme"
+    assert requests["zeromf"].max_forwards == 0
+    assert requests["sdp01"].accept == ("text/nobodyKnowsThis",)
+    assert not requests["badbranch"].via.has_cookie
+    assert "unknownparam" in requests["cparam01"].contacts[0].params
+    assert "unknownparam" in requests["cparam02"].contacts[0].uri.params
+    assert isinstance(read["bcast"], Response)
+    assert read["bcast"].vias[1].host == "255.255.255.255"
+
+
+@pytest.mark.parametrize("path", files("rfc5118"), ids=lambda path: path.name)
+def test_rfc5118(path: Path) -> None:
+    data = path.read_bytes()
+    if path.name == "ipv6-bad":
+        with pytest.raises(ParseError, match="400"):
+            parse(data)
+        return
+    message = parse(data)
+    assert data.startswith(message.to_bytes())
+    if message.content_type == "application/sdp":
+        description = SessionDescription.parse(message.body)
+        assert description.to_bytes() == message.body
+        assert all(description.connection_of(medium) for medium in description.media)
+
+
+@pytest.mark.parametrize("path", files("kamailio-sip"), ids=lambda path: path.name)
+def test_any_other_message_is_read_or_refused(path: Path) -> None:
+    for data in (path.read_bytes(), path.read_bytes().replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")):
+        try:
+            message = parse(data)
+        except ParseError:
+            continue
+        assert data.lstrip(b"\r\n").startswith(message.to_bytes())
+
+
+@pytest.mark.parametrize("path", files("sdp-transform", "pj-fuzz-sdp", "pj-fuzz-sdes"), ids=lambda path: path.name)
+def test_session_descriptions_round_trip(path: Path) -> None:
+    body = path.read_bytes()
+    if path.name in NO_SDP:
+        with pytest.raises(SdpError):
+            SessionDescription.parse(body)
+        return
+    description = SessionDescription.parse(body)
+    for medium in description.media:
+        _ = medium.codecs, medium.cryptos, medium.candidates, medium.rtcp, description.direction_of(medium)
+    assert description.to_bytes() == body
