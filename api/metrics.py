@@ -49,8 +49,7 @@ class Figures:
     sip_requests: Series = field(default_factory=dict)
     """(method, direction)"""
     sip_responses: Series = field(default_factory=dict)
-    """(method, code)"""
-    sip_retransmissions: float = 0
+    """(direction, code)"""
     registrations: float = 0
     calls: float = 0
     calls_ended: Series = field(default_factory=dict)
@@ -91,8 +90,7 @@ KINDS = (
     _Kind("xdp_drops", "xdp_drops", "Packets dropped by the kernel relay", ("reason",)),
     _Kind("xdp_fallbacks", "xdp_fallback", "Flows carried by the engine instead of the kernel", ("reason",)),
     _Kind("sip_requests", "sip_requests", "SIP requests", ("method", "direction")),
-    _Kind("sip_responses", "sip_responses", "SIP responses sent", ("method", "code")),
-    _Kind("sip_retransmissions", "sip_retransmissions", "SIP messages sent or received again"),
+    _Kind("sip_responses", "sip_responses", "SIP responses", ("direction", "code")),
     _Kind("registrations", "registrations", "Users with a registered contact", counter=False),
     _Kind("calls", "calls", "Calls in progress", counter=False),
     _Kind("calls_ended", "calls", "Calls that ended", ("trunk", "result", "cause")),

@@ -76,7 +76,15 @@ def wait_for(condition: Callable[[], bool], limit: float = 10.0) -> None:
 
 
 def wait_until_gone(pid: int) -> None:
-    wait_for(lambda: not Path(f"/proc/{pid}").exists())
+    """Wait for the end of a process; its adoptive parent may take longer to notice."""
+    wait_for(lambda: state(pid) in ("Z", "X"))
+
+
+def state(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0]
+    except (FileNotFoundError, ProcessLookupError):
+        return "X"
 
 
 def write(conninfo: str, text: str) -> None:
