@@ -22,7 +22,7 @@ DIRECTIONS = ("sendrecv", "sendonly", "recvonly", "inactive")
 _ORDER = "vosiuepcbtrzka"
 _MEDIA = re.compile(r"(\S+) +([0-9]{1,5})(?:/([0-9]{1,5}))? +(\S+)((?: +\S+)*) *")
 _ORIGIN = re.compile(r"(\S+) +([0-9]+) +([0-9]+) +IN +IP([46]) +(\S+) *")
-_LINE = re.compile(rb"[A-Za-z]=[^\x00]*", re.DOTALL)
+_LINE = re.compile(rb"[A-Za-z]=")
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,7 +222,8 @@ class Media(Section):
         return float(value) if re.fullmatch(r"[0-9]{1,5}(\.[0-9]{1,5})?", value) else None
 
     def _write_media(self) -> None:
-        text = " ".join([self.media, str(self.port), self.proto, *self.formats])
+        port = str(self.port) if self.port_count == 1 else f"{self.port}/{self.port_count}"
+        text = " ".join([self.media, port, self.proto, *self.formats])
         self.lines[0] = self._line("m", text, like=self.lines[0])
 
 
@@ -239,6 +240,8 @@ class SessionDescription:
         if len(body) > MAX_BYTES:
             raise SdpError(413, "Session Description Too Large")
         lines = body.splitlines(keepends=True)
+        if b"\0" in body:
+            raise SdpError(400, "NUL In Session Description")
         if not lines or lines[0].rstrip() != b"v=0":
             raise SdpError(400, "Session Description Does Not Start With v=0")
         sections: list[list[bytes]] = [[]]
