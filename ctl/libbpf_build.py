@@ -135,6 +135,7 @@ ffibuilder.set_source(
     "ctl._libbpf",
     SOURCE,
     include_dirs=[str(ROOT / "bpf"), str(ROOT / "ctl")],
+    depends=[str(ROOT / "bpf" / "flow.h"), *map(str, sorted((ROOT / "ctl").glob("*_shim.h")))],
     libraries=["bpf"],
     extra_compile_args=["-O2", "-Wall", "-Wextra"],
 )

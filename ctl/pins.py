@@ -49,9 +49,19 @@ class Pins:
         return {unquote(path.name.removeprefix(LINK_PREFIX)): path for path in found}
 
     def exist(self) -> bool:
-        """Whether a relay of this layout is loaded."""
-        return self.map("flows").exists()
+        """Whether a relay of this layout is loaded, or another user keeps one from our sight."""
+        try:
+            return self.map("flows").exists()
+        except PermissionError:
+            return self._hidden()
 
     def layouts(self) -> list[Path]:
         """The pin directories of every layout that is there."""
         return sorted(self.root.glob("v*"))
+
+    def _hidden(self) -> bool:
+        """If not even the file system may be passed, no relay of ours is in it: attaching would have refused."""
+        try:
+            return self.root.exists()
+        except PermissionError:
+            return False

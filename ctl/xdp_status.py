@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -69,7 +70,7 @@ def status(bpffs: Path, interfaces: Iterable[str] = ()) -> XdpStatus:
     """
     pins = Pins(bpffs)
     loaded = pins.exist()
-    program = Program.from_pin(pins.program) if loaded and pins.program.exists() else None
+    program = _relay(pins) if loaded else None
     table = FlowTable.open(pins.directory) if loaded else None
     try:
         return XdpStatus(
@@ -83,6 +84,18 @@ def status(bpffs: Path, interfaces: Iterable[str] = ()) -> XdpStatus:
     finally:
         if table:
             table.close()
+
+
+def _relay(pins: Pins) -> Program | None:
+    try:
+        return Program.from_pin(pins.program)
+    except BpfError as error:
+        if error.errno == errno.ENOENT:
+            return None
+        if error.errno == errno.EACCES:
+            remedy = "run as that user or as root"
+            raise BpfError(errno.EACCES, f"{pins.root} belongs to another user; {remedy}") from error
+        raise
 
 
 def _interface(name: str, relay: Program | None) -> InterfaceStatus:

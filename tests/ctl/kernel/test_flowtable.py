@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 import socket
 import struct
+import threading
 import time
 from array import array
+from collections import Counter
 from dataclasses import replace
+from itertools import cycle
 
 import pytest
 from hypothesis import given
@@ -167,6 +170,39 @@ def test_another_source_in_a_rewrite_must_be_learned_again(loaded, pair, rtp) ->
     assert loaded.program.test_run(rtp((CALLER[0], 4444), LOCAL_A)).retval == DROP
     reverse = loaded.program.test_run(rtp(CALLEE, LOCAL_B))
     assert struct.unpack("!H", reverse.data[36:38])[0] == CALLER[1]
+
+
+def test_no_packet_sees_a_rule_half_written(loaded, pair, rtp, checksum) -> None:
+    """Two rules that differ in everything, written in turn while packets pass: each leaves by one or the other."""
+    index, first = pair[0][0], replace(pair[0][1], state=FlowState.PINNED, source=CALLER, partner=None, dscp=None)
+    second = replace(
+        first,
+        egress=("192.0.2.1", 15000),
+        target=("203.0.113.250", 6000),
+        egress_mac=b"\2\0\0\0\0\x11",
+        target_mac=b"\2\0\0\0\0\x22",
+    )
+    frame, stopping, seen = rtp(CALLER, LOCAL_A), threading.Event(), Counter()
+
+    def rewrite() -> None:
+        for rule in cycle((second, first)):
+            loaded.table.write(index, rule, fresh=False)
+            if stopping.is_set():
+                return
+
+    loaded.table.write(index, first)
+    whole = {loaded.program.test_run(frame).data}
+    loaded.table.write(index, second)
+    whole.add(loaded.program.test_run(frame).data)
+    writer = threading.Thread(target=rewrite)
+    writer.start()
+    for _ in range(50_000):
+        result = loaded.program.test_run(frame)
+        seen["dropped" if result.retval == DROP else result.data] += 1
+    stopping.set()
+    writer.join()
+    assert set(seen) - {"dropped"} == whole
+    assert min(seen[packet] for packet in whole) > 100
 
 
 def test_half_a_pair_is_no_new_call(loaded, pair) -> None:

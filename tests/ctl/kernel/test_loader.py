@@ -203,6 +203,39 @@ def test_status_of_nothing_is_no_error(settings) -> None:
     ]
 
 
+def test_status_of_another_users_pins_says_so(settings, attached, run_as) -> None:
+    code = """
+from pathlib import Path
+from ctl.loader import status
+try:
+    status(Path(sys.argv[2]))
+except OSError as error:
+    print(error)
+"""
+    done = run_as(NOBODY, code, settings.bpffs)
+    assert "voxdp belongs to another user; run as that user or as root" in done.stdout, done.stderr
+
+
+def test_a_file_system_that_may_not_be_passed_holds_no_relay_of_ours(settings, attached, run_as) -> None:
+    code = "from pathlib import Path; from ctl.pins import Pins; print(Pins(Path(sys.argv[2])).exist())"
+    assert run_as(NOBODY, code, settings.bpffs).stdout == "True\n"
+    settings.bpffs.chmod(0o700)
+    assert run_as(NOBODY, code, settings.bpffs).stdout == "False\n"
+
+
+def test_status_works_for_an_owner_without_capabilities(settings, run_as) -> None:
+    attach(replace(settings, owner_uid=NOBODY, owner_gid=NOBODY))
+    code = """
+from pathlib import Path
+from ctl.loader import status
+found = status(Path(sys.argv[2]))
+print([each.ours for each in found.interfaces], found.program.name, found.reasons["forwarded"].packets)
+"""
+    done = run_as(NOBODY, code, settings.bpffs)
+    assert done.stdout == "[True, True] relay 0\n", done.stderr
+    detach(settings.bpffs, settings.state_dir)
+
+
 def test_status_tells_program_maps_and_reasons(settings, attached) -> None:
     Program.from_pin(attached.program).test_run(bytes(64), repeat=3)
     found = status(settings.bpffs)
