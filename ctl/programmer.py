@@ -57,6 +57,10 @@ class Programmer:
         self._ended: dict[str, list[FlowView]] = {}
         self._ways: Counter[tuple[str, str]] = Counter()
 
+    def use(self, kernel: KernelCarrier | None, engine: EngineCarrier | None) -> None:
+        """Write to these from now on: the relay was attached since, or the engine is another process."""
+        self._kernel, self._engine = kernel, engine
+
     def apply(self, call: str, plans: Iterable[FlowPlan]) -> None:
         """Make the flows of a call what `plans` say. Raises EngineError; pairs before the failing one stay changed."""
         plans = tuple(plans)

@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The kernel relay: attach, detach, and what is there."""
+
+from __future__ import annotations
+
+import pwd
+from typing import Any
+
+import click
+
+from ctl.client import CommandError
+from ctl.exits import FAILED, NOT_FOUND
+from ctl.session import Session, json_option
+from ctl.table import Column
+
+INTERFACE_COLUMNS = (
+    Column("INTERFACE", "name"),
+    Column("MODE", lambda each: each["mode"] or "-"),
+    Column("PROGRAM", lambda each: each["program_name"]),
+    Column("ID", "program_id", right=True),
+    Column("TAG", "program_tag"),
+    Column("OURS", lambda each: "yes" if each["ours"] else "no"),
+)
+MAP_COLUMNS = (
+    Column("MAP", "name"),
+    Column("ID", "id", right=True),
+    Column("ENTRIES", "max_entries", right=True),
+    Column("BYTES", "memory", right=True, unit="si"),
+)
+REASON_COLUMNS = (
+    Column("VERDICT", "reason"),
+    Column("PACKETS", "packets", right=True, unit="si"),
+    Column("BYTES", "bytes", right=True, unit="si"),
+)
+
+
+@click.command()
+@click.pass_obj
+def attach(session: Session) -> None:
+    """Load the kernel relay, pin it and attach it; again: upgrade it in place, without losing a packet."""
+    from ctl.config import load
+    from ctl.dataplane import DataPlaneError
+    from ctl.loader import AttachError
+    from ctl.loader import attach as put
+
+    config = load(session.path)
+    if config.xdp.mode == "off":
+        raise CommandError("xdp.mode is off; set it to native or generic", FAILED)
+    try:
+        report = put(_settings(config))
+    except (AttachError, DataPlaneError, OSError) as error:
+        raise CommandError(str(error), FAILED) from None
+    for name in report.attached:
+        click.echo(f"attached to {name} ({report.mode}, program {report.program_id}, tag {report.tag})")
+    for name in report.upgraded:
+        click.echo(f"upgraded on {name} ({report.mode}, program {report.program_id}, tag {report.tag})")
+    for name in report.removed:
+        click.echo(f"removed from {name}")
+
+
+@click.command()
+@click.pass_obj
+def detach(session: Session) -> None:
+    """Take the relay off all interfaces and remove what is pinned; flows that live end."""
+    from ctl.config import load
+    from ctl.loader import AttachError
+    from ctl.loader import detach as take
+
+    config = load(session.path)
+    try:
+        report = take(config.xdp.bpffs, config.run.directory)
+    except (AttachError, OSError) as error:
+        raise CommandError(str(error), FAILED) from None
+    click.echo(f"detached from {', '.join(report.interfaces)}" if report.interfaces else "nothing was attached")
+
+
+@click.group()
+def xdp() -> None:
+    """The kernel relay: status."""
+
+
+@xdp.command("status")
+@json_option
+@click.pass_obj
+def status_(session: Session) -> None:
+    """Show where the relay is attached, the program, its maps, and packets by verdict."""
+    found = _status(session)
+    if session.as_json:
+        session.document(found)
+        return
+    session.table(found["interfaces"], INTERFACE_COLUMNS)
+    if found["program"] is None:
+        raise CommandError("the kernel relay is not loaded; run: sudo voxdp attach", NOT_FOUND)
+    click.echo()
+    session.document(found["program"] | {"pins": found["pin_dir"]} | found["config"])
+    click.echo()
+    session.table(found["maps"], MAP_COLUMNS)
+    click.echo()
+    session.table([row for row in found["reasons"] if row["packets"]], REASON_COLUMNS)
+
+
+def _status(session: Session) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    from ctl.config import load
+    from ctl.libbpf import BpfError
+    from ctl.loader import status
+
+    config = load(session.path)
+    try:
+        found = asdict(status(config.xdp.bpffs, config.xdp.interfaces))
+    except BpfError as error:
+        raise CommandError(str(error), FAILED) from None
+    found["pin_dir"] = str(found["pin_dir"])
+    found["reasons"] = [{"reason": name, **count} for name, count in found["reasons"].items()]
+    return found
+
+
+def _settings(config: Any) -> Any:
+    from ctl.dataplane import relay_interfaces
+    from ctl.loader import AttachSettings
+    from ctl.nexthop import NextHops
+
+    hops = NextHops()
+    try:
+        by_address = relay_interfaces(config, hops)
+    finally:
+        hops.close()
+    interfaces = tuple(dict.fromkeys([*config.xdp.interfaces, *by_address.values()]))
+    uid, gid = _owner(config.xdp.owner)
+    return AttachSettings(
+        bpffs=config.xdp.bpffs,
+        interfaces=interfaces,
+        addresses=tuple(by_address),
+        port_min=config.media.port_min,
+        port_max=config.media.port_max,
+        mode=config.xdp.mode,
+        owner_uid=uid,
+        owner_gid=gid,
+        state_dir=config.run.directory,
+    )
+
+
+def _owner(name: str) -> tuple[int, int]:
+    if not name:
+        return 0, 0
+    try:
+        entry = pwd.getpwnam(name)
+    except KeyError:
+        raise CommandError(f"xdp.owner: no user {name}; create it: useradd --system {name}", FAILED) from None
+    return entry.pw_uid, entry.pw_gid

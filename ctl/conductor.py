@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Carries out what signalling decides, in order, and hands the results back. It decides nothing itself."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import structlog
+
+from ctl.directory import Directory
+from ctl.journal import Journal
+from ctl.metrics import Meters
+from ctl.records import Records
+from ctl.sessions import FlowReport, MediaRefused, MediaSessions
+from sip.core import Core
+from sip.effects import (
+    Address,
+    AnswerMedia,
+    Authenticate,
+    CallEnded,
+    CloseMedia,
+    Effect,
+    FindRoute,
+    ForgetCall,
+    OfferMedia,
+    RevertMedia,
+    SaveBindings,
+    SaveCall,
+    Send,
+)
+
+log = structlog.get_logger()
+
+CALL, BINDINGS = "call", "bindings"
+
+
+class Conductor:
+    """One per process. Every method is called from the event loop."""
+
+    def __init__(
+        self,
+        core: Core,
+        send: Callable[[Send], None],
+        sessions: MediaSessions,
+        directory: Directory,
+        journal: Journal,
+        records: Records,
+        meters: Meters,
+    ) -> None:
+        self._core = core
+        self._send = send
+        self._sessions = sessions
+        self._directory = directory
+        self._journal = journal
+        self._records = records
+        self._meters = meters
+        self._reports: dict[str, tuple[FlowReport, ...]] = {}
+        self._timer: asyncio.TimerHandle | None = None
+
+    def received(self, data: bytes, source: Address, local: Address) -> None:
+        """A message came in by a transport."""
+        self._meters.message(data, "in")
+        try:
+            self.perform(self._core.receive(data, source, local, time.monotonic()))
+        except Exception:
+            # Our own fault, brought out by this message: the others are not to suffer from it.
+            log.exception("message not handled", source=f"{source.host}:{source.port}")
+
+    def hang_up(self, call: str, cause: int) -> None:
+        """End a call on both legs, for an operator."""
+        self.perform(self._core.hang_up(call, time.monotonic(), cause))
+
+    def perform(self, effects: Iterable[Effect]) -> None:
+        """Carry out `effects`, and those that their results lead to, before anything else is looked at."""
+        queue = deque(effects)
+        while queue:
+            queue.extend(self._perform(queue.popleft()))
+        self._set_timer()
+
+    def close(self) -> None:
+        """Let no timer fire any more."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _perform(self, effect: Effect) -> Iterable[Effect]:
+        match effect:
+            case Send():
+                self._meters.message(effect.data, "out")
+                self._send(effect)
+            case Authenticate():
+                return self._authenticate(effect)
+            case FindRoute():
+                return self._find_route(effect)
+            case OfferMedia() | AnswerMedia():
+                return self._change_media(effect)
+            case RevertMedia():
+                self._sessions.rollback(effect.call, time.monotonic())
+            case CloseMedia():
+                self._reports[effect.call] = self._sessions.delete(effect.call, time.monotonic())
+            case SaveCall():
+                media = self._sessions.snapshot(effect.call)
+                state = {"call": effect.state, "media": media, "at": time.monotonic()}
+                self._keep(CALL, effect.call, state)
+            case SaveBindings():
+                self._keep(BINDINGS, effect.username, effect.state)
+            case CallEnded():
+                reports = self._reports.pop(effect.call, ())
+                self._meters.ended(effect, reports)
+                self._records.write(effect, reports, time.monotonic(), datetime.now(UTC))
+            case ForgetCall():
+                self._records.when_written(effect.call, lambda: self._journal.remove(CALL, effect.call))
+        return ()
+
+    def _authenticate(self, effect: Authenticate) -> Iterable[Effect]:
+        if not self._directory.ready:
+            return self._core.refused(effect.token, 503, "Service Unavailable", time.monotonic())
+        known = self._directory.credentials(effect.realm, effect.username)
+        return self._core.authenticated(effect.token, known, time.monotonic())
+
+    def _find_route(self, effect: FindRoute) -> Iterable[Effect]:
+        found = self._directory.route(effect.caller, effect.dialled, effect.domain)
+        if isinstance(found, tuple):
+            return self._core.routed(effect.token, found, time.monotonic())
+        return self._core.refused(effect.token, found.status, found.reason, time.monotonic())
+
+    def _change_media(self, effect: OfferMedia | AnswerMedia) -> Iterable[Effect]:
+        now = time.monotonic()
+        try:
+            if isinstance(effect, OfferMedia):
+                description = self._sessions.offer(
+                    effect.call, effect.leg, effect.sdp, effect.source, now, toward=effect.toward
+                )
+            else:
+                description = self._sessions.answer(effect.call, effect.leg, effect.sdp, effect.source, now)
+        except MediaRefused as refusal:
+            log.info("media refused", call=effect.call, status=refusal.status, why=str(refusal))
+            return self._core.refused(effect.token, refusal.status, refusal.reason, now)
+        except Exception:
+            # Our own fault: it ends this call, and no other.
+            log.exception("media failed", call=effect.call)
+            return self._core.refused(effect.token, 500, "Server Internal Error", now)
+        return self._core.media_ready(effect.token, description, now)
+
+    def _keep(self, kind: str, key: str, state: Mapping[str, Any] | Sequence[Any]) -> None:
+        """Write live state; a full disk costs the ability to restore this call, not the call."""
+        try:
+            if state:
+                self._journal.put(kind, key, state)
+            else:
+                self._journal.remove(kind, key)
+        except OSError as error:
+            log.error("live state not saved; free space on its disk", kind=kind, key=key, error=error.strerror)
+
+    def _set_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        expiry = self._core.next_expiry()
+        if expiry is not None:
+            delay = max(0.0, expiry - time.monotonic())
+            self._timer = asyncio.get_running_loop().call_later(delay, self._expire)
+
+    def _expire(self) -> None:
+        self._timer = None
+        self.perform(self._core.expire(time.monotonic()))

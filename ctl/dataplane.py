@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What carries packets on this host at this moment: the pinned relay, where it is attached, and the engine."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Mapping
+
+import structlog
+
+from ctl import xdp
+from ctl.carriers import EngineCarrier, KernelCarrier
+from ctl.config import Config
+from ctl.events import EventReader, Learned, Rejected, SsrcChanged
+from ctl.flowtable import FlowTable
+from ctl.libbpf import BpfError
+from ctl.nexthop import NextHops
+from ctl.pins import Pins
+from ctl.plan import DataPlane
+from media.client import EngineClient, EngineProcess
+
+log = structlog.get_logger()
+
+ENGINE_SOCKET = "engine.sock"
+
+
+class DataPlaneError(Exception):
+    """Nothing can carry media as configured; one line with the remedy."""
+
+
+def relay_addresses(config: Config) -> tuple[str, ...]:
+    """Return the addresses that peers send media to: those configured, else those that signalling listens on."""
+    listening = (listen.rpartition(":")[0] for listen in config.sip.listen)
+    return config.media.addresses or tuple(dict.fromkeys(listening))
+
+
+def relay_interfaces(config: Config, hops: NextHops) -> dict[str, str]:
+    """Return the interface of each relay address. Raises DataPlaneError if this host does not have one."""
+    found: dict[str, str] = {}
+    for address in relay_addresses(config):
+        interface = hops.interface_of(address)
+        if interface is None:
+            raise DataPlaneError(f"media.addresses: {address} is on no interface; see: ip -4 address")
+        found[address] = interface
+    return found
+
+
+class Carriers:
+    """Owner of the opened pins and of the engine process."""
+
+    def __init__(self, config: Config, hops: NextHops) -> None:
+        self._config = config
+        self._hops = hops
+        self._pins = Pins(config.xdp.bpffs)
+        self.interfaces: Mapping[str, str] = relay_interfaces(config, hops)
+        self.table: FlowTable | None = None
+        self.events: EventReader | None = None
+        self.kernel: KernelCarrier | None = None
+        self.process = EngineProcess.ensure(
+            config.run.directory / ENGINE_SOCKET, log=config.run.directory / "engine.log"
+        )
+        self.engine = self._engine_carrier()
+        self.look()
+
+    def look(self) -> DataPlane:
+        """Open the pins if they have appeared since, and say where the relay is attached now."""
+        if self.table is None and self._config.xdp.mode != "off" and self._pins.exist():
+            self._open()
+        attached = frozenset(name for name in self.interfaces.values() if self.table and self._attached(name))
+        return DataPlane(interfaces=self.interfaces, attached=attached)
+
+    def restart_engine(self) -> EngineCarrier:
+        """Start another engine in place of one that died; it has no flows. Raises EngineError."""
+        self.process.close()
+        self.process = EngineProcess.ensure(self.process.client.path, log=self._config.run.directory / "engine.log")
+        self.engine = self._engine_carrier()
+        return self.engine
+
+    def close(self) -> None:
+        """Let go of everything; what is in the kernel stays. The engine ends if it has nothing to carry."""
+        if self.table:
+            self.table.close()
+        if not EngineClient(self.process.client.path).list():
+            self.process.stop()
+        self.process.close()
+
+    def log_events(self) -> None:
+        """Tell the log what the kernel has reported."""
+        assert self.events is not None
+        for event in self.events.drain():
+            source = f"{event.source[0]}:{event.source[1]}"
+            match event:
+                case Learned():
+                    log.info("source learned", flow=self._name(event.flow), source=source)
+                case Rejected():
+                    log.warning("stranger's packets dropped", flow=self._name(event.flow), source=source)
+                case SsrcChanged():
+                    log.info("another SSRC", flow=self._name(event.flow), ssrc=event.ssrc)
+
+    def _name(self, index: int) -> str:
+        assert self.table is not None
+        return "{}:{}".format(*self.table.local(index))
+
+    def _open(self) -> None:
+        try:
+            table = FlowTable.open(self._pins.directory)
+        except BpfError as error:
+            if error.errno == errno.EACCES:
+                raise DataPlaneError(
+                    f"{self._pins.directory}: permission denied; run as the user that xdp.owner names"
+                ) from None
+            raise DataPlaneError(str(error)) from None
+        self._check(table)
+        self.table = table
+        self.events = EventReader(self._pins.directory)
+        self.kernel = KernelCarrier(table, self._hops)
+        self.engine = self._engine_carrier()
+
+    def _check(self, table: FlowTable) -> None:
+        """The attached program must have been built for this configuration."""
+        media, found = self._config.media, table.config
+        same_ports = (found.port_min, found.port_max) == (media.port_min, media.port_max)
+        if not same_ports or set(found.addresses) != set(self.interfaces):
+            raise DataPlaneError(
+                "the attached relay has other media addresses or ports than the configuration; run: voxdp attach"
+            )
+
+    def _attached(self, interface: str) -> bool:
+        if interface not in self._pins.links():
+            return False
+        return xdp.attached(xdp.interface_index(interface)) is not None
+
+    def _engine_carrier(self) -> EngineCarrier:
+        return EngineCarrier(self.process.client, self.kernel)

@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From the end of a call to its record on disk; what waits for that is done after."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from datetime import datetime
+
+import structlog
+
+from ctl.sessions import FlowReport
+from provisioning.cdr import Cdr, CdrMedia, at, cdr_id
+from provisioning.errors import JournalError
+from provisioning.journal import CdrJournal
+from sip.effects import CallEnded
+
+log = structlog.get_logger()
+
+
+class Records:
+    """Owns the writes under way. Every method is called from the event loop."""
+
+    def __init__(self, journal: CdrJournal) -> None:
+        self._journal = journal
+        self._writes: dict[str, asyncio.Task[None]] = {}
+
+    def write(self, ended: CallEnded, reports: Iterable[FlowReport], monotonic: float, wall: datetime) -> None:
+        """Begin to write the record of a call. The clocks: what both showed at one moment of the call's boot."""
+        cdr = record(ended, reports, monotonic, wall)
+        task = asyncio.get_running_loop().create_task(self._append(cdr), name=f"record of call {ended.call}")
+        self._writes[ended.call] = task
+        task.add_done_callback(lambda _: self._writes.pop(ended.call, None))
+
+    def when_written(self, call: str, action: Callable[[], None]) -> None:
+        """Call `action` once the record of the call is safe, at once if it is. After a failure it is not called."""
+        task = self._writes.get(call)
+        if task is None:
+            action()
+        else:
+            task.add_done_callback(lambda done: action() if done.exception() is None else None)
+
+    async def close(self) -> None:
+        """Wait for what is being written."""
+        await asyncio.gather(*self._writes.values(), return_exceptions=True)
+
+    async def _append(self, cdr: Cdr) -> None:
+        try:
+            await self._journal.append(cdr)
+        except JournalError as error:
+            log.error("call record not written, its call is kept in the live journal", call=cdr.call, why=str(error))
+            raise
+
+
+def record(ended: CallEnded, reports: Iterable[FlowReport], monotonic: float, wall: datetime) -> Cdr:
+    """Return the call record; `monotonic` and `wall` are what both clocks showed at one moment."""
+
+    def when(moment: float | None) -> datetime | None:
+        return None if moment is None else at(moment, monotonic, wall)
+
+    return Cdr(
+        id=cdr_id(ended.call),
+        call=ended.call,
+        caller=ended.caller,
+        dialled=ended.dialled,
+        a_call_id=ended.a_call_id,
+        b_call_id=ended.b_call_id,
+        started=at(ended.started, monotonic, wall),
+        ringing=when(ended.ringing),
+        answered=when(ended.answered),
+        ended=at(ended.ended, monotonic, wall),
+        status=ended.status,
+        cause=ended.cause,
+        ended_by=ended.ended_by,
+        reason=ended.reason,
+        media=tuple(_media(report) for report in reports if report.kind == "rtp"),
+    )
+
+
+def _media(report: FlowReport) -> CdrMedia:
+    counted = report.statistics
+    return CdrMedia(
+        sender=report.leg,
+        codec="",
+        path="kernel" if report.path == "kernel" else "engine",
+        packets=counted.packets if counted else 0,
+        bytes=counted.bytes if counted else 0,
+        lost=counted.lost if counted else 0,
+        reordered=counted.reordered if counted else 0,
+        duplicates=counted.duplicates if counted else 0,
+        jitter_ms=counted.jitter_ms if counted else None,
+        largest_gap_ms=counted.largest_gap_ms if counted else 0.0,
+        stream=report.stream,
+    )

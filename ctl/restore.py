@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a restarted controller takes up again: its registrations, its calls, and the flows it finds in place."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import structlog
+
+from ctl.conductor import BINDINGS, CALL, Conductor
+from ctl.journal import Journal, Recovered
+from ctl.programmer import Programmer
+from ctl.records import Records
+from ctl.sessions import MediaSessions
+from sip.core import Core
+from sip.effects import CallEnded
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """How much came back. lost: calls of before the last boot, which got their record and nothing else."""
+
+    users: int
+    calls: int
+    lost: int
+    pairs_written: int
+    flows_removed: int
+
+
+@dataclass(slots=True)
+class Restorer:
+    """Hands everything that was recovered to those who go on with it. make_core: one more, empty core."""
+
+    core: Core
+    make_core: Callable[[], Core]
+    conductor: Conductor
+    sessions: MediaSessions
+    programmer: Programmer
+    journal: Journal
+    records: Records
+
+    def restore(self, recovered: Recovered) -> Restored:
+        """Take up what is there. A call that cannot be taken up is logged and does not hinder the others."""
+        calls = recovered.of(CALL)
+        if recovered.same_boot:
+            users = self._bindings(recovered.of(BINDINGS))
+            written = sum(self._call(call, state) for call, state in calls.items())
+            lost = 0
+        else:
+            users = written = 0
+            lost = sum(self._lost(call, state, recovered.saved) for call, state in calls.items())
+            for username in recovered.of(BINDINGS):
+                self.journal.remove(BINDINGS, username)
+        known = {view.id for view in self.core.calls()}
+        removed = self.programmer.reconcile(known)
+        return Restored(users, len(known), lost, written, removed)
+
+    def _bindings(self, bindings: Mapping[str, Any]) -> int:
+        for username, state in bindings.items():
+            self.conductor.perform(self.core.restore_binding(username, state, time.monotonic()))
+        return len(bindings)
+
+    def _call(self, call: str, state: Mapping[str, Any]) -> int:
+        """Return how many pairs of flows were not in place."""
+        try:
+            written = self.sessions.restore(call, state["media"])
+            self.conductor.perform(self.core.restore_call(state["call"], time.monotonic()))
+        except Exception:
+            log.exception("call not taken up again", call=call)
+            self.sessions.delete(call, time.monotonic())
+            return 0
+        return written
+
+    def _lost(self, call: str, state: Mapping[str, Any], saved: float) -> int:
+        """Write the record of a call that no boot survives; it ended, for all we know, when it last changed.
+
+        saved: wall clock less monotonic clock of that boot.
+        """
+        core, last = self.make_core(), state["at"]
+        effects = [*core.restore_call(state["call"], last), *core.hang_up(call, last, 41)]
+        for effect in effects:
+            if isinstance(effect, CallEnded):
+                self.records.write(effect, (), last, datetime.fromtimestamp(last + saved, UTC))
+        self.records.when_written(call, lambda: self.journal.remove(CALL, call))
+        return 1

@@ -1,0 +1,257 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""`voxdp run`: makes every part, joins them, starts them in the order in which they need each other, ends them.
+
+Signalling and media come first and need no database, so that after a kill the calls that live are served again
+within a fraction of a second; users can authenticate as soon as PostgreSQL has answered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import secrets
+import signal
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO
+
+import structlog
+
+from api.health import Component
+from api.metrics import PlatformCollector
+from api.server import ApiServer, create_app
+from ctl.client import SOCKET_NAME
+from ctl.conductor import Conductor
+from ctl.config import Config
+from ctl.control import ControlServer
+from ctl.dataplane import Carriers, relay_addresses
+from ctl.directory import Directory
+from ctl.journal import Journal
+from ctl.metrics import ControllerFigures, Meters
+from ctl.nexthop import NextHops
+from ctl.ports import Ports
+from ctl.programmer import Programmer
+from ctl.records import Records
+from ctl.restore import Restored, Restorer
+from ctl.sessions import MediaSessions
+from ctl.signalling import facing, listen_addresses, make_core, read_secret
+from ctl.storage import Storage
+from ctl.verbs import Verbs
+from media.flows import EngineError
+from sip.effects import Send
+from sip.transport_udp import UdpTransport
+
+LOOK_SECONDS = 1.0
+REFRESH_SECONDS = 10.0
+
+log = structlog.get_logger()
+
+
+class ServiceError(Exception):
+    """The controller cannot start; one line with the remedy."""
+
+
+class Service:
+    """One controller. Everything it owns is made here and closed by `close`; nothing is started yet."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._lock = _prepare(config)
+        self.storage = Storage(config)
+        self.hops = NextHops(self._next_hops_changed)
+        self.carriers = Carriers(config, self.hops)
+        self.programmer = Programmer(self.hops, self.carriers.kernel, self.carriers.engine)
+        media = config.media
+        self.ports = Ports(relay_addresses(config), media.port_min, media.port_max, secrets.randbelow, media.quarantine)
+        self.sessions = MediaSessions(self.ports, self.hops, self.programmer, self.carriers.look())
+        self.ours = listen_addresses(config)
+        self._secret = read_secret(config.run.state / "secret")
+        self._facing = facing(self.hops, self.ours)
+        self.core = make_core(config, self._secret, self._facing)
+        offset = time.time() - time.monotonic()
+        self._live, self._recovered = Journal.open(config.run.state / "live", offset)
+        self.records = Records(self.storage.journal)
+        self.transport = UdpTransport()
+        self.meters = Meters()
+        self.conductor = Conductor(
+            self.core,
+            self._send,
+            self.sessions,
+            Directory(self.storage.keeper),
+            self._live,
+            self.records,
+            self.meters,
+        )
+
+    async def run(self) -> None:
+        """Serve until SIGTERM or SIGINT. Live calls stay in the kernel and the journal for the next controller.
+
+        Raises TransportError, ApiUnavailable, ProvisioningError.
+        """
+        stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        await self.storage.journal.open()
+        restored = self._restore()
+        control, api = self._control(), self._api()
+        try:
+            await self.transport.open(self.ours, self.conductor.received)
+            await control.start()
+            await api.start(*_host_port(self._config.api.listen))
+            async with asyncio.TaskGroup() as tasks:
+                owned = [
+                    tasks.create_task(self.storage.run(patient=restored.calls > 0), name="storage"),
+                    tasks.create_task(self._look_around(), name="data plane"),
+                ]
+                log.info("serving", listen=list(self._config.sip.listen), **_reasons(self.sessions.data_plane.attached))
+                await stop.wait()
+                log.info("stopping", calls=len(self.core.calls()))
+                for task in owned:
+                    task.cancel()
+        finally:
+            await self._close(control, api)
+
+    def components(self) -> Sequence[Component]:
+        """Say how each part is. Implements `api.health.HealthSource`."""
+        bare = sorted(set(self.carriers.interfaces.values()) - self.sessions.data_plane.attached)
+        database = self.storage.trouble
+        return (
+            Component(
+                "signalling", bool(self.transport.addresses), "" if self.transport.addresses else "not listening"
+            ),
+            Component("users", self.storage.keeper.ready, "" if self.storage.keeper.ready else database or ""),
+            Component("database", database is None, database or "", required=False),
+            Component("kernel relay", not bare, f"not attached to {', '.join(bare)}" if bare else "", required=False),
+            Component("engine", self.carriers.process.alive()),
+        )
+
+    def _restore(self) -> Restored:
+        restorer = Restorer(
+            self.core,
+            lambda: make_core(self._config, self._secret, self._facing),
+            self.conductor,
+            self.sessions,
+            self.programmer,
+            self._live,
+            self.records,
+        )
+        restored = restorer.restore(self._recovered)
+        log.info(
+            "taken up",
+            users=restored.users,
+            calls=restored.calls,
+            calls_lost_by_boot=restored.lost,
+            flows_rewritten=2 * restored.pairs_written,
+            stray_flows_removed=restored.flows_removed,
+        )
+        return restored
+
+    def _send(self, effect: Send) -> None:
+        self.transport.send(effect)
+
+    def _control(self) -> ControlServer:
+        verbs = Verbs(self.core, self.conductor, self.programmer, self.storage, self._config.sip.domain)
+        return ControlServer(self._config.run.directory / SOCKET_NAME, verbs.table())
+
+    def _api(self) -> ApiServer:
+        figures = ControllerFigures(self)
+        return ApiServer(create_app(self, [PlatformCollector(figures), *self.meters.histograms.collectors()]))
+
+    async def _look_around(self) -> None:
+        """Follow what changes on the host: routes and neighbours at once, attachment and the engine each second."""
+        loop = asyncio.get_running_loop()
+        loop.add_reader(self.hops.fileno(), self.hops.drain)
+        watched = self._watch_events(False)
+        refreshed = time.monotonic()
+        try:
+            while True:
+                await asyncio.sleep(LOOK_SECONDS)
+                self._look()
+                watched = self._watch_events(watched)
+                if time.monotonic() - refreshed > REFRESH_SECONDS:
+                    self.hops.refresh()
+                    refreshed = time.monotonic()
+        finally:
+            loop.remove_reader(self.hops.fileno())
+            if watched and self.carriers.events:
+                loop.remove_reader(self.carriers.events.fileno())
+
+    def _watch_events(self, watched: bool) -> bool:
+        if not watched and self.carriers.events:
+            asyncio.get_running_loop().add_reader(self.carriers.events.fileno(), self.carriers.log_events)
+            return True
+        return watched
+
+    def _look(self) -> None:
+        before = self.sessions.data_plane
+        found = self.carriers.look()
+        if found != before:
+            log.warning("kernel relay attached elsewhere", **_reasons(found.attached))
+            self.programmer.use(self.carriers.kernel, self.carriers.engine)
+            self.sessions.data_plane = found
+        if not self.carriers.process.alive():
+            self._restart_engine()
+
+    def _restart_engine(self) -> None:
+        log.error("engine died; its calls go on with another")
+        try:
+            self.programmer.use(self.carriers.kernel, self.carriers.restart_engine())
+            self.programmer.engine_restarted()
+        except EngineError as error:
+            log.error("engine not restarted", why=str(error))
+
+    def _next_hops_changed(self, addresses: frozenset[str]) -> None:
+        rewritten = self.programmer.next_hops_changed(addresses)
+        log.info("next hop changed", peers=sorted(addresses), pairs_rewritten=rewritten)
+
+    async def _close(self, control: ControlServer, api: ApiServer) -> None:
+        self.conductor.close()
+        self.transport.close()
+        await control.close()
+        await api.stop()
+        await self.records.close()
+        await self.storage.journal.close()
+        self._live.close()
+        self.carriers.close()
+        self.hops.close()
+        self._lock.close()
+
+
+def _prepare(config: Config) -> IO[str]:
+    """Make the directories and take the lock that one controller at a time may have."""
+    for directory in (config.run.directory, config.run.state):
+        try:
+            directory.mkdir(mode=0o755, parents=True, exist_ok=True)
+        except OSError as error:
+            raise ServiceError(f"{directory}: {error.strerror}; create it for user id {os.geteuid()}") from None
+    return _take_lock(config.run.directory / "run.lock")
+
+
+def _take_lock(path: Path) -> IO[str]:
+    try:
+        lock = path.open("a+")
+    except OSError as error:
+        raise ServiceError(f"{path}: {error.strerror}; give the directory to user id {os.geteuid()}") from None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.seek(0)
+        holder = lock.read().strip()
+        raise ServiceError(
+            f"process {holder} is the controller of {path.parent}; stop it, or set run.directory"
+        ) from None
+    lock.truncate(0)
+    lock.write(str(os.getpid()))
+    lock.flush()
+    return lock
+
+
+def _host_port(listen: str) -> tuple[str, int]:
+    host, _, port = listen.rpartition(":")
+    return host, int(port)
+
+
+def _reasons(attached: frozenset[str]) -> dict[str, str]:
+    return {"xdp": ", ".join(sorted(attached)) or "nowhere: the engine carries media"}

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the controller keeps in PostgreSQL and on the way there: users in, call records out.
+
+PostgreSQL may come late and go away: the last users serve, and records wait in their journal.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+
+import structlog
+
+from ctl.config import Config
+from ctl.signalling import listen_addresses
+from provisioning.cdr_writer import CdrWriter
+from provisioning.database import make_pool
+from provisioning.embedded import EmbeddedPostgres
+from provisioning.errors import DatabaseUnavailable
+from provisioning.journal import CdrJournal
+from provisioning.migrate import migrate
+from provisioning.refresh import SnapshotKeeper
+
+RETRY_SECONDS = 2.0
+READY_SECONDS = 8.0
+
+log = structlog.get_logger()
+
+
+class Storage:
+    """Owner of the database, embedded or not, of its connections and of the journal of call records."""
+
+    def __init__(self, config: Config) -> None:
+        self._embedded: EmbeddedPostgres | None = None
+        if not config.database.url:
+            self._embedded = EmbeddedPostgres(
+                config.database.directory, os_user=config.database.os_user, binaries=config.database.binaries
+            )
+        self.conninfo = self._embedded.conninfo if self._embedded else config.database.url
+        hosts = [config.sip.domain, *(address.host for address in listen_addresses(config))]
+        self.keeper = SnapshotKeeper(self.conninfo, config.sip.domain, hosts)
+        self.pool = make_pool(self.conninfo)
+        self.journal = CdrJournal(config.run.state / "cdr")
+        self.writer = CdrWriter(self.journal, self.pool)
+        self._trouble: str | None = "starting"
+        self._open = asyncio.Event()
+
+    @property
+    def trouble(self) -> str | None:
+        """Why users or records are not up to date, None while they are."""
+        return self._trouble or self.keeper.trouble or self.writer.trouble
+
+    async def ready(self) -> None:
+        """Wait until PostgreSQL has been reached. Raises DatabaseUnavailable after some seconds."""
+        try:
+            await asyncio.wait_for(self._open.wait(), READY_SECONDS)
+        except TimeoutError:
+            raise DatabaseUnavailable(f"the database is not there: {self._trouble}") from None
+
+    async def run(self, patient: bool) -> None:
+        """Start PostgreSQL if it is ours, bring the schema up to date, then keep users and records moving.
+
+        patient: go on trying while it cannot be had, as with calls to serve. Else raises ProvisioningError.
+        """
+        async with AsyncExitStack() as stack:
+            await self._reach(stack, patient or not self._embedded)
+            await stack.enter_async_context(self.pool)
+            self._trouble = None
+            self._open.set()
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self.keeper.run(), name="users")
+                tasks.create_task(self.writer.run(), name="call records")
+
+    async def _reach(self, stack: AsyncExitStack, patient: bool) -> None:
+        while True:
+            try:
+                if self._embedded:
+                    await self._embedded.start()
+                    stack.push_async_callback(self._embedded.stop)
+                applied = await asyncio.to_thread(migrate, self.conninfo)
+            except DatabaseUnavailable as error:
+                self._trouble = str(error)
+                if not patient:
+                    raise
+                log.warning("no database yet", why=self._trouble)
+                await asyncio.sleep(RETRY_SECONDS)
+            else:
+                log.info("database ready", embedded=bool(self._embedded), migrations_applied=len(applied))
+                return
