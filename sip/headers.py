@@ -257,6 +257,8 @@ def has_tag(value: str) -> bool:
 
 def _display(text: str) -> str:
     """A display name unquoted; bare words with one space between them (RFC 3261 §7.3.1)."""
+    if not text:
+        return ""
     return unquote(text.rstrip()) if text[:1] == '"' else " ".join(text.split())
 
 

@@ -50,7 +50,7 @@ class View(Generic[T]):
         if message is None:
             return self
         try:
-            value = self.read(message.values(self.key))
+            value = self.read(message._values.get(self.key, []))
         except ParseError as error:
             raise ParseError(error.status, error.reason, message) from None
         message.__dict__[self.name] = value

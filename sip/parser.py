@@ -152,9 +152,10 @@ def _check(message: Request | Response) -> None:
     _ = message.from_, message.to, message.call_id
     if len(message.vias) > MAX_VIAS:
         raise ParseError(400, "Too Many Via")
-    for key in message._values.keys() & _CHECKED.keys():
-        getattr(message, _CHECKED[key])
-    if "contact" in message._values:
+    for key, view in _CHECKED.items():
+        if key in message._values:
+            getattr(message, view)
+    if "*" in message._values.get("contact", ()):
         _check_star(message)
     if isinstance(message, Request):
         _check_request(message)
@@ -163,9 +164,11 @@ def _check(message: Request | Response) -> None:
 
 
 def _check_star(message: Message) -> None:
-    """`Contact: *` stands alone and only where everything is to expire (§10.2.2)."""
-    if not message.is_star_contact and "*" in message.values("contact"):
+    """`Contact: *` stands alone in a REGISTER, and only where everything is to expire (§10.2.2)."""
+    if not message.is_star_contact:
         raise ParseError(400, "Contact * Beside Others")
+    if message.cseq.method != "REGISTER" or message.expires != 0:
+        raise ParseError(400, "Contact * Without Expires 0")
 
 
 def _check_request(request: Request) -> None:
@@ -173,8 +176,6 @@ def _check_request(request: Request) -> None:
         raise ParseError(400, "Headers In Request-URI")
     if request.cseq.method != request.method:
         raise ParseError(400, "CSeq Does Not Match Method")
-    if request.is_star_contact and (request.method != "REGISTER" or request.expires != 0):
-        raise ParseError(400, "Contact * Without Expires 0")
 
 
 def _salvage(data: bytes) -> Request | Response | None:
