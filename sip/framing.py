@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Messages cut from a stream by Content-Length, and the keepalives between them (RFC 3261 §18.3, RFC 5626 §4.4.1)."""
+
+from __future__ import annotations
+
+import re
+
+from sip.errors import ParseError
+from sip.parser import MAX_MESSAGE
+
+PONG = b"\r\n"
+"""What answers a ping, which is an empty line and one more."""
+
+_PING = b"\r\n\r\n"
+_END = b"\r\n\r\n"
+_LENGTH = re.compile(rb"\r\n(?:Content-Length|l)[ \t]*:(?:[ \t]|\r\n[ \t])*([^\r\n]*?)[ \t]*(?=\r\n)", re.IGNORECASE)
+
+
+class Framer:
+    """Bytes of one connection in, whole messages out. After a ParseError the connection must be closed."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+        self._searched = 0
+        self._needed = 0
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """Messages complete by now, in order; b"" stands for a ping, to be answered with PONG.
+
+        Raises ParseError: 400 without exactly one readable Content-Length, 513 beyond 64 KiB.
+        """
+        self._buffer += data
+        frames: list[bytes] = []
+        while (frame := self._next()) is not None:
+            frames.append(frame)
+        return frames
+
+    def _next(self) -> bytes | None:
+        if self._needed == 0:
+            if self._skip_line_ends():
+                return b""
+            self._needed = self._measure()
+        if self._needed == 0 or len(self._buffer) < self._needed:
+            return None
+        frame = bytes(self._buffer[: self._needed])
+        del self._buffer[: self._needed]
+        self._needed = self._searched = 0
+        return frame
+
+    def _skip_line_ends(self) -> bool:
+        """Whether a ping was taken off the front; a lone empty line before a message is dropped (§7.5)."""
+        if self._buffer[:4] == _PING:
+            del self._buffer[:4]
+            return True
+        if self._buffer[:2] == b"\r\n" and len(self._buffer) > 2 and self._buffer[2] != 13:
+            del self._buffer[:2]
+        return False
+
+    def _measure(self) -> int:
+        """Length of the message at the front; 0 while its header section has no end yet."""
+        if self._buffer[:1] == b"\r":
+            return 0
+        end = self._buffer.find(_END, self._searched)
+        if end < 0:
+            self._searched = max(0, len(self._buffer) - 3)
+            _limit(len(self._buffer))
+            return 0
+        lengths = _LENGTH.findall(self._buffer, 0, end + 2)
+        if len(lengths) != 1 or not lengths[0].isdigit() or len(lengths[0]) > 9:
+            raise ParseError(400, "One Content-Length Needed On A Stream")
+        total = end + len(_END) + int(lengths[0])
+        _limit(total)
+        return total
+
+
+def _limit(size: int) -> None:
+    if size > MAX_MESSAGE:
+        raise ParseError(513, "Message Too Large")

@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sip.errors import ParseError
+from sip.framing import Framer
+from sip.parser import parse
+
+ONE = b"OPTIONS sip:a SIP/2.0\r\nVia: SIP/2.0/TCP a\r\nContent-Length: 7\r\n\r\n\r\n\r\nabc"
+TWO = b"OPTIONS sip:b SIP/2.0\r\nl \t:\r\n  0 \r\n\r\n"
+STREAM = ONE + TWO + b"\r\n\r\n" + TWO + b"\r\n" + ONE + b"\r\n\r\n\r\n\r\n" + TWO
+FRAMES = [ONE, TWO, b"", TWO, ONE, b"", b"", TWO]
+
+
+def fed(pieces: list[bytes]) -> list[bytes]:
+    framer = Framer()
+    return [frame for piece in pieces for frame in framer.feed(piece)]
+
+
+def test_at_once_and_byte_by_byte() -> None:
+    assert fed([STREAM]) == FRAMES
+    assert fed([STREAM[i : i + 1] for i in range(len(STREAM))]) == FRAMES
+
+
+@given(st.lists(st.integers(0, len(STREAM)), max_size=12))
+def test_any_split_gives_the_same_messages(cuts: list[int]) -> None:
+    places = [0, *sorted(cuts), len(STREAM)]
+    assert fed([STREAM[begin:end] for begin, end in pairwise(places)]) == FRAMES
+
+
+def test_frames_are_messages(invite: Callable[..., bytes]) -> None:
+    (frame,) = fed([invite()])
+    assert parse(frame).to_bytes() == invite()
+
+
+@pytest.mark.parametrize(
+    ("data", "status"),
+    [
+        (b"OPTIONS sip:a SIP/2.0\r\n\r\n", 400),
+        (b"OPTIONS sip:a SIP/2.0\r\nl: 1\r\nContent-Length: 1\r\n\r\n", 400),
+        (b"OPTIONS sip:a SIP/2.0\r\nl: -1\r\n\r\n", 400),
+        (b"OPTIONS sip:a SIP/2.0\r\nl: 1 2\r\n\r\n", 400),
+        (b"OPTIONS sip:a SIP/2.0\r\nl:\r\n\r\n", 400),
+        (b"OPTIONS sip:a SIP/2.0\r\nl: 65536\r\n\r\n", 513),
+        (b"OPTIONS sip:a SIP/2.0\r\nl: " + b"9" * 5000 + b"\r\n\r\n", 400),
+        (b"x" * 65537, 513),
+    ],
+)
+def test_a_stream_that_cannot_be_followed_is_refused(data: bytes, status: int) -> None:
+    with pytest.raises(ParseError) as refusal:
+        Framer().feed(data)
+    assert refusal.value.status == status
+
+
+def test_nothing_is_remembered_of_what_was_handed_out() -> None:
+    framer = Framer()
+    for _ in range(1000):
+        assert framer.feed(ONE) == [ONE]
+    assert len(framer._buffer) == 0
