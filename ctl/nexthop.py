@@ -90,6 +90,7 @@ class NextHops:
         self._probe.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, 1)
         self._links: dict[int, Link] = {}
         self._routes: dict[Peer, Route | None] = {}  # of the peers in use
+        self._given: dict[Peer, NextHop | None] = {}  # the oldest answer that somebody may still go by
         self._asked: dict[Peer, Route | None] = {}  # of others, until a route changes
         self._neighbours: dict[Neighbour, bytes] = {}
         self._managed: set[Neighbour] = set()  # by us
@@ -121,11 +122,13 @@ class NextHops:
         if hop is None:
             self._look_for(route)
             hop = self._hop(route)
+        self._given.setdefault((target, source), hop)
         return hop
 
     def forget(self, target: str, source: str = "") -> None:
         """Watch this peer no longer."""
         self._routes.pop((target, source), None)
+        self._given.pop((target, source), None)
         self._tidy()
 
     def interface_of(self, address: str) -> str | None:
@@ -138,7 +141,6 @@ class NextHops:
     def drain(self) -> None:
         """Take in what the kernel has reported, then tell `on_change` what that means for the peers in use."""
         events, lost = self._events.read()
-        before = {peer: self._hop(route) for peer, route in self._routes.items()}
         if lost:
             self._neighbours.clear()
         if lost | self._take(events):
@@ -148,7 +150,7 @@ class NextHops:
         for route in self._routes.values():
             if self._hop(route) is None:
                 self._look_for(route)
-        self._tell(before)
+        self._tell()
 
     def refresh(self) -> None:
         """Make the kernel confirm every neighbour in use that it does not look after by itself."""
@@ -163,8 +165,11 @@ class NextHops:
         self._netlink.close()
         self._probe.close()
 
-    def _tell(self, before: dict[Peer, NextHop | None]) -> None:
-        changed = {peer[0] for peer, hop in before.items() if self._hop(self._routes[peer]) != hop}
+    def _tell(self) -> None:
+        """Two answers may have gone out for a peer since the last time, so the oldest is what counts."""
+        now = {peer: self._hop(route) for peer, route in self._routes.items()}
+        changed = {peer[0] for peer, hop in now.items() if self._given[peer] != hop}
+        self._given = now
         if changed:
             self.on_change(frozenset(changed))
 

@@ -118,6 +118,15 @@ def test_the_change_is_told_with_the_peers_it_concerns(network: Network, resolve
     assert settled(resolver, FAR) == hop(network, "west", WEST, "10.77.2.1")
 
 
+def test_whoever_got_no_answer_is_told_though_another_got_one(network: Network, resolver: NextHops) -> None:
+    told = listen(resolver)
+    assert resolver.resolve(HOST) is None
+    deadline = time.monotonic() + 5
+    while resolver.resolve(HOST) is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert told_within(resolver, told, LIMIT) == {HOST}
+
+
 def test_a_router_that_moves_to_another_ethernet_address(network: Network, resolver: NextHops) -> None:
     told = listen(resolver)
     settled(resolver, FAR)
