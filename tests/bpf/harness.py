@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ctl._libbpf import ffi
+
 from ctl.libbpf import BpfObject
 from tests.bpf import model
 

@@ -33,7 +33,7 @@ def compare_round(relay, dice, round_number):
     for generation in range(1, 5):
         fill(relay, twin, dice, dice.choice([generation, 0x10000 * generation, dice.getrandbits(32)]))
         for step in range(PACKETS // ROUNDS // 4):
-            compare_packet(relay, twin, random_frame(dice), (round_number, generation, step))
+            compare_packet(relay, twin, random_frame(dice, twin), (round_number, generation, step))
         assert untimed(relay.events()) == twin.events
         twin.events.clear()
     assert relay.reasons() == twin.reasons
@@ -104,11 +104,13 @@ def randomise(flow, dice, generation):
     flow.partner = dice.choice([None, 10000, 10001, 65536 + 10002, 65536 * 2 + 5])
 
 
-def random_frame(dice):
-    """A good packet, or one with something odd about it, or cut or disturbed anywhere."""
+def random_frame(dice, twin):
+    """A packet that the flow may forward, or one with something odd about it, or cut or disturbed anywhere."""
+    index = dice.choice(sorted(twin.flows))
+    host, port = twin.flows[index].source
     choices = {
-        "source": (socket.inet_ntoa(dice.choice(HOSTS[:2])), dice.choice([4000, 4000, 4001, 65535])),
-        "to": (dice.choice(["10.0.0.1", "10.0.0.2"]), dice.choice(PORTS)),
+        "source": (socket.inet_ntoa(host), port or 4000),
+        "to": (socket.inet_ntoa(harness.ADDRESSES[index >> 16]), index & 0xFFFF),
         "tos": dice.choice([0, 0, 184, 255, dice.getrandbits(8)]),
     }
     if dice.random() < 0.3:
@@ -133,6 +135,7 @@ ODDITIES = [
     lambda dice: {"total": dice.choice([0, 20, 27, 28, 40, 65535])},
     lambda dice: {"length": 28, "total": 48},
     lambda dice: {"checksum": dice.choice([0, 0xFFFF, 1, dice.getrandbits(16)])},
+    lambda dice: {"source": (socket.inet_ntoa(HOSTS[0]), dice.choice([4000, 4001, 65535]))},
     lambda dice: {"trailer": dice.randbytes(dice.randrange(1, 30))},
     lambda dice: {"source": (socket.inet_ntoa(dice.choice(HOSTS)), dice.choice([0, 1, 4000, 65535]))},
     lambda dice: {"to": (dice.choice(["10.0.0.1", "10.0.0.3"]), dice.choice([9999, 11000, 10004, 0, 65535]))},
