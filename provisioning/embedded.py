@@ -152,6 +152,7 @@ class EmbeddedPostgres:
         with suppress(FileNotFoundError):
             if self.cluster.log.stat().st_size > LOG_LIMIT:
                 self.cluster.log.unlink()
+        self.cluster.log.touch(mode=0o600)
         with self.cluster.log.open("ab") as output:
             self._child = subprocess.Popen(
                 self._command,

@@ -25,7 +25,7 @@ from provisioning.segment import SegmentWriter, append_line, join, read_piece, s
 
 SEGMENT_BYTES = 1 << 20
 JOURNAL_BYTES = 256 << 20
-READ_BYTES = 256 << 10
+READ_BYTES = 32 << 10  # some dozen records: the event loop is held up for milliseconds only
 WAITING = 10_000
 
 log = logging.getLogger(__name__)

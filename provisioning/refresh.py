@@ -25,6 +25,7 @@ PING_SECONDS = 10.0
 ANSWER_SECONDS = 20.0
 GATHER_SECONDS = 0.05  # a burst of changes is read at once
 KEYS_AT_ONCE = 500  # with more changes than this, reading everything is cheaper
+ROWS_AT_ONCE = 500
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 1.0
 
 log = logging.getLogger(__name__)
@@ -109,7 +110,8 @@ class SnapshotKeeper:
     async def _read_all(self, connection: Connection) -> None:
         async with asyncio.timeout(ANSWER_SECONDS):
             accounts = await _put(connection, all_accounts())
-        self._current = Snapshot.of(self._current.realm, accounts, self._current.hosts)
+        old = self._current
+        self._current = await asyncio.to_thread(Snapshot.of, old.realm, accounts, old.hosts)
         self._trouble = None
         self._loaded.set()
 
@@ -146,8 +148,13 @@ async def _gather(connection: Connection) -> list[str]:
 
 
 async def _put(connection: Connection, question: Question[list[Account]]) -> list[Account]:
+    """Return the accounts; calls are served between the pieces of a long answer."""
     cursor = await connection.execute(question.sql, question.parameters)
-    return question.answer(await cursor.fetchall())
+    accounts: list[Account] = []
+    while rows := await cursor.fetchmany(ROWS_AT_ONCE):
+        accounts += question.answer(rows)
+        await asyncio.sleep(0)
+    return accounts
 
 
 def _keys(changes: list[str]) -> set[UserKey] | None:

@@ -62,11 +62,17 @@ class Snapshot:
         )
 
     def replaced(self, keys: Iterable[UserKey], accounts: Iterable[Account]) -> Snapshot:
-        """Return a snapshot in which the accounts of these keys are the given ones, or gone."""
-        kept = dict(self.accounts)
+        """Return a snapshot in which the accounts of these keys are the given ones, or gone.
+
+        A realm whose last account went stays one of ours until everything is read anew.
+        """
+        by_key = dict(self.accounts)
         for key in keys:
-            kept.pop(key, None)
-        return Snapshot.of(self.realm, [*kept.values(), *accounts], self.hosts)
+            by_key.pop(key, None)
+        added = {account.key: account for account in accounts}
+        by_key |= added
+        realms = self.realms | {realm for realm, _ in added}
+        return Snapshot(self.realm, self.hosts, MappingProxyType(by_key), realms)
 
     def account(self, realm: str, username: str) -> Account | None:
         """Return the account of that name, None if there is none."""
