@@ -140,12 +140,9 @@ class FlowTable:
         told what is learned.
         """
         partner = self._partner_of(index, rule)
-        if partner is None:
-            self._write([(index, rule)], fresh, tenant)
-        elif fresh:
+        if fresh and partner and partner[1].state:
             raise ValueError(f"flow {index} has a partner that is on: use write_pair for a new call")
-        else:
-            self._write([(index, rule), partner], fresh, tenant)
+        self._write([(index, rule), partner] if partner and not fresh else [(index, rule)], fresh, tenant)
 
     def write_pair(
         self, first: tuple[int, FlowRule], second: tuple[int, FlowRule], *, fresh: bool = True, tenant: int = 0
@@ -215,7 +212,9 @@ class FlowTable:
         if rule.partner is None:
             return None
         partner = self.rule(rule.partner)
-        return (rule.partner, partner) if partner and partner.partner == index and partner.state else None
+        if partner is None or partner.partner != index:
+            return None
+        return (rule.partner, partner) if self.generation(rule.partner) == self.generation(index) else None
 
     def _at(self, index: int) -> Any:
         if not 0 <= index < self._entries:

@@ -81,12 +81,14 @@ static uint32_t learned_again(uint32_t learned, union control_word control, uint
 	return generation << TAG_SHIFT | (learned & 0xffff);
 }
 
-/* A learned source port holds on while the same address is still the one that it is learned from. */
+/*
+ * A learned source port holds on, also while the flow is off, as long as it is to be learned from the same
+ * address: the other direction still sends there.
+ */
 static uint32_t kept_binding(const struct flow *flow, const struct flow_rule *rule, union control_word before,
 			     uint32_t generation)
 {
-	if (before.state != FLOW_LEARNING || rule->state != FLOW_LEARNING ||
-	    flow->rule.source_address != rule->source_address)
+	if (rule->state == FLOW_PINNED || flow->rule.source_address != rule->source_address)
 		return 0;
 	return learned_again(flow->track.binding, before, generation);
 }

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from ctl._libbpf import ffi, lib
 
@@ -35,6 +35,9 @@ class BpfError(OSError):
 
 class Handle:
     """A file descriptor of a BPF thing; closed with the object, or before by `close`."""
+
+    kind: ClassVar[str]
+    """What the kernel calls such a descriptor in /proc/self/fd."""
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
@@ -59,7 +62,12 @@ class Handle:
     @classmethod
     def from_pin(cls, path: Path) -> Self:
         """Open a pinned thing. Needs read and write permission on the file, no capability."""
-        return cls(check(lib.bpf_obj_get(os.fsencode(path)), f"open {path}"))
+        fd = check(lib.bpf_obj_get(os.fsencode(path)), f"open {path}")
+        found = os.readlink(f"/proc/self/fd/{fd}").rpartition(":")[2]
+        if found != cls.kind:
+            os.close(fd)
+            raise BpfError(errno.EINVAL, f"{path} is a {found}, not a {cls.kind}; run: voxdp detach")
+        return cls(fd)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +83,8 @@ class TestRun:
 
 class Program(Handle):
     """A loaded program."""
+
+    kind = "bpf-prog"
 
     @classmethod
     def from_id(cls, program_id: int) -> Program:
@@ -151,6 +161,8 @@ class Program(Handle):
 class Map(Handle):
     """A map. Keys and values are bytes of exactly `key_size` and `value_size`."""
 
+    kind = "bpf-map"
+
     def __init__(self, fd: int) -> None:
         super().__init__(fd)
         info = query(fd, "struct bpf_map_info")
@@ -215,6 +227,8 @@ class Map(Handle):
 
 class Link(Handle):
     """An XDP link: holds a program on an interface until it is closed everywhere, unless pinned."""
+
+    kind = "bpf-link"
 
     @classmethod
     def attach_xdp(cls, program: Program, ifindex: int, mode: Mode) -> Link:

@@ -21,7 +21,7 @@ from ctl._libbpf import lib
 from ctl.flowtable import FlowTable, RelayConfig
 from ctl.libbpf import BpfError, BpfObject, Link, Map, Mode, Program
 from ctl.pins import LINK_PREFIX, MAPS, PROGRAM, Pins
-from ctl.privileges import is_bpffs, missing_to_attach
+from ctl.privileges import is_bpffs, missing_capabilities, missing_to_attach
 from ctl.reserved_ports import ReservedPorts, format_ports
 from ctl.xdp_status import status
 
@@ -86,10 +86,10 @@ def attach(settings: AttachSettings) -> AttachReport:
     config = _check(settings)
     pins, ports = Pins(settings.bpffs), ReservedPorts(settings.state_dir)
     with ports.locked():
-        _refuse_foreign(settings, pins)
-        _clear_for(settings, pins, config)
-        ports.reserve(settings.port_min, settings.port_max)
         try:
+            _refuse_foreign(settings, pins)
+            _clear_for(settings, pins, config)
+            ports.reserve(settings.port_min, settings.port_max)
             return _put(settings, pins, config)
         except BpfError as error:
             raise AttachError(str(error)) from error
@@ -99,7 +99,13 @@ def attach(settings: AttachSettings) -> AttachReport:
 
 
 def detach(bpffs: Path, state_dir: Path = STATE_DIR) -> DetachReport:
-    """Take the relay off all interfaces, remove the pins of every layout, release the ports. Again is harmless."""
+    """Take the relay off all interfaces, remove the pins of every layout, release the ports. Again is harmless.
+
+    Needs root; raises AttachError.
+    """
+    missing = missing_capabilities(os.geteuid(), os.getegid())
+    if missing:
+        raise AttachError("; ".join(missing))
     pins, ports = Pins(bpffs), ReservedPorts(state_dir)
     with ports.locked():
         names = _remove_all(pins) if is_bpffs(bpffs) else []

@@ -31,7 +31,7 @@ def missing_capabilities(owner_uid: int = 0, owner_gid: int = 0) -> list[str]:
     if CAP_SYS_ADMIN in effective:
         needed -= {CAP_BPF, CAP_PERFMON}
     lacking = " and ".join(NAMES[each] for each in sorted(needed - effective))
-    return [f"{lacking} missing; run it as root: sudo voxdp attach"] if lacking else []
+    return [f"{lacking} missing; run voxdp as root, by sudo"] if lacking else []
 
 
 def unusable_bpffs(bpffs: Path, owner_uid: int = 0, owner_gid: int = 0) -> list[str]:

@@ -161,6 +161,37 @@ def test_a_rewrite_amid_a_call_keeps_counters_and_what_both_flows_learned(loaded
     assert table.generation(there) == table.generation(back)
 
 
+def test_a_caller_on_hold_is_still_sent_to_where_it_was_learned(loaded, pair, rtp) -> None:
+    """Its own direction is off and written again so; music on hold goes to the learned port all the while."""
+    table, ((there, rule), (back, reverse)) = loaded.table, pair
+    table.write_pair(*pair)
+    loaded.program.test_run(rtp((CALLER[0], 4444), LOCAL_A))
+    held = replace(rule, state=FlowState.OFF)
+    for change in (
+        lambda: table.off(there),
+        lambda: table.write(back, replace(reverse, dscp=8), fresh=False),
+        lambda: table.write_pair((there, held), (back, reverse), fresh=False),
+        lambda: table.write(there, held, fresh=False),
+        lambda: table.write(there, rule, fresh=False),
+    ):
+        change()
+        sent = loaded.program.test_run(rtp(CALLEE, LOCAL_B)).data
+        assert struct.unpack("!H", sent[36:38])[0] == 4444
+    assert table.read(there).learned_port == 4444
+    assert loaded.program.test_run(rtp((CALLER[0], 4000), LOCAL_A)).retval == DROP
+
+
+def test_a_port_that_is_given_now_ends_what_was_learned(loaded, pair, rtp) -> None:
+    table, ((there, rule), (back, reverse)) = loaded.table, pair
+    table.write_pair(*pair)
+    loaded.program.test_run(rtp((CALLER[0], 4444), LOCAL_A))
+    given = replace(rule, state=FlowState.PINNED, source=CALLER)
+    table.write_pair((there, given), (back, reverse), fresh=False)
+    sent = loaded.program.test_run(rtp(CALLEE, LOCAL_B)).data
+    assert struct.unpack("!H", sent[36:38])[0] == CALLER[1]
+    assert table.read(there).learned_port is None
+
+
 def test_another_source_in_a_rewrite_must_be_learned_again(loaded, pair, rtp) -> None:
     table, ((there, rule), back) = loaded.table, pair
     table.write_pair(*pair)

@@ -14,7 +14,7 @@ from pyroute2 import IPRoute
 
 from ctl import privileges
 from ctl.flowtable import FlowTable
-from ctl.libbpf import Link, Program
+from ctl.libbpf import BpfError, Link, Program
 from ctl.loader import AttachError, attach, detach, status
 from ctl.pins import Pins
 from ctl.reserved_ports import SYSCTL, ReservedPorts, format_ports, parse_ports
@@ -190,8 +190,31 @@ def test_missing_capabilities_are_named(run_as, bpffs: Path) -> None:
         "from pathlib import Path; from ctl.privileges import *; print(missing_to_attach(Path(sys.argv[2]), uid, uid))"
     )
     done = run_as(NOBODY, code, bpffs)
-    assert done.stdout == "['CAP_NET_ADMIN and CAP_PERFMON and CAP_BPF missing; run it as root: sudo voxdp attach']\n"
+    assert done.stdout == "['CAP_NET_ADMIN and CAP_PERFMON and CAP_BPF missing; run voxdp as root, by sudo']\n"
     assert privileges.missing_to_attach(bpffs) == []
+
+
+def test_who_may_not_detach_is_told(settings, attached, run_as) -> None:
+    code = """
+from pathlib import Path
+from ctl.loader import AttachError, detach
+try:
+    detach(Path(sys.argv[2]), Path(sys.argv[3]))
+except AttachError as error:
+    print(error)
+"""
+    done = run_as(NOBODY, code, settings.bpffs, settings.state_dir)
+    assert done.stdout == "CAP_NET_ADMIN and CAP_PERFMON and CAP_BPF missing; run voxdp as root, by sudo\n"
+    assert on("left")
+
+
+def test_a_pin_that_is_another_thing_is_refused(settings, attached) -> None:
+    attached.map("reasons").unlink()
+    Program.from_pin(attached.program).pin(attached.map("reasons"))
+    with pytest.raises(BpfError, match="reasons is a bpf-prog, not a bpf-map; run: voxdp detach"):
+        FlowTable.open(attached.directory)
+    with pytest.raises(AttachError, match="not a bpf-map"):
+        attach(settings)
 
 
 def test_status_of_nothing_is_no_error(settings) -> None:
