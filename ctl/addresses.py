@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
 _BEHIND_NAT = tuple(map(IPv4Network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10")))
@@ -63,6 +64,7 @@ def behind_nat(address: str, signalling: str) -> bool:
     return address != signalling and any(inside in network for network in _BEHIND_NAT)
 
 
+@lru_cache(maxsize=4096)
 def unspecified(text: str) -> bool:
     """Whether the address is the one that stands for none, which once meant hold (RFC 3264 section 8.4)."""
     try:

@@ -8,7 +8,7 @@ are not in place already, so that media does not notice either.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -73,7 +73,7 @@ class Programmer:
             if before and before[0].path != pair[0].path:
                 self._end(call, before)
                 before = None
-            self._carrier(pair).write(pair, fresh=before is None)
+            self._carrier(pair[0].path).write(pair, fresh=before is None)
             self._keep(call, pair)
             if before:
                 self._forget(before)
@@ -83,7 +83,7 @@ class Programmer:
         """Take over a call from an earlier process; return how many pairs were not in place and had to be written."""
         written = 0
         for pair in pairs(plans).values():
-            carrier = self._carrier(pair)
+            carrier = self._carrier(pair[0].path)
             if not carrier.holds(pair):
                 carrier.write(pair, fresh=False)
                 written += 1
@@ -99,11 +99,17 @@ class Programmer:
 
     def flows(self, call: str | None = None) -> list[FlowView]:
         """Return the flows of one call, or of all, as they stand now."""
-        views: list[FlowView] = []
-        for each in self._calls if call is None else (call,):
-            for pair in self._calls.get(each, {}).values():
-                views += _views(each, pair, self._carrier(pair).read(pair))
-        return views
+        listed = [
+            (each, pair)
+            for each in (self._calls if call is None else (call,))
+            for pair in self._calls.get(each, {}).values()
+        ]
+        counted = self._counted([pair for _, pair in listed])
+        return [
+            _view(each, plan, statistics)
+            for (each, pair), both in zip(listed, counted, strict=True)
+            for plan, statistics in zip(pair, both, strict=True)
+        ]
 
     def reconcile(self, known: Collection[str]) -> int:
         """End every flow that is no known call's, ours or left by an earlier process; return how many."""
@@ -122,7 +128,7 @@ class Programmer:
         rewritten = 0
         for pair in self._all_pairs():
             if pair[0].path == "kernel" and any(plan.target[0] in addresses for plan in pair):
-                carrier = self._carrier(pair)
+                carrier = self._carrier(pair[0].path)
                 if not carrier.holds(pair):
                     carrier.write(pair, fresh=False)
                     rewritten += 1
@@ -132,7 +138,7 @@ class Programmer:
         """Give a new engine process the flows that the last one had. Raises EngineError."""
         for pair in self._all_pairs():
             if pair[0].path == "engine":
-                self._carrier(pair).write(pair, fresh=False)
+                self._carrier(pair[0].path).write(pair, fresh=False)
 
     def _all_pairs(self) -> Iterator[Pair]:
         for have in self._calls.values():
@@ -140,9 +146,18 @@ class Programmer:
 
     def _end(self, call: str, pair: Pair) -> None:
         del self._calls[call][_key(pair)]
-        counted = self._carrier(pair).end(pair)
+        counted = self._carrier(pair[0].path).end(pair)
         self._ended.setdefault(call, []).extend(_views(call, pair, counted))
         self._forget(pair)
+
+    def _counted(self, listed: Sequence[Pair]) -> list[tuple[FlowStatistics | None, ...]]:
+        """Return the counters of all these pairs in their order, asking each carrier once."""
+        found: dict[Endpoint, FlowStatistics | None] = {}
+        for path in {pair[0].path for pair in listed}:
+            plans = [plan for pair in listed if pair[0].path == path for plan in pair]
+            counted = self._carrier(path).read(plans)
+            found.update(zip((plan.local for plan in plans), counted, strict=True))
+        return [tuple(found[plan.local] for plan in pair) for pair in listed]
 
     def _keep(self, call: str, pair: Pair) -> None:
         self._calls.setdefault(call, {})[_key(pair)] = pair
@@ -156,10 +171,10 @@ class Programmer:
                 del self._ways[way]
                 self._hops.forget(*way)
 
-    def _carrier(self, pair: Pair) -> Carrier:
-        carrier = self._kernel if pair[0].path == "kernel" else self._engine
+    def _carrier(self, path: Path) -> Carrier:
+        carrier = self._kernel if path == "kernel" else self._engine
         if carrier is None:
-            raise LookupError(f"flow {_name(pair[0])} is planned for the {pair[0].path}, which is not there")
+            raise LookupError(f"flows are planned for the {path}, which is not there")
         return carrier
 
 

@@ -173,8 +173,28 @@ def test_what_the_engine_refuses_is_said(programmer: Programmer, engine: Any) ->
 
 
 def test_a_path_that_is_not_there_is_our_own_fault(hops: Any) -> None:
-    with pytest.raises(LookupError, match=r"flow 192\.0\.2\.1:30000 is planned for the kernel"):
+    with pytest.raises(LookupError, match="planned for the kernel, which is not there"):
         Programmer(hops).apply("call", plans())
+
+
+def test_xdp_that_is_attached_later_carries_what_comes_later(
+    kernel: KernelCarrier, table: Any, hops: Any, engine: Any
+) -> None:
+    programmer = Programmer(hops, None, EngineCarrier(engine))
+    programmer.apply("old", plans(path="engine"))
+    programmer.use(kernel, EngineCarrier(engine, kernel))
+    programmer.apply("new", [replace(plan, local=(plan.local[0], plan.local[1] + 100)) for plan in plans()])
+    assert len(engine.flows) == len(table.rules) == 4
+    assert [flow.path for flow in programmer.flows()] == ["engine"] * 4 + ["kernel"] * 4
+
+
+def test_all_flows_of_the_engine_are_read_at_once(programmer: Programmer, engine: Any) -> None:
+    for number in range(10):
+        shifted = [replace(plan, local=(plan.local[0], plan.local[1] + 2 * number)) for plan in plans(path="engine")]
+        programmer.apply(str(number), shifted)
+    engine.requests = 0
+    assert len(programmer.flows()) == 40
+    assert engine.requests == 1
 
 
 def test_a_restart_writes_nothing_that_is_in_place(programmer: Programmer, table: Any, hops: Any) -> None:
