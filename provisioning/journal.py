@@ -65,6 +65,7 @@ class CdrJournal:
         self._waiting: list[tuple[bytes, asyncio.Future[None]]] = []
         self._work = asyncio.Event()
         self._stored = asyncio.Event()
+        self._released = asyncio.Event()
         self._disk = ThreadPoolExecutor(1, "cdr journal")  # all file access, one after the other
         self._flusher: asyncio.Task[None] | None = None
         self._active: SegmentWriter | None = None
@@ -127,11 +128,24 @@ class CdrJournal:
             batch = await self._on_disk(self._read)
             if batch:
                 return batch
+            self._released.set()
             await self._stored.wait()
 
     async def release(self, batch: Batch) -> None:
         """The database has these records: forget them. Batches are released in the order they were given."""
         await self._on_disk(partial(self._forget, batch))
+        self._released.set()
+
+    async def drained(self, limit: float) -> bool:
+        """Wait until the database has every record; return False if it has not within `limit` seconds."""
+        try:
+            async with asyncio.timeout(limit):
+                while self._waiting or self.waiting_bytes:
+                    self._released.clear()
+                    await self._released.wait()
+        except TimeoutError:
+            return False
+        return True
 
     async def put_aside(self, path: Path, record: bytes) -> None:
         """Add the record as one line to another file, on disk when this returns. Raises JournalError."""

@@ -41,12 +41,6 @@ async def writing(directory: Path, conninfo: str) -> AsyncIterator[tuple[CdrJour
             await asyncio.gather(task, return_exceptions=True)
 
 
-async def until_drained(journal: CdrJournal, limit: float = 20.0) -> None:
-    async with asyncio.timeout(limit):
-        while journal.waiting_bytes:
-            await asyncio.sleep(0.01)
-
-
 def count(conninfo: str, table: str = "cdrs") -> int:
     with connect(conninfo) as connection:
         row = connection.execute(f"SELECT count(*) AS n FROM {table}".encode()).fetchone()
@@ -60,7 +54,7 @@ async def test_a_record_arrives_whole(tmp_path: Path, conninfo: str, make_cdr: M
     async with writing(tmp_path, conninfo) as (journal, _):
         await journal.append(whole)
         await journal.append(bare)
-        await until_drained(journal)
+        assert await journal.drained(20)
     with connect(conninfo) as connection:
         assert ask(connection, cdr_search.get(whole.id)) == whole
         assert ask(connection, cdr_search.get(bare.id)) == bare
@@ -75,7 +69,7 @@ async def test_the_same_call_twice_is_one_row(tmp_path: Path, conninfo: str, mak
         async with writing(tmp_path, conninfo) as (journal, _):
             for _ in range(3):
                 await journal.append(make_cdr("c"))
-            await until_drained(journal)
+            assert await journal.drained(20)
     assert (count(conninfo), count(conninfo, "cdr_media")) == (1, 2)
 
 
@@ -88,7 +82,7 @@ async def test_a_record_that_cannot_be_stored_does_not_hold_up_others(
         cdrs[11] = replace(cdrs[11], tenant=999)
         cdrs[12] = replace(cdrs[12], caller="nul \0, surrogate \ud800, escape \x1b")
         await asyncio.gather(*map(journal.append, cdrs))
-        await until_drained(journal)
+        assert await journal.drained(20)
         assert writer.counts.rejected == 2
         assert writer.trouble is None
     assert count(conninfo) == 18
@@ -104,13 +98,13 @@ async def test_records_wait_while_postgresql_is_away_and_arrive_once_it_is_back(
     async with writing(tmp_path, conninfo) as (journal, writer):
         for round_ in range(3):
             await journal.append(make_cdr(f"before{round_}"))
-            await until_drained(journal)
+            assert await journal.drained(20)
             await postgres.stop()
             started = time.monotonic()
             await asyncio.gather(*(journal.append(make_cdr(f"away{round_}.{n}")) for n in range(50)))
             assert time.monotonic() - started < 1, "an append waited for the database"
             await postgres.start()
-            await until_drained(journal)
+            assert await journal.drained(20)
             assert writer.trouble is None
         assert count(conninfo) == 3 * 51
     await postgres.stop()
@@ -126,12 +120,12 @@ async def test_records_wait_while_postgresql_takes_no_writes(tmp_path: Path, con
             while writer.trouble is None:
                 await asyncio.sleep(0.01)
         assert "read-only" in writer.trouble
-        assert journal.waiting_bytes
+        assert not await journal.drained(0.1)
     with connect(conninfo) as connection:
         connection.execute("SET default_transaction_read_only = off")
         connection.execute(f"ALTER DATABASE {name} RESET default_transaction_read_only".encode())
     async with writing(tmp_path, conninfo) as (journal, _):
-        await until_drained(journal)
+        assert await journal.drained(20)
     assert count(conninfo) == 1
 
 
@@ -156,7 +150,7 @@ def test_killed_anywhere_what_was_acknowledged_is_stored_once(tmp_path: Path, co
 
 async def finish(directory: Path, conninfo: str) -> None:
     async with writing(directory, conninfo) as (journal, _):
-        await until_drained(journal)
+        assert await journal.drained(20)
         assert journal.counts.damaged == 0
 
 
@@ -172,7 +166,7 @@ async def test_search(tmp_path: Path, conninfo: str, make_cdr: MakeCdr) -> None:
     ]
     async with writing(tmp_path, conninfo) as (journal, _):
         await asyncio.gather(*map(journal.append, cdrs))
-        await until_drained(journal)
+        assert await journal.drained(20)
 
     with connect(conninfo) as connection:
 

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-import provisioning.segment
 from provisioning.cdr import Cdr, decode
 from provisioning.errors import JournalError, JournalFull
 from provisioning.journal import CdrJournal
@@ -80,9 +79,9 @@ async def test_the_next_process_finds_what_was_not_released(tmp_path: Path, make
 async def test_records_of_a_burst_share_the_disk(
     tmp_path: Path, make_cdr: MakeCdr, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    syncs = []
+    syncs: list[None] = []
     sync = os.fdatasync
-    monkeypatch.setattr(provisioning.segment.os, "fdatasync", lambda file: syncs.append(sync(file)))
+    monkeypatch.setattr("os.fdatasync", lambda file: syncs.append(sync(file)))
     async with CdrJournal(tmp_path) as journal:
         await asyncio.gather(*(journal.append(make_cdr(call)) for call in names("c", 500)))
         assert journal.counts.appended == 500
@@ -107,6 +106,7 @@ async def test_a_torn_end_is_counted_and_costs_nothing_else(tmp_path: Path, make
     async with CdrJournal(tmp_path) as journal:
         await fill(journal, make_cdr, ["b"])
         assert await drain(journal) == ["a0", "a1", "b"]
+        assert await journal.drained(0.1)
         assert (journal.counts.torn, journal.counts.damaged) == (1, 0)
     assert files(tmp_path, "*.damaged") == []
 
