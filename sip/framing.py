@@ -13,7 +13,7 @@ PONG = b"\r\n"
 
 _PING = b"\r\n\r\n"
 _END = b"\r\n\r\n"
-_LENGTH = re.compile(rb"\r\n(?:Content-Length|l)[ \t]*:(?:[ \t]|\r\n[ \t])*([^\r\n]*?)[ \t]*(?=\r\n)", re.IGNORECASE)
+_LENGTH = re.compile(rb"\r\n(?:Content-Length|l)[ \t]*+:((?:[^\r\n]|\r\n[ \t])*+)", re.IGNORECASE)
 
 
 class Framer:
@@ -66,9 +66,10 @@ class Framer:
             _limit(len(self._buffer))
             return 0
         lengths = _LENGTH.findall(self._buffer, 0, end + 2)
-        if len(lengths) != 1 or not lengths[0].isdigit() or len(lengths[0]) > 9:
+        length = lengths[0].strip() if len(lengths) == 1 else b""
+        if not length.isdigit() or len(length) > 9:
             raise ParseError(400, "One Content-Length Needed On A Stream")
-        total = end + len(_END) + int(lengths[0])
+        total = end + len(_END) + int(length)
         _limit(total)
         return total
 

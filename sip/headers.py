@@ -87,14 +87,15 @@ class Via:
     def rport(self) -> int | None:
         """The source port that a server has filled in."""
         digits = self.params.get("rport") or ""
-        return int(digits) if digits.isascii() and digits.isdigit() and len(digits) <= 5 else None
+        valid = digits.isascii() and digits.isdigit() and len(digits) <= 5 and 0 < int(digits) <= 65535
+        return int(digits) if valid else None
 
     @property
     def reply_to(self) -> tuple[str, int]:
-        """Host and port that a response over datagrams goes to (RFC 3261 §18.2.2, RFC 3581 §4)."""
-        maddr = self.params.get("maddr")
-        if maddr:
-            return maddr.strip("[]"), self.sent_by[1]
+        """Host and port that a response over datagrams goes to (RFC 3261 §18.2.2, RFC 3581 §4).
+
+        maddr is not followed: a stranger could aim our answers at a third party with it.
+        """
         return self.received or self.host, self.rport or self.sent_by[1]
 
     def received_from(self, host: str, port: int) -> Via:

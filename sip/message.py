@@ -30,7 +30,6 @@ T = TypeVar("T")
 Fields = Iterable[tuple[str, str]]
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _CALL_ID = re.compile(r"[\x21-\x7e]+")
-_FOLD = re.compile(r"[ \t]*\r\n[ \t]+")
 
 
 class View(Generic[T]):
@@ -300,4 +299,4 @@ def checked(text: str) -> str:
 
 def unfold(value: str) -> str:
     """A header value on one line, without the space around it (RFC 3261 §7.3.1)."""
-    return _FOLD.sub(" ", value).strip(" \t")
+    return " ".join(part.strip(" \t") for part in value.split("\r\n")).strip(" ")

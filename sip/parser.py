@@ -20,11 +20,12 @@ MAX_VIAS = 70
 
 _REQUEST_LINE = re.compile(rf"({TOKEN}) ([^ \r\n]+) SIP/([0-9]+\.[0-9]+)", re.IGNORECASE | re.ASCII)
 _STATUS_LINE = re.compile(r"SIP/([0-9]+\.[0-9]+) ([0-9]+)(?: ([^\r\n]*))?", re.IGNORECASE | re.ASCII)
-_LOOKS_LIKE_REQUEST = re.compile(rf"({TOKEN})[ \t]+[^\r\n]*SIP/[0-9.]+[ \t]*", re.IGNORECASE | re.ASCII)
+_LOOKS_LIKE_REQUEST = re.compile(rf"({TOKEN})[ \t]++[^\r\n]*SIP/[0-9.]++[ \t]*+", re.IGNORECASE | re.ASCII)
 _UNFOLDED_END = re.compile(r"\r\n(?![ \t])")
 _ANY_END = re.compile(r"\r\n(?![ \t])|(?<!\r)\n(?![ \t])")
 _ALLOWED = bytes([9, 10, 13, *range(32, 127), *range(128, 256)])
-_QUOTED_PAIRS = re.compile(r'"(?:[^"\\\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\\.)*+"', re.DOTALL)
+_QUOTED = re.compile(r'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
+_PAIR = re.compile(r"\\.", re.DOTALL)
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _SINGLE = {
     *("from", "to", "call-id", "cseq", "max-forwards", "content-length", "content-type", "date", "expires"),
@@ -75,7 +76,7 @@ def _split_lines(head: bytes) -> list[str]:
     if head.count(b"\r") != ends or head.count(b"\n") != ends:
         raise ParseError(400, "Bare CR or LF")
     text = head.decode("utf-8", "surrogateescape")
-    if head.translate(None, _ALLOWED) and _CONTROL.search(_QUOTED_PAIRS.sub("", text)):
+    if head.translate(None, _ALLOWED) and _CONTROL.search(_QUOTED.sub(_without_pairs, text)):
         raise ParseError(400, "Control Character")
     folded = "\r\n " in text or "\r\n\t" in text
     lines = _UNFOLDED_END.split(text) if folded else text.split("\r\n")
@@ -84,6 +85,10 @@ def _split_lines(head: bytes) -> list[str]:
     if len(head) > MAX_LINE and max(map(len, lines)) > MAX_LINE:
         raise ParseError(400, "Header Line Too Long")
     return lines
+
+
+def _without_pairs(quoted: re.Match[str]) -> str:
+    return _PAIR.sub("", quoted[0])
 
 
 def _start(line: str) -> Request | Response:
@@ -182,7 +187,7 @@ def _salvage(data: bytes) -> Request | Response | None:
     """What can be saved of a broken message to answer it; nothing in it is checked but its line ends."""
     head = data[:MAX_MESSAGE].lstrip(b"\r\n").partition(b"\r\n\r\n")[0]
     start, *lines = _ANY_END.split(head.decode("utf-8", "surrogateescape"))[: MAX_HEADERS + 1]
-    message = _salvaged_start(start)
+    message = _salvaged_start(start[:MAX_LINE])
     if message is None:
         return None
     message.body = b""

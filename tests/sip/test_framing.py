@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from itertools import pairwise
 
@@ -63,3 +64,11 @@ def test_nothing_is_remembered_of_what_was_handed_out() -> None:
     for _ in range(1000):
         assert framer.feed(ONE) == [ONE]
     assert len(framer._buffer) == 0
+
+
+@pytest.mark.parametrize("value", [b" " * 60000, b"x" + b" " * 60000 + b"x", b"\r\n " * 20000])
+def test_a_hostile_length_is_refused_in_linear_time(value: bytes) -> None:
+    begun = time.process_time()
+    with pytest.raises(ParseError):
+        Framer().feed(b"OPTIONS sip:a SIP/2.0\r\nl:" + value + b"\r\n\r\n")
+    assert time.process_time() - begun < 0.05

@@ -52,11 +52,16 @@ def test_sent_by_fills_in_the_default_port() -> None:
         ("10.0.0.9:5080", "203.0.113.4", 40000, ("203.0.113.4", 5080)),
         ("203.0.113.4", "203.0.113.4", 40000, ("203.0.113.4", 5060)),
         ("203.0.113.4;received=198.51.100.1;rport=9", "203.0.113.4", 40000, ("203.0.113.4", 40000)),
-        ("10.0.0.9;maddr=203.0.113.77", "203.0.113.4", 40000, ("203.0.113.77", 5060)),
+        ("10.0.0.9;maddr=203.0.113.77", "203.0.113.4", 40000, ("203.0.113.4", 5060)),
     ],
 )
 def test_response_goes_to_the_source(text: str, host: str, port: int, reply: tuple[str, int]) -> None:
     assert Via.parse(f"SIP/2.0/UDP {text}").received_from(host, port).reply_to == reply
+
+
+@pytest.mark.parametrize("text", ["0", "65536", "x", "", "٣", "123456"])
+def test_rport_that_is_no_port(text: str) -> None:
+    assert Via("UDP", "a", None, Params([("rport", text)])).rport is None
 
 
 def test_rport_is_filled_in_its_place() -> None:
