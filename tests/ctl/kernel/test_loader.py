@@ -208,6 +208,36 @@ except AttachError as error:
     assert on("left")
 
 
+def test_no_pin_gives_way_to_another_user(settings, run_as) -> None:
+    report = attach(replace(settings, owner_uid=NOBODY, owner_gid=NOBODY))
+    code = """
+from pathlib import Path
+from ctl.libbpf import Link, Map, Program
+for pin in map(Path, sys.argv[2:]):
+    for attempt in (Map.from_pin, Program.from_pin, Link.from_pin, Path.unlink, Path.read_bytes):
+        try:
+            attempt(pin)
+            print(attempt, pin)
+        except PermissionError:
+            pass
+        except OSError as error:
+            assert error.errno == 13, error
+"""
+    pins = [*report.pin_dir.iterdir(), report.pin_dir]
+    done = run_as(NOBODY - 1, code, *pins)
+    assert (done.stdout, done.stderr) == ("", "")
+    assert sorted(report.pin_dir.iterdir()) == sorted(pins[:-1])
+    detach(settings.bpffs, settings.state_dir)
+
+
+def test_two_who_attach_at_once_do_not_meet(settings) -> None:
+    code = f"from pathlib import PosixPath; from ctl.loader import *; attach({settings!r})"
+    both = [subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    assert [each.communicate()[1] for each in both] == ["", ""]
+    assert on("left") == on("right.0") == status(settings.bpffs).program.id
+    detach(settings.bpffs, settings.state_dir)
+
+
 def test_a_pin_that_is_another_thing_is_refused(settings, attached) -> None:
     attached.map("reasons").unlink()
     Program.from_pin(attached.program).pin(attached.map("reasons"))
