@@ -69,10 +69,12 @@ class EmbeddedPostgres:
         return self._child.pid if self._child and self._child.returncode is None else None
 
     async def start(self) -> str:
-        """Start the server, wait until it accepts connections and return the conninfo.
+        """Start the server, wait until it accepts connections and return the conninfo; harmless if it runs.
 
         Raises DatabaseUnavailable, with the remedy, when that is impossible.
         """
+        if self._watch:
+            return self.conninfo
         assert threading.current_thread() is threading.main_thread(), "the server would end with this thread"
         try:
             self.cluster.make_directory()

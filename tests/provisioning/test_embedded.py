@@ -108,6 +108,18 @@ async def test_starts_stops_and_keeps_its_data(directory: Path) -> None:
     assert took < 2, f"a later start took {took:.2f} s"
 
 
+async def test_starting_twice_and_stopping_twice_is_harmless(directory: Path) -> None:
+    postgres = EmbeddedPostgres(directory)
+    await postgres.stop()
+    await postgres.start()
+    first = postgres.pid
+    assert await postgres.start() == postgres.conninfo
+    assert postgres.pid == first
+    await postgres.stop()
+    await postgres.stop()
+    assert postgres.pid is None
+
+
 async def test_only_the_private_socket_leads_to_it(directory: Path) -> None:
     postgres = EmbeddedPostgres(directory)
     async with postgres as conninfo:

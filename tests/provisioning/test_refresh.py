@@ -44,6 +44,7 @@ async def test_reads_who_is_there(conninfo: str) -> None:
         ask(connection, users.create("anna", REALM, "secret"))
     async with keeping(conninfo) as keeper:
         snapshot = await keeper.loaded()
+        assert keeper.ready
     assert snapshot.credentials(REALM, "anna") == {
         name: users.ha1(name, "anna", REALM, "secret") for name in ("MD5", "SHA-256")
     }
@@ -117,6 +118,7 @@ async def test_says_that_nothing_could_be_read(tmp_path: Path) -> None:
     async with keeping(f"host={tmp_path} dbname=voxdp") as keeper:
         with pytest.raises(DatabaseUnavailable, match=r"users could not be read .*: see that PostgreSQL runs"):
             await keeper.loaded(0.3)
+        assert not keeper.ready
 
 
 def _known(keeper: SnapshotKeeper, name: str) -> bool:
