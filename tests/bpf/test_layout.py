@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""bpf/flow.h means the same to clang, to the C compiler behind cffi, and in cache lines; the program stays small."""
+
+import json
+import subprocess
+
+import pytest
+from ctl._libbpf import ffi, lib
+
+from tests.bpf import harness
+
+STRUCTS = ["flow", "flow_rule", "flow_track", "flow_wide", "flow_tally", "reason_count", "event", "relay_config"]
+SIZES = {"flow": 256, "flow_rule": 64, "flow_track": 64, "flow_wide": 64, "flow_tally": 64, "event": 128}
+VERIFIED_LIMIT = 20_000
+JITED_LIMIT = 8192
+
+
+@pytest.fixture(scope="module")
+def btf():
+    harness.require_object()
+    dump = subprocess.run(
+        ["bpftool", "-j", "btf", "dump", "file", str(harness.OBJECT)], capture_output=True, check=True
+    )
+    return json.loads(dump.stdout)["types"]
+
+
+@pytest.mark.parametrize("name", STRUCTS)
+def test_offsets_agree(btf, name):
+    struct = next(kind for kind in btf if kind["kind"] == "STRUCT" and kind["name"] == name)
+    seen_by_clang = {member["name"]: member["bits_offset"] // 8 for member in struct["members"]}
+    seen_by_gcc = {field: place.offset for field, place in ffi.typeof(f"struct {name}").fields}
+    assert seen_by_clang == seen_by_gcc
+    assert struct["size"] == ffi.sizeof(f"struct {name}")
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_sizes(name):
+    assert ffi.sizeof(f"struct {name}") == SIZES[name]
+
+
+def test_lines_begin_where_cache_lines_do():
+    places = {field: place.offset for field, place in ffi.typeof("struct flow").fields}
+    assert places == {"rule": 0, "track": 64, "wide": 128, "tally": 192}
+
+
+def test_enumerations_agree(btf):
+    for kind in btf:
+        if kind["kind"] == "ENUM" and kind["name"] in ("reason", "flow_state", "flow_action", "event_type"):
+            assert all(getattr(lib, value["name"]) == value["val"] for value in kind["values"])
+
+
+def test_maps(relay):
+    flows, events = relay.object.map("flows"), relay.object.map("events")
+    assert (flows.key_size, flows.value_size, flows.max_entries) == (4, 256, 2 * 65536)
+    assert events.max_entries == 1 << 20
+    assert relay.reason_map.max_entries == lib.REASONS
+
+
+def test_program_stays_small(relay, capsys):
+    verified, jited = relay.program.verified_instructions, relay.program.info.jited_prog_len
+    with capsys.disabled():
+        print(f"\nrelay: {verified} instructions verified of {VERIFIED_LIMIT}, {jited} bytes JITed of {JITED_LIMIT}")
+    assert verified <= VERIFIED_LIMIT
+    assert jited <= JITED_LIMIT
