@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from sip.effects import Address
@@ -17,6 +17,7 @@ from sip.uri import Uri
 MAX_CSEQ = 2**31 - 1
 DialogKey = tuple[str, str, str]
 """Call-ID, our tag, the peer's tag."""
+_PLAIN = ("call_id", "our_tag", "their_tag", "ours", "theirs", "target", "our_cseq", "their_cseq")
 
 
 @dataclass(slots=True)
@@ -81,12 +82,18 @@ class Dialog:
 
     def state(self) -> Mapping[str, Any]:
         """The dialog as JSON can carry it."""
-        return {**asdict(self), "routes": list(self.routes)}
+        kept = {name: getattr(self, name) for name in _PLAIN}
+        return {**kept, "routes": list(self.routes), "peer": pack(self.peer), "local": pack(self.local)}
+
+
+def pack(address: Address) -> list[str | int]:
+    """An address as JSON can carry it; `Address(*packed)` is it again."""
+    return [address.host, address.port, address.transport]
 
 
 def restored(state: Mapping[str, Any]) -> Dialog:
     """The dialog that gave `state`."""
-    peer, local = Address(**state["peer"]), Address(**state["local"])
+    peer, local = Address(*state["peer"]), Address(*state["local"])
     return Dialog(**{**state, "routes": tuple(state["routes"]), "peer": peer, "local": local})
 
 

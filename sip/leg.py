@@ -50,6 +50,7 @@ class Leg:
         self.tag = agent.token()
         self.call_id = ""
         self.peer_tag = ""
+        self.branch: str | None = None
         self._agent = agent
         self._user = user
         self.server: Transaction | None = None
@@ -66,7 +67,7 @@ class Leg:
     def receive(self, request: Request, transaction: Transaction, source: Address) -> None:
         """Take an INVITE or UPDATE of the peer, which `answer` or `reject` must answer."""
         self.invite, self.server, self.last = request, transaction, request.cseq
-        self.source = self.source or source
+        self.branch, self.source = request.via.branch, self.source or source
         self.call_id, self.peer_tag = request.call_id, request.from_.tag or ""
 
     @property
@@ -117,7 +118,7 @@ class Leg:
 
     def repeat(self, request: Request) -> bool:
         """Whether `request` is the INVITE that made this leg, seen again; a 2xx not acknowledged is sent again."""
-        if request.cseq != self.last:
+        if request.cseq != self.last or request.via.branch != self.branch:
             return False
         if self.state in (LegState.UNACKED, LegState.PARTING):
             self._resend()

@@ -4,12 +4,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any
 
 from sip.call import Call, CallHost
 from sip.call_table import CallState
-from sip.dialog import restored
+from sip.dialog import pack, restored
 from sip.effects import Address
 from sip.headers import CSeq
 from sip.leg import Leg
@@ -23,6 +22,8 @@ CSEQ_GAP = 64
 
 _PLAIN = ("id", "caller", "dialled", "domain", "started", "ringing", "answered", "late", "media")
 _RINGING = (LegState.CALLING, LegState.RINGING)
+_UNFINISHED = (*_RINGING, LegState.ACCEPTED)
+_NOWHERE = (Address("", 0), Address("", 0))
 
 
 def snapshot(call: Call) -> Mapping[str, Any]:
@@ -55,7 +56,8 @@ def _leg(leg: Leg) -> Mapping[str, Any]:
         "tag": leg.tag,
         "call_id": leg.call_id,
         "peer_tag": leg.peer_tag,
-        "source": asdict(leg.source) if leg.source else None,
+        "branch": leg.branch,
+        "source": pack(leg.source) if leg.source else None,
         "last": [leg.last.number, leg.last.method] if leg.last else None,
         "dialog": leg.dialog.state() if leg.dialog else None,
         "ack": [leg.ack[0], _text(leg.ack[1])] if leg.ack else None,
@@ -69,7 +71,8 @@ def _leg(leg: Leg) -> Mapping[str, Any]:
 def _restore_leg(host: CallHost, call: Call, state: Mapping[str, Any], now: float) -> Leg:
     leg = Leg(state["name"], host.agent, call, LegState(state["state"]))
     leg.tag, leg.call_id, leg.peer_tag = state["tag"], state["call_id"], state["peer_tag"]
-    leg.source = Address(**state["source"]) if state["source"] else None
+    leg.branch = state["branch"]
+    leg.source = Address(*state["source"]) if state["source"] else None
     leg.last = CSeq(*state["last"]) if state["last"] else None
     leg.ack = (state["ack"][0], _data(state["ack"][1])) if state["ack"] else None
     leg.success = _data(state["success"])
@@ -77,17 +80,13 @@ def _restore_leg(host: CallHost, call: Call, state: Mapping[str, Any], now: floa
     if state["dialog"]:
         leg.dialog = restored(state["dialog"])
         leg.dialog.our_cseq += CSEQ_GAP
-    target, local = (Address(**item) for item in state["waiting"]) if state["waiting"] else _NOWHERE
+    target, local = (Address(*item) for item in state["waiting"]) if state["waiting"] else _NOWHERE
     leg.resume(target, local, now)
     return leg
 
 
-_UNFINISHED = (*_RINGING, LegState.ACCEPTED)
-_NOWHERE = (Address("", 0), Address("", 0))
-
-
-def _addresses(waiting: Transaction | None) -> list[Mapping[str, Any]] | None:
-    return [asdict(waiting.target), asdict(waiting.local)] if waiting else None
+def _addresses(waiting: Transaction | None) -> list[list[str | int]] | None:
+    return [pack(waiting.target), pack(waiting.local)] if waiting else None
 
 
 def _request(text: str | None) -> Request | None:

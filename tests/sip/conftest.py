@@ -124,7 +124,7 @@ class World:
                 return self.core.authenticated(effect.token, known, self.now)
             case FindRoute():
                 route = self.routes.get(effect.dialled, (UserTarget(effect.dialled),))
-                if isinstance(route[0], int):
+                if route and isinstance(route[0], int):
                     return self.core.refused(effect.token, route[0], str(route[1]), self.now)
                 return self.core.routed(effect.token, route, self.now)
             case OfferMedia() | AnswerMedia():

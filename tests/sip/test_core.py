@@ -3,28 +3,241 @@
 
 from __future__ import annotations
 
-ANSWER = b"v=0\r\nm=audio 50000 RTP/AVP 8\r\n"
+import pytest
+
+from sip.effects import Address, Authenticate, FindRoute, SaveBindings
+
+NAT = Address("192.0.2.7", 40000)
 
 
-def test_basic_call(world, anna, bert):
-    invite = anna.invite("bert")
-    anna.hears(100)
-    (out,) = bert.hears("INVITE")
-    assert b"a=via-a" in out.body
-    bert.reply(out, 180)
-    anna.hears(180)
-    bert.reply(out, 200, ANSWER)
-    bert.hears("ACK")
-    (ok,) = anna.hears(200)
-    assert ok.body == ANSWER + b"a=via-b\r\n"
-    anna.say(anna.beside(invite, "ACK", to=str(ok.to), branch="ack1"))
-    world.pass_time(10)
-    assert not world.wire
-    anna.say(anna.within(ok, "BYE"))
+def test_unknown_and_known_users_hear_the_same(world, anna):
+    shapes = set()
+    for user in ("anna", "nobody"):
+        request = anna.request("REGISTER", "sip:example.org", to=f"sip:{user}@example.org", call_id=user)
+        request = request.replaced("From", [f"<sip:{user}@example.org>;tag=1"])
+        anna.say(request)
+        (challenge,) = anna.hears(401)
+        again = anna.authorized(request, challenge, password="wrong")
+        value = again.get("Authorization").replace('"anna"', f'"{user}"')
+        anna.say(again.replaced("Authorization", [value]))
+        (second,) = anna.hears(401)
+        shapes.add((challenge.status, tuple(n for n, _ in challenge.fields()), second.status, second.reason))
+    assert len(shapes) == 1
+
+
+def test_strongest_algorithm_first(world, anna):
+    anna.say(anna.request("INVITE", "sip:bert@example.org"))
+    (challenge,) = anna.hears(407)
+    assert [value.params["algorithm"] for value in challenge.proxy_authenticate] == ["SHA-256", "MD5"]
+
+
+def test_md5_is_enough_where_it_is_offered(world, anna):
+    request = anna.request("REGISTER", "sip:example.org", to="sip:anna@example.org")
+    anna.say(request)
+    (challenge,) = anna.hears(401)
+    md5 = challenge.replaced("WWW-Authenticate", challenge.values("WWW-Authenticate")[1:])
+    anna.say(anna.authorized(request, md5))
     anna.hears(200)
-    (bye,) = bert.hears("BYE")
-    bert.reply(bye, 200)
-    (end,) = world.ended()
-    assert (end.status, end.cause, end.ended_by) == (200, 16, "a")
-    world.pass_time(40)
-    assert world.empty(), world.core.counts()
+
+
+def test_wrong_password_meets_403_after_a_few(world, anna):
+    """Clients exist that answer every 401 at once, for ever."""
+    request = anna.request("REGISTER", "sip:example.org", to="sip:anna@example.org")
+    anna.say(request)
+    heard = anna.hears(401)[0]
+    statuses = []
+    for _ in range(10):
+        anna.say(anna.authorized(request, heard, password="wrong"))
+        (answer,) = anna.heard()
+        statuses.append(answer.status)
+        heard = answer if answer.status == 401 else heard
+    assert statuses == [401] * 3 + [403] * 7
+    assert len(world.effects(Authenticate)) == 4
+    world.pass_time(60)
+    assert anna.register().status == 200
+
+
+def test_replayed_credentials_are_stale(world, anna):
+    request = anna.request("REGISTER", "sip:example.org", to="sip:anna@example.org")
+    anna.say(request)
+    (challenge,) = anna.hears(401)
+    anna.say(anna.authorized(request, challenge))
+    anna.hears(200)
+    anna.say(anna.authorized(request, challenge))
+    (again,) = anna.hears(401)
+    assert again.www_authenticate[0].params["stale"] == "true"
+    anna.say(anna.authorized(request, challenge, nc=2))
+    anna.hears(200)
+
+
+def test_nobody_calls_without_a_password(world, anna, bert):
+    for user in ("anna", "bert", "nobody"):
+        anna.user = user
+        anna.say(anna.request("INVITE", "sip:bert@example.org", call_id=f"{user}-x"))
+    anna.hears(407, 407, 407)
+    assert not world.effects(FindRoute)
+    assert world.core.counts()["calls"] == 0
+
+
+def test_nobody_calls_in_another_name(world, anna, bert):
+    request = anna.request("INVITE", "sip:bert@example.org").replaced("From", ["<sip:boss@example.org>;tag=1"])
+    anna.say(request)
+    anna.say(anna.authorized(request, anna.hears(407)[0]))
+    anna.hears(403)
+    assert not world.effects(FindRoute)
+
+
+def test_challenges_leave_nothing_behind(world, anna):
+    for number in range(1000):
+        anna.say(anna.request("INVITE", "sip:bert@example.org", call_id=f"flood{number}"))
+    counts = world.core.counts()
+    assert (counts["transactions"], counts["timers"]) == (0, 0)
+
+
+def test_to_tag_of_a_stateless_answer_is_one_for_all_retransmissions(world, anna):
+    request = anna.request("INVITE", "sip:bert@example.org")
+    anna.say(request)
+    anna.say(request)
+    first, second = anna.hears(407, 407)
+    assert first.to.tag == second.to.tag is not None
+
+
+@pytest.mark.parametrize("method", ["ACK", "CANCEL"])
+def test_ack_and_cancel_are_never_challenged(world, anna, method):
+    anna.say(anna.request(method, "sip:bert@example.org"))
+    anna.hears(*([] if method == "ACK" else [481]))
+
+
+REFUSALS = [
+    ("SUBSCRIBE", {}, [], 405, ("Allow", "INVITE, ACK, BYE, CANCEL, OPTIONS, REGISTER, INFO, UPDATE")),
+    ("REFER", {}, [], 405, None),
+    ("MESSAGE", {}, [], 405, None),
+    ("FLY", {}, [], 501, ("Allow", "INVITE, ACK, BYE, CANCEL, OPTIONS, REGISTER, INFO, UPDATE")),
+    ("INVITE", {"hops": "0"}, [], 483, None),
+    ("OPTIONS", {"hops": "0"}, [], 200, None),
+    ("INVITE", {}, [("Require", "100rel, nothingSupportsThis")], 420, ("Unsupported", "100rel, nothingSupportsThis")),
+    ("INVITE", {}, [("Proxy-Require", "privacy")], 420, ("Unsupported", "privacy")),
+    ("BYE", {}, [], 481, None),
+    ("BYE", {"to_tag": "invented"}, [], 481, None),
+    ("INVITE", {"to_tag": "invented"}, [], 481, None),
+    ("INFO", {}, [], 481, None),
+]
+
+
+@pytest.mark.parametrize(("method", "fields", "extra", "status", "header"), REFUSALS)
+def test_refusals(world, anna, method, fields, extra, status, header):
+    anna.say(anna.request(method, "sip:bert@example.org", *extra, **fields))
+    (answer,) = anna.hears(status)
+    assert answer.to.tag
+    if header:
+        assert answer.get(header[0]) == header[1]
+    assert world.empty()
+
+
+def test_other_schemes_and_bodies(world, anna):
+    anna.say(anna.request("INVITE", "sips:bert@example.org"))
+    anna.hears(416)
+    anna.say(anna.request("INVITE", "sip:bert@example.org").with_body(b"x", "text/plain"))
+    (answer,) = anna.hears(415)
+    assert answer.get("Accept") == "application/sdp"
+
+
+def test_sdp_is_found_among_other_parts(world, anna, bert):
+    body = (
+        b"--b1\r\nContent-Type: text/plain\r\n\r\nhello\r\n"
+        b"--b1\r\nContent-Type: application/sdp\r\n\r\nv=0\r\n\r\n--b1--\r\n"
+    )
+    request = anna.request("INVITE", "sip:bert@example.org").with_body(body, 'multipart/mixed;boundary="b1"')
+    anna.say(request)
+    anna.say(anna.authorized(request, anna.hears(407)[0]))
+    (out,) = bert.hears("INVITE")
+    assert out.body == b"v=0\r\na=via-a\r\n"
+    assert out.content_type == "application/sdp"
+
+
+def test_options_says_what_we_can(world, anna):
+    anna.say(anna.request("OPTIONS", "sip:example.org"))
+    (answer,) = anna.hears(200)
+    assert "INVITE" in answer.allow
+    assert answer.get("Accept") == "application/sdp"
+
+
+def test_answers_go_to_the_packets_source(world, anna):
+    data = (
+        anna.request("OPTIONS", "sip:example.org").to_bytes().replace(b"192.0.2.7:5060;rport", b"10.0.0.9:5060;rport")
+    )
+    world.receive(data, NAT)
+    (answer,) = world.sent(NAT)
+    assert (answer.via.received, answer.via.rport, answer.via.host) == ("192.0.2.7", 40000, "10.0.0.9")
+
+
+def test_broken_messages_are_answered_where_they_can_be(world, anna):
+    good = anna.request("INVITE", "sip:bert@example.org").to_bytes()
+    anna.world.receive(good.replace(b"SIP/2.0\r\n", b"SIP/3.0\r\n", 1), anna.address)
+    anna.hears(505)
+    anna.world.receive(good.replace(b"CSeq: 1 INVITE", b"CSeq: 1 BYE"), anna.address)
+    anna.hears(400)
+    anna.world.receive(good.replace(b"INVITE", b"ACK").replace(b"CSeq: 1", b"CSeq: x"), anna.address)
+    anna.world.receive(b"\xff\x00nonsense", anna.address)
+    anna.world.receive(b"SIP/2.0 200 OK\r\nVia: x\r\n\r\n", anna.address)
+    anna.hears()
+    assert world.empty()
+
+
+def test_draining_refuses_new_calls_and_keeps_old_ones(world, anna, bert):
+    anna.invite("bert")
+    (out,) = bert.hears("INVITE")
+    world.core.draining = True
+    anna.heard()
+    anna.say(anna.request("INVITE", "sip:bert@example.org", call_id="second"))
+    (answer,) = anna.hears(503)
+    assert answer.get("Retry-After") == "5"
+    bert.reply(out, 486)
+    anna.hears(486)
+
+
+def test_too_many_calls(anna, bert, world):
+    world.settings = type(world.settings)(realm="example.org", secret=b"k" * 32, max_calls=0)
+    world.core = world.fresh_core()
+    anna.say(anna.request("INVITE", "sip:bert@example.org"))
+    assert anna.hears(503)[0].get("Retry-After") == "5"
+
+
+def test_registered_phone_behind_nat_is_called_where_it_came_from(world, anna, bert):
+    bert.address = Address("203.0.113.77", 31000)
+    assert bert.register(contact="<sip:bert@10.0.0.5:5060>", call_id="nat").status == 200
+    anna.invite("bert")
+    (out,) = world.sent(bert.address)
+    assert out.uri == "sip:bert@10.0.0.5:5060"
+
+
+def test_contacts_expire_by_themselves(world, bert):
+    assert [view.username for view in world.core.bindings()] == ["bert"]
+    world.log.clear()
+    world.pass_time(3600)
+    assert world.effects(SaveBindings) == [SaveBindings("bert", [])]
+    assert world.core.bindings() == []
+    assert world.core.next_expiry() is None
+
+
+def test_requests_out_of_order_in_a_dialog(world, anna, bert):
+    invite = anna.invite("bert")
+    bert.reply(bert.hears("INVITE")[0], 200, b"v=0\r\n")
+    ok = anna.heard()[-1]
+    anna.say(anna.beside(invite, "ACK", to=str(ok.to), branch="a"))
+    first, second = anna.within(ok, "INFO"), anna.within(ok, "OPTIONS")
+    anna.say(second)
+    anna.hears(200)
+    anna.say(first)
+    anna.hears(500)
+    far = anna.within(ok, "OPTIONS").replaced("CSeq", ["2147483647 OPTIONS"])
+    anna.say(far)
+    anna.hears(200)
+
+
+def test_views(world, anna, bert):
+    anna.invite("bert")
+    (view,) = world.core.calls()
+    assert (view.state, view.caller, view.dialled) == ("calling", "anna", "bert")
+    assert (view.a.peer, view.b.peer) == (anna.address, bert.address)
+    assert view.a.call_id == "anna-call"

@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Contacts: what a REGISTER does to them, and what is refused (RFC 3261 §10.3)."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from sip.effects import Address
+from sip.errors import ProtocolError
+from sip.parser import parse
+from sip.registrar import IntervalTooBrief, Registrar, contact_value
+from sip.settings import Settings
+
+PHONE, OURS = Address("192.0.2.7", 40000), Address("198.51.100.1", 5060)
+
+
+@pytest.fixture
+def registrar():
+    return Registrar(Settings(realm="example.org", secret=b"k" * 32))
+
+
+@pytest.fixture
+def put(registrar):
+    numbers = iter(range(1, 1000))
+
+    def register(*contacts: str, expires: int | None = None, now: float = 0.0, call_id: str = "c", cseq: int = 0):
+        lines = "".join(f"Contact: {contact}\r\n" for contact in contacts)
+        lines += "" if expires is None else f"Expires: {expires}\r\n"
+        request = parse(
+            "REGISTER sip:example.org SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.7;branch=z9hG4bKx\r\n"
+            "From: <sip:anna@example.org>;tag=1\r\nTo: <sip:anna@example.org>\r\n"
+            f"Call-ID: {call_id}\r\nCSeq: {cseq or next(numbers)} REGISTER\r\n{lines}\r\n".encode()
+        )
+        changed = registrar.update("anna", request, PHONE, OURS, now)
+        return changed, [contact_value(binding, now) for binding in registrar.contacts("anna", now)]
+
+    return register
+
+
+def test_expires_of_the_contact_wins_over_header_over_default(put):
+    assert put("<sip:a@h1>;expires=100", "<sip:a@h2>", expires=200)[1] == [
+        "<sip:a@h2>;expires=200",
+        "<sip:a@h1>;expires=100",
+    ]
+    assert "<sip:a@h3>;expires=3600" in put("<sip:a@h3>")[1]
+
+
+def test_too_long_is_cut_and_too_short_refused_as_a_whole(put, registrar):
+    assert put("<sip:a@h>", expires=999999)[1] == ["<sip:a@h>;expires=7200"]
+    with pytest.raises(IntervalTooBrief):
+        put("<sip:a@h>;expires=0", "<sip:a@h2>;expires=59")
+    assert len(registrar.contacts("anna", 0)) == 1
+
+
+def test_time_runs(put, registrar):
+    put("<sip:a@h>", expires=100)
+    assert contact_value(registrar.contacts("anna", 40)[0], 40) == "<sip:a@h>;expires=60"
+    assert registrar.contacts("anna", 100) == []
+    assert registrar.next_expiry("anna") == 100
+    assert registrar.purge("anna", 100)
+    assert len(registrar) == 0
+
+
+EQUAL = [
+    ("sip:anna@Host.example", "sip:anna@hOST.EXAMPLE", True),
+    ("sip:anna@h;transport=UDP", "sip:anna@h;transport=udp", True),
+    ("sip:anna@h;x=1", "sip:anna@h", True),
+    ("sip:%61nna@h", "sip:anna@h", True),
+    ("sip:Anna@h", "sip:anna@h", False),
+    ("sip:anna@h;transport=tcp", "sip:anna@h", False),
+    ("sip:anna@h:5060", "sip:anna@h", False),
+    ("sip:anna@h", "sip:anna@h2", False),
+]
+
+
+@pytest.mark.parametrize(("one", "other", "same"), EQUAL)
+def test_the_same_contact_in_another_spelling(put, one, other, same):
+    put(f"<{one}>")
+    assert len(put(f"<{other}>")[1]) == (1 if same else 2)
+
+
+def test_one_is_removed_and_all_are(put):
+    put("<sip:a@h1>", "<sip:a@h2>")
+    assert put("<sip:a@h1>;expires=0")[1] == ["<sip:a@h2>;expires=3600"]
+    assert put("*", expires=0) == (True, [])
+    assert put("*", expires=0) == (False, [])
+
+
+def test_question_changes_nothing(put):
+    put("<sip:a@h>;q=0.5")
+    assert put() == (False, ["<sip:a@h>;q=0.5;expires=3600"])
+
+
+@pytest.mark.parametrize("contacts", [["<sip:a@h>"], ["*"]])
+def test_what_was_overtaken_is_not_applied(put, registrar, contacts):
+    put("<sip:a@h>", cseq=7)
+    before = registrar.contacts("anna", 0)
+    for cseq in (7, 6):
+        with pytest.raises(ProtocolError, match="CSeq Out Of Order"):
+            put(*contacts, expires=0, cseq=cseq)
+    assert registrar.contacts("anna", 0) == before
+    assert put(*contacts, expires=0, cseq=1, call_id="other")[1] == []
+
+
+def test_preferred_first(put):
+    _, shown = put("<sip:a@h1>;q=0.1", "<sip:a@h2>;q=0.9", "<sip:a@h3>")
+    assert [line.split(">")[0] for line in shown] == ["<sip:a@h3", "<sip:a@h2", "<sip:a@h1"]
+
+
+def test_at_most_ten(put, registrar):
+    with pytest.raises(ProtocolError, match="Too Many Contacts"):
+        put(*[f"<sip:a@h{n}>" for n in range(11)])
+    for number in range(15):
+        put(f"<sip:a@h{number}>")
+    assert {binding.uri for binding in registrar.contacts("anna", 0)} == {f"sip:a@h{n}" for n in range(5, 15)}
+
+
+TARGETS = [
+    ("sip:a@10.0.0.1:5060", PHONE),
+    ("sip:a@192.0.2.7:5062", Address("192.0.2.7", 5062)),
+    ("sip:a@192.0.2.7", Address("192.0.2.7", 5060)),
+    ("sip:a@some.name", PHONE),
+    ("sip:a@198.51.100.99", PHONE),
+]
+
+
+@pytest.mark.parametrize(("uri", "target"), TARGETS)
+def test_where_a_contact_is_reached(put, registrar, uri, target):
+    put(f"<{uri}>")
+    assert registrar.contacts("anna", 0)[0].target == target
+
+
+def test_restored_from_json(put, registrar):
+    put("<sip:a@h1>;q=0.3", "<sip:a@h2>;expires=60")
+    state = json.loads(json.dumps(registrar.state("anna")))
+    other = Registrar(Settings(realm="example.org", secret=b"k" * 32))
+    other.restore("anna", state, 60)
+    assert other.contacts("anna", 60) == registrar.contacts("anna", 60)
+    assert len(other.contacts("anna", 60)) == 1
+
+
+def test_other_schemes_are_no_contact(put):
+    with pytest.raises(ProtocolError, match="No SIP URI"):
+        put("<tel:+1234>")
