@@ -42,12 +42,17 @@ def serve(path: Path | None) -> None:
         configure_logging(config)
         uvloop.run(_serve(config))
     except REFUSALS as error:
-        raise StartError(str(error)) from None
+        raise StartError(_line(error)) from None
     except BaseExceptionGroup as group:
         refusal = _first(group)
         if refusal is None:
             raise
-        raise StartError(str(refusal)) from None
+        raise StartError(_line(refusal)) from None
+
+
+def _line(error: BaseException) -> str:
+    """Return the error's own words; where a text was written for it, without the number."""
+    return error.strerror if isinstance(error, TransportError) else str(error)
 
 
 async def _serve(config: Config) -> None:

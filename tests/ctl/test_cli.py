@@ -1,0 +1,240 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Each mistake an operator can make is one line that names the remedy, and an exit code that says its kind."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+UNPRIVILEGED = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", "--inh-caps=-all"]
+
+
+@pytest.fixture
+def tmp_path():
+    """A directory that other users can pass through, which pytest's own is not."""
+    with tempfile.TemporaryDirectory(prefix="voxdp-test-") as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+@pytest.fixture
+def config(tmp_path):
+    """A configuration file with everything of its own; further sections are added by the argument."""
+
+    def make(**changes):
+        sections = {
+            "sip": {"listen": [f"127.0.0.1:{free_port()}"]},
+            "xdp": {"mode": "off", "bpffs": str(tmp_path)},
+            "run": {"directory": str(tmp_path / "run"), "state": str(tmp_path / "state")},
+            "database": {"directory": str(tmp_path / "database")},
+            "api": {"listen": f"127.0.0.1:{free_port(socket.SOCK_STREAM)}"},
+        }
+        for name, keys in changes.items():
+            sections.setdefault(name, {}).update(keys)
+        lines = []
+        for name, keys in sections.items():
+            lines += [f"[{name}]", *(f"{key} = {json.dumps(value)}" for key, value in keys.items())]
+        file = tmp_path / "voxdp.toml"
+        file.write_text("\n".join(lines) + "\n")
+        return file
+
+    return make
+
+
+def free_port(kind=socket.SOCK_DGRAM):
+    with socket.socket(socket.AF_INET, kind) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def voxdp(*arguments, prefix=(), timeout=20):
+    """Run the command; return its exit code and its lines on standard error that are not the log's."""
+    command = [*prefix, sys.executable, "-m", "ctl.cli", *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
+    return done.returncode, [line for line in done.stderr.splitlines() if line.startswith("voxdp:")], done.stdout
+
+
+def refused(code, text, *arguments, **more):
+    """The command fails with this code and one line with this text."""
+    status, lines, _ = voxdp(*arguments, **more)
+    assert (status, len(lines)) == (code, 1), lines
+    assert text in lines[0]
+
+
+def test_a_missing_file_is_named(tmp_path):
+    refused(
+        1,
+        "none.toml: No such file or directory; name a readable file with -c FILE",
+        "-c",
+        tmp_path / "none.toml",
+        "run",
+    )
+
+
+def test_an_unknown_key_is_named(config):
+    refused(1, "sip.lisen: unknown key; known are", "-c", config(sip={"lisen": 1}), "run")
+
+
+def test_no_controller_is_another_code(config):
+    refused(3, "start it with: voxdp run", "-c", config(), "flow", "list")
+
+
+def test_attach_needs_capabilities(config):
+    refused(1, "CAP_NET_ADMIN", "-c", config(xdp={"mode": "native"}), "attach", prefix=UNPRIVILEGED)
+
+
+def test_attach_needs_a_bpf_file_system(config, tmp_path):
+    refused(1, "is not a bpf file system; mount one: mount -t bpf", "-c", config(xdp={"mode": "native"}), "attach")
+
+
+def test_attach_with_xdp_off_is_refused(config):
+    refused(1, "xdp.mode is off; set it to native or generic", "-c", config(), "attach")
+
+
+def test_an_unknown_owner_is_named(config):
+    refused(1, "useradd --system nobody-here", "-c", config(xdp={"mode": "native", "owner": "nobody-here"}), "attach")
+
+
+def test_status_of_a_relay_that_is_not_loaded(config):
+    refused(4, "the kernel relay is not loaded; run: sudo voxdp attach", "-c", config(), "xdp", "status")
+
+
+def test_a_port_in_use_is_named(config):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        file = config(sip={"listen": [f"127.0.0.1:{port}"]})
+        refused(1, f"voxdp: port {port} is in use on 127.0.0.1; stop the program that has it", "-c", file, "run")
+
+
+def test_an_api_port_in_use_is_named(config):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        refused(1, "set api.listen to a free address", "-c", config(api={"listen": f"127.0.0.1:{port}"}), "run")
+
+
+def test_an_address_of_another_host_is_named(config):
+    file = config(sip={"listen": ["192.0.2.7:5060"]})
+    refused(1, "media.addresses: 192.0.2.7 is on no interface", "-c", file, "run")
+
+
+def test_a_missing_package_is_named(config):
+    file = config(database={"binaries": "/nonexistent"})
+    refused(1, "apt-get install postgresql-15", "-c", file, "run")
+
+
+def test_a_directory_that_cannot_be_made_is_named(config):
+    file = config(run={"directory": "/proc/voxdp"})
+    refused(1, "create it for user id 0", "-c", file, "run")
+
+
+def test_a_second_controller_is_refused(config):
+    file = config()
+    first = subprocess.Popen([sys.executable, "-m", "ctl.cli", "-c", str(file), "run"], stderr=subprocess.DEVNULL)
+    try:
+        wait_for(file)
+        refused(1, f"process {first.pid} is the controller of", "-c", file, "run")
+    finally:
+        first.terminate()
+        assert first.wait(20) == 0
+
+
+def test_the_controller_answers_and_ends(config, tmp_path):
+    """Users by the command line, nothing readable by others, nothing left running."""
+    file = config()
+    process = subprocess.Popen([sys.executable, "-m", "ctl.cli", "-c", str(file), "run"], stderr=subprocess.DEVNULL)
+    try:
+        wait_for(file)
+        add = [sys.executable, "-m", "ctl.cli", "-c", str(file), "user", "add", "anna", "--password-stdin"]
+        subprocess.run(add, input="secret\n", text=True, check=True, timeout=20, capture_output=True)
+        users = json.loads(voxdp("-c", file, "user", "list", "-j")[2])
+        assert [(user["username"], user["enabled"]) for user in users] == [("anna", True)]
+        refused(1, "anna", "-c", file, "user", "enable", "anna ")
+        refused(4, "no user bert@localhost", "-c", file, "user", "disable", "bert")
+        refused(4, "no call 'ffff'; see: voxdp call list", "-c", file, "call", "show", "ffff")
+        refused(4, "no flow '127.0.0.1:20000'", "-c", file, "flow", "show", "127.0.0.1:20000")
+        assert (tmp_path / "run" / "control.sock").stat().st_mode & 0o077 == 0
+        assert (tmp_path / "state" / "live").stat().st_mode & 0o077 == 0
+        assert (tmp_path / "state" / "secret").stat().st_mode & 0o077 == 0
+        refused(5, "permission denied; run as the controller's user", "-c", file, "flow", "list", prefix=UNPRIVILEGED)
+    finally:
+        process.terminate()
+        assert process.wait(20) == 0
+    assert not (tmp_path / "run" / "control.sock").exists()
+    assert "secret" not in (tmp_path / "state" / "live").read_text()
+
+
+def wait_for(file):
+    deadline = time.monotonic() + 20
+    while voxdp("-c", file, "user", "list")[0] != 0:
+        assert time.monotonic() < deadline, "the controller did not come up"
+        time.sleep(0.1)
+
+
+def test_a_silent_controller_is_given_up(config, tmp_path):
+    file = config()
+    (tmp_path / "run").mkdir()
+    with socket.socket(socket.AF_UNIX) as silent:
+        silent.bind(str(tmp_path / "run" / "control.sock"))
+        silent.listen()
+        refused(124, "no answer from the controller within 0.3 s", "-c", file, "--timeout", "0.3", "flow", "list")
+
+
+def test_hostile_requests_get_an_error_line(config, tmp_path):
+    file = config()
+    process = subprocess.Popen([sys.executable, "-m", "ctl.cli", "-c", str(file), "run"], stderr=subprocess.DEVNULL)
+    requests = [
+        b"\n",
+        b"{}\n",
+        b"[]\n",
+        b"null\n",
+        b'{"verb": []}\n',
+        b'{"verb": "flow.list", "arguments": 7}\n',
+        b"\xff\n",
+    ]
+    try:
+        wait_for(file)
+        for request in requests:
+            with socket.socket(socket.AF_UNIX) as client:
+                client.settimeout(5)
+                client.connect(str(tmp_path / "run" / "control.sock"))
+                client.sendall(request)
+                assert json.loads(client.makefile().readline())["code"] == 2, request
+        with socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(5)
+            client.connect(str(tmp_path / "run" / "control.sock"))
+            writer = threading.Thread(target=swallow, args=(client, b"x" * 200_000))
+            writer.start()
+            assert client.recv(10) == b""
+            writer.join()
+        assert voxdp("-c", file, "flow", "list")[0] == 0
+    finally:
+        process.terminate()
+        assert process.wait(20) == 0
+
+
+def swallow(client, data):
+    try:
+        client.sendall(data)
+    except OSError:
+        return
+
+
+def test_the_command_line_starts_fast(config):
+    """Below 100 ms on an idle machine; what is bounded here is what it imports, which no load can change."""
+    code = "import sys, ctl.cli, ctl.commands.flow; print([m for m in sys.modules if m.partition('.')[0] in HEAVY])"
+    heavy = {"asyncio", "aiohttp", "cffi", "psycopg", "pydantic", "pyroute2", "structlog", "uvloop", "_cffi_backend"}
+    done = subprocess.run(
+        [sys.executable, "-c", f"HEAVY = {heavy!r}\n{code}"], capture_output=True, text=True, check=True, env=os.environ
+    )
+    assert done.stdout.strip() == "[]"
+    assert Path(config()).exists()
