@@ -52,7 +52,7 @@ def serve(path: Path | None) -> None:
 
 def _line(error: BaseException) -> str:
     """Return the error's own words; where a text was written for it, without the number."""
-    return error.strerror if isinstance(error, TransportError) else str(error)
+    return str(error.strerror if isinstance(error, TransportError) else error)
 
 
 async def _serve(config: Config) -> None:

@@ -108,6 +108,8 @@ class Service:
                 log.info("serving", listen=list(self._config.sip.listen), **_reasons(self.sessions.data_plane.attached))
                 await stop.wait()
                 log.info("stopping", calls=len(self.core.calls()))
+                await self.records.close()
+                await self.storage.settle()
                 for task in owned:
                     task.cancel()
         finally:

@@ -23,6 +23,7 @@ from provisioning.refresh import SnapshotKeeper
 
 RETRY_SECONDS = 2.0
 READY_SECONDS = 8.0
+SETTLE_SECONDS = 2.0
 
 log = structlog.get_logger()
 
@@ -56,6 +57,11 @@ class Storage:
             await asyncio.wait_for(self._open.wait(), READY_SECONDS)
         except TimeoutError:
             raise DatabaseUnavailable(f"the database is not there: {self._trouble}") from None
+
+    async def settle(self) -> None:
+        """Give the records that are on disk a moment to reach PostgreSQL; what does not, does at the next start."""
+        if self._open.is_set():
+            await self.journal.drained(SETTLE_SECONDS)
 
     async def run(self, patient: bool) -> None:
         """Start PostgreSQL if it is ours, bring the schema up to date, then keep users and records moving.
