@@ -99,9 +99,20 @@ class KernelCarrier:
         self._flags = flags
 
     def write(self, pair: Pair, fresh: bool) -> None:
-        """Write both flows. An unknown next hop leaves the kernel to ask its own routing table."""
-        first, second = self._rules(pair)
-        self._table.write_pair(first, second, fresh=fresh)
+        """Write both flows. An unknown next hop leaves the kernel to ask its own routing table.
+
+        Where flows are only to be held they are switched off, and a packet of the other direction never sees the
+        gap of a rewrite.
+        """
+        wanted = [
+            (index, self._routed(plan, rule)) for plan, (index, rule) in zip(pair, self._rules(pair), strict=True)
+        ]
+        differing = [(index, rule) for index, rule in wanted if self._table.rule(index) != rule]
+        if fresh or not all(self._only_held(index, rule) for index, rule in differing):
+            self._table.write_pair(wanted[0], wanted[1], fresh=fresh)
+            return
+        for index, _ in differing:
+            self._table.off(index)
 
     def hand_up(self, pair: Pair) -> None:
         """Let what reaches the pair pass to the engine's sockets; nothing where XDP does not guard the ports."""
@@ -113,8 +124,8 @@ class KernelCarrier:
 
     def holds(self, pair: Pair) -> bool:
         """Whether the kernel has these very rules. A next hop that it has and we do not know yet counts as right."""
-        for index, wanted in self._rules(pair):
-            rule = self._table.rule(index)
+        for plan, (index, bare) in zip(pair, self._rules(pair), strict=True):
+            rule, wanted = self._table.rule(index), self._routed(plan, bare)
             if rule is None or rule != (wanted if wanted.ifindex else _with_hop_of(wanted, rule)):
                 return False
         return True
@@ -140,14 +151,17 @@ class KernelCarrier:
         except ValueError:
             return
 
+    def _only_held(self, index: int, wanted: FlowRule) -> bool:
+        rule = self._table.rule(index)
+        return rule is not None and replace(rule, state=FlowState.OFF) == wanted
+
     def _rules(self, pair: Pair) -> tuple[tuple[int, FlowRule], tuple[int, FlowRule]]:
         first, second = (self._table.index(*plan.local) for plan in pair)
         return (first, self._rule(pair[0], second)), (second, self._rule(pair[1], first))
 
     def _rule(self, plan: FlowPlan, partner: int) -> FlowRule:
         address, port = plan.source
-        hop = self._hops.resolve(plan.target[0], plan.egress[0])
-        rule = FlowRule(
+        return FlowRule(
             state=_state(plan),
             source=(address, port or 0),
             egress=plan.egress,
@@ -156,6 +170,10 @@ class KernelCarrier:
             clock_rate=plan.clock_rate,
             partner=partner,
         )
+
+    def _routed(self, plan: FlowPlan, rule: FlowRule) -> FlowRule:
+        """Return the rule with the next hop, if it is known."""
+        hop = self._hops.resolve(plan.target[0], plan.egress[0])
         if hop is None:
             return rule
         return replace(rule, ifindex=hop.ifindex, target_mac=hop.target_mac, egress_mac=hop.egress_mac)

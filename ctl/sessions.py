@@ -144,6 +144,20 @@ class MediaSessions:
         self._calls[call] = media
         return self._programmer.adopt(call, self._plan(media.current))
 
+    def replan(self) -> dict[str, str]:
+        """Move each flow to what carries it now, after `data_plane` or the interface to a peer has changed.
+
+        Return the calls that could not be moved, with the reason; they stay where they were. A flow that moves
+        counts from zero; what it had counted before is in the final report, beside the rest.
+        """
+        stranded: dict[str, str] = {}
+        for call, media in self._calls.items():
+            try:
+                self._program(call, media.current)
+            except MediaRefused as refused:
+                stranded[call] = refused.reason
+        return stranded
+
     def _read(self, sdp: bytes, source: str) -> tuple[Description, tuple[Stream, ...]]:
         try:
             description = Description(sdp)

@@ -73,11 +73,20 @@ def test_a_next_hop_that_moves_touches_the_flows_to_it_alone(programmer: Program
 def test_a_change_writes_only_the_pair_that_differs_and_goes_on_counting(programmer: Programmer, table: Any) -> None:
     programmer.apply("call", plans())
     table.writes.clear()
-    programmer.apply("call", plans(held_b=True))
-    assert table.writes == [(A_RTP, False), (B_RTP, False)]
+    programmer.apply("call", plans(source=("192.0.2.11", 4000)))
+    assert table.writes == [(A_RTP, False), (B_RTP, False), (A_RTCP, False), (B_RTCP, False)]
+    table.writes.clear()
+    programmer.apply("call", plans(source=("192.0.2.11", 4000)))
+    assert table.writes == []
+
+
+def test_holding_one_direction_leaves_the_other_untouched(programmer: Programmer, table: Any) -> None:
+    programmer.apply("call", plans())
     table.writes.clear()
     programmer.apply("call", plans(held_b=True))
-    assert table.writes == []
+    assert (table.writes, table.offs, table.at(B_RTP).state) == ([], [B_RTP], FlowState.OFF)
+    programmer.apply("call", plans())
+    assert (table.writes, table.at(B_RTP).state) == ([(A_RTP, False), (B_RTP, False)], FlowState.PINNED)
 
 
 def test_a_stream_that_ends_is_off_and_its_count_is_in_the_last_report(programmer: Programmer, table: Any) -> None:

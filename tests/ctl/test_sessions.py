@@ -170,10 +170,10 @@ def test_hold_and_resume_keep_ports_and_touch_only_rtp(world: World) -> None:
     assert tuple(map(rtp_port, again)) == tuple(map(rtp_port, first))
     states = {(flow.leg, flow.kind): flow.state for flow in world.sessions.query("call")}
     assert states == {("a", "rtp"): "pinned", ("b", "rtp"): "held", ("a", "rtcp"): "pinned", ("b", "rtcp"): "pinned"}
-    assert {fresh for _, fresh in world.table.writes} == {False}
-    assert len(world.table.writes) == 2
+    assert (world.table.writes, world.table.offs) == ([], [(RELAY_B, rtp_port(first[0]))])
     world.call()
     assert {flow.state for flow in world.sessions.query("call")} == {"pinned"}
+    assert [fresh for _, fresh in world.table.writes] == [False, False]
 
 
 def test_hold_by_address_is_passed_on_and_nothing_is_sent_there(world: World) -> None:
@@ -428,6 +428,40 @@ def test_a_restart_on_a_host_that_lost_xdp_moves_the_call_to_the_engine(world: W
     world.restart()
     assert world.sessions.restore("call", state) == 2
     assert len(world.engine.flows) == 4
+
+
+def test_calls_move_to_the_engine_and_back_while_they_last(world: World) -> None:
+    _, to_alice = world.call()
+    world.table.writes.clear()
+    assert (world.sessions.replan(), world.table.writes) == ({}, [])
+    world.table.count((RELAY_A, rtp_port(to_alice)), packets=5)
+    world.sessions.data_plane = replace(PLANE, attached=frozenset())
+    assert world.sessions.replan() == {}
+    assert {flow.path for flow in world.sessions.query("call")} == {"engine"}
+    world.sessions.data_plane = PLANE
+    assert world.sessions.replan() == {}
+    assert ({flow.path for flow in world.sessions.query("call")}, world.engine.flows) == ({"kernel"}, {})
+    counted = [
+        (report.path, report.statistics and report.statistics.packets)
+        for report in world.sessions.delete("call", 0.0)
+        if (report.leg, report.kind) == ("a", "rtp")
+    ]
+    assert counted == [("kernel", 5), ("engine", 7), ("kernel", 0)]
+
+
+def test_calls_that_nothing_can_carry_are_named_and_left_alone(world: World) -> None:
+    world.call()
+    world.sessions.data_plane = replace(PLANE, attached=frozenset({"eth0"}), engine=False)
+    assert world.sessions.replan() == {"call": "XDP is not attached to eth1, and no engine runs"}
+    assert {flow.path for flow in world.sessions.query("call")} == {"kernel"}
+
+
+def test_a_route_that_leaves_by_a_bare_interface_moves_the_call(world: World) -> None:
+    world.call()
+    old = world.hops.route
+    world.hops.route = lambda target, source="": replace(old(target, source), interface="wg0")
+    assert world.sessions.replan() == {}
+    assert {flow.reason for flow in world.sessions.query("call")} == {"XDP is not attached to wg0"}
 
 
 def test_ports_that_are_not_free_cannot_be_restored(world: World) -> None:
