@@ -13,7 +13,7 @@ PONG = b"\r\n"
 
 _PING = b"\r\n\r\n"
 _END = b"\r\n\r\n"
-_LENGTH = re.compile(rb"\r\n(?:Content-Length|l)[ \t]*+:((?:[^\r\n]|\r\n[ \t])*+)", re.IGNORECASE)
+_LENGTH = re.compile(rb"\r\n(?:Content-Length|l)[ \t]*+:((?>(?:[^\r\n]|\r\n[ \t])*))", re.IGNORECASE)
 
 
 class Framer:

@@ -19,10 +19,10 @@ _VIA = re.compile(
     rf"SIP\s*+/\s*+2\.0\s*+/\s*+({TOKEN})\s++{HOST_PORT}({PARAMS})\s*", re.IGNORECASE | re.DOTALL | re.ASCII
 )
 _WORD = rf"(?:{TOKEN}|[\x80-\U0010ffff]++)"  # unquoted UTF-8 is not RFC 3261, but phones write it
-_NAME_ADDR = re.compile(rf"({QUOTED}|(?:{_WORD}\s*+)*+)\s*+<([^<>\"\s]++)>({PARAMS})\s*", re.DOTALL | re.ASCII)
+_NAME_ADDR = re.compile(rf"({QUOTED}|(?>(?:{_WORD}\s*+)*))\s*+<([^<>\"\s]++)>({PARAMS})\s*", re.DOTALL | re.ASCII)
 _ADDR_SPEC = re.compile(rf"([^<>\"\s;?,]++)({PARAMS})\s*", re.DOTALL | re.ASCII)
 _CSEQ = re.compile(rf"([0-9]++)\s++({TOKEN})", re.ASCII)
-_ITEM = re.compile(rf"(?:[^\",<]++|{QUOTED}|<[^>]*+>)++", re.DOTALL | re.ASCII)
+_ITEM = re.compile(rf"(?>(?:[^\",<]++|{QUOTED}|<[^>]*+>)+)", re.DOTALL | re.ASCII)
 _AUTH = re.compile(rf"({TOKEN})(?:\s++(.*))?", re.DOTALL | re.ASCII)
 _AUTH_PARAM = re.compile(rf"\s*+({TOKEN})\s*+=\s*+({QUOTED}|[^\s\",]++)\s*+(?:,|$)", re.DOTALL | re.ASCII)
 _DATE = re.compile(

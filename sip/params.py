@@ -9,11 +9,12 @@ from collections.abc import Iterable, Iterator
 from sip.errors import ParseError
 
 TOKEN = r"[A-Za-z0-9\-.!%*_+`'~]++"  # noqa: S105 (the grammar's word)
-QUOTED = r'"(?:[^"\\]|\\.)*+"'
+# Groups repeat inside an atomic group: possessive repeats of groups are broken before Python 3.11.5 (gh-106052).
+QUOTED = r'"(?>(?:[^"\\]|\\.)*)"'
 _VALUE = rf"(?:[A-Za-z0-9\-.!%*_+`'~\[\]:/@&$\x80-\U0010ffff]++|{QUOTED})"
-PARAMS = rf"(?:\s*+;\s*+{TOKEN}(?:\s*+=\s*+{_VALUE}?)?+)*+"
+PARAMS = rf"(?>(?:\s*+;\s*+{TOKEN}(?:\s*+=\s*+{_VALUE}?)?)*)"
 """Pattern of any number of header parameters, each with its semicolon in front."""
-_ONE = re.compile(rf"\s*+;\s*+({TOKEN})(?:\s*+(=)\s*+({_VALUE})?)?+", re.DOTALL | re.ASCII)
+_ONE = re.compile(rf"\s*+;\s*+({TOKEN})(?:\s*+(=)\s*+({_VALUE})?)?", re.DOTALL | re.ASCII)
 _ALL = re.compile(PARAMS + r"\s*", re.DOTALL | re.ASCII)
 
 Pair = tuple[str, str | None]

@@ -13,19 +13,20 @@ from sip.params import EMPTY, Params
 
 _HEX = r"%[0-9A-Fa-f]{2}"
 _UNRESERVED = r"A-Za-z0-9\-_.!~*'()"
-_USER = rf"(?:[{_UNRESERVED}&=+$,;?/#]|{_HEX})++"  # '#' is not RFC 3261, but feature codes are dialled with it
-_PASSWORD = rf"(?:[{_UNRESERVED}&=+$,]|{_HEX})*+"
+_USER = rf"(?>(?:[{_UNRESERVED}&=+$,;?/#]|{_HEX})+)"  # '#' is not RFC 3261, but feature codes are dialled with it
+_PASSWORD = rf"(?>(?:[{_UNRESERVED}&=+$,]|{_HEX})*)"
 _HOST = r"(?:[A-Za-z0-9](?:[A-Za-z0-9.\-_]*+)|\[[0-9A-Fa-f:.]++(?:%[A-Za-z0-9._~\-]++)?\])"
 _PARAM = rf"(?:[{_UNRESERVED}\[\]/:&+$]|{_HEX})"
 _HEADER = rf"(?:[{_UNRESERVED}\[\]/?:+$&=,;@]|{_HEX})"
-HOST_PORT = rf"({_HOST})(?:\s*+:\s*+([0-9]{{1,5}}))?+"
+_PARAMS = rf"(?>(?:;(?>{_PARAM}+)(?:=(?>{_PARAM}*))?)*)"
+HOST_PORT = rf"({_HOST})(?:\s*+:\s*+([0-9]{{1,5}}))?"
 """Pattern of `host [ ":" port ]`; groups: host with its brackets, port."""
 _SIP = re.compile(
-    rf"(?:({_USER})(?::({_PASSWORD}))?+@)?{HOST_PORT}"
-    rf"((?:;{_PARAM}++(?:={_PARAM}*+)?+)*+)(?:\?({_HEADER}*+))?",
+    rf"(?:({_USER})(?::({_PASSWORD}))?@)?{HOST_PORT}"
+    rf"({_PARAMS})(?:\?((?>{_HEADER}*)))?",
     re.ASCII,
 )
-_TEL = re.compile(rf"([+0-9A-Fa-f*#\-.()]++)((?:;{_PARAM}++(?:={_PARAM}*+)?+)*+)")
+_TEL = re.compile(rf"([+0-9A-Fa-f*#\-.()]++)({_PARAMS})")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+\-.]*+")
 _OPAQUE = re.compile(r"[\x21\x23-\x3b\x3d\x3f-\x7e]++")
 _ESCAPE = re.compile(r"%([0-9A-Fa-f]{2})")
