@@ -127,9 +127,9 @@ class NextHops:
 
     def forget(self, target: str, source: str = "") -> None:
         """Watch this peer no longer."""
-        self._routes.pop((target, source), None)
         self._given.pop((target, source), None)
-        self._tidy()
+        if self._routes.pop((target, source), None):
+            self._tidy()
 
     def interface_of(self, address: str) -> str | None:
         """Return the name of the interface that has this address; None if this host does not have it."""

@@ -11,12 +11,13 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from ctl import loader
-from ctl.carriers import KernelCarrier
+from ctl.carriers import EngineCarrier, KernelCarrier
 from ctl.flowtable import FlowTable
 from ctl.nexthop import NextHops
 from ctl.pins import Pins
@@ -24,6 +25,7 @@ from ctl.plan import DataPlane
 from ctl.ports import Ports
 from ctl.programmer import Programmer
 from ctl.sessions import MediaSessions
+from media.client import EngineProcess
 from vm import namespace
 
 ALICE, BOB = "192.0.2.10", "203.0.113.9"
@@ -192,6 +194,55 @@ def test_a_restarted_controller_writes_nothing_and_media_goes_on(
         assert not later.table.active()
     finally:
         later.close()
+
+
+def test_without_xdp_the_engine_carries_the_call(wiring: Wiring, state_dir: Path) -> None:
+    process = EngineProcess.ensure(state_dir / "engine.sock", log=state_dir / "engine.log")
+    hops = NextHops()
+    plane = DataPlane({RELAY_A: "east", RELAY_B: "west"}, frozenset())
+    ports = Ports((RELAY_A, RELAY_B), 10000, 19999, random.Random(3).randrange)
+    programmer = Programmer(hops, None, EngineCarrier(process.client))
+    sessions = MediaSessions(ports, hops, programmer, plane)
+    sessions.offer("call", "a", sdp(ALICE, 4000), ALICE, 0.0, toward=BOB)
+    stream = Stream(wiring, rtp_port(sessions.answer("call", "b", sdp(BOB, 5000), BOB, 0.0)))
+    try:
+        assert select.select([stream.receiver], [], [], 5.0)[0], "no packet reached Bob"
+        flow = sessions.query("call")[0]
+        assert (flow.path, flow.reason) == ("engine", "XDP is not attached to east and west")
+        reports = sessions.delete("call", 0.0)
+        assert reports[0].statistics is not None
+        assert reports[0].statistics.packets > 0
+        assert process.client.list() == ()
+    finally:
+        stream.stop()
+        hops.close()
+        process.stop()
+        process.close()
+
+
+def test_a_call_moves_to_the_engine_under_the_attached_relay(relay: Relay, stream: Stream, state_dir: Path) -> None:
+    """Packets reach the engine's sockets through XDP, which passes on what is not its own."""
+    process = EngineProcess.ensure(state_dir / "engine.sock", log=state_dir / "engine.log")
+    try:
+        kernel = KernelCarrier(relay.table, relay.hops)
+        relay.programmer.use(kernel, EngineCarrier(process.client, kernel))
+        kept = relay.sessions.data_plane
+        relay.sessions.data_plane = replace(kept, attached=frozenset(), engine=True)
+        assert relay.sessions.replan() == {}
+        drain(stream.receiver)
+        assert follow(relay, stream, 5.0, lambda: True), "no packet by way of the engine"
+        assert {flow.path for flow in relay.sessions.query("call")} == {"engine"}
+        relay.sessions.data_plane = kept
+        assert relay.sessions.replan() == {}
+        drain(stream.receiver)
+        assert follow(relay, stream, 5.0, lambda: True), "no packet by way of the kernel"
+        assert process.client.list() == ()
+        reports = [each for each in relay.sessions.delete("call", 0.0) if (each.leg, each.kind) == ("a", "rtp")]
+        assert [each.path for each in reports] == ["kernel", "engine", "kernel"]
+        assert all(each.statistics and each.statistics.packets for each in reports)
+    finally:
+        process.stop()
+        process.close()
 
 
 def follow(relay: Relay, stream: Stream, seconds: float, enough: Callable[[], bool]) -> bool:
