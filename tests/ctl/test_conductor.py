@@ -1,0 +1,321 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Signalling, media and both journals joined as in the controller, but for the kernel and the wire."""
+
+import asyncio
+import os
+import secrets
+import time
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+import ctl.journal
+from ctl.carriers import KernelCarrier
+from ctl.conductor import Conductor
+from ctl.journal import Journal
+from ctl.metrics import Meters
+from ctl.plan import DataPlane
+from ctl.ports import Ports
+from ctl.programmer import Programmer
+from ctl.records import Records
+from ctl.restore import Restorer
+from ctl.sessions import MediaSessions
+from provisioning.cdr import cdr_id, decode
+from provisioning.journal import CdrJournal
+from provisioning.routing import Refusal
+from sip.build import response_to
+from sip.core import Core
+from sip.digest import authorization, choose, ha1
+from sip.effects import Address, UserTarget
+from sip.message import Request, Response
+from sip.parser import parse
+from sip.settings import Settings
+
+REALM = "example.org"
+US = Address("192.0.2.1", 5060)
+ANNA, BERT = Address("192.0.2.7", 5060), Address("198.51.100.8", 5060)
+RELAYS = ("192.0.2.1", "198.51.100.1")
+SDP = "v=0\r\no=- 1 1 IN IP4 {0}\r\ns=-\r\nc=IN IP4 {0}\r\nt=0 0\r\nm=audio {1} RTP/AVP 0\r\n"
+PASSWORD = "secret"
+
+
+class Users:
+    """A directory of anna and bert."""
+
+    ready = True
+
+    def credentials(self, realm, username):
+        return {"SHA-256": ha1("SHA-256", username, realm, PASSWORD)} if username in ("anna", "bert") else None
+
+    def route(self, caller, dialled, domain):
+        return (UserTarget(dialled),) if dialled in ("anna", "bert") else Refusal(404, "Not Found")
+
+
+class Host:
+    """One controller's life, from its start to its death or end; the flow table outlives it."""
+
+    def __init__(self, path, table, hops):
+        self.path, self.wire = path, []
+        self.programmer = Programmer(hops, KernelCarrier(table, hops))
+        interfaces = dict(zip(RELAYS, ("eth0", "eth1"), strict=True))
+        ports = Ports(RELAYS, 20000, 20999, secrets.randbelow)
+        self.sessions = MediaSessions(
+            ports, hops, self.programmer, DataPlane(interfaces, frozenset(interfaces.values()), engine=False)
+        )
+        self.core = self.make_core()
+        self.live, self.recovered = Journal.open(path / "live", time.time() - time.monotonic())
+        self.cdrs = CdrJournal(path / "cdr")
+        self.records = Records(self.cdrs)
+        self.meters = Meters()
+        self.users = Users()
+        self.conductor = Conductor(
+            self.core, self.wire.append, self.sessions, self.users, self.live, self.records, self.meters
+        )
+        restorer = (self.make_core, self.conductor, self.sessions, self.programmer, self.live, self.records)
+        self.restorer = Restorer(self.core, *restorer)
+
+    def make_core(self):
+        settings = Settings(realm=REALM, secret=b"k" * 32)
+        return Core(settings, lambda: secrets.token_hex(8), lambda peer: US)
+
+    async def __aenter__(self):
+        await self.cdrs.open()
+        self.restored = self.restorer.restore(self.recovered)
+        return self
+
+    async def __aexit__(self, *_):
+        self.conductor.close()
+        await self.records.close()
+        await self.cdrs.close()
+        self.live.close()
+
+    def say(self, message, source):
+        self.conductor.received(message.to_bytes(), source, US)
+
+    def heard(self, target):
+        """What went out to that address since the last look."""
+        found = [send for send in self.wire if send.target == target]
+        self.wire[:] = [send for send in self.wire if send.target != target]
+        return [parse(send.data) for send in found]
+
+    async def stored(self):
+        """Every call record that is on disk."""
+        await self.records.close()
+        batch = await asyncio.wait_for(self.cdrs.next_batch(), 5)
+        return [decode(record) for record in batch.records]
+
+
+def request(method, user, address, number, *extra, to="", body=b"", call="", uri=""):
+    """A request of that user, with a branch of its own."""
+    to = to or f"<sip:{user}@{REALM}>"
+    headers = [
+        ("Via", f"SIP/2.0/UDP {address.host}:{address.port};branch=z9hG4bK{secrets.token_hex(6)}"),
+        ("From", f"<sip:{user}@{REALM}>;tag={user}"),
+        ("To", to),
+        ("Call-ID", call or f"{user}-{method}"),
+        ("CSeq", f"{number} {method}"),
+        ("Contact", f"<sip:{user}@{address.host}:{address.port}>"),
+        ("Max-Forwards", "70"),
+        *extra,
+    ]
+    if body:
+        headers.append(("Content-Type", "application/sdp"))
+    uri = uri or (f"sip:{REALM}" if method == "REGISTER" else to.strip("<>"))
+    return Request(method, uri, headers, body)
+
+
+def answer(challenge, user, uri, method):
+    """The header that answers a 401 or 407."""
+    proxy = challenge.status == 407
+    chosen = choose(challenge.proxy_authenticate if proxy else challenge.www_authenticate)
+    secret = ha1(chosen.algorithm, user, REALM, PASSWORD)
+    value = authorization(chosen, method, uri, user, ha1=secret, cnonce="c", nc=1)
+    return ("Proxy-Authorization" if proxy else "Authorization", value)
+
+
+def register(host, user, address):
+    host.say(request("REGISTER", user, address, 1), address)
+    credentials = answer(host.heard(address)[-1], user, f"sip:{REALM}", "REGISTER")
+    host.say(request("REGISTER", user, address, 2, credentials), address)
+    assert host.heard(address)[-1].status == 200
+
+
+def call(host, dialled="bert", sdp=None):
+    """Anna's INVITE, authenticated; what comes next is for the test to hear."""
+    body = (sdp or SDP.format(ANNA.host, 40000)).encode()
+    to = f"<sip:{dialled}@{REALM}>"
+    first = request("INVITE", "anna", ANNA, 1, to=to, body=body)
+    host.say(first, ANNA)
+    challenge = next(message for message in host.heard(ANNA) if message.status == 407)
+    credentials = answer(challenge, "anna", to.strip("<>"), "INVITE")
+    host.say(request("INVITE", "anna", ANNA, 2, credentials, to=to, body=body), ANNA)
+
+
+def talk(host):
+    """A call that both have answered; returns Anna's 200 and Bert's INVITE."""
+    register(host, "bert", BERT)
+    call(host)
+    invite = next(message for message in host.heard(BERT) if isinstance(message, Request))
+    contact = ("Contact", f"<sip:bert@{BERT.host}:{BERT.port}>")
+    typed = ("Content-Type", "application/sdp")
+    body = SDP.format(BERT.host, 50000).encode()
+    host.say(response_to(invite, 180, to_tag="bert-tag", headers=[contact]), BERT)
+    host.say(response_to(invite, 200, to_tag="bert-tag", headers=[contact, typed], body=body), BERT)
+    accepted = next(each for each in host.heard(ANNA) if isinstance(each, Response) and each.status == 200)
+    host.say(in_dialog("ACK", accepted, 2), ANNA)
+    assert [message.method for message in host.heard(BERT)] == ["ACK"]
+    return accepted, invite
+
+
+def in_dialog(method, accepted, number):
+    """Anna's request in the dialog of that 200."""
+    (contact,) = accepted.contacts
+    to = str(accepted.to)
+    return request(method, "anna", ANNA, number, to=to, call=accepted.call_id, uri=str(contact.uri))
+
+
+async def test_a_call_is_programmed_before_the_caller_hears_of_it(tmp_path, table, hops):
+    async with Host(tmp_path, table, hops) as host:
+        accepted, _ = talk(host)
+        (view,) = host.core.calls()
+        flows = host.programmer.flows(view.id)
+        assert {(flow.kind, flow.path) for flow in flows} == {("rtp", "kernel"), ("rtcp", "kernel")}
+        assert b"c=IN IP4 192.0.2.1" in accepted.body
+        assert set(host.live._lines) == {("bindings", "bert"), ("call", view.id)}
+
+
+async def test_hang_up_leaves_one_record_and_nothing_live(tmp_path, table, hops):
+    async with Host(tmp_path, table, hops) as host:
+        talk(host)
+        (view,) = host.core.calls()
+        rtp = [flow for flow in host.programmer.flows(view.id) if flow.kind == "rtp"]
+        for flow in rtp:
+            table.count(flow.local, packets=100, bytes=17200, lost=1)
+        host.conductor.hang_up(view.id, 16)
+        assert table.active() == []
+        (cdr,) = await host.stored()
+        assert (cdr.id, cdr.caller, cdr.dialled, cdr.status, cdr.cause) == (cdr_id(view.id), "anna", "bert", 200, 16)
+        assert {(media.sender, media.packets, media.lost, media.path) for media in cdr.media} == {
+            ("a", 100, 1, "kernel"),
+            ("b", 100, 1, "kernel"),
+        }
+        for message in host.heard(ANNA) + host.heard(BERT):
+            if isinstance(message, Request):
+                host.say(response_to(message, 200), ANNA if "anna" in str(message.to) else BERT)
+        assert ("call", view.id) not in host.live._lines
+        assert host.meters.calls["", "answered", "16"] == 1
+
+
+async def test_a_killed_controller_is_followed_by_one_that_knows(tmp_path, table, hops):
+    async with Host(tmp_path, table, hops) as host:
+        accepted, _ = talk(host)
+        (view,) = host.core.calls()
+        rules = dict(table.rules)
+        table.writes.clear()
+    async with Host(tmp_path, table, hops) as host:
+        assert (host.restored.calls, host.restored.users, host.restored.pairs_written) == (1, 1, 0)
+        assert (table.writes, table.rules) == ([], rules)
+        host.say(in_dialog("BYE", accepted, 3), ANNA)
+        assert [each.status for each in host.heard(ANNA)] == [200]
+        assert [each.method for each in host.heard(BERT)] == ["BYE"]
+        (cdr,) = await host.stored()
+        assert (cdr.call, cdr.ended_by, cdr.status) == (view.id, "a", 200)
+        assert table.active() == []
+
+
+async def test_flows_of_no_known_call_are_removed(tmp_path, table, hops):
+    async with Host(tmp_path, table, hops) as host:
+        talk(host)
+        assert len(table.active()) == 4
+    (tmp_path / "live").unlink()
+    async with Host(tmp_path, table, hops) as host:
+        assert host.restored.flows_removed == 4
+        assert table.active() == []
+
+
+async def test_after_a_boot_a_call_yields_its_record_and_nothing_else(tmp_path, table, hops, monkeypatch):
+    async with Host(tmp_path, table, hops) as host:
+        talk(host)
+        (view,) = host.core.calls()
+        before = datetime.now(UTC)
+    boot = tmp_path / "boot"
+    boot.write_text("another boot\n")
+    monkeypatch.setattr(ctl.journal, "BOOT_ID", boot)
+    table.rules.clear()
+    async with Host(tmp_path, table, hops) as host:
+        assert (host.restored.lost, host.restored.calls, host.core.calls(), host.wire) == (1, 0, [], [])
+        (cdr,) = await host.stored()
+        assert (cdr.id, cdr.cause, cdr.ended_by) == (cdr_id(view.id), 41, "server")
+        assert abs(cdr.ended - before) < timedelta(seconds=5)
+    async with Host(tmp_path, table, hops) as host:
+        assert host.restored.lost == 0
+
+
+async def test_a_refused_description_ends_in_488_and_a_record(tmp_path, table, hops):
+    async with Host(tmp_path, table, hops) as host:
+        register(host, "bert", BERT)
+        call(host, sdp=SDP.format("127.0.0.1", 40000))
+        assert host.heard(ANNA)[-1].status == 488
+        (cdr,) = await host.stored()
+        assert (cdr.status, cdr.media) == (488, ())
+
+
+async def test_an_unknown_callee_is_not_found(tmp_path, table, hops):
+    async with Host(tmp_path, table, hops) as host:
+        call(host, "nobody")
+        assert host.heard(ANNA)[-1].status == 404
+
+
+async def test_before_the_users_are_known_a_client_is_asked_to_wait(tmp_path, table, hops):
+    async with Host(tmp_path, table, hops) as host:
+        register(host, "bert", BERT)
+        host.users.ready = False
+        host.say(request("REGISTER", "anna", ANNA, 1), ANNA)
+        (challenge,) = host.heard(ANNA)
+        credentials = answer(challenge, "anna", f"sip:{REALM}", "REGISTER")
+        host.say(request("REGISTER", "anna", ANNA, 2, credentials), ANNA)
+        assert host.heard(ANNA)[-1].status == 503
+
+
+async def test_our_own_fault_ends_one_call_and_no_other(tmp_path, table, hops, monkeypatch):
+    async with Host(tmp_path, table, hops) as host:
+        talk(host)
+
+        def fail(*arguments, **more):
+            raise RuntimeError("a fault")
+
+        monkeypatch.setattr(host.sessions, "offer", fail)
+        call_number_two = request(
+            "INVITE", "anna", ANNA, 5, to=f"<sip:bert@{REALM}>", body=SDP.format(ANNA.host, 4).encode(), call="two"
+        )
+        host.say(call_number_two, ANNA)
+        challenge = host.heard(ANNA)[-1]
+        credentials = answer(challenge, "anna", f"sip:bert@{REALM}", "INVITE")
+        again = request(
+            "INVITE",
+            "anna",
+            ANNA,
+            6,
+            credentials,
+            to=f"<sip:bert@{REALM}>",
+            body=SDP.format(ANNA.host, 4).encode(),
+            call="two",
+        )
+        host.say(again, ANNA)
+        assert host.heard(ANNA)[-1].status == 500
+        assert [view.state for view in host.core.calls() if view.a.call_id != "two"] == ["talking"]
+
+
+async def test_a_full_disk_costs_no_call(tmp_path, table, hops):
+    async with Host(tmp_path, table, hops) as host:
+        host.live.close()
+        host.live._file = os.open("/dev/full", os.O_WRONLY)
+        talk(host)
+        assert [view.state for view in host.core.calls()] == ["talking"]
+
+
+@pytest.mark.parametrize("data", [b"\x00" * 20, b"INVITE sip:a SIP/2.0\r\n\r\n", b"SIP/2.0 200\r\n\r\n", b"x" * 70_000])
+async def test_what_is_no_message_changes_nothing(tmp_path, table, hops, data):
+    async with Host(tmp_path, table, hops) as host:
+        host.conductor.received(data, ANNA, US)
+        assert host.core.counts() == dict.fromkeys(host.core.counts(), 0)
