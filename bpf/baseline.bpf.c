@@ -6,6 +6,7 @@
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
 #include <linux/ip.h>
+#include <linux/pkt_cls.h>
 #include <linux/udp.h>
 #include <stddef.h>
 #include <bpf/bpf_endian.h>
@@ -127,16 +128,29 @@ int empty_redirect(struct xdp_md *ctx UNUSED)
 	return bpf_redirect(config.ifindex, 0);
 }
 
-/* The end of a path: what gets here was received. */
-SEC("xdp")
-int sink(struct xdp_md *ctx UNUSED)
+static __always_inline void count_one(void)
 {
 	__u32 key = 0;
 	__u64 *count = bpf_map_lookup_elem(&received, &key);
 
 	if (count)
 		++*count;
+}
+
+/* The end of a path: what gets here was received. */
+SEC("xdp")
+int sink(struct xdp_md *ctx UNUSED)
+{
+	count_one();
 	return XDP_DROP;
+}
+
+/* The same behind a path of socket buffers, for tc. */
+SEC("tc")
+int sink_skb(struct __sk_buff *skb UNUSED)
+{
+	count_one();
+	return TC_ACT_SHOT;
 }
 
 /*
