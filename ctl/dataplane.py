@@ -56,6 +56,8 @@ class Carriers:
         self.table: FlowTable | None = None
         self.events: EventReader | None = None
         self.kernel: KernelCarrier | None = None
+        self._opened: int | None = None
+        self._former: list[FlowTable] = []
         self.process = EngineProcess.ensure(
             config.run.directory / ENGINE_SOCKET, log=config.run.directory / "engine.log"
         )
@@ -63,11 +65,23 @@ class Carriers:
         self.look()
 
     def look(self) -> DataPlane:
-        """Open the pins if they have appeared since, and say where the relay is attached now."""
-        if self.table is None and self._config.xdp.mode != "off" and self._pins.exist():
-            self._open()
+        """Say where the relay is attached now; open the pins if they have appeared or are others than before.
+
+        `kernel` and `engine` may be new ones then; the former table stays mapped until `forget_former`.
+        Raises DataPlaneError.
+        """
+        if self._config.xdp.mode != "off" and self._pinned() != self._opened:
+            self._leave()
+            if self._pins.exist():
+                self._open()
         attached = frozenset(name for name in self.interfaces.values() if self.table and self._attached(name))
         return DataPlane(interfaces=self.interfaces, attached=attached)
+
+    def forget_former(self) -> None:
+        """Unmap the tables that no flow is in any more."""
+        for table in self._former:
+            table.close()
+        self._former.clear()
 
     def restart_engine(self) -> EngineCarrier:
         """Start another engine in place of one that died; it has no flows. Raises EngineError."""
@@ -78,8 +92,8 @@ class Carriers:
 
     def close(self) -> None:
         """Let go of everything; what is in the kernel stays. The engine ends if it has nothing to carry."""
-        if self.table:
-            self.table.close()
+        self._leave()
+        self.forget_former()
         if not EngineClient(self.process.client.path).list():
             self.process.stop()
         self.process.close()
@@ -101,7 +115,23 @@ class Carriers:
         assert self.table is not None
         return "{}:{}".format(*self.table.local(index))
 
+    def _pinned(self) -> int | None:
+        """Return what tells one pinned table from the next; a pin made anew is another file."""
+        try:
+            return self._pins.map("flows").stat().st_ino
+        except OSError:
+            return None
+
+    def _leave(self) -> None:
+        if self.events:
+            self.events.close()
+        if self.table:
+            self._former.append(self.table)
+        self.table = self.events = self.kernel = self._opened = None
+        self.engine = self._engine_carrier()
+
     def _open(self) -> None:
+        self._opened = self._pinned()
         try:
             table = FlowTable.open(self._pins.directory)
         except BpfError as error:

@@ -19,6 +19,7 @@ def flow_row(view: FlowView) -> dict[str, Any]:
         "leg": view.leg,
         "stream": view.stream,
         "kind": view.kind,
+        "codec": view.codec or None,
         "path": view.path,
         "reason": view.reason,
         "state": view.state,

@@ -73,22 +73,36 @@ def record(ended: CallEnded, reports: Iterable[FlowReport], monotonic: float, wa
         cause=ended.cause,
         ended_by=ended.ended_by,
         reason=ended.reason,
-        media=tuple(_media(report) for report in reports if report.kind == "rtp"),
+        media=media_of(reports),
     )
 
 
-def _media(report: FlowReport) -> CdrMedia:
-    counted = report.statistics
+def media_of(reports: Iterable[FlowReport]) -> tuple[CdrMedia, ...]:
+    """Return one entry for each direction of each RTP stream.
+
+    A direction that moved between kernel and engine has several reports: counts add up, the rest is told by the one
+    that carried most.
+    """
+    directions: dict[tuple[int, str], list[FlowReport]] = {}
+    for report in reports:
+        if report.kind == "rtp":
+            directions.setdefault((report.stream, report.leg), []).append(report)
+    return tuple(map(_media, directions.values()))
+
+
+def _media(reports: list[FlowReport]) -> CdrMedia:
+    counted = [report.statistics for report in reports if report.statistics]
+    most = max(reports, key=lambda report: report.statistics.packets if report.statistics else -1)
     return CdrMedia(
-        sender=report.leg,
-        codec="",
-        path="kernel" if report.path == "kernel" else "engine",
-        packets=counted.packets if counted else 0,
-        bytes=counted.bytes if counted else 0,
-        lost=counted.lost if counted else 0,
-        reordered=counted.reordered if counted else 0,
-        duplicates=counted.duplicates if counted else 0,
-        jitter_ms=counted.jitter_ms if counted else None,
-        largest_gap_ms=counted.largest_gap_ms if counted else 0.0,
-        stream=report.stream,
+        sender=most.leg,
+        codec=most.codec,
+        path="kernel" if most.path == "kernel" else "engine",
+        packets=sum(each.packets for each in counted),
+        bytes=sum(each.bytes for each in counted),
+        lost=sum(each.lost for each in counted),
+        reordered=sum(each.reordered for each in counted),
+        duplicates=sum(each.duplicates for each in counted),
+        jitter_ms=most.statistics.jitter_ms if most.statistics else None,
+        largest_gap_ms=max((each.largest_gap_ms for each in counted), default=0.0),
+        stream=most.stream,
     )

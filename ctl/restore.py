@@ -58,6 +58,8 @@ class Restorer:
             for username in recovered.of(BINDINGS):
                 self.journal.remove(BINDINGS, username)
         known = {view.id for view in self.core.calls()}
+        for call in self.sessions.calls() - known:
+            self.sessions.delete(call, time.monotonic())
         removed = self.programmer.reconcile(known)
         return Restored(users, len(known), lost, written, removed)
 

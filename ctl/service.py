@@ -14,6 +14,7 @@ import secrets
 import signal
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
@@ -26,11 +27,12 @@ from ctl.client import SOCKET_NAME
 from ctl.conductor import Conductor
 from ctl.config import Config
 from ctl.control import ControlServer
-from ctl.dataplane import Carriers, relay_addresses
+from ctl.dataplane import Carriers, DataPlaneError, relay_addresses
 from ctl.directory import Directory
 from ctl.journal import Journal
 from ctl.metrics import ControllerFigures, Meters
 from ctl.nexthop import NextHops
+from ctl.plan import DataPlane
 from ctl.ports import Ports
 from ctl.programmer import Programmer
 from ctl.records import Records
@@ -74,6 +76,7 @@ class Service:
         self._live, self._recovered = Journal.open(config.run.state / "live", offset)
         self.records = Records(self.storage.journal)
         self.transport = UdpTransport()
+        self._watched: int | None = None
         self.meters = Meters()
         self.conductor = Conductor(
             self.core,
@@ -165,36 +168,53 @@ class Service:
         """Follow what changes on the host: routes and neighbours at once, attachment and the engine each second."""
         loop = asyncio.get_running_loop()
         loop.add_reader(self.hops.fileno(), self.hops.drain)
-        watched = self._watch_events(False)
+        self._watch_events()
         refreshed = time.monotonic()
         try:
             while True:
                 await asyncio.sleep(LOOK_SECONDS)
                 self._look()
-                watched = self._watch_events(watched)
                 if time.monotonic() - refreshed > REFRESH_SECONDS:
                     self.hops.refresh()
                     refreshed = time.monotonic()
         finally:
             loop.remove_reader(self.hops.fileno())
-            if watched and self.carriers.events:
-                loop.remove_reader(self.carriers.events.fileno())
+            self._unwatch_events()
 
-    def _watch_events(self, watched: bool) -> bool:
-        if not watched and self.carriers.events:
-            asyncio.get_running_loop().add_reader(self.carriers.events.fileno(), self.carriers.log_events)
-            return True
-        return watched
+    def _watch_events(self) -> None:
+        if self.carriers.events:
+            self._watched = self.carriers.events.fileno()
+            asyncio.get_running_loop().add_reader(self._watched, self.carriers.log_events)
+
+    def _unwatch_events(self) -> None:
+        if self._watched is not None:
+            asyncio.get_running_loop().remove_reader(self._watched)
+            self._watched = None
 
     def _look(self) -> None:
-        before = self.sessions.data_plane
-        found = self.carriers.look()
-        if found != before:
-            log.warning("kernel relay attached elsewhere", **_reasons(found.attached))
+        former = self.carriers.kernel
+        try:
+            found = self.carriers.look()
+        except DataPlaneError as error:
+            log.error("kernel relay not usable", why=str(error))
+            found = replace(self.sessions.data_plane, attached=frozenset())
+        if self.carriers.kernel is not former:
+            self._unwatch_events()
+            self._move(replace(found, attached=frozenset()))  # out of the former table, before it goes
             self.programmer.use(self.carriers.kernel, self.carriers.engine)
-            self.sessions.data_plane = found
+            self.carriers.forget_former()
+            self._watch_events()
+        if found != self.sessions.data_plane:
+            self._move(found)
         if not self.carriers.process.alive():
             self._restart_engine()
+
+    def _move(self, found: DataPlane) -> None:
+        """Let every call go on by what carries it now."""
+        log.warning("data plane changed", **_reasons(found.attached))
+        self.sessions.data_plane = found
+        for call, why in self.sessions.replan().items():
+            log.error("call not moved", call=call, why=why)
 
     def _restart_engine(self) -> None:
         log.error("engine died; its calls go on with another")
@@ -206,6 +226,7 @@ class Service:
 
     def _next_hops_changed(self, addresses: frozenset[str]) -> None:
         rewritten = self.programmer.next_hops_changed(addresses)
+        self.sessions.replan()
         log.info("next hop changed", peers=sorted(addresses), pairs_rewritten=rewritten)
 
     async def _close(self, control: ControlServer, api: ApiServer) -> None:

@@ -16,6 +16,7 @@ COLUMNS = (
     Column("ID", "id"),
     Column("CALL", lambda flow: flow["call"][:8]),
     Column("KIND", "kind"),
+    Column("CODEC", "codec"),
     Column("FROM", lambda flow: _endpoint(flow["source"])),
     Column("RELAY", lambda flow: f"{_endpoint(flow['local'])} > {_endpoint(flow['egress'])}"),
     Column("TO", lambda flow: _endpoint(flow["target"])),
@@ -28,7 +29,7 @@ COLUMNS = (
     Column("WHY", "reason"),
 )
 RATE = Column("PACKETS/S", "rate", right=True)
-WATCH_COLUMNS = (*COLUMNS[:8], RATE, *COLUMNS[8:])
+WATCH_COLUMNS = (*COLUMNS[:9], RATE, *COLUMNS[9:])
 CLEAR = "\x1b[H\x1b[J"
 
 
