@@ -16,6 +16,7 @@ from sip.message import Request
 from sip.nonces import Guard, Verdict
 
 MAX_OFFENDERS = 10_000
+_NAME_LENGTH = 64
 Refuse = Callable[[int, str | None, list[tuple[str, str]]], None]
 """Takes status, reason and headers of the answer to a request that is not let in."""
 Admit = Callable[[str, float], None]
@@ -52,14 +53,18 @@ class Authentication:
         self, request: Request, offered: Credentials, source: Address, admit: Admit, refuse: Refuse, now: float
     ) -> None:
         """Verify what `credentials` found, and go on with one of `admit` and `refuse` when the user is known."""
-        offender = (offered.username, source.host)
+        offender = (offered.username[:_NAME_LENGTH], source.host)
         if self._locked(offender, now):
             refuse(403, "Forbidden", [])
             return
 
         def judge(ha1s: Mapping[str, str] | None, when: float) -> None:
             verdict = self._guard.verify(offered, request.method, request.uri, ha1s, when)
-            self._conclude(verdict, request, offender, admit, refuse, when)
+            if verdict is Verdict.GRANTED:
+                self._offences.pop(offender, None)
+                admit(offered.username, when)
+            else:
+                refuse(*self._sentence(verdict, request, offender, when))
 
         def fail(status: int, reason: str, when: float) -> None:
             refuse(status, reason, [])
@@ -67,26 +72,15 @@ class Authentication:
         token = self._agent.questions.ask(judge, fail, now)
         self._agent.effects.append(Authenticate(token, self._agent.settings.realm, offered.username))
 
-    def _conclude(
-        self,
-        verdict: Verdict,
-        request: Request,
-        offender: tuple[str, str],
-        admit: Admit,
-        refuse: Refuse,
-        now: float,
-    ) -> None:
-        if verdict is Verdict.GRANTED:
-            self._offences.pop(offender, None)
-            admit(offender[0], now)
-        elif verdict is Verdict.STALE:
-            status, headers = self.challenge(request, now, stale=True)
-            refuse(status, None, headers)
-        elif self._offend(offender, now) > self._agent.settings.wrong_passwords:
-            refuse(403, "Forbidden", [])
-        else:
-            status, headers = self.challenge(request, now)
-            refuse(status, None, headers)
+    def _sentence(
+        self, verdict: Verdict, request: Request, offender: tuple[str, str], now: float
+    ) -> tuple[int, str | None, list[tuple[str, str]]]:
+        """Status, reason and headers for one who was not let in."""
+        stale = verdict is Verdict.STALE
+        if not stale and self._offend(offender, now) > self._agent.settings.wrong_passwords:
+            return 403, "Forbidden", []
+        status, headers = self.challenge(request, now, stale)
+        return status, None, headers
 
     def _locked(self, offender: tuple[str, str], now: float) -> bool:
         count, since = self._offences.get(offender, (0, now))

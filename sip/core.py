@@ -21,6 +21,9 @@ from sip.registration import Registration
 from sip.settings import Settings
 from sip.views import CallView, RegistrationView, view_call
 
+_ECHOED = ("Via", "From", "To", "Call-ID", "CSeq")
+"""Without each of these nobody could tell what a response is to (RFC 3261 §8.1.1)."""
+
 
 class Core:
     """One per process.
@@ -144,7 +147,7 @@ class Core:
 
     def _refuse_unread(self, error: ParseError, source: Address, local: Address) -> None:
         request = error.partial
-        if isinstance(request, Request) and request.method != "ACK" and "Via" in request:
+        if isinstance(request, Request) and request.method != "ACK" and all(map(request.get, _ECHOED)):
             self._agent.refuse(request, source, local, error.status, error.reason)
 
     def _drain(self) -> list[Effect]:

@@ -78,7 +78,8 @@ class Dialog:
         """Where our requests go: the first route if it is an address, else the peer."""
         if not self.routes:
             return self.peer
-        return literal(NameAddr.parse(self.routes[0]).uri) or self.peer
+        hop = literal(NameAddr.parse(self.routes[0]).uri)
+        return Address(hop.host, hop.port, self.peer.transport) if hop else self.peer
 
     def state(self) -> Mapping[str, Any]:
         """The dialog as JSON can carry it."""
@@ -99,7 +100,7 @@ def restored(state: Mapping[str, Any]) -> Dialog:
 
 def dialog_of_request(request: Request, our_tag: str, source: Address, local: Address) -> Dialog:
     """The dialog that our answer to an INVITE makes (§12.1.1). Raises ProtocolError (400) without a Contact."""
-    contact = _contact(request)
+    contact = contact_of(request)
     return Dialog(
         call_id=request.call_id,
         our_tag=our_tag,
@@ -138,7 +139,8 @@ def key_of(message: Message) -> DialogKey:
     return message.call_id, message.to.tag or "", message.from_.tag or ""
 
 
-def _contact(request: Request) -> Uri:
+def contact_of(request: Request) -> Uri:
+    """Where the sender of an INVITE is reached. Raises ProtocolError (400) where it does not say (§8.1.1.8)."""
     if len(request.contacts) != 1 or not request.contacts[0].uri.is_sip:
         raise ProtocolError(400, "INVITE Needs One SIP Contact")
     return request.contacts[0].uri

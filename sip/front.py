@@ -13,6 +13,7 @@ from sip.agent import ALLOW, ALLOWED, Agent, Fields
 from sip.authentication import Authentication
 from sip.bodies import SDP, session_description
 from sip.calls import Calls
+from sip.dialog import contact_of
 from sip.effects import Address
 from sip.errors import ProtocolError
 from sip.indialog import InDialog
@@ -73,6 +74,7 @@ class Front:
             return
         if found:
             raise ProtocolError(482, "Loop Detected")
+        contact_of(request)
         session_description(request)
         if self.draining or len(self._calls) >= self._agent.settings.max_calls:
             self._busy(request, source, local)
