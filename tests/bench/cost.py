@@ -40,7 +40,7 @@ def compare(relay: Program, flows: int, goal: float) -> Figure:
     how = (
         f"test_run, median of {ROUNDS} x {REPEAT}: ({wrapped:g} relay - {wrapper:g} wrapper + {alone:g}) / {alone:g} ns"
     )
-    return Figure(f"relay / empty XDP_TX, {flows} flows", value, "x", "<=", goal, how)
+    return Figure(f"relay / empty XDP_TX, flows: {flows}", value, "x", "<=", goal, how)
 
 
 def one_round(spread: Program, following: Map, relay: Program, empty: Program, packet: bytes) -> tuple[int, int, int]:

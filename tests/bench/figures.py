@@ -26,8 +26,8 @@ class Figure:
         return json.dumps({name: rounded(getattr(self, name)) for name in fields}, ensure_ascii=False)
 
     def line(self) -> str:
-        goal = f"{self.bound} {self.goal:g}"
-        return f"{'ok    ' if self.ok else 'MISSED'} {self.figure:<46} {self.value:>9.4g} {self.unit:<6} {goal:>8}\n       {self.how}"
+        verdict, goal = "ok" if self.ok else "MISSED", f"{self.bound} {self.goal:g}"
+        return f"{verdict:<6} {self.figure:<42} {self.value:>9.4g} {self.unit:<6} {goal:>8}\n       {self.how}"
 
 
 def rounded(value: object) -> object:

