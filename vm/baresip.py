@@ -87,7 +87,9 @@ class Baresip:
         self.directory = lab.directory / account.user
         self._slot = slot
         self._configure(tone)
-        self.process = lab.spawn(endpoint.namespace, "baresip", "-f", self.directory, log=f"{account.user}.log")
+        command = ("baresip", "-f", str(self.directory))
+        # Without patience: it would wait for the answer to its unregistration from a server that may be gone.
+        self.process = lab.spawn(endpoint.namespace, *command, log=f"{account.user}.log", patience=0.0)
         self._unread = b""
         self._events: list[dict[str, Any]] = []
         self._control = self._connect()
@@ -169,7 +171,7 @@ class Baresip:
         rtp_port = 10000 + 1000 * self._slot
         config = CONFIG.format(
             address=self.endpoint.address,
-            sip_port=SIP_PORT + self._slot,
+            sip_port=SIP_PORT + 10 * self._slot,
             rtp_port=rtp_port,
             rtp_last=rtp_port + 999,
             control_host=CONTROL_HOST,

@@ -48,7 +48,7 @@ class Lab:
         self.topology = topology.plan(shape, self.name)
         self.directory = leftovers.LABS / self.name
         self.bpffs = self.directory / "bpf"
-        self._processes: list[Process] = []
+        self._processes: list[tuple[Process, float]] = []
         self._owned: list[Closeable] = []
         self._handlers: dict[signal.Signals, Any] = {}
 
@@ -85,11 +85,14 @@ class Lab:
     ) -> None:
         self.close()
 
-    def spawn(self, where: str, *command: str | Path, log: str | None = None) -> Process:
-        """Start a program in namespace `where`; its output goes to `log` in the lab's directory."""
+    def spawn(self, where: str, *command: str | Path, log: str | None = None, patience: float = 5.0) -> Process:
+        """Start a program in namespace `where`; its output goes to `log` in the lab's directory.
+
+        patience: seconds that it gets at the lab's end to end by itself.
+        """
         place = self.directory / (log or f"{Path(command[0]).name}.log")
         process = Process(command, where, place, self.environment())
-        self._processes.append(process)
+        self._processes.append((process, patience))
         return process
 
     def own(self, thing: Closeable) -> None:
@@ -113,8 +116,8 @@ class Lab:
         try:
             for thing in self._owned:
                 thing.close()
-            for process in reversed(self._processes):
-                process.stop()
+            for process, patience in reversed(self._processes):
+                process.stop(patience=patience)
         finally:
             leftovers.clear(self.directory)
             for number, handler in self._handlers.items():

@@ -30,8 +30,8 @@ class World:
 
     def phone(self, name, endpoint, password=None):
         """A phone whose user exists; with another password if one is given."""
-        self.controller.add_user(name, f"secret of {name}")
-        account = Account(name, DOMAIN, password or f"secret of {name}", endpoint.relay)
+        self.controller.add_user(name, f"secret-of-{name}")
+        account = Account(name, DOMAIN, password or f"secret-of-{name}", endpoint.relay)
         return Baresip(self.lab, endpoint, account, TONES.get(name, 700))
 
     def connect(self, caller, called):

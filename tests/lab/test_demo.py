@@ -13,7 +13,7 @@ import pytest
 from vm import leftovers
 
 ROOT = Path(__file__).parents[2]
-DEMO = [sys.executable, "-m", "vm.demo", "--talk", "0.5"]
+DEMO = [sys.executable, "-m", "vm.demo", "--talk", "1.5"]
 
 
 def left():
