@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,7 +72,7 @@ class Dialog:
         first = NameAddr.parse(self.routes[0]).uri
         if first.is_loose_router:
             return self.target, self.routes
-        return str(first.changed(params=first.params.without("method"))), (*self.routes[1:], f"<{self.target}>")
+        return str(first), (*self.routes[1:], f"<{self.target}>")
 
     def next_hop(self) -> Address:
         """Where our requests go: the first route if it is an address, else the peer."""
@@ -108,7 +108,7 @@ def dialog_of_request(request: Request, our_tag: str, source: Address, local: Ad
         ours=str(_without_tag(request.to)),
         theirs=str(_without_tag(request.from_)),
         target=str(contact),
-        routes=tuple(str(route) for route in request.record_routes),
+        routes=_routes(request.record_routes),
         our_cseq=0,
         their_cseq=request.cseq.number,
         peer=reach(contact, source),
@@ -126,7 +126,7 @@ def dialog_of_response(invite: Request, response: Response, peer: Address, local
         ours=str(_without_tag(invite.from_)),
         theirs=str(_without_tag(invite.to)),
         target=str(contact if contact.is_sip else invite.request_uri),
-        routes=tuple(str(route) for route in reversed(response.record_routes)),
+        routes=_routes(reversed(response.record_routes)),
         our_cseq=invite.cseq.number,
         their_cseq=-1,
         peer=reach(contact, peer),
@@ -144,6 +144,11 @@ def contact_of(request: Request) -> Uri:
     if len(request.contacts) != 1 or not request.contacts[0].uri.is_sip:
         raise ProtocolError(400, "INVITE Needs One SIP Contact")
     return request.contacts[0].uri
+
+
+def _routes(values: Iterable[NameAddr]) -> tuple[str, ...]:
+    """Route values; one that is no SIP URI leads nowhere."""
+    return tuple(str(value) for value in values if value.uri.is_sip)
 
 
 def _without_tag(value: NameAddr) -> NameAddr:

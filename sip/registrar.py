@@ -63,7 +63,9 @@ class Registrar:
     def contacts(self, username: str, now: float) -> list[Binding]:
         """The live bindings of a user, the preferred and then the most recent first."""
         live = [binding for binding in self._users.get(username, ()) if binding.expires > now]
-        return sorted(reversed(live), key=lambda binding: -binding.q)
+        live.reverse()
+        live.sort(key=lambda binding: -binding.q)
+        return live
 
     def update(self, username: str, request: Request, source: Address, local: Address, now: float) -> bool:
         """Apply a REGISTER; whether any binding changed. Raises ProtocolError with the status to answer."""

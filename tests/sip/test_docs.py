@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The diagrams in docs/signalling.md are those of the tables. VOXDP_DRAW=1 in the environment draws them anew."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from sip.call_table import CALL, CallSignal
+from sip.leg_table import LEG
+from sip.transaction_table import CLIENT, INVITE_CLIENT, INVITE_SERVER, SERVER
+
+PAGE = Path(__file__).parents[2] / "docs" / "signalling.md"
+TABLES = {
+    "Call": CALL,
+    "Leg": LEG,
+    "INVITE client transaction": INVITE_CLIENT,
+    "Client transaction": CLIENT,
+    "INVITE server transaction": INVITE_SERVER,
+    "Server transaction": SERVER,
+}
+EVERYWHERE = {CallSignal.BYE, CallSignal.HANGUP}
+
+
+def draw(title, table) -> str:
+    edges: dict[tuple[str, str], list[str]] = {}
+    for (state, signal), (after, _) in table.items():
+        if signal not in EVERYWHERE:
+            edges.setdefault((state.value, after.value), []).append(signal.value)
+    lines = [f"    {before} --> {after}: {', '.join(signals)}" for (before, after), signals in edges.items()]
+    return "\n".join([f"### {title}\n", "```mermaid", "stateDiagram-v2", *lines, "```\n"])
+
+
+def test_diagrams_are_those_of_the_tables():
+    drawn = "\n".join(draw(title, table) for title, table in TABLES.items())
+    text = PAGE.read_text()
+    intro, _, _ = text.partition("### ")
+    if os.environ.get("VOXDP_DRAW"):
+        PAGE.write_text(intro + drawn)
+    assert PAGE.read_text() == intro + drawn, "run VOXDP_DRAW=1 pytest tests/sip/test_docs.py"
