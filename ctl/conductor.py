@@ -109,6 +109,8 @@ class Conductor:
             case SaveBindings():
                 self._keep(BINDINGS, effect.username, effect.state)
             case CallEnded():
+                talked = round(effect.ended - effect.answered, 1) if effect.answered is not None else None
+                log.info("call ended", call=effect.call, status=effect.status, cause=effect.cause, seconds=talked)
                 reports = self._reports.pop(effect.call, ())
                 self._meters.ended(effect, reports)
                 self._records.write(effect, reports, time.monotonic(), datetime.now(UTC))
