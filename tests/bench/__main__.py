@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""`python -m tests.bench WHAT [--json]`: measure, print, and exit 1 if a goal is missed."""
+"""`python -m tests.bench WHAT [--json]`: measure, print, exit 1 if a goal is missed, 2 if it cannot be measured."""
 
 import argparse
 import sys
+from collections.abc import Iterable
 
 from tests.bench import relay
+from tests.bench.figures import Figure
 
 BENCHES = {"relay": relay.measure}
 
@@ -14,9 +16,18 @@ def main() -> int:
     parser.add_argument("what", choices=sorted(BENCHES))
     parser.add_argument("--json", action="store_true", help="one line of JSON per figure")
     options = parser.parse_args()
+    try:
+        return report(BENCHES[options.what](), options.json)
+    except (OSError, RuntimeError) as failure:
+        print(f"scripts/bench: {failure}", file=sys.stderr)
+        return 2
+
+
+def report(figures: Iterable[Figure], as_json: bool) -> int:
+    """Print each figure as soon as it is there; 1 if a goal was missed."""
     good = True
-    for figure in BENCHES[options.what]():
-        print(figure.json() if options.json else figure.line(), flush=True)
+    for figure in figures:
+        print(figure.json() if as_json else figure.line(), flush=True)
         good &= figure.ok
     return 0 if good else 1
 

@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Two at once: packets while a rule is rewritten, and two sources that both want to be learned."""
+
+import socket
+import threading
+
+from ctl._libbpf import ffi
+
+from tests.bpf import harness, model
+from tests.bpf.cases import INDEX, PARTNER, callee_flow, caller_flow, packed, sent
+from tests.bpf.packets import CALLEE, CALLER, frame
+
+REWRITES = 20_000
+RACES = 2_000
+ELSEWHERE = ("203.0.113.99", 7000)
+
+
+def test_no_packet_is_made_of_two_rules(relay):
+    """A writer switches between two targets by flow.h's protocol; every packet leaves whole, or not at all."""
+    first, second = caller_flow(dscp=0), caller_flow(target=packed(ELSEWHERE), dscp=46, macs=bytes(range(12)))
+    relay.put(INDEX, first)
+    done = threading.Event()
+    writer = threading.Thread(target=rewrite, args=(relay, (first, second), done))
+    writer.start()
+    seen = set()
+    packet = frame()
+    while not done.is_set():
+        outcome = relay.run(packet)
+        seen.add(outcome.data if outcome.verdict == model.TX else outcome.verdict)
+    writer.join()
+    to_second = second.macs + sent(to=ELSEWHERE, tos=46 << 2)[12:]
+    assert seen <= {sent(), to_second, model.DROP}
+    assert {sent(), to_second} <= seen
+
+
+def rewrite(relay, rules, done):
+    """OFF, then all but the control word, then the control word with a new generation."""
+    at = ffi.cast("uint8_t *", ffi.addressof(relay.flows[INDEX]))
+    for generation in range(6, 6 + REWRITES):
+        flow = rules[generation % 2]
+        flow.generation = generation
+        encoded = harness.pack_rule(INDEX, flow)
+        relay.flows[INDEX].rule.state = model.OFF
+        ffi.memmove(at + 8, encoded[8:], 56)
+        ffi.cast("uint64_t *", at)[0] = int.from_bytes(encoded[:8], "little")
+    done.set()
+
+
+def test_one_of_two_sources_is_learned(relay):
+    """Whoever is first: that one is forwarded and told to the partner, the other is rejected."""
+    for generation in range(1, RACES + 1):
+        relay.put(INDEX, caller_flow(state=model.LEARNING, generation=generation))
+        relay.put(PARTNER, callee_flow(generation=generation))
+        verdicts = race(relay, (CALLER[1], CALLER[1] + 2))
+        assert sorted(verdicts.values()) == [model.DROP, model.TX]
+        winner = next(port for port, verdict in verdicts.items() if verdict == model.TX)
+        binding = (generation & 0xFFFF) << 16 | socket.htons(winner)
+        assert relay.flows[INDEX].track.binding == relay.flows[PARTNER].track.target == binding
+        learned = [event for event in relay.events() if event[0] == "learned"]
+        assert learned == [("learned", INDEX, generation, winner)]
+    assert relay.flows[INDEX].tally.rejected == RACES
+    assert relay.run(frame(source=CALLEE)).verdict == model.DROP
+
+
+def race(relay, ports):
+    """The verdict of one packet from each port, sent at the same time."""
+    start, verdicts = threading.Barrier(len(ports)), {}
+
+    def send(port):
+        packet = frame(source=(CALLER[0], port))
+        start.wait()
+        verdicts[port] = relay.run(packet).verdict
+
+    threads = [threading.Thread(target=send, args=(port,)) for port in ports]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return verdicts
