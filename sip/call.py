@@ -3,18 +3,17 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import partial
-from typing import Literal, Protocol
+from typing import Protocol
 
 from sip.agent import Agent
 from sip.bodies import session_description
 from sip.call_table import CALL, SAVED, CallDo, CallSignal, CallState
-from sip.causes import NEXT_TARGET, NO_ANSWER, NORMAL, RECOVERY_ON_TIMER, cause_in, cause_of, status_for_caller
+from sip.causes import NORMAL, RECOVERY_ON_TIMER, cause_in, cause_of, status_for_caller
 from sip.effects import Address, CallEnded, CloseMedia, ForgetCall, RevertMedia
 from sip.errors import ProtocolError
+from sip.hunt import Ending, Hunt
 from sip.leg import Leg
 from sip.leg_table import LegSignal, LegState
 from sip.message import Message, Request, Response
@@ -22,22 +21,11 @@ from sip.outgoing import Destination, first_invite
 from sip.timers import Alarm
 from sip.transaction import Transaction
 
-Side = Literal["a", "b", "server"]
 _FROM_LEG = {
     LegSignal.ACCEPT: CallSignal.ACCEPTED,
     LegSignal.NO_ACK: CallSignal.NO_ACK,
     LegSignal.BYE: CallSignal.BYE,
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Ending:
-    """How a call ends: the status for an INVITE that waits, the Q.850 cause, who ended it."""
-
-    status: int
-    cause: int
-    by: Side
-    reason: str = ""
 
 
 class CallHost(Protocol):
@@ -89,9 +77,7 @@ class Call:
         """Counts the offers; an answer to a question of an earlier turn is nothing."""
         self._host = host
         self._legs: list[Leg] = []
-        self._targets: deque[Destination] = deque()
-        self._destination: Destination | None = None
-        self._failure: Ending | None = None
+        self._hunt = Hunt(lambda peer: host.agent.local_for(peer) == peer)
         self._early = (180, "")
         self._early_sdp = b""
         self._offered = False
@@ -110,7 +96,7 @@ class Call:
 
     def routed(self, targets: Iterable[Destination], now: float) -> None:
         """The route was found."""
-        self._targets.extend(targets)
+        self._hunt.add(targets)
         self.feed(CallSignal.ROUTED, now)
 
     def refused(self, status: int, reason: str, now: float) -> None:
@@ -201,7 +187,7 @@ class Call:
 
     def ring(self, name: str, now: float) -> None:
         """The callee rang too long."""
-        self._failure = self._failure or Ending(480, NO_ANSWER, "server", "No Answer")
+        self._hunt.unanswered()
         self.feed(CallSignal.UNANSWERED, now)
 
     def _rejected(self, leg: Leg, message: Request | Response | None, now: float) -> None:
@@ -249,7 +235,9 @@ class Call:
     def _act(self, action: CallDo, now: float, message: Message | None, sdp: bytes, ending: Ending | None) -> None:
         match action:
             case CallDo.NEXT_TARGET:
-                self._next_target(message, now)
+                self._next_target(now)
+            case CallDo.NOTE:
+                self._hunt.failed(message)
             case CallDo.OFFER:
                 self._offer(now)
             case CallDo.INVITE:
@@ -279,43 +267,17 @@ class Call:
             case CallDo.FINISH if ending:
                 self._finish(ending, now)
 
-    def _next_target(self, failed: Message | None, now: float) -> None:
+    def _next_target(self, now: float) -> None:
         self._stop_ringing()
-        self._note(failed)
         self.turn += 1
-        self._destination = self._take_target()
-        if self._destination is None:
-            ending = self._failure or Ending(480, 20, "server", "Nobody Is Registered")
-            self.feed(CallSignal.EXHAUSTED, now, ending=ending)
+        destination = self._hunt.next()
+        if destination is None:
+            self.feed(CallSignal.EXHAUSTED, now, ending=self._hunt.ending)
             return
         self.b = self.far = Leg("b", self._host.agent, self, LegState.CALLING)
-        self.b.source = self._destination.address
+        self.b.source = destination.address
         self._early_sdp = b""
         self._offer(now)
-
-    def _take_target(self) -> Destination | None:
-        """The next target that is not ourselves: what we would send there comes back for ever."""
-        while self._targets:
-            target = self._targets.popleft()
-            if self._host.agent.local_for(target.address) != target.address:
-                return target
-            self._failure = self._failure or Ending(482, cause_of(482), "server", "Loop Detected")
-        return None
-
-    def _note(self, failed: Message | None) -> None:
-        """Keep the failure of the lowest class, a 6xx above all (RFC 3261 §16.7 step 6); it may end the search."""
-        if self._destination is None:
-            return
-        if isinstance(failed, Response):
-            status, reason = status_for_caller(failed.status), failed.reason
-            failure = Ending(status, cause_in(failed, cause_of(failed.status)), "b", reason)
-        else:
-            failure = self._failure or Ending(408, RECOVERY_ON_TIMER, "server", "No Response")
-            status = failure.status
-        if isinstance(failed, Response) and failed.status not in NEXT_TARGET:
-            self._targets.clear()
-        if self._failure is None or status >= 600 or status // 100 < self._failure.status // 100:
-            self._failure = failure
 
     def _offer(self, now: float) -> None:
         request = self.first if self.state is CallState.OFFERING else self.near.invite
@@ -329,13 +291,14 @@ class Call:
         self._host.ask_offer(self, leg, sdp, other, now)
 
     def _invite(self, sdp: bytes, now: float) -> None:
-        assert self._destination
+        destination = self._hunt.current
+        assert destination
         assert self.first
         agent = self._host.agent
-        local = agent.local_for(self._destination.address)
-        request = first_invite(agent, self.first, self._destination, local, self.caller, self.b.tag, sdp)
+        local = agent.local_for(destination.address)
+        request = first_invite(agent, self.first, destination, local, self.caller, self.b.tag, sdp)
         self._legs.append(self.b)
-        self.b.call(request, self._destination.address, local, now)
+        self.b.call(request, destination.address, local, now)
         self._start_ringing(now)
 
     def _progress(self, response: Response, now: float) -> None:
@@ -397,7 +360,7 @@ class Call:
 
     def _finish(self, ending: Ending, now: float) -> None:
         self._stop_ringing()
-        self._targets.clear()
+        self._hunt.stop()
         refusal = (487, None) if self.answered else (ending.status, ending.reason or None)
         farewell = [] if ending.cause == NORMAL else [("Reason", f"Q.850;cause={ending.cause}")]
         for leg in tuple(self._legs):

@@ -57,6 +57,7 @@ class CallDo(StrEnum):
     """What a call does on its way to the next state."""
 
     NEXT_TARGET = "try the next target"
+    NOTE = "note the failure"
     OFFER = "open media with the offer"
     INVITE = "send INVITE to the far leg"
     REINVITE = "send re-INVITE to the far leg"
@@ -84,7 +85,7 @@ _SETUP: CallTable = {
     (CallState.OFFERING, CallSignal.MEDIA_READY): (CallState.CALLING, (CallDo.INVITE, CallDo.SAVE)),
     (CallState.CALLING, CallSignal.PROGRESS): (CallState.CALLING, (CallDo.PROGRESS,)),
     (CallState.CALLING, CallSignal.EARLY_READY): (CallState.CALLING, (CallDo.EARLY,)),
-    (CallState.CALLING, CallSignal.FAILED): (CallState.OFFERING, (CallDo.NEXT_TARGET,)),
+    (CallState.CALLING, CallSignal.FAILED): (CallState.OFFERING, (CallDo.NOTE, CallDo.NEXT_TARGET)),
     (CallState.CALLING, CallSignal.UNANSWERED): (
         CallState.OFFERING,
         (CallDo.GIVE_UP_FAR, CallDo.NEXT_TARGET),

@@ -150,6 +150,17 @@ def test_ringing_goes_on(world, anna, bert):
     settle(world, 200, "a")
 
 
+def test_busy_after_the_restart_is_told_as_such(world, anna, bert):
+    anna.invite("bert")
+    (out,) = bert.hears("INVITE")
+    die(world)
+    bert.heard()
+    bert.reply(out, 486)
+    bert.hears("ACK")
+    anna.hears(486)
+    settle(world, 486, "b")
+
+
 def test_ringing_can_be_cancelled_after_the_restart(world, anna, bert):
     invite = anna.invite("bert")
     (out,) = bert.hears("INVITE")
