@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Literal, Protocol
 
 from sip.agent import ALLOWED, Agent, Fields
@@ -33,7 +34,8 @@ class Leg:
     """One peer.
 
     invite, server: the INVITE or UPDATE of the peer that waits for our final response; `last` is the CSeq of the last
-    one. sent, client: our INVITE. ack: the ACK of the peer's last 2xx, with its CSeq; success: our own last 2xx.
+    one. sent, client: our INVITE, until it is acknowledged. ack: the ACK of the peer's last 2xx, with its CSeq;
+    success: our own last 2xx, until it is.
     source: where the leg's INVITE came from or went to. refusal, farewell: how to refuse `invite`, and what to add to
     our BYE, when the leg ends.
     """
@@ -234,28 +236,34 @@ class Leg:
 
     def _succeeded(self, response: Response, now: float) -> None:
         """A 2xx: the first, one repeated, which is acknowledged again, or one of another branch of a fork."""
-        assert self.sent
         assert self.client
         if self.dialog is None:
+            assert self.sent
             self.dialog = dialog_of_response(self.sent, response, self.client.target, self.client.local)
             self._user.joined(self)
-        elif self.dialog.their_tag != response.to.tag:
-            self._drop_fork(response, now)
+        elif self.dialog.their_tag != (response.to.tag or ""):
+            self._drop_fork(self.dialog, response, now)
             return
         else:
             self.dialog.refresh(response, self.client.target)
-        if self.ack and self.ack[0] == response.cseq.number:
-            self._send_ack()
+        if self.acknowledge_again(response):
+            return
+        if self.sent is None or self.sent.cseq != response.cseq:
+            self._acknowledge_older(self.dialog, response)
             return
         if self.state is not LegState.ACCEPTED:
             self.ack = None
         self.feed(LegSignal.ACCEPT, now, response)
 
-    def _drop_fork(self, response: Response, now: float) -> None:
+    def _acknowledge_older(self, dialog: Dialog, response: Response) -> None:
+        """A 2xx of an INVITE before the last one: its ACK was lost, and what it carried is past."""
+        ack = self._agent.in_dialog(dialog, "ACK", response.cseq.number)
+        self._agent.effects.append(Send(ack.to_bytes(), dialog.next_hop(), dialog.local))
+
+    def _drop_fork(self, dialog: Dialog, response: Response, now: float) -> None:
         """Only one 2xx makes the call; the others are acknowledged and hung up (RFC 3261 §13.2.2.4)."""
-        assert self.sent
-        assert self.client
-        fork = dialog_of_response(self.sent, response, self.client.target, self.client.local)
+        fork = replace(dialog, their_tag=response.to.tag or "", our_cseq=response.cseq.number)
+        fork.refresh(response, dialog.peer)
         ack = self._agent.in_dialog(fork, "ACK", response.cseq.number)
         self._agent.effects.append(Send(ack.to_bytes(), fork.next_hop(), fork.local))
         self._agent.send(fork, "BYE", now)
@@ -271,6 +279,7 @@ class Leg:
         assert self.dialog
         assert self.sent
         cseq = self.sent.cseq.number
+        self.sent = None
         return cseq, self._agent.in_dialog(self.dialog, "ACK", cseq, body=sdp).to_bytes()
 
     def _send_ack(self) -> None:
@@ -318,3 +327,4 @@ class Leg:
         for alarm in self._alarms:
             self._agent.timers.stop(alarm)
         self._alarms.clear()
+        self.success = b""

@@ -144,6 +144,7 @@ class Transaction:
         for alarm in self._alarms:
             self._owner.timers.stop(alarm)
         self._alarms.clear()
+        self._data = b""
         self._on_response = self.ack = self.on_cancel = None
         self._owner.forget(self)
 

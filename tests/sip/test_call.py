@@ -480,6 +480,20 @@ def test_hold_passes_through(world, anna, bert, talk, by):
     settle(world, 200, 16, by)
 
 
+def test_2xx_of_an_older_invite_is_acknowledged_too(world, anna, bert, talk):
+    anna.say(anna.within(talk.ok, "INVITE", sdp=HOLD))
+    (out,) = bert.hears("INVITE")
+    bert.reply(out, 200, ANSWER)
+    bert.hears("ACK")
+    bert.reply(talk.out, 200, ANSWER)
+    (ack,) = bert.hears("ACK")
+    assert ack.cseq.number == talk.out.cseq.number
+    bert.reply(out, 200, ANSWER)
+    assert bert.hears("ACK")[0].cseq.number == out.cseq.number
+    anna.say(anna.within(talk.ok, "BYE"))
+    bert.hears("BYE")
+
+
 def test_change_without_offer(world, anna, bert, talk):
     change = anna.within(talk.ok, "INVITE")
     anna.say(change)
