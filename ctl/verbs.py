@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from ctl.conductor import Conductor
@@ -23,6 +25,7 @@ from sip.effects import Address
 from sip.views import CallView, LegView
 
 NORMAL_CLEARING = 16
+KNOWN_SECONDS = 1.0  # at most, until signalling has heard of a change; a change of nothing is never heard of
 
 
 class Verbs:
@@ -117,27 +120,39 @@ class Verbs:
         """Add a user of our realm."""
         name, password = _text(arguments, "username"), _text(arguments, "password")
         title = str(arguments.get("display_name", ""))
-        return _user_row(await self._ask(users.create(name, self._realm, password, display_name=title)))
+        return await self._change(name, users.create(name, self._realm, password, display_name=title))
 
     async def user_password(self, arguments: dict[str, Any]) -> dict[str, Any]:
         """Replace a user's password."""
         name, password = _text(arguments, "username"), _text(arguments, "password")
-        return _user_row(await self._ask(users.set_password(name, self._realm, password)))
+        return await self._change(name, users.set_password(name, self._realm, password))
 
     async def user_enable(self, arguments: dict[str, Any]) -> dict[str, Any]:
         """Let a user register and call, or not."""
-        enabled = bool(arguments.get("enabled"))
-        return _user_row(await self._ask(users.set_enabled(_text(arguments, "username"), self._realm, enabled)))
+        name, enabled = _text(arguments, "username"), bool(arguments.get("enabled"))
+        return await self._change(name, users.set_enabled(name, self._realm, enabled))
 
     async def user_delete(self, arguments: dict[str, Any]) -> dict[str, Any]:
         """Delete a user."""
-        return _user_row(await self._ask(users.delete(_text(arguments, "username"), self._realm)))
+        name = _text(arguments, "username")
+        return await self._change(name, users.delete(name, self._realm))
 
     async def cdr_list(self, arguments: dict[str, Any]) -> list[dict[str, Any]]:
         """Return call records, newest first."""
         wanted = CdrFilter(party=str(arguments.get("user", "")) or None)
         count = max(1, min(10_000, int(arguments.get("count", 50))))
         return [_cdr_row(cdr) for cdr in await self._ask(cdr_search.search(wanted, limit=count))]
+
+    async def _change(self, name: str, question: Question[users.User]) -> dict[str, Any]:
+        """Change a user, and answer once signalling knows: the phone may register the next moment."""
+        keeper = self._storage.keeper
+        before = keeper.current.credentials(self._realm, name)
+        changed = await self._ask(question)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(KNOWN_SECONDS):
+                while keeper.current.credentials(self._realm, name) == before:
+                    await keeper.renewed()
+        return _user_row(changed)
 
     async def _ask(self, question: Question[Any]) -> Any:
         try:

@@ -39,6 +39,7 @@ class SnapshotKeeper:
         self._conninfo = conninfo
         self._current = Snapshot.of(realm, [], hosts)
         self._loaded = asyncio.Event()
+        self._renewed = asyncio.Event()
         self._trouble: str | None = "not read yet"
 
     @property
@@ -66,6 +67,10 @@ class SnapshotKeeper:
                 f"the users could not be read ({self._trouble}): see that PostgreSQL runs"
             ) from None
         return self._current
+
+    async def renewed(self) -> None:
+        """Wait until a newer snapshot than the current one is there."""
+        await self._renewed.wait()
 
     async def run(self) -> None:
         """Read, listen, read again what changed; for ever."""
@@ -103,7 +108,7 @@ class SnapshotKeeper:
             await self._read_all(connection)
         elif keys:
             accounts = await _put(connection, accounts_of(keys))
-            self._current = self._current.replaced(keys, accounts)
+            self._renew(self._current.replaced(keys, accounts))
         else:
             await connection.execute("SELECT 1")  # nothing for long: is the server still there?
 
@@ -111,9 +116,14 @@ class SnapshotKeeper:
         async with asyncio.timeout(ANSWER_SECONDS):
             accounts = await _put(connection, all_accounts())
         old = self._current
-        self._current = await asyncio.to_thread(Snapshot.of, old.realm, accounts, old.hosts)
+        self._renew(await asyncio.to_thread(Snapshot.of, old.realm, accounts, old.hosts))
         self._trouble = None
         self._loaded.set()
+
+    def _renew(self, snapshot: Snapshot) -> None:
+        self._current = snapshot
+        waiting, self._renewed = self._renewed, asyncio.Event()
+        waiting.set()
 
 
 def all_accounts() -> Question[list[Account]]:
