@@ -129,7 +129,6 @@ class Controller:
 
     def _check(self, process: Process, began: float, refusal: LabError) -> None:
         if process.status is not None:
-            last = (process.text().strip() or "no output").splitlines()[-1]
-            raise LabError(f"voxdp run ended with {process.status}: {last}")
+            raise LabError(f"voxdp run ended with {process.status}: {process.last_line()}")
         if time.monotonic() - began > READY_WITHIN:
             raise LabError(f"voxdp run does not answer after {READY_WITHIN:g} s: {refusal}")

@@ -83,6 +83,8 @@ class Demo:
         self._first_call(lab, controller, alice, bob)
         self._second_call(controller, alice, bob)
         records = controller.until("call records", "cdr", "list", count=self._calls)
+        self._screen.title("Call records, from PostgreSQL")
+        self._screen.table(controller.command("cdr", "list"))
         at_a, at_b = (wire.stop() for wire in wires)
         hearings = proof.listen("alice", TONES["bob"], alice.heard()) + proof.listen("bob", TONES["alice"], bob.heard())
         evidence = Evidence(lab.topology, at_a, at_b, hearings, records, self._calls, self._kills)

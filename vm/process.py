@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import signal
 import subprocess
 import time
@@ -11,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 POLL = 0.02
+COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class LabError(Exception):
@@ -68,8 +70,12 @@ class Process:
         return self._child.poll()
 
     def text(self) -> str:
-        """Everything that the program has printed so far."""
-        return self.log.read_text(errors="replace")
+        """Everything that the program has printed so far, without its colours."""
+        return COLOURS.sub("", self.log.read_text(errors="replace"))
+
+    def last_line(self) -> str:
+        """The last line with anything on it."""
+        return (self.text().strip() or "no output").splitlines()[-1].strip()
 
     def wait(self, timeout: float) -> int:
         """Wait for its end and return the exit status; LabError after `timeout` seconds."""
@@ -82,11 +88,10 @@ class Process:
         """Wait until `found` says yes to the output so far; LabError with its last line if it does not."""
         deadline = time.monotonic() + timeout
         while not found(self.text()):
-            last = (self.text().strip() or "no output").splitlines()[-1]
             if self.status is not None:
-                raise LabError(f"{self.name} ended with {self.status} before {what}: {last}")
+                raise LabError(f"{self.name} ended with {self.status} before {what}: {self.last_line()}")
             if time.monotonic() > deadline:
-                raise LabError(f"{self.name}: no {what} within {timeout:g} s; it said last: {last}")
+                raise LabError(f"{self.name}: no {what} within {timeout:g} s; it said last: {self.last_line()}")
             time.sleep(POLL)
 
     def kill(self) -> None:

@@ -40,6 +40,10 @@ class Screen:
             time.sleep(min(interval, max(deadline - now, 0.0)))
         self._redraw(table(), drawn)
 
+    def table(self, text: str) -> None:
+        """Show a table once."""
+        self._redraw(text, 0)
+
     def summary(self, evidence: Evidence, result: Result, complaints: list[str]) -> None:
         """What was proven, line by line, and the verdict."""
         self.title("What was proven")

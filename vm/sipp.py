@@ -41,8 +41,7 @@ class Sipp:
         """Wait for the end and return the last statistics; LabError if SIPp itself failed."""
         status = self.process.wait(timeout)
         if status not in (SUCCEEDED, SOME_FAILED) or not self._statistics.exists():
-            last = (self.process.text().strip() or "no output").splitlines()[-1]
-            raise LabError(f"sipp ended with {status}: {last}")
+            raise LabError(f"sipp ended with {status}: {self.process.last_line()}")
         return self.outcome()
 
     def stop(self) -> Outcome:
