@@ -16,6 +16,7 @@ class BuildWithBpf(build_py):
     """Compile every bpf/*.bpf.c beside its source before package data is collected."""
 
     def run(self) -> None:
+        """Compile, then let setuptools copy what package-data names."""
         for source in sorted((ROOT / "bpf").glob("*.bpf.c")):
             compile_bpf(source)
         super().run()
