@@ -11,7 +11,7 @@ from sip.effects import Address
 from sip.errors import ProtocolError
 from sip.headers import NameAddr
 from sip.message import Message, Request, Response
-from sip.reach import literal, reach
+from sip.reach import literal, reach, request_uri
 from sip.uri import Uri
 
 MAX_CSEQ = 2**31 - 1
@@ -62,7 +62,7 @@ class Dialog:
             return False
         before = self.target, self.peer
         uri = message.contacts[0].uri
-        self.target, self.peer = str(uri), reach(uri, source)
+        self.target, self.peer = request_uri(uri), reach(uri, source)
         return (self.target, self.peer) != before
 
     def request_line(self) -> tuple[str, tuple[str, ...]]:
@@ -72,7 +72,7 @@ class Dialog:
         first = NameAddr.parse(self.routes[0]).uri
         if first.is_loose_router:
             return self.target, self.routes
-        return str(first), (*self.routes[1:], f"<{self.target}>")
+        return request_uri(first), (*self.routes[1:], f"<{self.target}>")
 
     def next_hop(self) -> Address:
         """Where our requests go: the first route if it is an address, else the peer."""
@@ -107,7 +107,7 @@ def dialog_of_request(request: Request, our_tag: str, source: Address, local: Ad
         their_tag=request.from_.tag or "",
         ours=str(_without_tag(request.to)),
         theirs=str(_without_tag(request.from_)),
-        target=str(contact),
+        target=request_uri(contact),
         routes=_routes(request.record_routes),
         our_cseq=0,
         their_cseq=request.cseq.number,
@@ -125,7 +125,7 @@ def dialog_of_response(invite: Request, response: Response, peer: Address, local
         their_tag=response.to.tag or "",
         ours=str(_without_tag(invite.from_)),
         theirs=str(_without_tag(invite.to)),
-        target=str(contact if contact.is_sip else invite.request_uri),
+        target=request_uri(contact if contact.is_sip else invite.request_uri),
         routes=_routes(reversed(response.record_routes)),
         our_cseq=invite.cseq.number,
         their_cseq=-1,

@@ -175,6 +175,8 @@ class Leg:
             self._act(action, signal, now, message)
         if self.state is LegState.GONE:
             self._hush()
+            if self.client:
+                self.client.limit(now)
             self._user.left(self, now)
         return True
 

@@ -11,7 +11,7 @@ from sip.effects import Address, Target, UriTarget, UserTarget
 from sip.errors import ParseError
 from sip.headers import NameAddr
 from sip.message import Request
-from sip.reach import literal
+from sip.reach import literal, request_uri
 from sip.registrar import Registrar
 from sip.uri import Uri
 
@@ -37,7 +37,7 @@ def destinations(targets: Iterable[Target], registrar: Registrar, host: str, now
     for target in targets:
         if isinstance(target, UserTarget):
             for binding in registrar.contacts(target.username, now):
-                yield Destination(binding.uri, f"sip:{target.username}@{host}", binding.target)
+                yield Destination(request_uri(Uri.parse(binding.uri)), f"sip:{target.username}@{host}", binding.target)
         elif (address := _address(target)) is not None:
             yield Destination(target.uri, target.uri, address)
 

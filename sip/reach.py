@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import ip_address
 
 from sip.effects import Address
@@ -20,6 +21,13 @@ def reach(contact: Uri, source: Address) -> Address:
     if contact.host.lower() != source.host.lower():
         return source
     return Address(source.host, contact.port or DEFAULT_PORT, source.transport)
+
+
+def request_uri(contact: Uri) -> str:
+    """A peer's URI as a request line may name it: without headers and method (RFC 3261 §19.1.1, table 1)."""
+    if contact.headers is None and "method" not in contact.params:
+        return str(contact)
+    return str(replace(contact, headers=None, params=contact.params.without("method"), text=""))
 
 
 def literal(uri: Uri) -> Address | None:

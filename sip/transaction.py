@@ -14,7 +14,7 @@ from sip.transaction_table import CLIENT, INVITE_CLIENT, INVITE_SERVER, SERVER, 
 Key = tuple[object, ...]
 OnResponse = Callable[[Response | None, float], None]
 """Takes a response, or None where 64*T1 went by without a final one (RFC 3261 §8.1.3.1 calls that a 408)."""
-_TIMER_OF = {timer.value: timer for timer in Timer}
+_INPUT_OF: dict[str, Input] = {timer.value: timer for timer in Timer} | {Signal.ABANDON.value: Signal.ABANDON}
 _RELIABLE_NEVER = frozenset({Timer.A, Timer.E, Timer.G})
 _RELIABLE_ZERO = frozenset({Timer.D, Timer.I, Timer.J, Timer.K})
 
@@ -83,7 +83,13 @@ class Transaction:
 
     def ring(self, name: str, now: float) -> None:
         """A timer is due."""
-        self.feed(_TIMER_OF[name], now)
+        self.feed(_INPUT_OF[name], now)
+
+    def limit(self, now: float) -> None:
+        """Wait no longer than 64*T1 for a final response: nobody else is interested in it any more."""
+        if self.waiting or self.state is State.CALLING:
+            due = now + self._owner.intervals.give_up
+            self._alarms.append(self._owner.timers.start(self, Signal.ABANDON.value, due))
 
     def respond(self, status: int, data: bytes, now: float) -> None:
         """Send a response as the server."""

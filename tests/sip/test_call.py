@@ -592,6 +592,14 @@ def test_bye_while_a_change_is_pending(world, anna, bert, talk):
     settle(world, 200, 16, "b")
 
 
+def test_change_never_answered_does_not_outlive_the_call(world, anna, bert, talk):
+    anna.say(anna.within(talk.ok, "INVITE", sdp=HOLD))
+    (out,) = bert.hears("INVITE")
+    bert.reply(out, 100)
+    bert.say(bert.within(talk.out, "BYE"))
+    settle(world, 200, 16, "b")
+
+
 def test_change_never_acknowledged_ends_the_call(world, anna, bert, talk):
     anna.say(anna.within(talk.ok, "INVITE", sdp=HOLD))
     (out,) = bert.hears("INVITE")

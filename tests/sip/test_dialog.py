@@ -86,6 +86,11 @@ def test_a_response_without_contact_leaves_the_request_uri():
     assert dialog_of_response(invite(), accepted(), PEER, OURS).target == "sip:bert@example.org"
 
 
+def test_what_a_request_line_may_not_name_is_left_out():
+    dialog = dialog_of_request(invite(contact="<sip:anna@10.0.0.9;method=BYE;x=1?Subject=hi>"), "ours", PEER, OURS)
+    assert dialog.request_line() == ("sip:anna@10.0.0.9;x=1", ())
+
+
 def test_through_json_and_back():
     dialog = dialog_of_request(invite("Record-Route: <sip:p2;lr>"), "ours", PEER, OURS)
     assert restored(json.loads(json.dumps(dialog.state()))) == dialog
