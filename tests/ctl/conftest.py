@@ -9,6 +9,7 @@ import pytest
 from ctl.flowrule import Endpoint, FlowRule, FlowState, FlowStatistics
 from ctl.nexthop import NextHop, Route
 from media.flows import EngineError, EngineFlow, EngineStatistics, FlowKey
+from tests.ctl.world import World
 
 RELAYS = ("192.0.2.1", "198.51.100.1")
 
@@ -155,3 +156,8 @@ def hops() -> FakeHops:
 @pytest.fixture
 def engine() -> FakeEngine:
     return FakeEngine()
+
+
+@pytest.fixture
+def world(table: FakeTable, hops: FakeHops, engine: FakeEngine) -> World:
+    return World(table, hops, engine)

@@ -27,6 +27,7 @@ from sip.effects import (
 from sip.message import Request, Response
 from sip.parser import parse
 from sip.settings import Settings
+from tests.sip.talk import Talk
 
 CORPUS = os.environ.get("VOXDP_CORPUS")
 collect_ignore = [] if CORPUS else ["test_corpus.py"]
@@ -299,3 +300,8 @@ def bert(world: World) -> Peer:
 @pytest.fixture
 def world() -> World:
     return World()
+
+
+@pytest.fixture
+def talk(world: World, anna: Peer, bert: Peer) -> Talk:
+    return Talk(world, anna, bert)

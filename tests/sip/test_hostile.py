@@ -9,8 +9,8 @@ import pytest
 
 from sip.errors import ParseError
 from sip.parser import parse
+from tests.sip.talk import ANSWER
 
-ANSWER = b"v=0\r\nm=audio 50000 RTP/AVP 8\r\n"
 SPLICES = [
     b"", b"\r\n", b"\r\n ", b"\x00", b"\xff\xfe", b'"', b"<", b">", b";", b",", b"%00", b"*", b":", b"@", b"sip:",
     b"tel:+1", b"sips:x@y", b"[::1]", b"[::g]", b"99999999999999999999", b"-1", b"z9hG4bK", b";tag=", b";lr",
