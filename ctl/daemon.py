@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from pathlib import Path
 
@@ -52,6 +53,8 @@ def serve(path: Path | None) -> None:
 
 def _line(error: BaseException) -> str:
     """Return the error's own words; where a text was written for it, without the number."""
+    if isinstance(error, PermissionError) and error.filename:
+        return f"{error.filename} is closed to user id {os.geteuid()}; run: chown {os.geteuid()} {error.filename}"
     return str(error.strerror if isinstance(error, TransportError) else error)
 
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Mapping
 
 import structlog
@@ -22,6 +23,7 @@ from media.client import EngineClient, EngineProcess
 log = structlog.get_logger()
 
 ENGINE_SOCKET = "engine.sock"
+HIDDEN = 0  # no file has this inode number: pins are there, and we may not even look at them
 
 
 class DataPlaneError(Exception):
@@ -70,10 +72,10 @@ class Carriers:
         `kernel` and `engine` may be new ones then; the former table stays mapped until `forget_former`.
         Raises DataPlaneError.
         """
-        if self._config.xdp.mode != "off" and self._pinned() != self._opened:
+        if self._config.xdp.mode != "off" and (pinned := self._pinned()) != self._opened:
             self._leave()
-            if self._pins.exist():
-                self._open()
+            if pinned is not None:
+                self._open(pinned)
         attached = frozenset(name for name in self.interfaces.values() if self.table and self._attached(name))
         return DataPlane(interfaces=self.interfaces, attached=attached)
 
@@ -119,6 +121,8 @@ class Carriers:
         """Return what tells one pinned table from the next; a pin made anew is another file."""
         try:
             return self._pins.map("flows").stat().st_ino
+        except PermissionError:
+            return HIDDEN if self._pins.exist() else None
         except OSError:
             return None
 
@@ -130,14 +134,15 @@ class Carriers:
         self.table = self.events = self.kernel = self._opened = None
         self.engine = self._engine_carrier()
 
-    def _open(self) -> None:
-        self._opened = self._pinned()
+    def _open(self, pinned: int) -> None:
+        self._opened = pinned
         try:
             table = FlowTable.open(self._pins.directory)
         except BpfError as error:
             if error.errno == errno.EACCES:
                 raise DataPlaneError(
-                    f"{self._pins.directory}: permission denied; run as the user that xdp.owner names"
+                    f"{self._pins.directory}: permission denied; run as the user that xdp.owner names, "
+                    f"or let it name user id {os.geteuid()} and run: voxdp attach"
                 ) from None
             raise DataPlaneError(str(error)) from None
         self._check(table)

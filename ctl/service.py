@@ -249,6 +249,10 @@ def _prepare(config: Config) -> IO[str]:
             directory.mkdir(mode=0o755, parents=True, exist_ok=True)
         except OSError as error:
             raise ServiceError(f"{directory}: {error.strerror}; create it for user id {os.geteuid()}") from None
+        if not os.access(directory, os.W_OK | os.X_OK):
+            raise ServiceError(
+                f"{directory} is closed to user id {os.geteuid()}; run: chown {os.geteuid()} {directory}"
+            )
     return _take_lock(config.run.directory / "run.lock")
 
 
@@ -256,7 +260,7 @@ def _take_lock(path: Path) -> IO[str]:
     try:
         lock = path.open("a+")
     except OSError as error:
-        raise ServiceError(f"{path}: {error.strerror}; give the directory to user id {os.geteuid()}") from None
+        raise ServiceError(f"{path}: {error.strerror}; run: chown -R {os.geteuid()} {path.parent}") from None
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

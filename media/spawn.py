@@ -32,6 +32,9 @@ def spawn(path: Path, python: str, arguments: Sequence[str], log: Path | None, t
         pid = os.posix_spawn(python, [*command, *arguments], environment(), file_actions=actions, setsid=True)
     except OSError as error:
         os.close(reader)
+        if log and log.exists() and not os.access(log, os.W_OK):
+            remedy = f"run: chown {os.geteuid()} {log}"
+            raise EngineError("system", f"{log} is closed to user id {os.geteuid()}; {remedy}") from None
         raise EngineError("system", f"{python} cannot be started: {error.strerror}") from None
     finally:
         os.close(writer)

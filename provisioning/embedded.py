@@ -213,5 +213,5 @@ async def _ended(child: subprocess.Popen[bytes]) -> None:
 
 
 def _explain(error: OSError, directory: Path) -> str:
-    remedy = "start it as root once, or choose another database.directory"
+    remedy = f"give it to user id {os.geteuid()}, or choose another database.directory"
     return f"the database in {directory} cannot be opened ({error.strerror or error}): {remedy}"

@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from typing import Any, Literal
 
 from vm.lab import Lab
-from vm.process import LabError, Process, inside, run
+from vm.process import LabError, Process, as_user, inside, run
 
 Mode = Literal["native", "generic", "off"]
 DOMAIN = "voxdp.lab"
@@ -31,6 +32,7 @@ quarantine = 1
 mode = "{mode}"
 interfaces = {interfaces}
 bpffs = "{bpffs}"
+owner = "{user}"
 
 [database]
 directory = "{directory}/postgresql"
@@ -42,27 +44,39 @@ state = "{directory}/state"
 
 
 class Controller:
-    """`voxdp attach`, `voxdp run` and questions to it. Nothing runs until `attach` and `start`."""
+    """`voxdp attach`, `voxdp run` and questions to it. Nothing runs until `attach` and `start`.
 
-    def __init__(self, lab: Lab, mode: Mode = "native") -> None:
+    user: who owns the relay's pins and runs everything but `attach` and `detach`; root if empty.
+    """
+
+    def __init__(self, lab: Lab, mode: Mode = "native", user: str = "") -> None:
         self._lab = lab
         self._mode = mode
+        self._user = user
         self._process: Process | None = None
         self.config = lab.directory / "voxdp.toml"
         self.config.write_text(self._settings())
+        if user:
+            self._give_away()
+
+    @property
+    def pid(self) -> int:
+        """Process id of `voxdp run`."""
+        return self._running().pid
 
     def attach(self) -> str:
         """Load the kernel relay and attach it; returns what the command printed."""
-        return self.command("attach", timeout=30.0)
+        return self._command("", "attach", timeout=30.0)
 
     def detach(self) -> str:
         """Take the kernel relay off the interfaces again."""
-        return self.command("detach", timeout=30.0)
+        return self._command("", "detach", timeout=30.0)
 
     def start(self) -> float:
         """Start `voxdp run` and return the seconds until it answered; LabError with its last line if it does not."""
         began = time.monotonic()
-        self._process = process = self._lab.spawn(self._lab.relay, "voxdp", "-c", self.config, "run", log="voxdp.log")
+        command = ("voxdp", "-c", self.config, "run")
+        self._process = process = self._lab.spawn(self._lab.relay, *command, log="voxdp.log", user=self._user)
         while True:
             try:
                 self.ask("flow", "list")
@@ -93,8 +107,7 @@ class Controller:
 
     def command(self, *words: str, stdin: str | None = None, timeout: float = 15.0) -> str:
         """Run one voxdp command in the relay's namespace; LabError with its own error line if it fails."""
-        line = inside(self._lab.relay, ["env", "-i", *self._variables(), "voxdp", "-c", self.config, *words])
-        return run(*line, stdin=stdin, timeout=timeout, shown=f"voxdp {' '.join(words)}")
+        return self._command(self._user, *words, stdin=stdin, timeout=timeout)
 
     def until(self, what: str, *words: str, count: int, timeout: float = 10.0) -> list[dict[str, Any]]:
         """Ask for a list until it has `count` entries; LabError when it has not in time."""
@@ -107,6 +120,23 @@ class Controller:
                 raise LabError(f"{len(found)} {what} after {timeout:g} s, not {count}; see 'voxdp {' '.join(words)}'")
             time.sleep(POLL)
 
+    def _command(self, user: str, *words: str, stdin: str | None = None, timeout: float = 15.0) -> str:
+        command = ["env", "-i", *self._variables(), "voxdp", "-c", str(self.config), *words]
+        line = inside(self._lab.relay, ["setpriv", *as_user(user), "--", *command])
+        return run(*line, stdin=stdin, timeout=timeout, shown=f"voxdp {' '.join(words)}")
+
+    def _give_away(self) -> None:
+        """Make the user's directories; LabError if it cannot reach the program at all."""
+        voxdp = shutil.which("voxdp", path=self._lab.environment()["PATH"]) or "voxdp"
+        try:
+            run("setpriv", *as_user(self._user), "--", "test", "-x", voxdp)
+        except LabError:
+            raise LabError(f"{self._user} cannot execute {voxdp}; clone to where every user may enter") from None
+        for name in ("postgresql", "run", "state"):
+            directory = self._lab.directory / name
+            directory.mkdir()
+            shutil.chown(directory, self._user)
+
     def _settings(self) -> str:
         topology = self._lab.topology
         return CONFIG.format(
@@ -116,6 +146,7 @@ class Controller:
             interfaces=json.dumps(topology.relay_interfaces),
             mode=self._mode,
             bpffs=self._lab.bpffs,
+            user=self._user,
             directory=self._lab.directory,
         )
 

@@ -85,13 +85,15 @@ class Lab:
     ) -> None:
         self.close()
 
-    def spawn(self, where: str, *command: str | Path, log: str | None = None, patience: float = 5.0) -> Process:
+    def spawn(
+        self, where: str, *command: str | Path, log: str | None = None, patience: float = 5.0, user: str = ""
+    ) -> Process:
         """Start a program in namespace `where`; its output goes to `log` in the lab's directory.
 
-        patience: seconds that it gets at the lab's end to end by itself.
+        patience: seconds that it gets at the lab's end to end by itself. user: who it runs as, if not root.
         """
         place = self.directory / (log or f"{Path(command[0]).name}.log")
-        process = Process(command, where, place, self.environment())
+        process = Process(command, where, place, self.environment(), user)
         self._processes.append((process, patience))
         return process
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import pwd
 import re
 import signal
 import subprocess
@@ -40,13 +41,36 @@ def inside(namespace: str, command: Sequence[str | Path]) -> list[str]:
     return ["nsenter", f"--net=/run/netns/{namespace}", "--", *(str(word) for word in command)]
 
 
+def as_user(user: str) -> list[str]:
+    """The words of setpriv that make a program this user's: no groups but its own, no capability, none to be had.
+
+    "" is root, who stays what it is. LabError if there is no such user.
+    """
+    if not user:
+        return []
+    try:
+        entry = pwd.getpwnam(user)
+    except KeyError:
+        raise LabError(f"there is no user {user}; see: getent passwd") from None
+    identity = [f"--reuid={entry.pw_uid}", f"--regid={entry.pw_gid}", "--clear-groups"]
+    return [*identity, "--inh-caps=-all", "--bounding-set=-all", "--no-new-privs"]
+
+
 class Process:
-    """One running program with its output in `log`. It is killed by the kernel when this process dies."""
+    """One running program with its output in `log`. It is killed by the kernel when this process dies.
+
+    One setpriv changes the user and then asks for that signal: a change of user clears what was asked before.
+    """
 
     def __init__(
-        self, command: Sequence[str | Path], namespace: str, log: Path, environment: Mapping[str, str]
+        self,
+        command: Sequence[str | Path],
+        namespace: str,
+        log: Path,
+        environment: Mapping[str, str],
+        user: str = "",
     ) -> None:
-        guarded = ["setpriv", "--pdeathsig", "KILL", "--", *command]
+        guarded = ["setpriv", *as_user(user), "--pdeathsig", "KILL", "--", *command]
         self.name = Path(str(command[0])).name
         self.log = log
         with log.open("ab") as output:

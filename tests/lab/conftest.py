@@ -14,11 +14,11 @@ TONES = {"alice": 440, "bob": 1000}
 
 
 class World:
-    """A lab in which voxdp runs and alice and bob are registered."""
+    """A lab in which voxdp runs, as root if as no other user, and alice and bob are registered."""
 
-    def __init__(self, lab, mode):
+    def __init__(self, lab, mode, user):
         self.lab = lab
-        self.controller = Controller(lab, mode)
+        self.controller = Controller(lab, mode, user)
         if mode != "off":
             self.controller.attach()
         self.controller.start()
@@ -89,6 +89,6 @@ def one():
 
 @pytest.fixture
 def world():
-    """Make a lab with voxdp and two phones: world(shape, mode)."""
+    """Make a lab with voxdp and two phones: world(shape, mode, user)."""
     with ExitStack() as stack:
-        yield lambda shape="two", mode="native": World(stack.enter_context(Lab(shape)), mode)
+        yield lambda shape="two", mode="native", user="": World(stack.enter_context(Lab(shape)), mode, user)

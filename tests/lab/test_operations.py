@@ -7,7 +7,12 @@ import signal
 import time
 from pathlib import Path
 
-from vm.process import inside, run
+import pytest
+
+from ctl.flowtable import FlowTable
+from ctl.pins import Pins
+from vm.controller import Controller
+from vm.process import LabError, inside, run
 
 FETCH = "import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1], timeout=5).read().decode())"
 
@@ -74,6 +79,39 @@ def test_health_and_metrics_tell_of_a_call(world):
     assert 'voxdp_calls_total{cause="16",result="answered",trunk=""} 1.0' in metrics
 
 
+def test_a_user_without_any_right_serves_calls_on_the_kernel_path(world):
+    """Only `voxdp attach` is root's; nobody runs all the rest and finds the next hops as well."""
+    world = world(user="nobody")
+    for pid in (world.controller.pid, engine_of(world), postgres_of(world)):
+        assert rights(pid) == {"Uid": 4 * ["65534"], "Gid": 4 * ["65534"], "Groups": [], "CapEff": [16 * "0"]}
+    run("ip", "-n", world.lab.relay, "neigh", "flush", "all")
+    world.connect(world.alice, world.bob)
+    assert {flow["path"] for flow in world.carried(150)} == {"kernel"}
+    assert targets(world) == {mac(world.lab.a), mac(world.lab.b)}
+    record = world.finish(world.alice, world.bob)
+    assert min(each["packets"] for each in record["directions"]) >= 150
+    assert sorted(world.tones_heard()) == [(440, 440), (1000, 1000)]
+    assert world.controller.stop() == 0
+
+
+def test_what_a_user_may_not_open_is_named_with_its_remedy(two):
+    controller = Controller(two, user="nobody")
+    controller.attach()
+    (pins,) = (two.bpffs / "voxdp").iterdir()
+    remedies = {
+        two.directory / "run": "run: chown 65534",
+        two.directory / "state": "run: chown 65534",
+        two.directory / "postgresql": "give it to user id 65534",
+        pins: "run as the user that xdp.owner names",
+    }
+    for path, remedy in remedies.items():
+        os.chown(path, 0, 0)
+        with pytest.raises(LabError, match=f"ended with 1: voxdp: .*{path}.*{remedy}"):
+            controller.start()
+        os.chown(path, 65534, 65534)
+    controller.start()
+
+
 def engine_of(world):
     """The engine's process id: the one process with the lab's engine socket in its command line."""
     path = str(world.lab.directory / "run" / "engine.sock").encode()
@@ -86,3 +124,29 @@ def words(entry):
         return entry.read_bytes().split(b"\0")
     except OSError:  # it has ended since
         return []
+
+
+def postgres_of(world):
+    """The embedded PostgreSQL's process id."""
+    return int((world.lab.directory / "postgresql/data/postmaster.pid").read_text().split()[0])
+
+
+def rights(pid):
+    """Who a process is to the kernel: user and group ids, further groups, effective capabilities."""
+    lines = (line.split() for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+    return {key.rstrip(":"): values for key, *values in lines if key in ("Uid:", "Gid:", "Groups:", "CapEff:")}
+
+
+def targets(world):
+    """The Ethernet addresses to which the kernel's flows send, as the controller wrote them."""
+    table = FlowTable.open(Pins(world.lab.bpffs).directory)
+    try:
+        return {table.rule(index).target_mac.hex(":") for index in table.active()}
+    finally:
+        table.close()
+
+
+def mac(endpoint):
+    """The Ethernet address of an endpoint's interface."""
+    (link,) = json.loads(run("ip", "-n", endpoint.namespace, "-j", "link", "show", "dev", endpoint.interface))
+    return link["address"]
