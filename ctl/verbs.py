@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -20,12 +20,16 @@ from provisioning.cdr import Cdr
 from provisioning.cdr_search import CdrFilter
 from provisioning.database import Question, ask_async
 from provisioning.errors import NotFound, ProvisioningError
+from provisioning.snapshot import Account
 from sip.core import Core
 from sip.effects import Address
 from sip.views import CallView, LegView
 
 NORMAL_CLEARING = 16
-KNOWN_SECONDS = 1.0  # at most, until signalling has heard of a change; a change of nothing is never heard of
+KNOWN_SECONDS = 1.0  # at most, until signalling has heard of a change; it hears later while PostgreSQL is away
+
+Known = Callable[[Account | None], bool]
+"""Whether signalling's account of a user, None if it has none, is what a change has made of it."""
 
 
 class Verbs:
@@ -120,22 +124,25 @@ class Verbs:
         """Add a user of our realm."""
         name, password = _text(arguments, "username"), _text(arguments, "password")
         title = str(arguments.get("display_name", ""))
-        return await self._change(name, users.create(name, self._realm, password, display_name=title))
+        question = users.create(name, self._realm, password, display_name=title)
+        return await self._change(name, question, self._opened_by(name, password))
 
     async def user_password(self, arguments: dict[str, Any]) -> dict[str, Any]:
         """Replace a user's password."""
         name, password = _text(arguments, "username"), _text(arguments, "password")
-        return await self._change(name, users.set_password(name, self._realm, password))
+        question = users.set_password(name, self._realm, password)
+        return await self._change(name, question, self._opened_by(name, password))
 
     async def user_enable(self, arguments: dict[str, Any]) -> dict[str, Any]:
         """Let a user register and call, or not."""
         name, enabled = _text(arguments, "username"), bool(arguments.get("enabled"))
-        return await self._change(name, users.set_enabled(name, self._realm, enabled))
+        question = users.set_enabled(name, self._realm, enabled)
+        return await self._change(name, question, lambda account: account is not None and account.enabled == enabled)
 
     async def user_delete(self, arguments: dict[str, Any]) -> dict[str, Any]:
         """Delete a user."""
         name = _text(arguments, "username")
-        return await self._change(name, users.delete(name, self._realm))
+        return await self._change(name, users.delete(name, self._realm), lambda account: account is None)
 
     async def cdr_list(self, arguments: dict[str, Any]) -> list[dict[str, Any]]:
         """Return call records, newest first."""
@@ -143,16 +150,20 @@ class Verbs:
         count = max(1, min(10_000, int(arguments.get("count", 50))))
         return [_cdr_row(cdr) for cdr in await self._ask(cdr_search.search(wanted, limit=count))]
 
-    async def _change(self, name: str, question: Question[users.User]) -> dict[str, Any]:
+    async def _change(self, name: str, question: Question[users.User], known: Known) -> dict[str, Any]:
         """Change a user, and answer once signalling knows: the phone may register the next moment."""
         keeper = self._storage.keeper
-        before = keeper.current.credentials(self._realm, name)
         changed = await self._ask(question)
         with suppress(TimeoutError):
             async with asyncio.timeout(KNOWN_SECONDS):
-                while keeper.current.credentials(self._realm, name) == before:
+                while not known(keeper.current.account(self._realm, name)):
                     await keeper.renewed()
         return _user_row(changed)
+
+    def _opened_by(self, name: str, password: str) -> Known:
+        """Make the question whether this password is the user's."""
+        hashed = users.ha1("SHA-256", name, self._realm.lower(), password)
+        return lambda account: account is not None and account.ha1_sha256 == hashed
 
     async def _ask(self, question: Question[Any]) -> Any:
         try:

@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Stand-ins for the kernel's flow table, the routes and the engine, which only remember what they were told."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import fields, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -141,6 +144,19 @@ def engine_statistics(flow: EngineFlow) -> EngineStatistics:
             "tos": 184,
         }
     )
+
+
+@pytest.fixture(scope="module")
+def open_directory() -> Iterator[Callable[[], Path]]:
+    """Makes directories that other users can pass through, which pytest's own are not."""
+    with ExitStack() as stack:
+
+        def make() -> Path:
+            directory = Path(stack.enter_context(TemporaryDirectory(prefix="voxdp-test-")))
+            directory.chmod(0o755)
+            return directory
+
+        yield make
 
 
 @pytest.fixture

@@ -6,52 +6,27 @@ import os
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
-import time
+from functools import partial
 from pathlib import Path
 
 import pytest
+
+from tests.ctl.running import running, write_config
 
 UNPRIVILEGED = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", "--inh-caps=-all"]
 
 
 @pytest.fixture
-def tmp_path():
+def tmp_path(open_directory):
     """A directory that other users can pass through, which pytest's own is not."""
-    with tempfile.TemporaryDirectory(prefix="voxdp-test-") as name:
-        Path(name).chmod(0o755)
-        yield Path(name)
+    return open_directory()
 
 
 @pytest.fixture
 def config(tmp_path):
     """A configuration file with everything of its own; further sections are added by the argument."""
-
-    def make(**changes):
-        sections = {
-            "sip": {"listen": [f"127.0.0.1:{free_port()}"]},
-            "xdp": {"mode": "off", "bpffs": str(tmp_path)},
-            "run": {"directory": str(tmp_path / "run"), "state": str(tmp_path / "state")},
-            "database": {"directory": str(tmp_path / "database")},
-            "api": {"listen": f"127.0.0.1:{free_port(socket.SOCK_STREAM)}"},
-        }
-        for name, keys in changes.items():
-            sections.setdefault(name, {}).update(keys)
-        lines = []
-        for name, keys in sections.items():
-            lines += [f"[{name}]", *(f"{key} = {json.dumps(value)}" for key, value in keys.items())]
-        file = tmp_path / "voxdp.toml"
-        file.write_text("\n".join(lines) + "\n")
-        return file
-
-    return make
-
-
-def free_port(kind=socket.SOCK_DGRAM):
-    with socket.socket(socket.AF_INET, kind) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    return partial(write_config, tmp_path)
 
 
 def voxdp(*arguments, prefix=(), timeout=20):
@@ -139,21 +114,14 @@ def test_a_directory_that_cannot_be_made_is_named(config):
 
 def test_a_second_controller_is_refused(config):
     file = config()
-    first = subprocess.Popen([sys.executable, "-m", "ctl.cli", "-c", str(file), "run"], stderr=subprocess.DEVNULL)
-    try:
-        wait_for(file)
+    with running(file) as first:
         refused(1, f"process {first.pid} is the controller of", "-c", file, "run")
-    finally:
-        first.terminate()
-        assert first.wait(20) == 0
 
 
 def test_the_controller_answers_and_ends(config, tmp_path):
     """Users by the command line, nothing readable by others, nothing left running."""
     file = config()
-    process = subprocess.Popen([sys.executable, "-m", "ctl.cli", "-c", str(file), "run"], stderr=subprocess.DEVNULL)
-    try:
-        wait_for(file)
+    with running(file):
         add = [sys.executable, "-m", "ctl.cli", "-c", str(file), "user", "add", "anna", "--password-stdin"]
         subprocess.run(add, input="secret\n", text=True, check=True, timeout=20, capture_output=True)
         users = json.loads(voxdp("-c", file, "user", "list", "-j")[2])
@@ -166,18 +134,8 @@ def test_the_controller_answers_and_ends(config, tmp_path):
         assert (tmp_path / "state" / "live").stat().st_mode & 0o077 == 0
         assert (tmp_path / "state" / "secret").stat().st_mode & 0o077 == 0
         refused(5, "permission denied; run as the controller's user", "-c", file, "flow", "list", prefix=UNPRIVILEGED)
-    finally:
-        process.terminate()
-        assert process.wait(20) == 0
     assert not (tmp_path / "run" / "control.sock").exists()
     assert "secret" not in (tmp_path / "state" / "live").read_text()
-
-
-def wait_for(file):
-    deadline = time.monotonic() + 20
-    while voxdp("-c", file, "user", "list")[0] != 0:
-        assert time.monotonic() < deadline, "the controller did not come up"
-        time.sleep(0.1)
 
 
 def test_a_silent_controller_is_given_up(config, tmp_path):
@@ -191,7 +149,6 @@ def test_a_silent_controller_is_given_up(config, tmp_path):
 
 def test_hostile_requests_get_an_error_line(config, tmp_path):
     file = config()
-    process = subprocess.Popen([sys.executable, "-m", "ctl.cli", "-c", str(file), "run"], stderr=subprocess.DEVNULL)
     requests = [
         b"\n",
         b"{}\n",
@@ -201,8 +158,7 @@ def test_hostile_requests_get_an_error_line(config, tmp_path):
         b'{"verb": "flow.list", "arguments": 7}\n',
         b"\xff\n",
     ]
-    try:
-        wait_for(file)
+    with running(file):
         for request in requests:
             with socket.socket(socket.AF_UNIX) as client:
                 client.settimeout(5)
@@ -217,9 +173,6 @@ def test_hostile_requests_get_an_error_line(config, tmp_path):
             assert client.recv(10) == b""
             writer.join()
         assert voxdp("-c", file, "flow", "list")[0] == 0
-    finally:
-        process.terminate()
-        assert process.wait(20) == 0
 
 
 def swallow(client, data):
