@@ -7,7 +7,7 @@
 #ifndef VOXDP_EVENTS_H
 #define VOXDP_EVENTS_H
 
-/* An event before it has a place in the ring; its source address is read from the packet. */
+/* An event before it has a place in the ring. */
 struct report {
 	__u64 now;
 	__u32 flow;
@@ -22,7 +22,7 @@ struct source {
 	__be16 port;
 };
 
-/* Where the packet came from. It has all headers without options, or there is no flow to speak of. */
+/* Where a packet came from that is not rewritten yet and whose headers are at their places. */
 static __always_inline struct source source_of(struct xdp_md *ctx)
 {
 	struct source source = {};
@@ -65,14 +65,14 @@ static __noinline void describe(struct event *event, const struct report *report
 }
 
 /* Reports what the packet in `ctx` brought about, with a copy of its first `copied` bytes of payload. */
-static __noinline void emit(struct xdp_md *ctx, const struct report *report, __u32 copied)
+static __noinline void emit(struct xdp_md *ctx, const struct report *report, const struct source *source,
+			    __u32 copied)
 {
-	struct source source = source_of(ctx);
 	struct event *event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
 
 	if (!event)
 		return;
-	describe(event, report, &source);
+	describe(event, report, source);
 	attach_payload(ctx, event, copied);
 	bpf_ringbuf_submit(event, 0);
 }

@@ -14,6 +14,15 @@ struct {
 	__type(value, struct flow);
 } flows SEC(".maps");
 
+/* As many as flows, at the same indexes. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, FLOWS_PER_ADDRESS);
+	__type(key, __u32);
+	__type(value, struct flow_ledger);
+} ledgers SEC(".maps");
+
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, REASONS);
@@ -33,6 +42,13 @@ const volatile struct relay_config config SEC(".rodata.config");
 static __always_inline struct flow *flow_at(__u32 index)
 {
 	return bpf_map_lookup_elem(&flows, &index);
+}
+
+static __always_inline struct flow_tally *tally_at(__u32 index)
+{
+	struct flow_ledger *ledger = bpf_map_lookup_elem(&ledgers, &index);
+
+	return ledger ? &ledger->tally : NULL;
 }
 
 #endif

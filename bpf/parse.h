@@ -1,41 +1,36 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * From frame to port: a cursor that never leaves the frame, and the steps that find out whether a frame is
- * ours, then whether its headers agree. A step returns GO_ON or the reason to stop.
+ * Where the headers are and whether they agree. Nearly every packet of ours has its headers at fixed places,
+ * so these steps work on a frame that is known to hold SHORTEST bytes; odd.h is for all others. A step
+ * returns GO_ON or the reason to stop.
  */
 #ifndef VOXDP_PARSE_H
 #define VOXDP_PARSE_H
 
 #define GO_ON	       REASON_FORWARDED
-#define PLAIN_IPV4     0x45   /* version 4, five words of header: no options */
+#define TYPE_OFFSET    12
+#define IP_OFFSET      14
+#define SOURCE_OFFSET  26
+#define UDP_OFFSET     34
+#define PAYLOAD_OFFSET 42
+#define SHORTEST       (PAYLOAD_OFFSET + sizeof(struct rtcp_header))
+#define RTP_SHORTEST   (PAYLOAD_OFFSET + sizeof(struct rtp_header))
+#define PLAIN_IPV4     0x45   /* version 4, five words: no options */
 #define IP_FRAGMENTED  0x3fff /* more fragments, or an offset */
-#define IHL_MASK       0x0f
-#define SOURCE_OFFSET  (sizeof(struct ethhdr) + __builtin_offsetof(struct iphdr, saddr))
-#define UDP_OFFSET     (sizeof(struct ethhdr) + sizeof(struct iphdr))
-#define PAYLOAD_OFFSET (UDP_OFFSET + sizeof(struct udphdr))
 
-/* The part of a frame that is still to be read. */
-struct cursor {
-	void *at;
-	void *end;
-};
-
-/*
- * What the steps learned of a packet. All pointers are constant offsets from the frame's beginning, which is
- * what lets the compiler keep a single register for them.
- */
-struct packet {
-	struct cursor cursor;
-	struct ethhdr *eth;
-	struct iphdr *ip;
-	struct udphdr *udp;
-	__u64 now;   /* ns, CLOCK_MONOTONIC */
-	__u32 index; /* of the flow */
-};
-
-static __always_inline struct cursor whole_frame(const struct xdp_md *ctx)
+static __always_inline struct iphdr *ip_of(void *frame)
 {
-	return (struct cursor){(void *)(long)ctx->data, (void *)(long)ctx->data_end};
+	return frame + IP_OFFSET;
+}
+
+static __always_inline struct udphdr *udp_of(void *frame)
+{
+	return frame + UDP_OFFSET;
+}
+
+static __always_inline void *frame_of(const struct xdp_md *ctx)
+{
+	return (void *)(long)ctx->data;
 }
 
 static __always_inline __u32 frame_length(const struct xdp_md *ctx)
@@ -43,14 +38,18 @@ static __always_inline __u32 frame_length(const struct xdp_md *ctx)
 	return ctx->data_end - ctx->data;
 }
 
-/* Moves on by `bytes` and gives what was passed; false at the end of the frame. */
-static __always_inline bool take(struct cursor *cursor, __u32 bytes, void *taken)
+/* Does the frame hold that many bytes? Asked anew where more is to be read: a pointer is dearer to keep. */
+static __always_inline bool holds(const struct xdp_md *ctx, void *frame, __u32 bytes)
 {
-	if (cursor->at + bytes > cursor->end)
-		return false;
-	*(void **)taken = cursor->at;
-	cursor->at += bytes;
-	return true;
+	return frame + bytes <= (void *)(long)ctx->data_end;
+}
+
+/* IPv4 without options, whole, and UDP in it. */
+static __always_inline bool is_plain_udp(void *frame)
+{
+	return *(__be16 *)(frame + TYPE_OFFSET) == bpf_htons(ETH_P_IP) &&
+	       *(__u8 *)(frame + IP_OFFSET) == PLAIN_IPV4 && ip_of(frame)->protocol == IPPROTO_UDP &&
+	       !(ip_of(frame)->frag_off & bpf_htons(IP_FRAGMENTED));
 }
 
 /* Slot of a relay address, RELAY_ADDRESSES if it is none. The verifier cuts the unused rounds away. */
@@ -66,63 +65,31 @@ static __always_inline __u32 address_slot(__be32 address)
 	return RELAY_ADDRESSES;
 }
 
-/* The steps up to the IPv4 header's fixed part. */
-static __always_inline enum reason find_ip(struct packet *packet)
+static __always_inline bool is_media_port(__u32 port)
 {
-	if (!take(&packet->cursor, sizeof(*packet->eth), &packet->eth))
-		return REASON_PASS_NOT_IPV4;
-	if (packet->eth->h_proto != bpf_htons(ETH_P_IP))
-		return REASON_PASS_NOT_IPV4;
-	if (!take(&packet->cursor, sizeof(*packet->ip), &packet->ip))
-		return REASON_PASS_NOT_IPV4;
-	return GO_ON;
-}
-
-/* Is it UDP to the media range of a relay address? `options`: bytes between the IP and the UDP header. */
-static __always_inline enum reason find_port(struct packet *packet, __u32 options)
-{
-	void *skipped;
-	__u32 slot;
-	__u16 port;
-
-	if (packet->ip->protocol != IPPROTO_UDP)
-		return REASON_PASS_NOT_UDP;
-	slot = address_slot(packet->ip->daddr);
-	if (slot >= RELAY_ADDRESSES)
-		return REASON_PASS_NOT_OURS;
-	if (packet->ip->frag_off & bpf_htons(IP_FRAGMENTED))
-		return REASON_PASS_FRAGMENT;
-	if (!take(&packet->cursor, options, &skipped))
-		return REASON_PASS_NOT_OURS;
-	if (!take(&packet->cursor, sizeof(*packet->udp), &packet->udp))
-		return REASON_PASS_NOT_OURS;
-	port = bpf_ntohs(packet->udp->dest);
-	if (port < config.port_min || port > config.port_max)
-		return REASON_PASS_NOT_OURS;
-	packet->index = slot * FLOWS_PER_ADDRESS + port;
-	return GO_ON;
+	return (__u32)port - config.port_min <= (__u32)config.port_max - config.port_min;
 }
 
 /* Do the headers agree with each other and with the frame? A frame may be longer: Ethernet pads. */
-static __always_inline enum reason check_headers(const struct packet *packet)
+static __always_inline enum reason check_headers(const struct iphdr *ip, const struct udphdr *udp,
+						 __u32 frame_bytes)
 {
-	__u32 room = packet->cursor.end - (void *)packet->ip;
-	__u32 total = bpf_ntohs(packet->ip->tot_len);
-	__u32 datagram = bpf_ntohs(packet->udp->len);
+	__u32 total = bpf_ntohs(ip->tot_len);
+	__u32 datagram = bpf_ntohs(udp->len);
 
-	if (packet->ip->ttl <= 1)
+	if (ip->ttl <= 1)
 		return REASON_TTL;
-	if (total > room || datagram < sizeof(struct udphdr) || total != datagram + sizeof(struct iphdr))
+	if (total + IP_OFFSET > frame_bytes || datagram < sizeof(*udp) || total != datagram + sizeof(*ip))
 		return REASON_BAD_LENGTH;
-	if (!packet->udp->source)
+	if (!udp->source)
 		return REASON_BAD_SOURCE_PORT;
 	return GO_ON;
 }
 
 /* UDP payload in bytes, once check_headers found the lengths to agree. */
-static __always_inline __u32 payload_length(const struct packet *packet)
+static __always_inline __u64 payload_length(const struct udphdr *udp)
 {
-	return bpf_ntohs(packet->udp->len) - sizeof(struct udphdr);
+	return bpf_ntohs(udp->len) - (__s64)sizeof(*udp);
 }
 
 #endif

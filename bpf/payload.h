@@ -25,10 +25,21 @@ struct rtcp_header {
 	__be32 ssrc;
 };
 
+enum payload_kind {
+	KIND_RTP,
+	KIND_RTCP,
+};
+
+/* Types that RFC 5761 sets apart, so that no RTP payload type is one of them. */
+static __always_inline bool is_rtcp_type(__u8 type)
+{
+	return type >= RTCP_TYPE_FIRST && type <= RTCP_TYPE_LAST;
+}
+
 /* The first RTCP packet of a compound one; its length counts words less one. */
 static __always_inline enum reason check_rtcp(const struct rtcp_header *header, __u32 length)
 {
-	if (header->type < RTCP_TYPE_FIRST || header->type > RTCP_TYPE_LAST)
+	if (!is_rtcp_type(header->type))
 		return REASON_BAD_RTCP;
 	if ((bpf_ntohs(header->words) + 1U) * 4 > length)
 		return REASON_BAD_RTCP;
@@ -51,48 +62,39 @@ static __noinline enum reason check_rtp_more(struct xdp_md *ctx, __u8 first, __u
 	return end > length ? REASON_SHORT : GO_ON;
 }
 
-static __always_inline enum reason check_rtp(struct xdp_md *ctx, const struct packet *packet, __u32 length)
+/* RTP or RTCP as the flow's `flags` and the packet say; and is it valid? The frame holds SHORTEST bytes. */
+static __always_inline enum reason check_payload(struct xdp_md *ctx, void *frame, __u16 flags,
+						 enum payload_kind *kind)
 {
-	struct cursor cursor = packet->cursor;
-	struct rtp_header *header;
+	const struct rtcp_header *header = frame + PAYLOAD_OFFSET;
+	__u32 length = payload_length(udp_of(frame));
 
-	if (!take(&cursor, sizeof(*header), &header) || length < sizeof(*header))
+	if (length < sizeof(*header))
+		return REASON_SHORT;
+	if (header->first >> 6 != RTP_VERSION)
+		return REASON_BAD_VERSION;
+	*kind = KIND_RTP;
+	if (unlikely(flags & FLAG_RTCP || is_rtcp_type(header->type))) {
+		*kind = KIND_RTCP;
+		return check_rtcp(header, length);
+	}
+	if (length < sizeof(struct rtp_header) || !holds(ctx, frame, RTP_SHORTEST))
 		return REASON_SHORT;
 	if (unlikely(header->first & (RTP_EXTENSION | RTP_CSRC_COUNT)))
 		return check_rtp_more(ctx, header->first, length);
 	return GO_ON;
 }
 
-/* RTP or RTCP as the flow's `flags` and the packet say; and is it valid? */
-static __always_inline enum reason check_payload(struct xdp_md *ctx, const struct packet *packet, __u16 flags,
-						 bool *is_rtcp)
-{
-	struct cursor cursor = packet->cursor;
-	__u32 length = payload_length(packet);
-	struct rtcp_header *header;
-
-	if (!take(&cursor, sizeof(*header), &header) || length < sizeof(*header))
-		return REASON_SHORT;
-	if (header->first >> 6 != RTP_VERSION)
-		return REASON_BAD_VERSION;
-	*is_rtcp = flags & FLAG_RTCP || (header->type >= RTCP_TYPE_FIRST && header->type <= RTCP_TYPE_LAST);
-	return *is_rtcp ? check_rtcp(header, length) : check_rtp(ctx, packet, length);
-}
-
 /* What the statistics need of a packet that check_payload found to be RTP. */
-static __always_inline bool read_rtp(const struct packet *packet, struct rtp_packet *rtp)
+static __always_inline struct rtp_packet read_rtp(const struct rtp_header *header, __u64 now)
 {
-	struct cursor cursor = packet->cursor;
-	struct rtp_header *header;
-
-	if (!take(&cursor, sizeof(*header), &header))
-		return false;
-	rtp->arrival = packet->now;
-	rtp->timestamp = bpf_ntohl(header->timestamp);
-	rtp->ssrc = bpf_ntohl(header->ssrc);
-	rtp->sequence = bpf_ntohs(header->sequence);
-	rtp->payload_type = header->second & RTP_PAYLOAD_TYPE;
-	return true;
+	return (struct rtp_packet){
+		.arrival = now,
+		.timestamp = bpf_ntohl(header->timestamp),
+		.ssrc = bpf_ntohl(header->ssrc),
+		.sequence = bpf_ntohs(header->sequence),
+		.payload_type = header->second & RTP_PAYLOAD_TYPE,
+	};
 }
 
 #endif

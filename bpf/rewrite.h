@@ -23,48 +23,52 @@ static __always_inline __u32 minus(__u16 word)
 static __always_inline __u32 mark(struct iphdr *ip, __u8 dscp)
 {
 	__u8 before = ip->tos;
+	__u8 after = dscp << DSCP_SHIFT | (before & ECN_BITS);
 
-	ip->tos = dscp << DSCP_SHIFT | (before & ECN_BITS);
-	return bpf_htons(ip->tos) + minus(bpf_htons(before));
+	ip->tos = after;
+	return bpf_htons(after) + minus(bpf_htons(before));
 }
 
-static __always_inline void rewrite_ip(struct iphdr *ip, const struct departure *departure)
+static __always_inline void rewrite_ip(struct iphdr *ip, const struct flow_rule *rule)
 {
-	__u32 sum = minus(ip->check) + departure->change.ip_delta + TTL_STEP;
+	__u32 sum = minus(ip->check) + rule->ip_delta + TTL_STEP;
 
-	if (departure->change.dscp != DSCP_KEEP)
-		sum += mark(ip, departure->change.dscp);
+	if (rule->dscp != DSCP_KEEP)
+		sum += mark(ip, rule->dscp);
 	ip->ttl--;
-	*(__u64 *)&ip->saddr = departure->addresses;
+	*(__u64 *)&ip->saddr = *(const __u64 *)(const void *)&rule->egress_address;
 	ip->check = ~fold(sum);
 }
 
 /* A checksum of 0 says that there is none: it stays, and one that comes out as 0 is sent as 0xffff. */
-static __always_inline void rewrite_udp(struct udphdr *udp, const struct departure *departure, __u16 flags,
-					__be16 target_port)
+static __always_inline void rewrite_udp(struct udphdr *udp, const struct flow_rule *rule, __u16 flags,
+					__be16 learned_target)
 {
-	__u32 sum = minus(udp->check) + departure->change.udp_delta + minus(udp->source);
+	__u32 sum = minus(udp->check) + rule->udp_delta + minus(udp->source);
+	__be16 target = rule->target_port;
 
-	udp->source = departure->egress_port;
-	udp->dest = departure->change.target_port;
-	if (target_port) {
-		sum += minus(departure->change.target_port) + target_port;
-		udp->dest = target_port;
+	if (unlikely(learned_target)) {
+		sum += minus(target) + learned_target;
+		target = learned_target;
 	}
-	if (flags & FLAG_ZERO_CHECKSUM)
+	udp->source = rule->egress_port;
+	udp->dest = target;
+	if (unlikely(flags & FLAG_ZERO_CHECKSUM))
 		udp->check = 0;
 	else if (udp->check)
 		udp->check = (__u16)~fold(sum) ?: 0xffff;
 }
 
-/* `flags` of the rule; `target_port` is the learned one, 0: the rule's. */
-static __always_inline void rewrite(const struct packet *packet, const struct departure *departure,
-				    __u16 flags, __be16 target_port)
+/* `flags` of the rule; `learned_target` is the port that the partner learned, 0: the rule's own counts. */
+static __always_inline void rewrite(void *frame, const struct flow_rule *rule, const struct hop *hop,
+				    __u16 flags, __be16 learned_target)
 {
-	*(__u64 *)packet->eth = departure->macs_head;
-	*((__u32 *)packet->eth + 2) = departure->macs_tail;
-	rewrite_ip(packet->ip, departure);
-	rewrite_udp(packet->udp, departure, flags, target_port);
+	_Static_assert(__builtin_offsetof(struct flow_rule, egress_address) % 8 == 0, "read as one word");
+
+	*(__u64 *)frame = *(const __u64 *)(const void *)hop;
+	*(__u32 *)(frame + 8) = *(const __u32 *)((const void *)hop + 8);
+	rewrite_ip(ip_of(frame), rule);
+	rewrite_udp(udp_of(frame), rule, flags, learned_target);
 }
 
 #endif

@@ -30,7 +30,7 @@ enum rtp_change {
 };
 
 /* Any forwarded packet of a flow, RTP or RTCP: `bytes` of UDP payload, `tos` as it came, `now` in ns. */
-static inline __attribute__((always_inline)) void flow_observe(struct flow_track *track, __u32 bytes,
+static inline __attribute__((always_inline)) void flow_observe(struct flow_track *track, __u64 bytes,
 							       __u8 tos, __u64 now)
 {
 	__u64 gap = now - track->last_seen;
@@ -100,11 +100,6 @@ static inline __attribute__((always_inline)) int rtp_sequence(struct flow_track 
 	__u16 ahead = sequence - track->sequence;
 	__u16 age = track->sequence - sequence;
 
-	if (__builtin_expect(ahead == 1, 1)) {
-		track->window = track->window << 1 | 1;
-		track->sequence = sequence;
-		return 1;
-	}
 	if (age < RTP_WINDOW) {
 		rtp_late(track, tally, age);
 		return 1;
@@ -114,6 +109,25 @@ static inline __attribute__((always_inline)) int rtp_sequence(struct flow_track 
 	tally->lost += ahead - 1;
 	track->window = ahead < RTP_WINDOW ? track->window << ahead | 1 : 1;
 	track->sequence = sequence;
+	return 1;
+}
+
+/*
+ * The next packet of the stream that is there, which nearly every packet is: counts it and returns 1. Returns
+ * 0 and does nothing where it is not; then rtp_observe is to be called.
+ */
+static inline __attribute__((always_inline)) int rtp_next(struct flow_track *track,
+							  const struct rtp_packet *packet, __u32 clock)
+{
+	__u64 window = track->window;
+
+	if (packet->ssrc != track->ssrc || (__u16)(packet->sequence - track->sequence) != 1 || !window)
+		return 0;
+	track->window = window << 1 | 1;
+	track->sequence = packet->sequence;
+	track->payload_type = packet->payload_type;
+	if (clock)
+		rtp_jitter(track, rtp_transit(packet, clock), clock);
 	return 1;
 }
 

@@ -20,10 +20,10 @@ union control {
 	};
 };
 
-/* Eight bytes at once; by way of a void pointer, since clang would split a load of narrower members. */
-static __always_inline __u64 load64(const void *at)
+/* By way of a volatile pointer: read now, once, and as one word. */
+static __always_inline union control control_of(const struct flow_rule *rule)
 {
-	return *(const volatile __u64 *)at;
+	return (union control){.word = *(const volatile __u64 *)(const void *)rule};
 }
 
 /* May the flow forward anything? */
@@ -52,13 +52,13 @@ static __always_inline __be16 learned_port(__u32 word, __u32 generation)
 }
 
 /* May this source send? `unbound` is set where its port still is to be learned from a valid packet. */
-static __always_inline enum reason check_source(const struct packet *packet, const struct flow *flow,
-						union control control, bool *unbound)
+static __always_inline enum reason check_source(const struct iphdr *ip, const struct udphdr *udp,
+						const struct flow *flow, union control control, bool *unbound)
 {
 	__be16 port = flow->rule.source_port;
 
 	*unbound = false;
-	if (packet->ip->saddr != flow->rule.source_address)
+	if (ip->saddr != flow->rule.source_address)
 		return REASON_WRONG_SOURCE;
 	if (unlikely(control.state == FLOW_LEARNING)) {
 		port = learned_port(flow->track.binding, control.generation);
@@ -66,9 +66,7 @@ static __always_inline enum reason check_source(const struct packet *packet, con
 		if (!port)
 			return GO_ON;
 	}
-	if (packet->udp->source != port)
-		return REASON_WRONG_SOURCE;
-	return GO_ON;
+	return udp->source == port ? GO_ON : REASON_WRONG_SOURCE;
 }
 
 /* The other direction sends to the port learned here. Both flows of a pair have one generation. */
@@ -83,6 +81,16 @@ static __always_inline void tell_partner(__u32 partner, __u32 word)
 		flow->track.target = word;
 }
 
+/* Who sends to a flow that let a packet pass: its address, and the port that is pinned or was learned. */
+static __always_inline struct source sender_of(const struct flow *flow, union control control)
+{
+	__be16 port = flow->rule.source_port;
+
+	if (control.state == FLOW_LEARNING)
+		port = learned_port(flow->track.binding, control.generation);
+	return (struct source){.address = flow->rule.source_address, .port = port};
+}
+
 /* Binds the flow to `port`, once a generation; where another packet was first, its port counts. */
 static __noinline enum reason learn(struct xdp_md *ctx, struct flow *flow, const struct report *report,
 				    __be16 port)
@@ -90,13 +98,14 @@ static __noinline enum reason learn(struct xdp_md *ctx, struct flow *flow, const
 	__u32 word = learned(report->generation, port);
 	__u32 before = flow->track.binding;
 	__be16 bound = learned_port(before, report->generation);
+	struct source source = source_of(ctx);
 
 	if (!bound) {
 		__u32 found = __sync_val_compare_and_swap(&flow->track.binding, before, word);
 
 		if (found == before) {
 			tell_partner(flow->rule.partner, word);
-			emit(ctx, report, 0);
+			emit(ctx, report, &source, 0);
 			return GO_ON;
 		}
 		bound = learned_port(found, report->generation);

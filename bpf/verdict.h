@@ -42,42 +42,24 @@ static __always_inline void reject(struct xdp_md *ctx, struct flow_tally *tally,
 	if (before && report->now - before < REPORT_INTERVAL)
 		return;
 	if (__sync_val_compare_and_swap(&tally->rejected_event, before, report->now) == before)
-		emit(ctx, report, 0);
+		emit(ctx, report, &source, 0);
 }
 
 /* A packet to a flow that does not get through: counted at the flow as well, if there ever was one. */
-static __noinline int refuse(struct xdp_md *ctx, struct flow *flow, const struct report *report)
+static __noinline int refuse(struct xdp_md *ctx, const struct report *report)
 {
+	struct flow_tally *tally = tally_at(report->flow);
 	enum reason reason = report->reason;
 
+	if (!tally)
+		return verdict(ctx, reason);
 	if (reason == REASON_WRONG_SOURCE) {
-		reject(ctx, &flow->tally, report);
+		reject(ctx, tally, report);
 	} else if (reason < REASON_PASS_NOT_IPV4 && report->generation) {
-		__sync_fetch_and_add(&flow->tally.dropped, 1);
-		flow->tally.last_reason = reason;
+		__sync_fetch_and_add(&tally->dropped, 1);
+		tally->last_reason = reason;
 	}
 	return verdict(ctx, reason);
-}
-
-/* An IPv4 header that is not the plain one: refused if it would be ours, and passed if not. */
-static __noinline int refuse_options(struct xdp_md *ctx)
-{
-	struct packet packet = {.cursor = whole_frame(ctx)};
-	struct report report = {.reason = REASON_OPTIONS};
-	enum reason reason = find_ip(&packet);
-	struct flow *flow;
-
-	if (reason == GO_ON && (packet.ip->version != 4 || packet.ip->ihl < 5))
-		reason = REASON_PASS_NOT_IPV4;
-	if (reason == GO_ON)
-		reason = find_port(&packet, (packet.ip->ihl - 5) * 4 & 0x3f);
-	if (reason != GO_ON)
-		return verdict(ctx, reason);
-	flow = flow_at(packet.index);
-	if (!flow)
-		return verdict(ctx, REASON_OPTIONS);
-	report.generation = flow->rule.generation;
-	return refuse(ctx, flow, &report);
 }
 
 #endif

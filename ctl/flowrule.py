@@ -4,15 +4,20 @@
 from __future__ import annotations
 
 import socket
+import struct
 from dataclasses import dataclass
 from enum import IntEnum, IntFlag
+from socket import inet_aton
 from typing import Any
 
 from ctl._libbpf import ffi, lib
 
 CLOCK_SCALE = 2 ** (32 + lib.CLOCK_SHIFT)
 NANOSECONDS = 1_000_000_000
+CLOCK_RATE_MAX = 0xFFFFFFFF * NANOSECONDS // CLOCK_SCALE
 NO_MAC = bytes(6)
+NO_PARTNER, DSCP_KEEP = int(lib.NO_PARTNER), int(lib.DSCP_KEEP)
+PACK = struct.Struct("=4I4s4s4s4H3B6s6sx").pack
 
 Endpoint = tuple[str, int]
 """IPv4 address and UDP port."""
@@ -98,35 +103,32 @@ class FlowStatistics:
     learned_port: int | None
 
 
-def encode_rule(rule: FlowRule, local: Endpoint) -> Any:
-    """A struct flow_rule without its generation. local: relay address and port that the flow belongs to.
+def pack_rule(index: int, rule: FlowRule) -> bytes:
+    """A struct flow_wanted of ctl/flowrule_shim.h: what C encodes into the flow at `index`.
 
-    Raises ValueError for what the struct cannot hold.
+    Raises ValueError for what a struct flow_rule cannot hold.
     """
-    if rule.dscp is not None and not 0 <= rule.dscp <= 63:
-        raise ValueError(f"DSCP {rule.dscp} is not within 0-63")
+    dscp, rate, partner = rule.dscp, rule.clock_rate, rule.partner
+    if dscp is not None and not 0 <= dscp <= 63:
+        raise ValueError(f"DSCP {dscp} is not within 0-63")
     if len(rule.target_mac) != 6 or len(rule.egress_mac) != 6:
         raise ValueError("a MAC address has 6 bytes")
-    source, egress, target = map(_packed, (rule.source, rule.egress, rule.target))
-    arriving = _packed(local)
-    addresses_in, addresses_out = source[:4] + arriving[:4], egress[:4] + target[:4]
-    encoded = ffi.new("struct flow_rule *")
-    encoded.state, encoded.action, encoded.flags = rule.state, rule.action, rule.flags
-    encoded.source_address, encoded.source_port = _words(source)
-    encoded.egress_address, encoded.egress_port = _words(egress)
-    encoded.target_address, encoded.target_port = _words(target)
-    encoded.ip_delta = checksum_delta(addresses_in, addresses_out)
-    encoded.udp_delta = checksum_delta(addresses_in + arriving[4:], egress + target)
-    encoded.target_mac, encoded.egress_mac = list(rule.target_mac), list(rule.egress_mac)
-    encoded.ifindex = rule.ifindex
-    encoded.dscp = lib.DSCP_KEEP if rule.dscp is None else rule.dscp
-    encoded.clock = round(rule.clock_rate * CLOCK_SCALE / NANOSECONDS)
-    encoded.partner = lib.NO_PARTNER if rule.partner is None else rule.partner
-    return encoded
+    if rate > CLOCK_RATE_MAX:
+        raise ValueError(f"RTP clock rate {rate} Hz is above {CLOCK_RATE_MAX}")
+    source, egress, target = rule.source, rule.egress, rule.target
+    try:
+        return PACK(
+            *(index, rule.ifindex, rate, NO_PARTNER if partner is None else partner),
+            *(inet_aton(source[0]), inet_aton(egress[0]), inet_aton(target[0]), source[1], egress[1], target[1]),
+            *(rule.flags, rule.state, rule.action, DSCP_KEEP if dscp is None else dscp),
+            *(rule.target_mac, rule.egress_mac),
+        )
+    except (struct.error, OSError) as error:
+        raise ValueError(f"flow {index}: {rule} does not fit: {error}") from None
 
 
 def decode_rule(encoded: Any) -> FlowRule:
-    """What `encode_rule` was given."""
+    """What `pack_rule` was given, from a struct flow_rule."""
     return FlowRule(
         state=FlowState(encoded.state),
         action=FlowAction(encoded.action),
@@ -143,9 +145,9 @@ def decode_rule(encoded: Any) -> FlowRule:
     )
 
 
-def decode_statistics(flow: Any) -> FlowStatistics:
-    """The statistics in a struct flow."""
-    rule, track, tally = flow.rule, flow.track, flow.tally
+def decode_statistics(flow: Any, tally: Any) -> FlowStatistics:
+    """The statistics in a struct flow and the struct flow_tally of its ledger."""
+    rule, track = flow.rule, flow.track
     seen = bool(track.packets)
     rate = _clock_rate(rule.clock)
     return FlowStatistics(
@@ -175,35 +177,10 @@ def jitter_ms(jitter: int, clock_rate: int) -> float:
     return jitter / 16 / clock_rate * 1000
 
 
-def checksum_delta(before: bytes, after: bytes) -> int:
-    """What an Internet checksum's sum changes by when 16-bit words are replaced (RFC 1624).
-
-    The words count as they lie in memory, so the result may be stored beside them without swapping.
-    """
-    total = sum(_words16(after)) + sum(0xFFFF - word for word in _words16(before))
-    while total > 0xFFFF:
-        total = (total & 0xFFFF) + (total >> 16)
-    return total
-
-
 def mapped_endpoint(address: Any, port: int) -> Endpoint | None:
     """An endpoint whose IPv4 address is written as ::ffff:a.b.c.d; None if all is zero."""
     raw = bytes(address)
     return (socket.inet_ntoa(raw[12:]), socket.ntohs(port)) if any(raw) else None
-
-
-def _words16(data: bytes) -> memoryview:
-    return memoryview(data).cast("H")
-
-
-def _packed(endpoint: Endpoint) -> bytes:
-    address, port = endpoint
-    return socket.inet_aton(address) + port.to_bytes(2, "big")
-
-
-def _words(packed: bytes) -> tuple[int, int]:
-    """The six bytes as the numbers that C reads from them."""
-    return ffi.from_buffer("uint32_t *", packed)[0], ffi.from_buffer("uint16_t *", packed[4:])[0]
 
 
 def _endpoint(address: int, port: int) -> Endpoint:

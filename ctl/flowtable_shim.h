@@ -1,8 +1,15 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * The writer's side of bpf/flow.h on the mapped array: entries change under the kernel's eyes, so the order
- * of stores and the width of each matter, which Python cannot promise. And whole-table reads, which it cannot
- * afford.
+ * The writer's side of bpf/flow.h on the two mapped arrays: entries change under the kernel's eyes, so the
+ * order of stores and the width of each matter, which Python cannot promise. And whole-table reads, which it
+ * cannot afford.
+ *
+ * The kernel takes a rule as it finds it and looks at the control word again when the packet is rewritten: it
+ * drops the packet if the word is another. As every change begins with a store of FLOW_OFF to that word and
+ * ends with another generation in it, nothing made of two rules ever leaves, however long a packet takes, and
+ * the writer need not wait for it. It waits only for what a packet under way could undo: it could add to a
+ * counter that was cleared meanwhile and so bring the former call's sum back, or tell the partner too late
+ * what was learned in a generation that is over.
  */
 #ifndef VOXDP_FLOWTABLE_SHIM_H
 #define VOXDP_FLOWTABLE_SHIM_H
@@ -12,11 +19,21 @@
 #include <string.h>
 #include <time.h>
 #include "flow.h"
+#include "flowrule_shim.h"
 
-#define FLOWS_WRITTEN_MAX 8
-#define SETTLE_NS	  2000 /* a packet that found the entry on is through with it; one takes 100 ns */
-#define PREFETCH	  8    /* flows ahead */
-#define TAG_SHIFT	  16
+#define GROUP_MAX 2    /* flows that share a generation: both of a pair, or one alone */
+#define SETTLE_NS 2000 /* a packet that found the entry on is through with it; one takes 100 ns */
+#define PREFETCH  8    /* flows ahead */
+#define TAG_SHIFT 16
+
+/* The two maps, mapped, and the relay's addresses by slot in network order. */
+struct flow_table {
+	struct flow *flows;
+	struct flow_ledger *ledgers;
+	uint32_t entries;
+	uint32_t generation; /* the one given last */
+	uint32_t addresses[RELAY_ADDRESSES];
+};
 
 /* The first eight bytes of a rule, which the kernel reads at once. */
 union control_word {
@@ -73,6 +90,14 @@ static void settle(void)
 		;
 }
 
+/* Switches off; returns whether a packet under way could undo what is to be written. */
+static bool flow_off_to_write(struct flow *flow, bool fresh)
+{
+	bool learning = control_load(flow).state == FLOW_LEARNING;
+
+	return flow_off(flow) && (fresh || learning);
+}
+
 /* What was learned in the generation of `control`, as it is to be written in `generation`; 0: nothing. */
 static uint32_t learned_again(uint32_t learned, union control_word control, uint32_t generation)
 {
@@ -85,28 +110,28 @@ static uint32_t learned_again(uint32_t learned, union control_word control, uint
  * A learned source port holds on, also while the flow is off, as long as it is to be learned from the same
  * address: the other direction still sends there.
  */
-static uint32_t kept_binding(const struct flow *flow, const struct flow_rule *rule, union control_word before,
-			     uint32_t generation)
+static uint32_t kept_binding(struct flow *flow, const struct flow_rule *rule, uint32_t generation)
 {
 	if (rule->state == FLOW_PINNED || flow->rule.source_address != rule->source_address)
 		return 0;
-	return learned_again(flow->track.binding, before, generation);
+	return learned_again(flow->track.binding, control_load(flow), generation);
 }
 
-/* All but the control word. */
-static void rule_fill(struct flow *flow, const struct flow_rule *rule, uint32_t tenant)
+/* Rule and settings, all but the control word. */
+static void flow_fill(struct flow *flow, struct flow_ledger *ledger, const struct flow_rule *rule,
+		      uint32_t tenant)
 {
 	const size_t head = sizeof(union control_word);
 
 	memcpy((char *)&flow->rule + head, (const char *)rule + head, sizeof(*rule) - head);
-	memset(&flow->wide, 0, sizeof(flow->wide));
-	flow->wide.tenant = tenant;
+	memset(&ledger->wide, 0, sizeof(ledger->wide));
+	ledger->wide.tenant = tenant;
 }
 
-static void flow_clear_counters(struct flow *flow)
+static void flow_clear_counters(struct flow *flow, struct flow_ledger *ledger)
 {
 	memset(&flow->track, 0, sizeof(flow->track));
-	memset(&flow->tally, 0, sizeof(flow->tally));
+	memset(&ledger->tally, 0, sizeof(ledger->tally));
 }
 
 static union control_word control_of_rule(const struct flow_rule *rule, uint32_t generation, uint8_t state)
@@ -117,63 +142,94 @@ static union control_word control_of_rule(const struct flow_rule *rule, uint32_t
 	return control;
 }
 
-/* Where in `indexes` the flow's partner is; `count`: not among them. */
-static unsigned int partner_place(const struct flow_rule *rule, const uint32_t *indexes, unsigned int count)
+/* Where in the group the flow's partner is; `size`: not in it. */
+static unsigned int partner_place(const struct flow_rule *rule, const struct flow_wanted *group,
+				  unsigned int size)
 {
 	unsigned int place = 0;
 
-	while (place < count && indexes[place] != rule->partner)
+	while (place < size && group[place].index != rule->partner)
 		place++;
 	return place;
 }
 
-/*
- * Writes up to FLOWS_WRITTEN_MAX entries, which share the new generation, so that no packet sees half of it:
- * all off, filled, given the generation while still off, then on. With `fresh` the counters begin anew;
- * otherwise they stay, and so does what was learned where its source is the same.
- */
-static int flows_write(struct flow *base, const uint32_t *indexes, const struct flow_rule *rules,
-		       uint32_t tenant, unsigned int count, uint32_t generation, bool fresh)
+static uint32_t next_generation(struct flow_table *table)
 {
-	union control_word before[FLOWS_WRITTEN_MAX];
-	uint32_t binding[FLOWS_WRITTEN_MAX + 1] = {0};
-	bool was_on = false;
+	if (!++table->generation)
+		table->generation = 1;
+	return table->generation;
+}
 
-	if (count > FLOWS_WRITTEN_MAX)
-		return -1;
-	for (unsigned int i = 0; i < count; i++) {
-		before[i] = control_load(&base[indexes[i]]);
-		was_on |= flow_off(&base[indexes[i]]);
+/*
+ * Writes flows that share a generation, so that no packet sees half of it: all off, filled, given the
+ * generation while still off, then on.
+ */
+static void group_write(struct flow_table *table, const struct flow_wanted *group, unsigned int size,
+			uint32_t tenant, bool fresh)
+{
+	uint32_t generation = next_generation(table), binding[GROUP_MAX + 1] = {0};
+	struct flow_rule rules[GROUP_MAX];
+	struct flow *flows[GROUP_MAX];
+	bool wait = false;
+
+	for (unsigned int i = 0; i < size; i++) {
+		flows[i] = &table->flows[group[i].index];
+		rule_encode(&group[i], table->addresses[group[i].index / FLOWS_PER_ADDRESS], &rules[i]);
+		wait |= flow_off_to_write(flows[i], fresh);
 	}
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
-	if (was_on)
+	if (wait)
 		settle();
-	for (unsigned int i = 0; i < count && !fresh; i++)
-		binding[i] = kept_binding(&base[indexes[i]], &rules[i], before[i], generation);
-	for (unsigned int i = 0; i < count; i++) {
-		struct flow *flow = &base[indexes[i]];
-		uint32_t target = learned_again(flow->track.target, before[i], generation);
+	for (unsigned int i = 0; i < size && !fresh; i++) /* each is where the partner sends to, too */
+		binding[i] = kept_binding(flows[i], &rules[i], generation);
+	for (unsigned int i = 0; i < size; i++) {
+		struct flow_ledger *ledger = &table->ledgers[group[i].index];
 
 		if (fresh)
-			flow_clear_counters(flow);
-		flow->track.binding = binding[i];
-		flow->track.target = binding[partner_place(&rules[i], indexes, count)] ? target : 0;
-		rule_fill(flow, &rules[i], tenant);
-		control_store(flow, control_of_rule(&rules[i], generation, FLOW_OFF));
+			flow_clear_counters(flows[i], ledger);
+		flows[i]->track.binding = binding[i];
+		flows[i]->track.target = binding[partner_place(&rules[i], group, size)];
+		flow_fill(flows[i], ledger, &rules[i], tenant);
+		control_store(flows[i], control_of_rule(&rules[i], generation, FLOW_OFF));
 	}
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
-	for (unsigned int i = 0; i < count; i++)
-		control_store(&base[indexes[i]], control_of_rule(&rules[i], generation, rules[i].state));
-	return 0;
+	for (unsigned int i = 0; i < size; i++)
+		control_store(flows[i], control_of_rule(&rules[i], generation, rules[i].state));
+}
+
+/*
+ * Writes `count` flows in groups of `size`, 1 or GROUP_MAX, each of which gets a generation of its own. With
+ * `fresh` the counters begin anew, and all flows are off before the first is written, so that waiting once
+ * does for all; otherwise counters stay, and so does what was learned where its source is the same, and no
+ * flow is off for longer than its own group takes. `packed` holds struct flow_wanted. Returns false, having
+ * written nothing, if an index is not in the table.
+ */
+static bool flows_write(struct flow_table *table, const void *packed, uint32_t count, uint32_t size,
+			uint32_t tenant, bool fresh)
+{
+	const struct flow_wanted *wanted = packed;
+	bool wait = false;
+
+	for (uint32_t i = 0; i < count; i++)
+		if (wanted[i].index >= table->entries)
+			return false;
+	for (uint32_t i = 0; i < count && fresh; i++)
+		wait |= flow_off_to_write(&table->flows[wanted[i].index], fresh);
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	if (wait)
+		settle();
+	for (uint32_t i = 0; i < count; i += size)
+		group_write(table, &wanted[i], size, tenant, fresh);
+	return true;
 }
 
 /* Indexes of the entries that are on, at most `capacity`; returns how many were found. */
-static uint32_t flows_active(struct flow *base, uint32_t entries, uint32_t *indexes, uint32_t capacity)
+static uint32_t flows_active(const struct flow_table *table, uint32_t *indexes, uint32_t capacity)
 {
 	uint32_t found = 0;
 
-	for (uint32_t i = 0; i < entries; i++) {
-		union control_word control = control_load(&base[i]);
+	for (uint32_t i = 0; i < table->entries; i++) {
+		union control_word control = control_load(&table->flows[i]);
 
 		if (control.generation && control.state != FLOW_OFF) {
 			if (found < capacity)
@@ -185,12 +241,12 @@ static uint32_t flows_active(struct flow *base, uint32_t entries, uint32_t *inde
 }
 
 /* The highest generation in the table. */
-static uint32_t flows_generation(struct flow *base, uint32_t entries)
+static uint32_t flows_generation(const struct flow_table *table)
 {
 	uint32_t highest = 0;
 
-	for (uint32_t i = 0; i < entries; i++) {
-		uint32_t generation = control_load(&base[i]).generation;
+	for (uint32_t i = 0; i < table->entries; i++) {
+		uint32_t generation = control_load(&table->flows[i]).generation;
 
 		if (generation > highest)
 			highest = generation;
@@ -205,18 +261,18 @@ struct flow_columns {
 };
 
 /* Returns false, having read nothing beyond the table, if an index is not in it. */
-static bool flows_columns(const struct flow *base, uint32_t entries, const uint32_t *indexes, uint32_t count,
+static bool flows_columns(const struct flow_table *table, const uint32_t *indexes, uint32_t count,
 			  const struct flow_columns *columns)
 {
 	for (uint32_t i = 0; i < count; i++) {
-		if (indexes[i] >= entries)
+		if (indexes[i] >= table->entries)
 			return false;
 		if (i + PREFETCH < count) {
-			__builtin_prefetch(&base[indexes[i + PREFETCH]].track);
-			__builtin_prefetch(&base[indexes[i + PREFETCH]].tally);
+			__builtin_prefetch(&table->flows[indexes[i + PREFETCH]].track);
+			__builtin_prefetch(&table->ledgers[indexes[i + PREFETCH]].tally);
 		}
-		const struct flow_track *track = &base[indexes[i]].track;
-		const struct flow_tally *tally = &base[indexes[i]].tally;
+		const struct flow_track *track = &table->flows[indexes[i]].track;
+		const struct flow_tally *tally = &table->ledgers[indexes[i]].tally;
 
 		columns->packets[i] = track->packets;
 		columns->bytes[i] = track->bytes;

@@ -90,16 +90,21 @@ long file_system_magic(const char *path);
 """
 
 FLOWS = """
+struct flow_table {
+    struct flow *flows; struct flow_ledger *ledgers; uint32_t entries, generation, addresses[RELAY_ADDRESSES];
+};
+struct flow_wanted { uint32_t index; ...; };
+void rule_encode(const struct flow_wanted *wanted, uint32_t local, struct flow_rule *rule);
 bool flow_off(struct flow *flow);
-int flows_write(struct flow *base, const uint32_t *indexes, const struct flow_rule *rules, uint32_t tenant,
-                unsigned int count, uint32_t generation, bool fresh);
-uint32_t flows_active(struct flow *base, uint32_t entries, uint32_t *indexes, uint32_t capacity);
-uint32_t flows_generation(struct flow *base, uint32_t entries);
+bool flows_write(struct flow_table *table, const void *packed, uint32_t count, uint32_t size, uint32_t tenant,
+                 bool fresh);
+uint32_t flows_active(const struct flow_table *table, uint32_t *indexes, uint32_t capacity);
+uint32_t flows_generation(const struct flow_table *table);
 struct flow_columns {
     uint64_t *packets, *bytes, *last_seen, *rejected, *dropped;
     uint32_t *jitter, *largest_gap, *lost, *reordered, *duplicates;
 };
-bool flows_columns(const struct flow *base, uint32_t entries, const uint32_t *indexes, uint32_t count,
+bool flows_columns(const struct flow_table *table, const uint32_t *indexes, uint32_t count,
                    const struct flow_columns *columns);
 uint32_t events_drain(void *consumer_page, const void *producer_pages, uint32_t page_size, uint64_t mask,
                       struct event *events, uint32_t capacity);

@@ -206,7 +206,9 @@ def _load(
     settings: AttachSettings, pins: Pins, config: RelayConfig, upgrade: bool
 ) -> tuple[Program, Mapping[str, Map]]:
     entries = len(config.addresses) * lib.FLOWS_PER_ADDRESS
-    relay = BpfObject.open(settings.object_path, map_sizes={"flows": entries}, rodata=config.encode())
+    relay = BpfObject.open(
+        settings.object_path, map_sizes={"flows": entries, "ledgers": entries}, rodata=config.encode()
+    )
     try:
         for name in MAPS if upgrade else ():
             with Map.from_pin(pins.map(name)) as existing:

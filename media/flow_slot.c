@@ -110,5 +110,5 @@ void flow_report(const struct flow_slot *slot, struct engine_report *report)
 	report->learned_port = ntohs(untagged(slot, slot->entry.track.binding));
 	report->learned_target = ntohs(untagged(slot, slot->entry.track.target));
 	report->track = slot->entry.track;
-	report->tally = slot->entry.tally;
+	report->tally = slot->tally;
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* A flow as its worker keeps it: the entry of the kernel relay, and the socket that stands for the port. */
+/* A flow as its worker keeps it: the kernel relay's entry and tally, and the socket that is the port. */
 #ifndef VOXDP_FLOW_SLOT_H
 #define VOXDP_FLOW_SLOT_H
 
@@ -10,6 +10,7 @@
 
 struct flow_slot {
 	struct flow entry;
+	struct flow_tally tally;
 	struct sockaddr_in target; /* where packets go now; port 0 or address 0: nowhere */
 	struct flow_slot *partner;
 	int socket;

@@ -80,11 +80,11 @@ static void note_rejected(struct flow_tally *tally, const struct relay_packet *p
 static void note_drop(struct flow_slot *slot, const struct relay_packet *packet, enum reason reason)
 {
 	if (reason == REASON_WRONG_SOURCE) {
-		note_rejected(&slot->entry.tally, packet);
+		note_rejected(&slot->tally, packet);
 		return;
 	}
-	slot->entry.tally.dropped++;
-	slot->entry.tally.last_reason = reason;
+	slot->tally.dropped++;
+	slot->tally.last_reason = reason;
 }
 
 static void observe(struct flow_slot *slot, const struct relay_packet *packet, enum packet_kind kind,
@@ -97,7 +97,7 @@ static void observe(struct flow_slot *slot, const struct relay_packet *packet, e
 	if (kind == PACKET_RTCP)
 		return;
 	rtp = packet_read(packet->data, now);
-	rtp_observe(&entry->track, &entry->tally, &rtp, entry->rule.clock);
+	rtp_observe(&entry->track, &slot->tally, &rtp, entry->rule.clock);
 }
 
 static __u8 outgoing_tos(const struct flow_slot *slot, __u8 tos)
@@ -118,8 +118,8 @@ static void note_unsent(struct flow_slot *slot, __u32 length, struct reason_coun
 {
 	slot->entry.track.packets--;
 	slot->entry.track.bytes -= length;
-	slot->entry.tally.dropped++;
-	slot->entry.tally.last_reason = REASON_NO_NEXTHOP;
+	slot->tally.dropped++;
+	slot->tally.last_reason = REASON_NO_NEXTHOP;
 	count(reasons, REASON_NO_NEXTHOP, length);
 }
 

@@ -5,6 +5,8 @@ import socket
 import struct
 from pathlib import Path
 
+from ctl._libbpf import lib
+
 from ctl.flowrule import FlowRule, FlowState
 from ctl.flowtable import FlowTable, RelayConfig
 from ctl.libbpf import BpfObject
@@ -13,18 +15,19 @@ BPF = Path(__file__).resolve().parents[2] / "bpf"
 FIRST_PORT, LAST_PORT = 10000, 59999
 STRIDE = 7919
 CLOCK_RATE = 8000
-LAYOUT = 1
+FLOW_MAPS = ("flows", "ledgers")
 
 
 class Relay:
     """A loaded relay for one address, and its flow table."""
 
     def __init__(self, address: str) -> None:
-        config = RelayConfig(LAYOUT, (address,), FIRST_PORT, LAST_PORT)
-        self.object = BpfObject.open(BPF / "relay.bpf.o", map_sizes={"flows": 65536}, rodata=config.encode())
+        config = RelayConfig(lib.VOXDP_LAYOUT, (address,), FIRST_PORT, LAST_PORT)
+        sizes = dict.fromkeys(FLOW_MAPS, 65536)
+        self.object = BpfObject.open(BPF / "relay.bpf.o", map_sizes=sizes, rodata=config.encode())
         self.object.load()
         self.program = self.object.program("relay")
-        self.table = FlowTable(self.object.map("flows"), self.object.map("reasons"), config)
+        self.table = FlowTable(*map(self.object.map, (*FLOW_MAPS, "reasons")), config)
 
 
 def baseline(flows: int, source: tuple[str, int], target: str, ifindex: int = 1, macs: bytes = bytes(12)) -> BpfObject:

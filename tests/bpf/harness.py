@@ -10,7 +10,7 @@ import struct
 from pathlib import Path
 from typing import NamedTuple
 
-from ctl._libbpf import ffi
+from ctl._libbpf import ffi, lib
 
 from ctl.libbpf import BpfObject
 from tests.bpf import model
@@ -18,6 +18,7 @@ from tests.bpf import model
 ROOT = Path(__file__).resolve().parents[2]
 OBJECT = ROOT / "bpf" / "relay.bpf.o"
 ADDRESSES = (socket.inet_aton("10.0.0.1"), socket.inet_aton("10.0.0.2"))
+ENTRIES = 65536 * len(ADDRESSES)
 PORT_MIN, PORT_MAX = 10000, 10999
 CLONE_NEWNET = 0x40000000
 EVENT_HEADER, EVENT_SIZE = 8, 128
@@ -34,14 +35,15 @@ class Harness:
 
     def __init__(self):
         require_object()
-        self.object = BpfObject.open(
-            OBJECT, map_sizes={"flows": 65536 * len(ADDRESSES)}, rodata=configuration(ADDRESSES, PORT_MIN, PORT_MAX)
-        )
+        sizes = dict.fromkeys(("flows", "ledgers"), ENTRIES)
+        rodata = configuration(ADDRESSES, PORT_MIN, PORT_MAX)
+        self.object = BpfObject.open(OBJECT, map_sizes=sizes, rodata=rodata)
         self.object.load()
         self.program = self.object.program("relay")
         self.reason_map = self.object.map("reasons")
-        self.memory = self.object.map("flows").mmap(True)
-        self.flows = ffi.cast("struct flow *", ffi.from_buffer(self.memory))
+        self.memories = [self.object.map(name).mmap(True) for name in sizes]
+        self.flows = ffi.from_buffer("struct flow[]", self.memories[0])
+        self.ledgers = ffi.from_buffer("struct flow_ledger[]", self.memories[1])
         self.ring = Ring(self.object.map("events"))
         self.used = set()
 
@@ -57,8 +59,9 @@ class Harness:
         ffi.memmove(ffi.addressof(rule), pack_rule(index, flow), 64)
 
     def clear(self):
-        for index in self.used & set(range(65536 * len(ADDRESSES))):
-            ffi.memmove(ffi.addressof(self.flows[index]), bytes(256), 256)
+        for index in self.used & set(range(ENTRIES)):
+            for entry in (self.flows[index], self.ledgers[index]):
+                ffi.memmove(ffi.addressof(entry), bytes(128), 128)
         self.used.clear()
         self.ring.drain()
         cpus = len(self.reason_map.lookup_percpu(bytes(4)))
@@ -76,9 +79,9 @@ class Harness:
         return totals
 
     def state(self, index):
-        """Lines 1 and 3 as the kernel left them."""
-        flow = self.flows[index]
-        return bytes(ffi.buffer(ffi.addressof(flow.track))), bytes(ffi.buffer(ffi.addressof(flow.tally)))
+        """Track and tally as the kernel left them."""
+        track, tally = self.flows[index].track, self.ledgers[index].tally
+        return bytes(ffi.buffer(ffi.addressof(track))), bytes(ffi.buffer(ffi.addressof(tally)))
 
     def events(self):
         return [decode_event(raw) for raw in self.ring.drain()]
@@ -115,7 +118,7 @@ def decode_event(raw):
 def configuration(addresses, port_min, port_max):
     """struct relay_config."""
     places = b"".join(addresses) + bytes(4 * (8 - len(addresses)))
-    return struct.pack("=IIHHI", 1, len(addresses), port_min, port_max, 0) + places
+    return struct.pack("=IIHHI", lib.VOXDP_LAYOUT, len(addresses), port_min, port_max, 0) + places
 
 
 def pack_rule(index, flow):

@@ -58,7 +58,7 @@ def test_one_of_two_sources_is_learned(relay):
         assert relay.flows[INDEX].track.binding == relay.flows[PARTNER].track.target == binding
         learned = [event for event in relay.events() if event[0] == "learned"]
         assert learned == [("learned", INDEX, generation, winner)]
-    assert relay.flows[INDEX].tally.rejected == RACES
+    assert relay.ledgers[INDEX].tally.rejected == RACES
     assert relay.run(frame(source=CALLEE)).verdict == model.DROP
 
 

@@ -50,10 +50,10 @@ def test_rejected_sources_are_told_once_a_second(relay):
     for _ in range(1000):
         relay.run(frame(source=("192.0.2.66", 4000)))
     assert [event[0] for event in relay.events()] == ["rejected"]
-    relay.flows[INDEX].tally.rejected_event = time.monotonic_ns() - SECOND
+    relay.ledgers[INDEX].tally.rejected_event = time.monotonic_ns() - SECOND
     relay.run(frame(source=("192.0.2.66", 4000)))
     assert len(relay.events()) == 1
-    assert relay.flows[INDEX].tally.rejected == 1001
+    assert relay.ledgers[INDEX].tally.rejected == 1001
 
 
 def test_full_ring_loses_the_event_not_the_packet(relay):

@@ -44,7 +44,7 @@ def compare_round(relay, dice, round_number):
 
 def compare_packet(relay, twin, data, place):
     index = index_of(data)
-    previous = relay.flows[index].tally.rejected_event
+    previous = relay.ledgers[index].tally.rejected_event
     before = time.monotonic_ns()
     outcome = relay.run(data)
     after = time.monotonic_ns()
@@ -56,14 +56,14 @@ def compare_packet(relay, twin, data, place):
         assert before <= now, place
     if index in twin.flows:
         assert relay.state(index) == image(relay, index, twin.flows[index]), (place, data.hex())
-    reported = relay.flows[index].tally.rejected_event
+    reported = relay.ledgers[index].tally.rejected_event
     if reported != previous:
         assert before <= reported <= after
         assert reported - previous >= SECOND
 
 
 def image(relay, index, flow):
-    return harness.pack_track(flow), harness.pack_tally(flow, relay.flows[index].tally.rejected_event)
+    return harness.pack_track(flow), harness.pack_tally(flow, relay.ledgers[index].tally.rejected_event)
 
 
 def untimed(events):

@@ -106,7 +106,7 @@ def test_no_next_hop(relay, forwarding):
         write("/proc/sys/net/ipv4/conf/lo/forwarding", forwarding)
         check(relay, Case("", frame(), model.NO_NEXTHOP, flow={"ifindex": 0}))
     assert relay.flows[INDEX].track.packets == 0
-    assert relay.flows[INDEX].tally.last_reason == model.NO_NEXTHOP
+    assert relay.ledgers[INDEX].tally.last_reason == model.NO_NEXTHOP
 
 
 def ip(command):

@@ -27,7 +27,7 @@ REJECTED = [
 @pytest.mark.parametrize("case", REJECTED, ids=ids(REJECTED))
 def test_rejected(relay, case):
     check(relay, case)
-    tally = relay.flows[INDEX].tally
+    tally = relay.ledgers[INDEX].tally
     source = case.packet[26:30], int.from_bytes(case.packet[34:36], "big")
     assert (tally.rejected, tally.dropped) == (1, 0)
     assert bytes(tally.rejected_address) == bytes(10) + b"\xff\xff" + source[0]
@@ -46,7 +46,7 @@ def test_strangers_are_never_forwarded(relay):
         assert relay.run(frame(source=source, to=to, checksum=1)).verdict == model.DROP
     assert list(relay.reasons()) == [model.WRONG_SOURCE]
     assert relay.reasons()[model.WRONG_SOURCE][0] == STRANGERS
-    assert sum(relay.flows[index].tally.rejected for index in (INDEX, PARTNER)) == STRANGERS
+    assert sum(relay.ledgers[index].tally.rejected for index in (INDEX, PARTNER)) == STRANGERS
     assert relay.flows[PARTNER].track.binding == 0
 
 
@@ -78,7 +78,7 @@ def test_learned_port_does_not_move(relay):
         assert relay.run(frame(source=(CALLER[0], port), checksum=1)).verdict == model.DROP
     assert relay.flows[INDEX].track.binding == binding == 5 << 16 | socket.htons(4000)
     assert relay.flows[PARTNER].track.target == binding
-    assert relay.flows[INDEX].tally.rejected == 3999
+    assert relay.ledgers[INDEX].tally.rejected == 3999
     assert relay.run(frame()).verdict == model.TX
 
 

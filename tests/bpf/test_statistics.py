@@ -41,7 +41,7 @@ def play(relay, sequences, ssrc=1):
 def test_stream(relay, text, sequences, expected):
     relay.put(INDEX, caller_flow())
     play(relay, sequences)
-    tally, track = relay.flows[INDEX].tally, relay.flows[INDEX].track
+    tally, track = relay.ledgers[INDEX].tally, relay.flows[INDEX].track
     counted = {name: getattr(tally, name) for name in ("lost", "reordered", "duplicates", "resets", "ssrc_changes")}
     assert {name: value for name, value in counted.items() if value} == expected
     assert track.packets == len(sequences)
@@ -52,7 +52,7 @@ def test_ssrc_change_begins_a_stream(relay):
     relay.put(INDEX, caller_flow())
     play(relay, [1, 2], ssrc=1)
     play(relay, [500, 501], ssrc=0xFEDCBA98)
-    tally = relay.flows[INDEX].tally
+    tally = relay.ledgers[INDEX].tally
     assert (tally.ssrc_changes, tally.lost, tally.resets) == (1, 0, 0)
     assert relay.flows[INDEX].track.ssrc == 0xFEDCBA98
     assert relay.events() == [("ssrc", INDEX, 5, 0xFEDCBA98)]
@@ -86,7 +86,7 @@ def test_multiplexed_rtcp_takes_no_part(relay):
     assert model_fields(relay) == before
     assert relay.flows[INDEX].track.packets == 2
     play(relay, [2])
-    assert relay.flows[INDEX].tally.lost == 0
+    assert relay.ledgers[INDEX].tally.lost == 0
 
 
 def model_fields(relay):

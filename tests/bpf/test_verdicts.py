@@ -107,13 +107,13 @@ ALLOWED = [
 @pytest.mark.parametrize("case", PASSED, ids=ids(PASSED))
 def test_passed_untouched(relay, case):
     check(relay, case)
-    assert relay.flows[INDEX].tally.dropped == 0
+    assert relay.ledgers[INDEX].tally.dropped == 0
 
 
 @pytest.mark.parametrize("case", DROPPED, ids=ids(DROPPED))
 def test_dropped(relay, case):
     check(relay, case)
-    tally = relay.flows[INDEX].tally
+    tally = relay.ledgers[INDEX].tally
     to_flow = case.packet[30:34] == frame()[30:34] and case.packet[36:38] == frame()[36:38]
     expected = (1, case.reason) if to_flow or case.reason == model.OPTIONS else (0, 0)
     assert (tally.dropped, tally.last_reason) == expected

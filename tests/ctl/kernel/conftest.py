@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
+from ctl._libbpf import lib
 from pyroute2 import IPRoute
 
 import bpf
@@ -27,7 +28,7 @@ from vm import namespace
 
 ROOT = Path(__file__).resolve().parents[3]
 OBJECTS = Path(bpf.__path__[0])
-CONFIG = RelayConfig(1, ("192.0.2.1", "198.51.100.1"), 10000, 19999)
+CONFIG = RelayConfig(lib.VOXDP_LAYOUT, ("192.0.2.1", "198.51.100.1"), 10000, 19999)
 CALLER, CALLEE = ("203.0.113.5", 4000), ("203.0.113.9", 5000)
 NOBODY = 65534
 
@@ -111,10 +112,10 @@ class Loaded:
 
 @pytest.fixture
 def loaded() -> Iterator[Loaded]:
-    sizes = {"flows": len(CONFIG.addresses) * 65536}
+    sizes = dict.fromkeys(("flows", "ledgers"), len(CONFIG.addresses) * 65536)
     relay = BpfObject.open(OBJECTS / "relay.bpf.o", map_sizes=sizes, rodata=CONFIG.encode())
     relay.load()
-    table = FlowTable(relay.map("flows"), relay.map("reasons"), CONFIG)
+    table = FlowTable(*map(relay.map, ("flows", "ledgers", "reasons")), CONFIG)
     yield Loaded(relay.program("relay"), table)
     table.close()
     relay.close()

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What is known of a packet on its way to a flow. */
+#ifndef VOXDP_PASSAGE_H
+#define VOXDP_PASSAGE_H
+
+struct passage {
+	void *frame;
+	struct flow *flow;
+	__u64 now;   /* ns, CLOCK_MONOTONIC */
+	__u32 index; /* of the flow */
+	union control control;
+	enum payload_kind kind;
+};
+
+static __always_inline struct report report_of(const struct passage *passage, __u8 type, __u8 reason)
+{
+	return (struct report){
+		.now = passage->now,
+		.flow = passage->index,
+		.generation = passage->control.generation,
+		.type = type,
+		.reason = reason,
+	};
+}
+
+static __always_inline int refuse_passage(struct xdp_md *ctx, const struct passage *passage,
+					  enum reason reason)
+{
+	struct report report = report_of(passage, EVENT_REJECTED, reason);
+
+	return refuse(ctx, &report);
+}
+
+#endif
