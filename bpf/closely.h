@@ -50,7 +50,7 @@ static __always_inline enum reason find_port(const struct xdp_md *ctx, struct he
 
 /* Source, payload, and where the port is not known yet, learning it from the first payload that may teach. */
 static __always_inline enum reason admit(struct xdp_md *ctx, const struct headers *headers,
-					 struct passage *passage)
+					 struct passage *passage, enum payload_kind *kind)
 {
 	union control control = passage->control;
 	enum reason reason;
@@ -61,10 +61,10 @@ static __always_inline enum reason admit(struct xdp_md *ctx, const struct header
 		return reason;
 	if (!holds(ctx, passage->frame, SHORTEST))
 		return REASON_SHORT;
-	reason = check_payload(ctx, passage->frame, control.flags, &passage->kind);
+	reason = check_payload(ctx, passage->frame, control.flags, kind);
 	if (reason != GO_ON)
 		return reason;
-	if (unbound && (passage->kind == KIND_RTP || control.flags & FLAG_RTCP)) {
+	if (unbound && (*kind == KIND_RTP || control.flags & FLAG_RTCP)) {
 		struct report report = report_of(passage, EVENT_LEARNED, 0);
 
 		return learn(ctx, passage->flow, &report, headers->udp->source);
@@ -73,7 +73,7 @@ static __always_inline enum reason admit(struct xdp_md *ctx, const struct header
 }
 
 static __always_inline enum reason decide(struct xdp_md *ctx, const struct headers *headers,
-					  struct passage *passage)
+					  struct passage *passage, enum payload_kind *kind)
 {
 	enum reason reason;
 
@@ -85,28 +85,32 @@ static __always_inline enum reason decide(struct xdp_md *ctx, const struct heade
 	reason = check_rule(passage->control);
 	if (reason != GO_ON)
 		return reason;
-	return admit(ctx, headers, passage);
+	return admit(ctx, headers, passage, kind);
 }
 
 static __always_inline int closely_to_flow(struct xdp_md *ctx, const struct headers *headers,
 					   struct passage *passage)
 {
+	const struct flow_rule *rule = &passage->flow->rule;
+	enum payload_kind kind = KIND_RTP;
 	struct hop routed = {};
 	enum reason reason;
 
-	reason = decide(ctx, headers, passage);
+	reason = decide(ctx, headers, passage, &kind);
 	if (reason != GO_ON)
 		return refuse_passage(ctx, passage, reason);
-	if (passage->flow->rule.ifindex)
-		return deliver(ctx, passage, hop_of(&passage->flow->rule));
-	if (!route(ctx, &passage->flow->rule, &routed))
+	passage->payload = payload_length(headers->udp);
+	passage->tos = headers->ip->tos;
+	if (rule->ifindex)
+		return deliver(ctx, passage, hop_of(rule), kind, passage->control.flags);
+	if (!route(ctx, rule, &routed))
 		return refuse_passage(ctx, passage, REASON_NO_NEXTHOP);
-	return deliver(ctx, passage, &routed);
+	return deliver(ctx, passage, &routed, kind, passage->control.flags);
 }
 
 static __noinline int closely(struct xdp_md *ctx, __u64 now)
 {
-	struct passage passage = {.now = now, .frame = frame_of(ctx)};
+	struct passage passage = {.now = now, .frame = frame_of(ctx), .length = frame_length(ctx)};
 	struct headers headers = {};
 	enum reason reason;
 	__u32 index = 0;

@@ -39,9 +39,10 @@ enum flow_flag {
 };
 
 /*
- * Line 0, written by the controller only, and read by the kernel on every packet. generation and state are
- * one aligned 8-byte word: the controller stores state FLOW_OFF, fills the rest, then stores the word with a
- * new generation; the kernel loads the word first and again before its first write to the packet.
+ * Line 0, written by the controller, and read by the kernel on every packet. generation and state are one
+ * aligned 8-byte word: the controller stores state FLOW_OFF, fills the rest, then stores the word with a new
+ * generation; the kernel loads the word first and again when it has rewritten the packet, and drops the
+ * packet if the word is another.
  */
 struct flow_rule {
 	__u32 generation;
@@ -50,19 +51,19 @@ struct flow_rule {
 	__u16 flags; /* enum flow_flag */
 	__be32 source_address;
 	__be16 source_port; /* meaningless while FLOW_LEARNING */
-	__be16 egress_port; /* relay port that packets leave from */
-	__be32 egress_address;
-	__be32 target_address;
-	__be16 target_port;
 	/*
 	 * Checksum deltas: ones' complement sums of 16-bit words as they lie in the packet, out minus in,
 	 * folded. ip_delta: source and target address. udp_delta: the same and the ports, but without
 	 * the incoming source port, which the kernel takes away itself.
 	 */
 	__be16 ip_delta;
+	__be32 egress_address;
+	__be32 target_address;
+	__be16 egress_port; /* relay port that packets leave from */
+	__be16 target_port;
 	__be16 udp_delta;
-	__u8 dscp; /* 0-63, or DSCP_KEEP */
-	__u8 reserved;
+	__u8 dscp;	    /* 0-63, or DSCP_KEEP */
+	__u8 touch;	    /* the kernel's: always 0, stored to have the line fetched */
 	__u8 target_mac[6]; /* next hop */
 	__u8 egress_mac[6];
 	__u32 ifindex;	/* egress interface, 0: next hop unknown */
@@ -97,7 +98,9 @@ struct flow_track {
 	__u8 payload_type; /* last seen */
 	__u8 tos;	   /* last seen, as it came */
 	__u32 largest_gap; /* longest time between two packets, microseconds */
-	__u32 police;
+	__u8 touch;	   /* as in struct flow_rule */
+	__u8 reserved;
+	__u16 police; /* tokens left; for a later layout-compatible use */
 };
 
 /* Written by the controller: what not every packet needs. The IPv6 addresses have their place here. */
@@ -106,8 +109,7 @@ struct flow_wide {
 	__u8 reserved[60];
 };
 
-/* Written by the kernel on the rare packet only, so that a flood of them leaves the flow's own lines clean.
- */
+/* Written by the kernel on the rare packet only: loss, disorder, drops, strangers. */
 struct flow_tally {
 	__u64 rejected;		   /* packets from a source that is not the flow's */
 	__u64 dropped;		   /* packets of this flow dropped for any other reason */

@@ -1,22 +1,22 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Where the headers are and whether they agree. Nearly every packet of ours has its headers at fixed places,
- * so these steps work on a frame that is known to hold SHORTEST bytes; odd.h is for all others. A step
- * returns GO_ON or the reason to stop.
+ * Where the headers are and whether they agree. A step returns GO_ON or the reason to stop. The fixed places
+ * are those of IPv4 without options; no other packet gets as far as being read there.
  */
 #ifndef VOXDP_PARSE_H
 #define VOXDP_PARSE_H
 
-#define GO_ON	       REASON_FORWARDED
-#define TYPE_OFFSET    12
-#define IP_OFFSET      14
-#define SOURCE_OFFSET  26
-#define UDP_OFFSET     34
-#define PAYLOAD_OFFSET 42
-#define SHORTEST       (PAYLOAD_OFFSET + sizeof(struct rtcp_header))
-#define RTP_SHORTEST   (PAYLOAD_OFFSET + sizeof(struct rtp_header))
-#define PLAIN_IPV4     0x45   /* version 4, five words: no options */
-#define IP_FRAGMENTED  0x3fff /* more fragments, or an offset */
+#define GO_ON		 REASON_FORWARDED
+#define TYPE_OFFSET	 12
+#define IP_OFFSET	 14
+#define SOURCE_OFFSET	 26
+#define UDP_OFFSET	 34
+#define PAYLOAD_OFFSET	 42
+#define SHORTEST	 (PAYLOAD_OFFSET + sizeof(struct rtcp_header))
+#define RTP_SHORTEST	 (PAYLOAD_OFFSET + sizeof(struct rtp_header))
+#define WORD_TYPE(frame) (*(__u32 *)((frame) + TYPE_OFFSET)) /* EtherType, IP version and length, TOS */
+#define TOS_SHIFT	 24				     /* of WORD_TYPE, as memory has it */
+#define IP_FRAGMENTED	 0x3fff				     /* more fragments, or an offset */
 
 static __always_inline struct iphdr *ip_of(void *frame)
 {
@@ -44,14 +44,6 @@ static __always_inline bool holds(const struct xdp_md *ctx, void *frame, __u32 b
 	return frame + bytes <= (void *)(long)ctx->data_end;
 }
 
-/* IPv4 without options, whole, and UDP in it. */
-static __always_inline bool is_plain_udp(void *frame)
-{
-	return *(__be16 *)(frame + TYPE_OFFSET) == bpf_htons(ETH_P_IP) &&
-	       *(__u8 *)(frame + IP_OFFSET) == PLAIN_IPV4 && ip_of(frame)->protocol == IPPROTO_UDP &&
-	       !(ip_of(frame)->frag_off & bpf_htons(IP_FRAGMENTED));
-}
-
 /* Slot of a relay address, RELAY_ADDRESSES if it is none. The verifier cuts the unused rounds away. */
 static __always_inline __u32 address_slot(__be32 address)
 {
@@ -67,7 +59,9 @@ static __always_inline __u32 address_slot(__be32 address)
 
 static __always_inline bool is_media_port(__u32 port)
 {
-	return (__u32)port - config.port_min <= (__u32)config.port_max - config.port_min;
+	__u32 first = config.port_min;
+
+	return port - first <= config.port_max - first;
 }
 
 /* Do the headers agree with each other and with the frame? A frame may be longer: Ethernet pads. */

@@ -6,10 +6,12 @@
 struct passage {
 	void *frame;
 	struct flow *flow;
-	__u64 now;   /* ns, CLOCK_MONOTONIC */
-	__u32 index; /* of the flow */
+	__u64 now; /* ns, CLOCK_MONOTONIC */
 	union control control;
-	enum payload_kind kind;
+	__u32 index;   /* of the flow */
+	__u32 length;  /* of the frame, bytes */
+	__u32 payload; /* of the datagram, bytes */
+	__u8 tos;      /* as it came */
 };
 
 static __always_inline struct report report_of(const struct passage *passage, __u8 type, __u8 reason)

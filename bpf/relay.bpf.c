@@ -21,6 +21,9 @@
 #define likely(x)   __builtin_expect(!!(x), 1)
 #define unlikely(x) __builtin_expect(!!(x), 0)
 
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
+	       "words of several fields are read as little-endian");
+
 #include "flow.h"
 #include "rtp_stats.h"
 #include "maps.h"
@@ -36,15 +39,17 @@
 #include "closely.h"
 #include "express.h"
 
-/* The clock is read first: it waits for what was begun before it, and would wait for the flow's cache miss.
- */
 SEC("xdp")
 int relay(struct xdp_md *ctx)
 {
-	struct passage passage = {.now = bpf_ktime_get_ns(), .frame = frame_of(ctx), .kind = KIND_RTP};
+	struct passage passage = {.frame = frame_of(ctx), .length = frame_length(ctx)};
 
-	if (likely(is_express(ctx, &passage)))
-		return deliver(ctx, &passage, hop_of(&passage.flow->rule));
+	if (unlikely(!find_flow(ctx, &passage)))
+		return closely(ctx, bpf_ktime_get_ns());
+	touch(passage.flow);
+	passage.now = bpf_ktime_get_ns();
+	if (likely(is_expected(&passage)))
+		return deliver(ctx, &passage, hop_of(&passage.flow->rule), KIND_RTP, EXPRESS_FLAGS);
 	return closely(ctx, passage.now);
 }
 

@@ -4,71 +4,79 @@
 #define VOXDP_REWRITE_H
 
 #define TTL_STEP   bpf_htons(0xfeff) /* minus 0x0100 in ones' complement: TTL is the upper byte of its word */
-#define DSCP_SHIFT 2
-#define ECN_BITS   0x03
+#define DSCP_SHIFT (TOS_SHIFT + 2)   /* of WORD_TYPE; ECN is below it */
+#define DSCP_BITS  (0x3fU << DSCP_SHIFT)
 
-/* Ones' complement arithmetic: RFC 1624 equation 3, on words in network order. */
-static __always_inline __u16 fold(__u32 sum)
+/* Ones' complement arithmetic: RFC 1624 equation 3, on 16-bit words as they lie in the packet. */
+static __always_inline __u32 fold(__u32 sum)
 {
 	sum = (sum & 0xffff) + (sum >> 16);
 	return (sum & 0xffff) + (sum >> 16);
 }
 
-static __always_inline __u32 minus(__u16 word)
+static __always_inline __u32 minus(__u32 word)
 {
-	return (__u16)~word;
+	return word ^ 0xffff;
 }
 
 /* Sets the DSCP, keeps ECN; returns what that adds to the header's sum. */
-static __always_inline __u32 mark(struct iphdr *ip, __u8 dscp)
+static __always_inline __u32 mark(void *frame, __u32 dscp)
 {
-	__u8 before = ip->tos;
-	__u8 after = dscp << DSCP_SHIFT | (before & ECN_BITS);
+	__u32 before = WORD_TYPE(frame);
+	__u32 after = (before & ~DSCP_BITS) | dscp << DSCP_SHIFT;
 
-	ip->tos = after;
-	return bpf_htons(after) + minus(bpf_htons(before));
+	WORD_TYPE(frame) = after;
+	return (after >> 16) + minus(before >> 16);
 }
 
-static __always_inline void rewrite_ip(struct iphdr *ip, const struct flow_rule *rule)
+static __always_inline void rewrite_ip(void *frame, const struct flow_rule *rule)
 {
+	_Static_assert(__builtin_offsetof(struct flow_rule, target_address) ==
+			       __builtin_offsetof(struct flow_rule, egress_address) + 4,
+		       "both addresses are one word");
+
+	struct iphdr *ip = ip_of(frame);
 	__u32 sum = minus(ip->check) + rule->ip_delta + TTL_STEP;
 
 	if (rule->dscp != DSCP_KEEP)
-		sum += mark(ip, rule->dscp);
+		sum += mark(frame, rule->dscp);
 	ip->ttl--;
-	*(__u64 *)&ip->saddr = *(const __u64 *)(const void *)&rule->egress_address;
+	*(__u64 *)(frame + SOURCE_OFFSET) = *(const __u64 *)(const void *)&rule->egress_address;
 	ip->check = ~fold(sum);
 }
 
 /* A checksum of 0 says that there is none: it stays, and one that comes out as 0 is sent as 0xffff. */
-static __always_inline void rewrite_udp(struct udphdr *udp, const struct flow_rule *rule, __u16 flags,
-					__be16 learned_target)
+static __always_inline void rewrite_udp(void *frame, const struct flow_rule *rule, bool no_checksum,
+					__u32 learned_target)
 {
-	__u32 sum = minus(udp->check) + rule->udp_delta + minus(udp->source);
-	__be16 target = rule->target_port;
+	_Static_assert(__builtin_offsetof(struct flow_rule, target_port) ==
+			       __builtin_offsetof(struct flow_rule, egress_port) + 2,
+		       "both ports are one word");
+
+	struct udphdr *udp = udp_of(frame);
+	__u32 check = udp->check;
+	__u32 sum = minus(check) + rule->udp_delta + minus(udp->source);
+	__u32 ports = *(const __u32 *)(const void *)&rule->egress_port;
 
 	if (unlikely(learned_target)) {
-		sum += minus(target) + learned_target;
-		target = learned_target;
+		sum += minus(ports >> 16) + learned_target;
+		ports = (ports & 0xffff) | learned_target << 16;
 	}
-	udp->source = rule->egress_port;
-	udp->dest = target;
-	if (unlikely(flags & FLAG_ZERO_CHECKSUM))
+	*(__u32 *)(frame + UDP_OFFSET) = ports;
+	if (unlikely(no_checksum))
 		udp->check = 0;
-	else if (udp->check)
+	else if (check)
 		udp->check = (__u16)~fold(sum) ?: 0xffff;
 }
 
-/* `flags` of the rule; `learned_target` is the port that the partner learned, 0: the rule's own counts. */
+/* `learned_target` is the port that the partner learned, 0: the rule's own counts. */
 static __always_inline void rewrite(void *frame, const struct flow_rule *rule, const struct hop *hop,
-				    __u16 flags, __be16 learned_target)
+				    bool no_checksum, __u32 learned_target)
 {
-	_Static_assert(__builtin_offsetof(struct flow_rule, egress_address) % 8 == 0, "read as one word");
-
 	*(__u64 *)frame = *(const __u64 *)(const void *)hop;
 	*(__u32 *)(frame + 8) = *(const __u32 *)((const void *)hop + 8);
-	rewrite_ip(ip_of(frame), rule);
-	rewrite_udp(udp_of(frame), rule, flags, learned_target);
+	rewrite_ip(frame, rule);
+	rewrite_udp(frame, rule, no_checksum, learned_target);
 }
 
 #endif

@@ -35,7 +35,7 @@ static inline __attribute__((always_inline)) void flow_observe(struct flow_track
 {
 	__u64 gap = now - track->last_seen;
 
-	if (track->last_seen && gap >= (track->largest_gap + 1ULL) * MICROSECOND) {
+	if (gap >= (track->largest_gap + 1ULL) * MICROSECOND && track->last_seen) {
 		gap /= MICROSECOND;
 		track->largest_gap = gap < 0xffffffff ? gap : 0xffffffff;
 	}

@@ -20,10 +20,15 @@ union control {
 	};
 };
 
-/* By way of a volatile pointer: read now, once, and as one word. */
+/* Read now, once and as one word: what else is read of the rule stays before it or after it. */
 static __always_inline union control control_of(const struct flow_rule *rule)
 {
-	return (union control){.word = *(const volatile __u64 *)(const void *)rule};
+	union control control;
+
+	barrier();
+	control.word = *(const volatile __u64 *)(const void *)rule;
+	barrier();
+	return control;
 }
 
 /* May the flow forward anything? */
@@ -46,9 +51,11 @@ static __always_inline __u32 learned(__u32 generation, __be16 port)
 }
 
 /* The port in `word` if it was learned in this generation, else 0, which is nobody's port. */
-static __always_inline __be16 learned_port(__u32 word, __u32 generation)
+static __always_inline __u32 learned_port(__u32 word, __u32 generation)
 {
-	return word >> 16 == (generation & LEARNED_PORT) ? word & LEARNED_PORT : 0;
+	__u32 port = word ^ generation << 16;
+
+	return port <= LEARNED_PORT ? port : 0;
 }
 
 /* May this source send? `unbound` is set where its port still is to be learned from a valid packet. */

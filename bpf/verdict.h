@@ -23,9 +23,9 @@ static __noinline int verdict(struct xdp_md *ctx, enum reason reason)
 }
 
 /* Back out of the interface it came from, or out of another. */
-static __always_inline int forward(struct xdp_md *ctx, __u32 ifindex)
+static __always_inline int forward(struct xdp_md *ctx, __u32 ifindex, __u32 bytes)
 {
-	count(REASON_FORWARDED, frame_length(ctx));
+	count(REASON_FORWARDED, bytes);
 	return ifindex == ctx->ingress_ifindex ? XDP_TX : bpf_redirect(ifindex, 0);
 }
 

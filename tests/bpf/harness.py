@@ -131,9 +131,10 @@ def pack_rule(index, flow):
     return (
         struct.pack("=IBBH", flow.generation, flow.state, flow.action, flow.flags)
         + flow.source[0]
-        + struct.pack("!HH", flow.source[1], flow.egress[1])
+        + struct.pack("!HH", flow.source[1], ip_delta)
         + addresses
-        + struct.pack("!HHHBx", flow.target[1], ip_delta, udp_delta, flow.dscp)
+        + ports
+        + struct.pack("!HBx", udp_delta, flow.dscp)
         + flow.macs
         + struct.pack("=IHHI", flow.ifindex, 0, 0, flow.clock)
         + struct.pack("=IHH", 0xFFFFFFFF if flow.partner is None else flow.partner, 0, 0)
