@@ -121,9 +121,9 @@ class Call:
             leg.alert(100, None, b"", now)
         return self.feed(CallSignal.CHANGE, now, request)
 
-    def hang_up(self, cause: int, now: float) -> None:
+    def hang_up(self, cause: int, reason: str, now: float) -> None:
         """An operator or a limit ends the call."""
-        self.feed(CallSignal.HANGUP, now, ending=Ending(480, cause, "server", "Hung Up"))
+        self.feed(CallSignal.HANGUP, now, ending=Ending(480, cause, "server", reason))
 
     def fail(self, status: int, now: float) -> None:
         """The call cannot go on."""

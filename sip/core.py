@@ -92,11 +92,11 @@ class Core:
         self._agent.questions.refuse(token, status, reason, now)
         return self._drain()
 
-    def hang_up(self, call: str, now: float, cause: int = 16) -> list[Effect]:
-        """End a call on both legs, with this Q.850 cause. An unknown call is nothing."""
+    def hang_up(self, call: str, now: float, cause: int = 16, reason: str = "Hung Up") -> list[Effect]:
+        """End a call on both legs, with this Q.850 cause and reason phrase. An unknown call is nothing."""
         found = self._calls.find(call)
         if found:
-            found.hang_up(cause, now)
+            found.hang_up(cause, reason, now)
         return self._drain()
 
     # --- a restarted process ---
@@ -120,6 +120,11 @@ class Core:
     def calls(self) -> list[CallView]:
         """All calls, the oldest first."""
         return [view_call(call) for call in self._calls]
+
+    def call(self, identity: str) -> CallView | None:
+        """The call with this id, if there is one."""
+        found = self._calls.find(identity)
+        return view_call(found) if found else None
 
     def bindings(self) -> list[RegistrationView]:
         """All users that are registered."""
