@@ -7,11 +7,13 @@ to was decided in its plan.
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Protocol
 
-from ctl.flowrule import Endpoint, FlowAction, FlowFlag, FlowRule, FlowState, FlowStatistics
+from ctl.flowrule import NANOSECONDS, Endpoint, FlowAction, FlowFlag, FlowRule, FlowState, FlowStatistics
+from ctl.flowtable import FlowColumns
 from ctl.nexthop import NextHop
 from ctl.plan import FlowPlan, Pair
 from media.flows import EngineError, EngineFlow, EngineStatistics, FlowKey
@@ -48,6 +50,9 @@ class Table(Protocol):
     def read(self, index: int) -> FlowStatistics:
         """Return what was counted."""
 
+    def columns(self, indexes: Sequence[int]) -> FlowColumns:
+        """Return the counters of many flows, far quicker than by `read`."""
+
     def active(self) -> Iterable[int]:
         """Return the places of the flows that are on."""
 
@@ -79,6 +84,9 @@ class Carrier(Protocol):
 
     def read(self, plans: Sequence[FlowPlan]) -> list[FlowStatistics | None]:
         """Return what was counted for each; None for what is not there."""
+
+    def last_seen(self, plans: Sequence[FlowPlan]) -> list[float | None]:
+        """Return when each had its last packet, in seconds of CLOCK_MONOTONIC; 0: never, None: it is not there."""
 
     def end(self, pair: Pair) -> list[FlowStatistics | None]:
         """Let nothing more through, then return the last statistics."""
@@ -133,6 +141,11 @@ class KernelCarrier:
     def read(self, plans: Sequence[FlowPlan]) -> list[FlowStatistics | None]:
         """Return what the kernel counted."""
         return [self._table.read(self._table.index(*plan.local)) for plan in plans]
+
+    def last_seen(self, plans: Sequence[FlowPlan]) -> list[float | None]:
+        """Return when each was last forwarded a packet."""
+        columns = self._table.columns(array("I", [self._table.index(*plan.local) for plan in plans]))
+        return [nanoseconds / NANOSECONDS for nanoseconds in columns.last_seen]
 
     def end(self, pair: Pair) -> list[FlowStatistics | None]:
         """Switch both flows off, then read them."""
@@ -202,6 +215,10 @@ class EngineCarrier:
     def read(self, plans: Sequence[FlowPlan]) -> list[FlowStatistics | None]:
         """Return what the engine counted; nothing if there is no engine any more."""
         return self._counted(self._engine.read, plans)
+
+    def last_seen(self, plans: Sequence[FlowPlan]) -> list[float | None]:
+        """Return when each had its last packet. Raises EngineError."""
+        return [None if counted is None else counted.last_seen or 0.0 for counted in self.read(plans)]
 
     def end(self, pair: Pair) -> list[FlowStatistics | None]:
         """Close both flows and return what they had counted; an engine that is gone has closed them itself."""

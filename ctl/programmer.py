@@ -8,7 +8,7 @@ are not in place already, so that media does not notice either.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from typing import Literal
 
@@ -55,6 +55,7 @@ class Programmer:
         self._engine = engine
         self._calls: dict[str, dict[Key, Pair]] = {}
         self._ended: dict[str, list[FlowView]] = {}
+        self._held: set[str] = set()
         self._ways: Counter[tuple[str, str]] = Counter()
 
     def use(self, kernel: KernelCarrier | None, engine: EngineCarrier | None) -> None:
@@ -78,10 +79,13 @@ class Programmer:
             if before:
                 self._forget(before)
         have.update(pairs(plans))
+        self._note_hold(call, plans)
 
     def adopt(self, call: str, plans: Iterable[FlowPlan]) -> int:
         """Take over a call from an earlier process; return how many pairs were not in place and had to be written."""
         written = 0
+        plans = tuple(plans)
+        self._note_hold(call, plans)
         for pair in pairs(plans).values():
             carrier = self._carrier(pair[0].path)
             if not carrier.holds(pair):
@@ -95,6 +99,7 @@ class Programmer:
         for pair in list(self._calls.get(call, {}).values()):
             self._end(call, pair)
         self._calls.pop(call, None)
+        self._held.discard(call)
         return tuple(self._ended.pop(call, ()))
 
     def flows(self, call: str | None = None) -> list[FlowView]:
@@ -110,6 +115,29 @@ class Programmer:
             for (each, pair), both in zip(listed, counted, strict=True)
             for plan, statistics in zip(pair, both, strict=True)
         ]
+
+    def held(self) -> Set[str]:
+        """Return the calls in which neither side may send RTP for now, as both have described it."""
+        return self._held
+
+    def last_seen(self, calls: Iterable[str]) -> dict[str, float]:
+        """Return when each call had its last packet, RTP or RTCP from either side, by CLOCK_MONOTONIC; 0: never.
+
+        Flows that ended count too: they may have moved to another carrier. A call is left out if a carrier does not
+        know its flows. Raises EngineError.
+        """
+        found = {call: self._last_of_ended(call) for call in calls}
+        listed = [(call, plan) for call in found for pair in self._calls.get(call, {}).values() for plan in pair]
+        for path in {plan.path for _, plan in listed}:
+            there = [(call, plan) for call, plan in listed if plan.path == path]
+            carrier = self._there(path)
+            seen = carrier.last_seen([plan for _, plan in there]) if carrier else [None] * len(there)
+            for (call, _), moment in zip(there, seen, strict=True):
+                if moment is None:
+                    found.pop(call, None)
+                elif call in found:
+                    found[call] = max(found[call], moment)
+        return found
 
     def reconcile(self, known: Collection[str]) -> int:
         """End every flow that is no known call's, ours or left by an earlier process; return how many."""
@@ -139,6 +167,16 @@ class Programmer:
         for pair in self._all_pairs():
             if pair[0].path == "engine":
                 self._carrier(pair[0].path).write(pair, fresh=False)
+
+    def _note_hold(self, call: str, plans: Iterable[FlowPlan]) -> None:
+        if all(plan.held for plan in plans if plan.kind == "rtp"):
+            self._held.add(call)
+        else:
+            self._held.discard(call)
+
+    def _last_of_ended(self, call: str) -> float:
+        counted = (view.statistics for view in self._ended.get(call, ()))
+        return max((each.last_seen or 0.0 for each in counted if each), default=0.0)
 
     def _all_pairs(self) -> Iterator[Pair]:
         for have in self._calls.values():
@@ -172,10 +210,13 @@ class Programmer:
                 self._hops.forget(*way)
 
     def _carrier(self, path: Path) -> Carrier:
-        carrier = self._kernel if path == "kernel" else self._engine
+        carrier = self._there(path)
         if carrier is None:
             raise LookupError(f"flows are planned for the {path}, which is not there")
         return carrier
+
+    def _there(self, path: Path) -> Carrier | None:
+        return self._kernel if path == "kernel" else self._engine
 
 
 def _key(pair: Pair) -> Key:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Stand-ins for the kernel's flow table, the routes and the engine, which only remember what they were told."""
 
+from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import fields, replace
@@ -10,6 +11,7 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from ctl.flowrule import Endpoint, FlowRule, FlowState, FlowStatistics
+from ctl.flowtable import FlowColumns
 from ctl.nexthop import NextHop, Route
 from media.flows import EngineError, EngineFlow, EngineStatistics, FlowKey
 from tests.ctl.world import World
@@ -45,7 +47,7 @@ class FakeTable:
     def at(self, local: Endpoint) -> FlowRule:
         return self.rules[self.index(*local)]
 
-    def count(self, local: Endpoint, **counters: int) -> None:
+    def count(self, local: Endpoint, **counters: float) -> None:
         self.counted[self.index(*local)] = statistics(**counters)
 
     def off(self, index: int) -> None:
@@ -55,6 +57,13 @@ class FakeTable:
 
     def read(self, index: int) -> FlowStatistics:
         return self.counted.get(index, statistics())
+
+    def columns(self, indexes: Sequence[int]) -> FlowColumns:
+        """The times of the last packets; no test asks for another column."""
+        counted = map(self.read, indexes)
+        nothing = {each.name: array("Q") for each in fields(FlowColumns)}
+        seen = array("Q", [round((each.last_seen or 0) * 1_000_000_000) for each in counted])
+        return FlowColumns(**{**nothing, "last_seen": seen})
 
     def active(self) -> list[int]:
         return [index for index, rule in self.rules.items() if rule.state]
@@ -93,6 +102,7 @@ class FakeEngine:
         self.requests = 0
         self.gone = False
         self.refusal: EngineError | None = None
+        self.seen: float | None = None
 
     def set_pair(self, a: EngineFlow, b: EngineFlow) -> None:
         self._request()
@@ -110,7 +120,7 @@ class FakeEngine:
 
     def read(self, keys: Iterable[FlowKey]) -> tuple[EngineStatistics, ...]:
         self._request()
-        return tuple(engine_statistics(self.flows[key]) for key in keys if key in self.flows)
+        return tuple(engine_statistics(self.flows[key], self.seen) for key in keys if key in self.flows)
 
     def list(self) -> tuple[FlowKey, ...]:
         return tuple(self.flows)
@@ -121,15 +131,15 @@ class FakeEngine:
             raise EngineError("gone", "no engine answers")
 
 
-def statistics(**counters: int) -> FlowStatistics:
+def statistics(**counters: float) -> FlowStatistics:
     """Counters of a flow that saw nothing, but for those given."""
     unknown = {"jitter_ms", "last_seen", "ssrc", "payload_type", "dscp", "rejected_source", "last_reason"}
     blank = {each.name: None if each.name in {*unknown, "learned_port"} else 0 for each in fields(FlowStatistics)}
     return FlowStatistics(**{**blank, **counters})
 
 
-def engine_statistics(flow: EngineFlow) -> EngineStatistics:
-    """The counters of an engine flow that forwarded seven packets."""
+def engine_statistics(flow: EngineFlow, seen: float | None) -> EngineStatistics:
+    """The counters of an engine flow that forwarded seven packets, the last of them when it was seen."""
     blank = {each.name: None for each in fields(EngineStatistics)}
     zero = ("lost", "reordered", "duplicates", "resets", "ssrc_changes", "rejected", "dropped")
     return EngineStatistics(
@@ -142,6 +152,7 @@ def engine_statistics(flow: EngineFlow) -> EngineStatistics:
             "largest_gap": 0.02,
             "jitter": 0.001,
             "tos": 184,
+            "last_seen": seen,
         }
     )
 

@@ -119,7 +119,7 @@ def test_counters_are_read_after_the_flow_is_off(programmer: Programmer, table: 
 
 def test_peers_that_no_flow_goes_to_are_forgotten(programmer: Programmer, hops: Any) -> None:
     programmer.apply("one", plans())
-    programmer.apply("two", [replace(plan, local=(plan.local[0], plan.local[1] + 100)) for plan in plans()])
+    programmer.apply("two", shifted(100))
     programmer.apply("one", plans(held_b=True))
     programmer.remove("one")
     assert hops.forgotten == []
@@ -192,15 +192,14 @@ def test_xdp_that_is_attached_later_carries_what_comes_later(
     programmer = Programmer(hops, None, EngineCarrier(engine))
     programmer.apply("old", plans(path="engine"))
     programmer.use(kernel, EngineCarrier(engine, kernel))
-    programmer.apply("new", [replace(plan, local=(plan.local[0], plan.local[1] + 100)) for plan in plans()])
+    programmer.apply("new", shifted(100))
     assert len(engine.flows) == len(table.rules) == 4
     assert [flow.path for flow in programmer.flows()] == ["engine"] * 4 + ["kernel"] * 4
 
 
 def test_all_flows_of_the_engine_are_read_at_once(programmer: Programmer, engine: Any) -> None:
     for number in range(10):
-        shifted = [replace(plan, local=(plan.local[0], plan.local[1] + 2 * number)) for plan in plans(path="engine")]
-        programmer.apply(str(number), shifted)
+        programmer.apply(str(number), shifted(2 * number, path="engine"))
     engine.requests = 0
     assert len(programmer.flows()) == 40
     assert engine.requests == 1
@@ -241,13 +240,70 @@ def test_a_restart_adopts_engine_flows_too(programmer: Programmer, hops: Any, en
     assert Programmer(hops, None, EngineCarrier(engine)).adopt("call", plans(path="engine")) == 2
 
 
+def test_the_last_packet_of_a_call_is_that_of_any_of_its_flows(programmer: Programmer, table: Any, engine: Any) -> None:
+    programmer.apply("kernel", plans())
+    programmer.apply("engine", shifted(100, path="engine"))
+    assert programmer.last_seen(["kernel", "engine", "unknown"]) == {"kernel": 0.0, "engine": 0.0, "unknown": 0.0}
+    table.count(A_RTP, last_seen=4.25)
+    table.count(B_RTCP, last_seen=5.5)
+    engine.seen = 7.0
+    engine.requests = 0
+    assert programmer.last_seen(["kernel", "engine"]) == {"kernel": 5.5, "engine": 7.0}
+    assert engine.requests == 1
+
+
+def test_a_flow_that_moves_takes_its_last_packet_along(programmer: Programmer, table: Any, engine: Any) -> None:
+    programmer.apply("call", plans())
+    table.count(B_RTP, last_seen=40.0)
+    programmer.apply("call", plans(path="engine"))
+    assert programmer.last_seen(["call"]) == {"call": 40.0}
+    engine.seen = 41.0
+    programmer.apply("call", plans())
+    engine.seen = None
+    assert programmer.last_seen(["call"]) == {"call": 41.0}
+
+
+def test_of_a_call_whose_carrier_knows_it_no_more_no_last_packet_is_told(
+    programmer: Programmer, hops: Any, engine: Any
+) -> None:
+    programmer.apply("kernel", plans())
+    programmer.apply("engine", shifted(100, path="engine"))
+    engine.gone = True
+    assert programmer.last_seen(["kernel", "engine"]) == {"kernel": 0.0}
+    programmer.use(None, EngineCarrier(engine))
+    assert programmer.last_seen(["kernel", "engine"]) == {}
+
+
+def test_a_call_is_held_when_neither_side_may_send(programmer: Programmer) -> None:
+    def both_held() -> list[FlowPlan]:
+        return [replace(plan, held=plan.kind == "rtp") for plan in plans()]
+
+    programmer.apply("call", plans())
+    assert programmer.held() == set()
+    programmer.apply("call", plans(held_b=True))
+    assert programmer.held() == set()
+    programmer.apply("call", both_held())
+    assert programmer.held() == {"call"}
+    programmer.apply("call", plans())
+    assert programmer.held() == set()
+    programmer.adopt("call", both_held())
+    assert programmer.held() == {"call"}
+    programmer.remove("call")
+    assert programmer.held() == set()
+
+
 def test_flows_of_no_known_call_are_removed(programmer: Programmer, table: Any, hops: Any) -> None:
     programmer.apply("known", plans())
-    programmer.apply("stranger", [replace(plan, local=(plan.local[0], plan.local[1] + 100)) for plan in plans()])
+    programmer.apply("stranger", shifted(100))
     later = Programmer(hops, KernelCarrier(table, hops))
     later.adopt("known", plans())
     assert later.reconcile({"known"}) == 4
     assert sorted(map(table.local, table.active())) == [A_RTP, A_RTCP, B_RTP, B_RTCP]
+
+
+def shifted(ports: int, path: Any = "kernel") -> list[FlowPlan]:
+    """The plans of another call, that many ports above."""
+    return [replace(plan, local=(plan.local[0], plan.local[1] + ports)) for plan in plans(path)]
 
 
 def plans(path: Any = "kernel", source: tuple[str, int | None] = PHONE_A, held_b: bool = False) -> tuple[FlowPlan, ...]:

@@ -30,6 +30,26 @@ def test_hold_by_address_is_passed_on_and_nothing_is_sent_there(world: World) ->
     assert {flow.state for flow in world.sessions.query("call")} == {"pinned"}
 
 
+@pytest.mark.parametrize(
+    ("alice", "bob", "held"),
+    [
+        (sdp(ALICE), sdp(BOB), False),
+        (sdp(ALICE, AUDIO + "a=sendonly\r\n"), sdp(BOB, AUDIO + "a=recvonly\r\n"), False),
+        (sdp(ALICE, AUDIO + "a=sendonly\r\n"), sdp(BOB, AUDIO + "a=inactive\r\n"), True),
+        (sdp(ALICE, AUDIO + "a=inactive\r\n"), sdp(BOB, AUDIO + "a=inactive\r\n"), True),
+        (sdp("0.0.0.0"), sdp(BOB), True),
+        (sdp(ALICE, AUDIO + "a=inactive\r\n", VIDEO), sdp(BOB, AUDIO + "a=inactive\r\n", VIDEO), False),
+    ],
+)
+def test_a_call_is_held_once_no_stream_may_flow_either_way(world: World, alice: bytes, bob: bytes, held: bool) -> None:
+    world.call(a=alice, b=bob)
+    assert world.programmer.held() == ({"call"} if held else set())
+    state = world.sessions.snapshot("call")
+    world.restart()
+    world.sessions.restore("call", state)
+    assert world.programmer.held() == ({"call"} if held else set())
+
+
 def test_a_change_of_codec_or_address_changes_the_flows_in_place(world: World) -> None:
     _, to_alice = world.call()
     world.call(a=sdp("192.0.2.99", "m=audio 6000 RTP/AVP 97\r\na=rtpmap:97 opus/48000/2\r\n"))
