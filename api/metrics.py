@@ -40,6 +40,7 @@ class Figures:
     rtp_flows: Series = field(default_factory=dict)
     """(plane,)"""
     one_way_sessions: float = 0
+    silent_sessions: float = 0
     ports_used: float = 0
     ports_free: float = 0
     xdp_drops: Series = field(default_factory=dict)
@@ -85,6 +86,7 @@ KINDS = (
     _Kind("rtp_duplicates", "rtp_duplicate_packets", "Packets that arrived twice", ("plane",)),
     _Kind("rtp_flows", "rtp_flows", "Flows being forwarded", ("plane",), counter=False),
     _Kind("one_way_sessions", "rtp_one_way_sessions", "Answered calls with media from one side only"),
+    _Kind("silent_sessions", "rtp_silent_sessions", "Answered calls ended because their media had stopped"),
     _Kind("ports_used", "ports_used", "Relay ports in use or in quarantine", counter=False),
     _Kind("ports_free", "ports_free", "Relay ports that a call could have", counter=False),
     _Kind("xdp_drops", "xdp_drops", "Packets dropped by the kernel relay", ("reason",)),

@@ -17,6 +17,7 @@ from ctl.journal import Journal
 from ctl.metrics import Meters
 from ctl.records import Records
 from ctl.sessions import FlowReport, MediaRefused, MediaSessions
+from sip.causes import RECOVERY_ON_TIMER
 from sip.core import Core
 from sip.effects import (
     Address,
@@ -74,6 +75,12 @@ class Conductor:
     def hang_up(self, call: str, cause: int) -> None:
         """End a call on both legs, for an operator."""
         self.perform(self._core.hang_up(call, time.monotonic(), cause))
+
+    def end_silent(self, call: str, seconds: float) -> None:
+        """End a call in which no packet has come for so long: its peers may be dead, and pay no longer."""
+        log.info("no media any more", call=call, silent_seconds=round(seconds, 1))
+        self._meters.silent += 1
+        self.perform(self._core.hang_up(call, time.monotonic(), RECOVERY_ON_TIMER, "Media Timeout"))
 
     def perform(self, effects: Iterable[Effect]) -> None:
         """Carry out `effects`, and those that their results lead to, before anything else is looked at."""

@@ -65,12 +65,14 @@ class SipSection(Section):
 
 
 class MediaSection(Section):
-    """The relay addresses that peers send media to, and the ports on them."""
+    """The relay addresses that peers send media to, the ports on them, and how long a call may be silent."""
 
     addresses: Annotated[tuple[Ipv4, ...], Field(max_length=8)] = ()
     port_min: Annotated[int, Field(ge=1024, le=65534)] = 16384
     port_max: Annotated[int, Field(ge=1025, le=65535)] = 32767
     quarantine: Annotated[float, Field(ge=0)] = 60.0
+    timeout: Annotated[float, Field(ge=0)] = 120.0
+    """Seconds without a packet after which a call is ended; 0: never."""
 
     @model_validator(mode="after")
     def _ordered(self) -> MediaSection:

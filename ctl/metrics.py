@@ -30,6 +30,7 @@ class Meters:
         self.responses: Counter[tuple[str, ...]] = Counter()
         self.calls: Counter[tuple[str, ...]] = Counter()
         self.one_way = 0
+        self.silent = 0
         self.rtp: Counter[tuple[str, ...]] = Counter()
         self.histograms = CallHistograms()
 
@@ -116,6 +117,7 @@ class ControllerFigures:
             rtp_duplicates=_part(totals, "duplicates"),
             rtp_flows=Counter((PLANES.get(each.path, each.path),) for each in flows),
             one_way_sessions=parts.meters.one_way,
+            silent_sessions=parts.meters.silent,
             ports_used=2 * sum(parts.ports.taken(address) for address in addresses),
             ports_free=2 * sum(parts.ports.free(address, now) for address in addresses),
             xdp_drops=self._drops(),

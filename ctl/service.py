@@ -29,6 +29,7 @@ from ctl.config import Config
 from ctl.control import ControlServer
 from ctl.dataplane import Carriers, DataPlaneError, relay_addresses
 from ctl.directory import Directory
+from ctl.inactivity import Inactivity
 from ctl.journal import Journal
 from ctl.metrics import ControllerFigures, Meters
 from ctl.nexthop import NextHops
@@ -39,6 +40,7 @@ from ctl.records import Records
 from ctl.restore import Restored, Restorer
 from ctl.sessions import MediaSessions
 from ctl.signalling import facing, listen_addresses, make_core, read_secret
+from ctl.silent_calls import SilentCalls
 from ctl.storage import Storage
 from ctl.verbs import Verbs
 from media.flows import EngineError
@@ -87,6 +89,8 @@ class Service:
             self.records,
             self.meters,
         )
+        inactivity = Inactivity(media.timeout, time.monotonic())
+        self.silent_calls = SilentCalls(self.core, self.sessions, self.programmer, self.conductor, inactivity)
 
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT. Live calls stay in the kernel and the journal for the next controller.
@@ -165,7 +169,7 @@ class Service:
         return ApiServer(create_app(self, [PlatformCollector(figures), *self.meters.histograms.collectors()]))
 
     async def _look_around(self) -> None:
-        """Follow what changes on the host: routes and neighbours at once, attachment and the engine each second."""
+        """Follow what changes: routes and neighbours at once, attachment, engine and silent calls each second."""
         loop = asyncio.get_running_loop()
         loop.add_reader(self.hops.fileno(), self.hops.drain)
         self._watch_events()
@@ -174,6 +178,7 @@ class Service:
             while True:
                 await asyncio.sleep(LOOK_SECONDS)
                 self._look()
+                self.silent_calls.look(time.monotonic())
                 if time.monotonic() - refreshed > REFRESH_SECONDS:
                     self.hops.refresh()
                     refreshed = time.monotonic()
@@ -220,6 +225,7 @@ class Service:
         log.error("engine died; its calls go on with another")
         try:
             self.programmer.use(self.carriers.kernel, self.carriers.restart_engine())
+            self.silent_calls.begin_anew(time.monotonic())
             self.programmer.engine_restarted()
         except EngineError as error:
             log.error("engine not restarted", why=str(error))

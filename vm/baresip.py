@@ -155,6 +155,11 @@ class Baresip:
         """What came in, one WAV file per call, oldest first; complete once the call is over."""
         return sorted(self.directory.glob("dump-*-dec.wav"))
 
+    def kill(self) -> None:
+        """End it by SIGKILL: nobody hears of it, as when the power is cut."""
+        self._control.close()
+        self.process.kill()
+
     def stop(self) -> None:
         """Unregister and end."""
         self._control.close()

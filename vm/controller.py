@@ -27,6 +27,7 @@ addresses = {addresses}
 port_min = 20000
 port_max = 20999
 quarantine = 1
+timeout = {timeout:g}
 
 [xdp]
 mode = "{mode}"
@@ -46,13 +47,15 @@ state = "{directory}/state"
 class Controller:
     """`voxdp attach`, `voxdp run` and questions to it. Nothing runs until `attach` and `start`.
 
-    user: who owns the relay's pins and runs everything but `attach` and `detach`; root if empty.
+    user: who owns the relay's pins and runs everything but `attach` and `detach`; root if empty. timeout: seconds
+    without media after which a call is ended.
     """
 
-    def __init__(self, lab: Lab, mode: Mode = "native", user: str = "") -> None:
+    def __init__(self, lab: Lab, mode: Mode = "native", user: str = "", timeout: float = 120.0) -> None:
         self._lab = lab
         self._mode = mode
         self._user = user
+        self._timeout = timeout
         self._process: Process | None = None
         self.config = lab.directory / "voxdp.toml"
         self.config.write_text(self._settings())
@@ -144,6 +147,7 @@ class Controller:
             domain=DOMAIN,
             addresses=json.dumps(topology.relay_addresses),
             interfaces=json.dumps(topology.relay_interfaces),
+            timeout=self._timeout,
             mode=self._mode,
             bpffs=self._lab.bpffs,
             user=self._user,

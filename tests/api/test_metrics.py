@@ -42,6 +42,7 @@ def test_figures_become_samples() -> None:
                 xdp_drops={("wrong_source",): 5},
                 ports_used=4,
                 calls=2,
+                silent_sessions=3,
                 calls_ended={("", "answered", "16"): 9},
                 cdr_journal_bytes=512,
             )
@@ -51,6 +52,7 @@ def test_figures_become_samples() -> None:
     assert samples["voxdp_xdp_drops_total"] == {("wrong_source",): 5}
     assert samples["voxdp_ports_used"] == {(): 4}
     assert samples["voxdp_calls"] == {(): 2}
+    assert samples["voxdp_rtp_silent_sessions_total"] == {(): 3}
     assert samples["voxdp_calls_total"] == {("16", "answered", ""): 9}
     assert samples["voxdp_cdr_journal_bytes"] == {(): 512}
     assert samples["voxdp_build_info"] == {("0.1.0",): 1}

@@ -8,10 +8,12 @@ import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from structlog.testing import capture_logs
 
 import ctl.journal
 from ctl.carriers import KernelCarrier
 from ctl.conductor import Conductor
+from ctl.inactivity import Inactivity
 from ctl.journal import Journal
 from ctl.metrics import Meters
 from ctl.plan import DataPlane
@@ -20,6 +22,8 @@ from ctl.programmer import Programmer
 from ctl.records import Records
 from ctl.restore import Restorer
 from ctl.sessions import MediaSessions
+from ctl.silent_calls import SilentCalls
+from media.flows import EngineError
 from provisioning.cdr import cdr_id, decode
 from provisioning.journal import CdrJournal
 from provisioning.routing import Refusal
@@ -54,8 +58,9 @@ class Users:
 class Host:
     """One controller's life, from its start to its death or end; the flow table outlives it."""
 
-    def __init__(self, path, table, hops):
+    def __init__(self, path, table, hops, now=None):
         self.path, self.wire = path, []
+        self.looked = time.monotonic() if now is None else now
         self.programmer = Programmer(hops, KernelCarrier(table, hops))
         interfaces = dict(zip(RELAYS, ("eth0", "eth1"), strict=True))
         ports = Ports(RELAYS, 20000, 20999, secrets.randbelow)
@@ -71,6 +76,8 @@ class Host:
         self.conductor = Conductor(
             self.core, self.wire.append, self.sessions, self.users, self.live, self.records, self.meters
         )
+        inactivity = Inactivity(120, self.looked)
+        self.silent_calls = SilentCalls(self.core, self.sessions, self.programmer, self.conductor, inactivity)
         restorer = (self.make_core, self.conductor, self.sessions, self.programmer, self.live, self.records)
         self.restorer = Restorer(self.core, *restorer)
 
@@ -88,6 +95,12 @@ class Host:
         await self.records.close()
         await self.cdrs.close()
         self.live.close()
+
+    def looks(self, until):
+        """What the controller does each second, up to that time."""
+        while self.looked < until:
+            self.looked = min(self.looked + 1, until)
+            self.silent_calls.look(self.looked)
 
     def say(self, message, source):
         self.conductor.received(message.to_bytes(), source, US)
@@ -167,11 +180,23 @@ def talk(host):
     return accepted, invite
 
 
-def in_dialog(method, accepted, number):
+def in_dialog(method, accepted, number, body=b""):
     """Anna's request in the dialog of that 200."""
     (contact,) = accepted.contacts
     to = str(accepted.to)
-    return request(method, "anna", ANNA, number, to=to, call=accepted.call_id, uri=str(contact.uri))
+    return request(method, "anna", ANNA, number, to=to, call=accepted.call_id, uri=str(contact.uri), body=body)
+
+
+def change(host, accepted, number, direction):
+    """Anna's re-INVITE with that direction, which Bert takes as it is."""
+    sdp = SDP + f"a={direction}\r\n"
+    host.say(in_dialog("INVITE", accepted, number, sdp.format(ANNA.host, 40000).encode()), ANNA)
+    (passed_on,) = host.heard(BERT)
+    headers = [("Contact", f"<sip:bert@{BERT.host}:{BERT.port}>"), ("Content-Type", "application/sdp")]
+    host.say(response_to(passed_on, 200, headers=headers, body=sdp.format(BERT.host, 50000).encode()), BERT)
+    assert [each.status for each in host.heard(ANNA)] == [100, 200]
+    host.say(in_dialog("ACK", accepted, number), ANNA)
+    assert [message.method for message in host.heard(BERT)] == ["ACK"]
 
 
 async def test_a_call_is_programmed_before_the_caller_hears_of_it(tmp_path, table, hops):
@@ -249,6 +274,92 @@ async def test_after_a_boot_a_call_yields_its_record_and_nothing_else(tmp_path, 
         assert abs(cdr.ended - before) < timedelta(seconds=5)
     async with Host(tmp_path, table, hops) as host:
         assert host.restored.lost == 0
+
+
+async def test_a_call_whose_media_has_stopped_is_ended_on_both_legs(tmp_path, table, hops):
+    async with Host(tmp_path, table, hops) as host:
+        talk(host)
+        (view,) = host.core.calls()
+        for flow in host.programmer.flows(view.id):
+            table.count(flow.local, packets=9, last_seen=view.answered + 30)
+        with capture_logs() as logs:
+            host.looks(view.answered + 149)
+            assert host.core.calls()[0].state == "talking"
+            host.looks(view.answered + 151)
+        (told,) = [each for each in logs if each["event"] == "no media any more"]
+        assert told["call"] == view.id
+        assert 120 <= told["silent_seconds"] <= 121
+        for peer in (ANNA, BERT):
+            (bye,) = host.heard(peer)
+            assert (bye.method, bye.get("Reason")) == ("BYE", "Q.850;cause=102")
+        assert (table.active(), host.sessions.calls(), host.meters.silent) == ([], frozenset(), 1)
+        (cdr,) = await host.stored()
+        assert (cdr.status, cdr.cause, cdr.ended_by, cdr.reason) == (200, 102, "server", "Media Timeout")
+        assert sum(media.packets for media in cdr.media) == 18
+
+
+async def test_a_call_with_media_is_not_ended_and_neither_is_one_on_hold(tmp_path, table, hops):
+    async with Host(tmp_path, table, hops) as host:
+        accepted, _ = talk(host)
+        (view,) = host.core.calls()
+        rtcp = next(flow for flow in host.programmer.flows(view.id) if flow.kind == "rtcp")
+        table.count(rtcp.local, last_seen=view.answered + 100)
+        host.looks(view.answered + 210)
+        change(host, accepted, 3, "inactive")
+        host.looks(view.answered + 900)
+        change(host, accepted, 4, "sendrecv")
+        host.looks(view.answered + 1015)
+        assert [(call.state, call.answered) for call in host.core.calls()] == [("talking", view.answered)]
+        host.looks(view.answered + 1025)
+        assert host.meters.silent == 1
+
+
+async def test_a_restarted_controller_gives_its_calls_time(tmp_path, table, hops):
+    async with Host(tmp_path, table, hops) as host:
+        talk(host)
+        (view,) = host.core.calls()
+    later = view.answered + 600
+    async with Host(tmp_path, table, hops, later) as host:
+        host.looks(later + 119)
+        assert [call.state for call in host.core.calls()] == ["talking"]
+        host.looks(later + 121)
+        assert host.meters.silent == 1
+
+
+async def test_a_call_that_only_rings_is_not_silent(tmp_path, table, hops):
+    async with Host(tmp_path, table, hops) as host:
+        register(host, "bert", BERT)
+        call(host)
+        host.looks(time.monotonic() + 600)
+        assert [view.answered for view in host.core.calls()] == [None]
+        assert host.meters.silent == 0
+
+
+async def test_an_engine_that_cannot_tell_ends_no_call(tmp_path, table, hops, monkeypatch):
+    async with Host(tmp_path, table, hops) as host:
+        talk(host)
+        (view,) = host.core.calls()
+
+        def fail(calls):
+            raise EngineError("system", "out of files")
+
+        monkeypatch.setattr(host.programmer, "last_seen", fail)
+        host.looks(view.answered + 130)
+        assert [call.state for call in host.core.calls()] == ["talking"]
+
+
+async def test_our_own_fault_in_ending_one_call_leaves_the_look_to_go_on(tmp_path, table, hops, monkeypatch):
+    async with Host(tmp_path, table, hops) as host:
+        talk(host)
+        (view,) = host.core.calls()
+
+        def fail(call, now):
+            raise RuntimeError("a fault")
+
+        monkeypatch.setattr(host.sessions, "delete", fail)
+        with capture_logs() as logs:
+            host.looks(view.answered + 121)
+        assert ("silent call not ended", view.id) in [(each["event"], each.get("call")) for each in logs]
 
 
 async def test_a_refused_description_ends_in_488_and_a_record(tmp_path, table, hops):

@@ -26,6 +26,13 @@ def test_environment_beats_the_file_key_by_key(tmp_path: Path, monkeypatch: pyte
     assert config.media.addresses == ("198.18.1.1",)
 
 
+def test_a_silent_call_lasts_two_minutes_unless_told_otherwise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load().media.timeout == 120
+    assert load(write(tmp_path, "[media]\ntimeout = 0\n")).media.timeout == 0
+    monkeypatch.setenv("VOXDP_MEDIA__TIMEOUT", "4.5")
+    assert load(tmp_path / "voxdp.toml").media.timeout == 4.5
+
+
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
@@ -35,6 +42,8 @@ def test_environment_beats_the_file_key_by_key(tmp_path: Path, monkeypatch: pyte
         ('[sip]\nlisten = ["here"]\n', "sip.listen.0: 'here' is not ADDRESS:PORT"),
         ('[media]\naddresses = ["::1"]\n', "media.addresses.0: '::1' is not an IPv4 address"),
         ("[media]\nport_min = 40000\n", "media: port_min must be below port_max"),
+        ("[media]\ntimeout = -1\n", "media.timeout: Input should be greater than or equal to 0"),
+        ("[media]\ntimeout = 'never'\n", "media.timeout: Input should be a valid number"),
         ("[sip]\nmin_expires = 9000\n", "sip: min_expires <= default_expires <= max_expires must hold"),
         ("[sip\n", "not TOML"),
     ],

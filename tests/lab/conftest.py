@@ -9,16 +9,18 @@ from vm.baresip import Account, Baresip
 from vm.capture import Capture
 from vm.controller import DOMAIN, Controller
 from vm.lab import Lab
+from vm.process import inside, run
 
+FETCH = "import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1], timeout=5).read().decode())"
 TONES = {"alice": 440, "bob": 1000}
 
 
 class World:
     """A lab in which voxdp runs, as root if as no other user, and alice and bob are registered."""
 
-    def __init__(self, lab, mode, user):
+    def __init__(self, lab, mode, user, timeout):
         self.lab = lab
-        self.controller = Controller(lab, mode, user)
+        self.controller = Controller(lab, mode, user, timeout)
         if mode != "off":
             self.controller.attach()
         self.controller.start()
@@ -62,6 +64,10 @@ class World:
         assert self.controller.until("flows", "flow", "list", count=0) == []
         return self.controller.until("records", "cdr", "list", count=1)[0]
 
+    def fetch(self, page):
+        """A page of the controller's HTTP server."""
+        return run(*inside(self.lab.relay, ["python3", "-c", FETCH, f"http://127.0.0.1:8080{page}"]))
+
     def seen(self):
         """The captures at alice's and bob's wire, ended."""
         return [wire.stop() for wire in self.wires]
@@ -89,6 +95,10 @@ def one():
 
 @pytest.fixture
 def world():
-    """Make a lab with voxdp and two phones: world(shape, mode, user)."""
+    """Make a lab with voxdp and two phones: world(shape, mode, user, timeout)."""
+
+    def make(shape="two", mode="native", user="", timeout=120):
+        return World(stack.enter_context(Lab(shape)), mode, user, timeout)
+
     with ExitStack() as stack:
-        yield lambda shape="two", mode="native", user="": World(stack.enter_context(Lab(shape)), mode, user)
+        yield make

@@ -12,9 +12,7 @@ import pytest
 from ctl.flowtable import FlowTable
 from ctl.pins import Pins
 from vm.controller import Controller
-from vm.process import LabError, inside, run
-
-FETCH = "import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1], timeout=5).read().decode())"
+from vm.process import LabError, run
 
 
 def wait_for_path(world, path):
@@ -24,10 +22,6 @@ def wait_for_path(world, path):
         assert time.monotonic() - began < 5, world.flows()
         time.sleep(0.05)
     return time.monotonic() - began
-
-
-def fetch(world, page):
-    return run(*inside(world.lab.relay, ["python3", "-c", FETCH, f"http://127.0.0.1:8080{page}"]))
 
 
 def test_calls_outlive_the_relay_being_detached_and_attached_again(world):
@@ -59,7 +53,7 @@ def test_health_and_metrics_tell_of_a_call(world):
     world = world()
     world.connect(world.alice, world.bob)
     world.carried(50)
-    ready = json.loads(fetch(world, "/readyz"))
+    ready = json.loads(world.fetch("/readyz"))
     assert {part["name"] for part in ready["components"]} >= {
         "signalling",
         "users",
@@ -68,13 +62,13 @@ def test_health_and_metrics_tell_of_a_call(world):
         "engine",
     }
     assert all(part["ready"] for part in ready["components"])
-    metrics = fetch(world, "/metrics").splitlines()
+    metrics = world.fetch("/metrics").splitlines()
     assert "voxdp_calls 1.0" in metrics
     assert 'voxdp_rtp_flows{plane="xdp"} 4.0' in metrics
     assert "voxdp_registrations 2.0" in metrics
     assert any(line.startswith('voxdp_rtp_packets_total{direction="a",plane="xdp"}') for line in metrics)
     world.finish(world.alice, world.bob)
-    metrics = fetch(world, "/metrics").splitlines()
+    metrics = world.fetch("/metrics").splitlines()
     assert "voxdp_calls 0.0" in metrics
     assert 'voxdp_calls_total{cause="16",result="answered",trunk=""} 1.0' in metrics
 
