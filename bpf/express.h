@@ -15,10 +15,11 @@
 #define PROTO_UDP	  bpf_htonl(IPPROTO_UDP) /* not a fragment */
 #define TTL_MASK	  bpf_htonl(0x0000fe00)	 /* 0 for TTL 0 and 1 */
 
-#define WORD_RTP(frame) (*(__u32 *)((frame) + PAYLOAD_OFFSET)) /* version and counts, type, sequence number  \
-								*/
-#define RTP_MASK   bpf_htonl(0xdf000000)		       /* all of the first byte but padding */
-#define RTP_PLAIN  bpf_htonl(0x80000000)		       /* version 2, no extension, no CSRC */
+#define WORD_RTP(frame)                                                                                      \
+	(*(__u32 *)((frame) + PAYLOAD_OFFSET)) /* version and counts, type, sequence number                  \
+						*/
+#define RTP_MASK   bpf_htonl(0xdf000000)       /* all of the first byte but padding */
+#define RTP_PLAIN  bpf_htonl(0x80000000)       /* version 2, no extension, no CSRC */
 #define RTCP_MASK  bpf_htonl(0x00e00000)
 #define RTCP_TYPES bpf_htonl(0x00c00000) /* what the types 192-223 have in common */
 

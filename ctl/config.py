@@ -73,6 +73,8 @@ class MediaSection(Section):
     quarantine: Annotated[float, Field(ge=0)] = 60.0
     timeout: Annotated[float, Field(ge=0)] = 120.0
     """Seconds without a packet after which a call is ended; 0: never."""
+    hold_timeout: Annotated[float, Field(ge=0)] = 3600.0
+    """The same while a party holds the call: then silence is what both want."""
 
     @model_validator(mode="after")
     def _ordered(self) -> MediaSection:

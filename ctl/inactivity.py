@@ -27,10 +27,15 @@ class Life:
 
 
 class Inactivity:
-    """Since when each call may be silent. timeout: seconds; 0: no call ever is. now: the start of the controller."""
+    """Since when each call may be silent. timeout: seconds, hold_timeout: those of a held call; 0: it never is.
 
-    def __init__(self, timeout: float, now: float) -> None:
+    now: the start of the controller.
+    """
+
+    def __init__(self, timeout: float, hold_timeout: float, now: float) -> None:
         self._timeout = timeout
+        self._hold_timeout = hold_timeout
+        self._held: Set[str] = frozenset()
         self._looked = now
         self._since: dict[str, float] = {}
 
@@ -42,18 +47,18 @@ class Inactivity:
     def due(self, calls: Set[str], held: Set[str], now: float) -> list[str]:
         """Say of which calls to read the life and to give it to `silent`, those first that have waited longest.
 
-        calls: all that have media; held: those whose descriptions let neither side send.
+        calls: all that have media; held: those in which no stream flows both ways, by their descriptions. A call
+        that is held or resumed has its time anew.
         """
-        if not self._timeout:
-            return []
-        if now - self._looked > max(AWAY, self._timeout / 2):
+        if now - self._looked > max(AWAY, min(filter(None, (self._timeout, self._hold_timeout)), default=AWAY) / 2):
             self.begin_anew(now)  # it was us who did not run, and maybe the whole host
         for call in self._since.keys() - calls:
             del self._since[call]
         for call in calls - self._since.keys():
             self._since[call] = self._looked
-        for call in held & calls:
+        for call in (held ^ self._held) & calls:
             self._since[call] = now
+        self._held = held & calls
         self._looked = now
         found = list(islice(self._overdue(now), READ_AT_ONCE))
         for call in found:
@@ -68,7 +73,11 @@ class Inactivity:
         for call, life in lives.items():
             since = now if life.answered is None else max(life.answered, life.last_seen)
             self._since[call] = max(self._since.get(call, now), since)
-        return {call: now - self._since[call] for call in lives if now - self._since[call] >= self._timeout}
+        return {call: now - self._since[call] for call in lives if self._is_overdue(call, now)}
 
     def _overdue(self, now: float) -> Iterator[str]:
-        return (call for call, since in self._since.items() if now - since >= self._timeout)
+        return (call for call in self._since if self._is_overdue(call, now))
+
+    def _is_overdue(self, call: str, now: float) -> bool:
+        limit = self._hold_timeout if call in self._held else self._timeout
+        return limit > 0 and now - self._since[call] >= limit

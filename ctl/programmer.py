@@ -117,7 +117,7 @@ class Programmer:
         ]
 
     def held(self) -> Set[str]:
-        """Return the calls in which neither side may send RTP for now, as both have described it."""
+        """Return the calls in which no stream flows both ways for now, as both sides have described it."""
         return self._held
 
     def last_seen(self, calls: Iterable[str]) -> dict[str, float]:
@@ -169,7 +169,7 @@ class Programmer:
                 self._carrier(pair[0].path).write(pair, fresh=False)
 
     def _note_hold(self, call: str, plans: Iterable[FlowPlan]) -> None:
-        if all(plan.held for plan in plans if plan.kind == "rtp"):
+        if all(a.held or b.held for a, b in pairs(plans).values() if a.kind == "rtp"):
             self._held.add(call)
         else:
             self._held.discard(call)

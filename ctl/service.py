@@ -89,7 +89,7 @@ class Service:
             self.records,
             self.meters,
         )
-        inactivity = Inactivity(media.timeout, time.monotonic())
+        inactivity = Inactivity(media.timeout, media.hold_timeout, time.monotonic())
         self.silent_calls = SilentCalls(self.core, self.sessions, self.programmer, self.conductor, inactivity)
 
     async def run(self) -> None:

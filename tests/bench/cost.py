@@ -36,9 +36,7 @@ def compare(relay: Program, flows: int, goal: float) -> Figure:
     spread, empty, following = programs.program("spread"), programs.program("empty_tx"), programs.map("next")
     called = (empty, relay, programs.program("least"))
     packet = frame(SOURCE, (RELAY, FIRST_PORT))
-    rounds = [
-        (run(empty, packet), *(run(spread, packet, following, each) for each in called)) for _ in range(ROUNDS)
-    ]
+    rounds = [(run(empty, packet), *(run(spread, packet, following, each) for each in called)) for _ in range(ROUNDS)]
     alone, wrapper, wrapped, bare = (min(column) for column in zip(*rounds, strict=True))
     value, least = ((each - wrapper + alone) / alone for each in (wrapped, bare))
     how = (

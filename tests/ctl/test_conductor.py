@@ -76,7 +76,7 @@ class Host:
         self.conductor = Conductor(
             self.core, self.wire.append, self.sessions, self.users, self.live, self.records, self.meters
         )
-        inactivity = Inactivity(120, self.looked)
+        inactivity = Inactivity(120, 3600, self.looked)
         self.silent_calls = SilentCalls(self.core, self.sessions, self.programmer, self.conductor, inactivity)
         restorer = (self.make_core, self.conductor, self.sessions, self.programmer, self.live, self.records)
         self.restorer = Restorer(self.core, *restorer)

@@ -7,7 +7,7 @@ import pytest
 
 from ctl.inactivity import READ_AT_ONCE, Inactivity, Life
 
-TIMEOUT = 120.0
+TIMEOUT, HOLD_TIMEOUT = 120.0, 400.0
 Told = Callable[[float], float | None]
 
 
@@ -30,9 +30,10 @@ def ended_at(
     start: int = 0,
     timeout: float = TIMEOUT,
     away: tuple[float, float] = (0, 0),
+    hold_timeout: float = HOLD_TIMEOUT,
 ) -> tuple[float, float] | None:
     """When a call of 1,000 seconds is ended, and the seconds for which it was silent then; None: it is not."""
-    inactivity = Inactivity(timeout, start)
+    inactivity = Inactivity(timeout, hold_timeout, start)
     for now in map(float, range(start, 1000)):
         if away[0] <= now < away[1]:
             continue
@@ -59,10 +60,13 @@ def ended_at(
         ({"answered": 10, "packets": between(11, 40.25)}, (161, 120.75)),
         ({"answered": 10, "packets": between(129, 600)}, (720, 120)),  # the first one came in time
         ({"answered": 10, "packets": between(131, 600)}, (130, 120)),
-        ({"answered": 10, "packets": between(11, 40), "hold": (41, 1000)}, None),
-        ({"answered": 10, "packets": between(11, 40), "hold": (150, 500)}, (619, 120)),  # from the last held look
-        ({"answered": 10, "hold": (50, 51)}, (170, 120)),
-        ({"answered": 10, "packets": always, "hold": (50, 500)}, None),
+        ({"answered": 10, "packets": between(11, 40), "hold": (41, 1000)}, (441, 400)),  # from the hold on
+        ({"answered": 10, "packets": between(11, 40), "hold": (41, 1000), "hold_timeout": 0.0}, None),
+        ({"answered": 10, "packets": between(11, 300), "hold": (41, 1000)}, (700, 400)),  # music that ended
+        ({"answered": 10, "packets": between(11, 40), "hold": (150, 500)}, (620, 120)),  # from the end of the hold
+        ({"answered": 10, "hold": (50, 51)}, (171, 120)),
+        ({"answered": 10, "hold": (200, 1000), "timeout": 0.0}, (600, 400)),
+        ({"answered": 10, "packets": always, "hold": (50, 1000)}, None),
         ({"answered": 10, "start": 300}, (420, 120)),  # a restarted controller, from its own start
         ({"answered": 10, "packets": between(11, 250), "start": 300}, (420, 120)),
         ({"answered": 10, "packets": between(11, 350), "start": 300}, (470, 120)),
@@ -81,7 +85,7 @@ def test_when_a_call_is_silent(given: dict[str, float], expected: tuple[float, f
 
 def test_a_carrier_that_starts_anew_makes_no_call_silent() -> None:
     """Its counters are lost: what was seen at 50 can be told no more, and media stopped for a while."""
-    inactivity = Inactivity(TIMEOUT, 0.0)
+    inactivity = Inactivity(TIMEOUT, HOLD_TIMEOUT, 0.0)
     inactivity.due({"call"}, set(), 1.0)
     inactivity.begin_anew(100.0)
     assert inactivity.due({"call"}, set(), 121.0) == []
@@ -91,7 +95,7 @@ def test_a_carrier_that_starts_anew_makes_no_call_silent() -> None:
 
 
 def test_counters_that_restart_take_no_life_back() -> None:
-    inactivity = Inactivity(TIMEOUT, 0.0)
+    inactivity = Inactivity(TIMEOUT, HOLD_TIMEOUT, 0.0)
     for now in (50.0, 100.0, 121.0):
         due = inactivity.due({"call"}, set(), now)
     assert due == ["call"]
@@ -103,7 +107,7 @@ def test_counters_that_restart_take_no_life_back() -> None:
 
 
 def test_a_call_of_which_nothing_can_be_told_is_not_ended_but_asked_for_again() -> None:
-    inactivity = Inactivity(TIMEOUT, 0.0)
+    inactivity = Inactivity(TIMEOUT, HOLD_TIMEOUT, 0.0)
     inactivity.due({"call"}, set(), 60.0)
     for now in (120.0, 121.0):
         assert inactivity.due({"call"}, set(), now) == ["call"]
@@ -111,7 +115,7 @@ def test_a_call_of_which_nothing_can_be_told_is_not_ended_but_asked_for_again() 
 
 
 def test_a_call_with_life_is_read_once_in_the_timeout() -> None:
-    inactivity = Inactivity(TIMEOUT, 0.0)
+    inactivity = Inactivity(TIMEOUT, HOLD_TIMEOUT, 0.0)
     reads = 0
     for now in map(float, range(1000)):
         due = inactivity.due({"call"}, set(), now)
@@ -122,7 +126,7 @@ def test_a_call_with_life_is_read_once_in_the_timeout() -> None:
 
 def test_of_many_due_at_once_a_look_takes_some_and_the_next_goes_on() -> None:
     calls = {str(number) for number in range(3 * READ_AT_ONCE)}
-    inactivity = Inactivity(TIMEOUT, 0.0)
+    inactivity = Inactivity(TIMEOUT, HOLD_TIMEOUT, 0.0)
     inactivity.due(calls, set(), 60.0)
     looks = [inactivity.due(calls, set(), 120.0 + number) for number in range(3)]
     assert [len(look) for look in looks] == [READ_AT_ONCE] * 3
@@ -131,7 +135,7 @@ def test_of_many_due_at_once_a_look_takes_some_and_the_next_goes_on() -> None:
 
 
 def test_what_is_over_is_forgotten() -> None:
-    inactivity = Inactivity(TIMEOUT, 0.0)
+    inactivity = Inactivity(TIMEOUT, HOLD_TIMEOUT, 0.0)
     inactivity.due({"one", "two"}, set(), 1.0)
     inactivity.due({"two"}, {"one"}, 2.0)
     assert set(inactivity._since) == {"two"}

@@ -274,14 +274,14 @@ def test_of_a_call_whose_carrier_knows_it_no_more_no_last_packet_is_told(
     assert programmer.last_seen(["kernel", "engine"]) == {}
 
 
-def test_a_call_is_held_when_neither_side_may_send(programmer: Programmer) -> None:
+def test_a_call_is_held_when_no_stream_flows_both_ways(programmer: Programmer) -> None:
     def both_held() -> list[FlowPlan]:
         return [replace(plan, held=plan.kind == "rtp") for plan in plans()]
 
     programmer.apply("call", plans())
     assert programmer.held() == set()
     programmer.apply("call", plans(held_b=True))
-    assert programmer.held() == set()
+    assert programmer.held() == {"call"}
     programmer.apply("call", both_held())
     assert programmer.held() == {"call"}
     programmer.apply("call", plans())
