@@ -153,14 +153,18 @@ class Programmer:
 
     def next_hops_changed(self, addresses: Collection[str]) -> int:
         """Rewrite the kernel flows to these peers by their new next hop; return how many pairs. Counters go on."""
-        rewritten = 0
-        for pair in self._all_pairs():
-            if pair[0].path == "kernel" and any(plan.target[0] in addresses for plan in pair):
-                carrier = self._carrier(pair[0].path)
-                if not carrier.holds(pair):
-                    carrier.write(pair, fresh=False)
-                    rewritten += 1
-        return rewritten
+        if self._kernel is None:
+            return 0
+        stale = [
+            pair
+            for pair in self._all_pairs()
+            if pair[0].path == "kernel"
+            and any(plan.target[0] in addresses for plan in pair)
+            and not self._kernel.holds(pair)
+        ]
+        for pair in stale:
+            self._kernel.write(pair, fresh=False)
+        return len(stale)
 
     def engine_restarted(self) -> None:
         """Give a new engine process the flows that the last one had. Raises EngineError."""
@@ -184,7 +188,8 @@ class Programmer:
 
     def _end(self, call: str, pair: Pair) -> None:
         del self._calls[call][_key(pair)]
-        counted = self._carrier(pair[0].path).end(pair)
+        carrier = self._there(pair[0].path)
+        counted = carrier.end(pair) if carrier else (None, None)
         self._ended.setdefault(call, []).extend(_views(call, pair, counted))
         self._forget(pair)
 
@@ -193,7 +198,8 @@ class Programmer:
         found: dict[Endpoint, FlowStatistics | None] = {}
         for path in {pair[0].path for pair in listed}:
             plans = [plan for pair in listed if pair[0].path == path for plan in pair]
-            counted = self._carrier(path).read(plans)
+            carrier = self._there(path)
+            counted = carrier.read(plans) if carrier else [None] * len(plans)
             found.update(zip((plan.local for plan in plans), counted, strict=True))
         return [tuple(found[plan.local] for plan in pair) for pair in listed]
 

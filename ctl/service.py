@@ -218,6 +218,9 @@ class Service:
         """Let every call go on by what carries it now."""
         log.warning("data plane changed", **_reasons(found.attached))
         self.sessions.data_plane = found
+        self._replan()
+
+    def _replan(self) -> None:
         for call, why in self.sessions.replan().items():
             log.error("call not moved", call=call, why=why)
 
@@ -227,6 +230,7 @@ class Service:
             self.programmer.use(self.carriers.kernel, self.carriers.restart_engine())
             self.silent_calls.begin_anew(time.monotonic())
             self.programmer.engine_restarted()
+            self._replan()
         except EngineError as error:
             log.error("engine not restarted", why=str(error))
 

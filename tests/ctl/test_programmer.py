@@ -274,6 +274,20 @@ def test_of_a_call_whose_carrier_knows_it_no_more_no_last_packet_is_told(
     assert programmer.last_seen(["kernel", "engine"]) == {}
 
 
+def test_a_call_whose_kernel_relay_is_gone_is_shown_moved_and_ended_all_the_same(
+    programmer: Programmer, engine: Any
+) -> None:
+    for call, by in (("moved", 0), ("ended", 100)):
+        programmer.apply(call, shifted(by))
+    programmer.use(None, EngineCarrier(engine))
+    assert {(flow.path, flow.statistics) for flow in programmer.flows()} == {("kernel", None)}
+    assert programmer.next_hops_changed([PHONE_A[0], PHONE_B[0]]) == 0
+    assert [flow.statistics for flow in programmer.remove("ended")] == [None] * 4
+    programmer.apply("moved", shifted(0, path="engine"))
+    assert {flow.path for flow in programmer.flows()} == {"engine"}
+    assert len(engine.flows) == 4
+
+
 def test_a_call_is_held_when_no_stream_flows_both_ways(programmer: Programmer) -> None:
     def both_held() -> list[FlowPlan]:
         return [replace(plan, held=plan.kind == "rtp") for plan in plans()]
