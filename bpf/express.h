@@ -43,19 +43,22 @@ static __always_inline bool is_expected(struct passage *passage)
 {
 	const struct flow_rule *rule = &passage->flow->rule;
 	void *frame = passage->frame;
-	__u32 total = bpf_ntohs(ip_of(frame)->tot_len);
+	__u32 length = passage->length;
 	__u32 rtp = WORD_RTP(frame);
 
 	passage->control = control_of(rule);
-	passage->payload = total - sizeof(struct iphdr) - sizeof(struct udphdr);
+	passage->payload = length - PAYLOAD_OFFSET;
 	return ip_of(frame)->saddr == rule->source_address &&
 	       is_sender(passage->flow, passage->control, udp_of(frame)->source) &&
-	       total == bpf_ntohs(udp_of(frame)->len) + sizeof(struct iphdr) &&
-	       total >= RTP_SHORTEST - IP_OFFSET && total + IP_OFFSET <= passage->length &&
-	       (rtp & RTP_MASK) == RTP_PLAIN && (rtp & RTCP_MASK) != RTCP_TYPES && rule->ifindex;
+	       bpf_ntohs(ip_of(frame)->tot_len) + IP_OFFSET == length &&
+	       bpf_ntohs(udp_of(frame)->len) + UDP_OFFSET == length && (rtp & RTP_MASK) == RTP_PLAIN &&
+	       (rtp & RTCP_MASK) != RTCP_TYPES && rule->ifindex;
 }
 
-/* Finds the flow of a packet whose headers are as those of nearly every packet are. Reads nothing of it. */
+/*
+ * Finds the flow of a packet whose headers are as those of nearly every packet are. Reads nothing of it. A
+ * port outside the media range has a flow as well, but none that is ever on.
+ */
 static __always_inline bool find_flow(const struct xdp_md *ctx, struct passage *passage)
 {
 	void *frame = passage->frame;
@@ -69,7 +72,7 @@ static __always_inline bool find_flow(const struct xdp_md *ctx, struct passage *
 		return false;
 	slot = address_slot(ip_of(frame)->daddr);
 	port = bpf_ntohs(udp_of(frame)->dest);
-	if (slot >= RELAY_ADDRESSES || !is_media_port(port))
+	if (slot >= RELAY_ADDRESSES)
 		return false;
 	passage->tos = type >> TOS_SHIFT;
 	passage->index = slot * FLOWS_PER_ADDRESS + port;

@@ -19,14 +19,16 @@ static __always_inline __u32 minus(__u32 word)
 	return word ^ 0xffff;
 }
 
-/* Sets the DSCP, keeps ECN; returns what that adds to the header's sum. */
+/* Sets the DSCP where it is another, keeps ECN; returns what that adds to the header's sum. */
 static __always_inline __u32 mark(void *frame, __u32 dscp)
 {
 	__u32 before = WORD_TYPE(frame);
-	__u32 after = (before & ~DSCP_BITS) | dscp << DSCP_SHIFT;
+	__u32 change = (before ^ dscp << DSCP_SHIFT) & DSCP_BITS;
 
-	WORD_TYPE(frame) = after;
-	return (after >> 16) + minus(before >> 16);
+	if (likely(!change) || dscp == DSCP_KEEP)
+		return 0;
+	WORD_TYPE(frame) = before ^ change;
+	return ((before ^ change) >> 16) + minus(before >> 16);
 }
 
 static __always_inline void rewrite_ip(void *frame, const struct flow_rule *rule)
@@ -36,10 +38,8 @@ static __always_inline void rewrite_ip(void *frame, const struct flow_rule *rule
 		       "both addresses are one word");
 
 	struct iphdr *ip = ip_of(frame);
-	__u32 sum = minus(ip->check) + rule->ip_delta + TTL_STEP;
+	__u32 sum = minus(ip->check) + rule->ip_delta + TTL_STEP + mark(frame, rule->dscp);
 
-	if (rule->dscp != DSCP_KEEP)
-		sum += mark(frame, rule->dscp);
 	ip->ttl--;
 	*(__u64 *)(frame + SOURCE_OFFSET) = *(const __u64 *)(const void *)&rule->egress_address;
 	ip->check = ~fold(sum);

@@ -9,7 +9,7 @@ from ctl.libbpf import Map, Program
 from tests.bench.figures import Figure
 from tests.bench.rig import FIRST_PORT, Relay, baseline, frame, rule
 
-ROUNDS = 9
+ROUNDS = 15
 REPEAT = 1_000_000
 SOURCE, RELAY = ("192.0.2.10", 4000), "10.0.0.1"
 INGRESS = 1
