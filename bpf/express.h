@@ -55,10 +55,7 @@ static __always_inline bool is_expected(struct passage *passage)
 	       (rtp & RTCP_MASK) != RTCP_TYPES && rule->ifindex;
 }
 
-/*
- * Finds the flow of a packet whose headers are as those of nearly every packet are. Reads nothing of it. A
- * port outside the media range has a flow as well, but none that is ever on.
- */
+/* Finds the flow of a packet whose headers are as those of nearly every packet are. Reads nothing of it. */
 static __always_inline bool find_flow(const struct xdp_md *ctx, struct passage *passage)
 {
 	void *frame = passage->frame;
@@ -72,7 +69,7 @@ static __always_inline bool find_flow(const struct xdp_md *ctx, struct passage *
 		return false;
 	slot = address_slot(ip_of(frame)->daddr);
 	port = bpf_ntohs(udp_of(frame)->dest);
-	if (slot >= RELAY_ADDRESSES)
+	if (slot >= RELAY_ADDRESSES || !is_media_port(port))
 		return false;
 	passage->tos = type >> TOS_SHIFT;
 	passage->index = slot * FLOWS_PER_ADDRESS + port;
