@@ -50,11 +50,11 @@ struct flow_rule {
 	__u8 action; /* enum flow_action */
 	__u16 flags; /* enum flow_flag */
 	__be32 source_address;
-	__be16 source_port; /* meaningless while FLOW_LEARNING */
+	__be16 source_port; /* 0 while FLOW_LEARNING */
 	/*
 	 * Checksum deltas: ones' complement sums of 16-bit words as they lie in the packet, out minus in,
-	 * folded. ip_delta: source and target address. udp_delta: the same and the ports, but without
-	 * the incoming source port, which the kernel takes away itself.
+	 * folded. ip_delta: both addresses, and one less of TTL. udp_delta: both addresses and ports; an
+	 * incoming source port that is 0 here, as it is learned, the kernel takes away itself.
 	 */
 	__be16 ip_delta;
 	__be32 egress_address;
@@ -200,7 +200,8 @@ struct relay_config {
 	__u16 port_min; /* first and last UDP port of the media range */
 	__u16 port_max;
 	__u32 reserved;
-	__be32 addresses[RELAY_ADDRESSES]; /* the slot of an address is its place here */
+	/* The slot of an address is its first place here; unused places hold the first address. */
+	__be32 addresses[RELAY_ADDRESSES];
 };
 
 #endif

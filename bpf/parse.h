@@ -44,13 +44,11 @@ static __always_inline bool holds(const struct xdp_md *ctx, void *frame, __u32 b
 	return frame + bytes <= (void *)(long)ctx->data_end;
 }
 
-/* Slot of a relay address, RELAY_ADDRESSES if it is none. The verifier cuts the unused rounds away. */
+/* Slot of a relay address, RELAY_ADDRESSES if it is none. Unused places hold the first address once more. */
 static __always_inline __u32 address_slot(__be32 address)
 {
 #pragma unroll
 	for (__u32 slot = 0; slot < RELAY_ADDRESSES; slot++) {
-		if (slot >= config.address_count)
-			break;
 		if (address == config.addresses[slot])
 			return slot;
 	}

@@ -3,14 +3,15 @@
 #ifndef VOXDP_REWRITE_H
 #define VOXDP_REWRITE_H
 
-#define TTL_STEP   bpf_htons(0xfeff) /* minus 0x0100 in ones' complement: TTL is the upper byte of its word */
-#define DSCP_SHIFT (TOS_SHIFT + 2)   /* of WORD_TYPE; ECN is below it */
+#define DSCP_SHIFT (TOS_SHIFT + 2) /* of WORD_TYPE; ECN is below it */
 #define DSCP_BITS  (0x3fU << DSCP_SHIFT)
 
-/* Ones' complement arithmetic: RFC 1624 equation 3, on 16-bit words as they lie in the packet. */
+/*
+ * Ones' complement arithmetic: RFC 1624 equation 3, on 16-bit words as they lie in the packet. `sum` is of
+ * two words, each at most 0xffff; so is what is returned, and not 0 if either was not.
+ */
 static __always_inline __u32 fold(__u32 sum)
 {
-	sum = (sum & 0xffff) + (sum >> 16);
 	return (sum & 0xffff) + (sum >> 16);
 }
 
@@ -38,11 +39,15 @@ static __always_inline void rewrite_ip(void *frame, const struct flow_rule *rule
 		       "both addresses are one word");
 
 	struct iphdr *ip = ip_of(frame);
-	__u32 sum = minus(ip->check) + rule->ip_delta + TTL_STEP + mark(frame, rule->dscp);
+	__u32 sum = fold(minus(ip->check) + rule->ip_delta);
+	__u32 marked = mark(frame, rule->dscp);
+
+	if (unlikely(marked))
+		sum = fold(sum + fold(marked));
 
 	ip->ttl--;
 	*(__u64 *)(frame + SOURCE_OFFSET) = *(const __u64 *)(const void *)&rule->egress_address;
-	ip->check = ~fold(sum);
+	ip->check = ~sum;
 }
 
 /* A checksum of 0 says that there is none: it stays, and one that comes out as 0 is sent as 0xffff. */
@@ -55,18 +60,20 @@ static __always_inline void rewrite_udp(void *frame, const struct flow_rule *rul
 
 	struct udphdr *udp = udp_of(frame);
 	__u32 check = udp->check;
-	__u32 sum = minus(check) + rule->udp_delta + minus(udp->source);
+	__u32 sum = fold(minus(check) + rule->udp_delta);
 	__u32 ports = *(const __u32 *)(const void *)&rule->egress_port;
 
+	if (unlikely(!rule->source_port))
+		sum = fold(sum + minus(udp->source));
 	if (unlikely(learned_target)) {
-		sum += minus(ports >> 16) + learned_target;
+		sum = fold(sum + fold(minus(ports >> 16) + learned_target));
 		ports = (ports & 0xffff) | learned_target << 16;
 	}
 	*(__u32 *)(frame + UDP_OFFSET) = ports;
 	if (unlikely(no_checksum))
 		udp->check = 0;
 	else if (check)
-		udp->check = (__u16)~fold(sum) ?: 0xffff;
+		udp->check = minus(sum) ?: 0xffff;
 }
 
 /* `learned_target` is the port that the partner learned, 0: the rule's own counts. */

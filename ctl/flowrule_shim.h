@@ -14,6 +14,7 @@
 #define CLOCK_SCALE	(1ULL << (32 + CLOCK_SHIFT))
 #define NS_PER_SEC	1000000000ULL
 #define WORD_COMPLEMENT 0xffffU
+#define TTL_STEP	htons(0xfeff) /* minus 0x0100 in ones' complement: TTL is the upper byte of its word */
 
 /* What ctl/flowrule.py packs. Addresses in network order, ports in host order, clock_rate in Hz. */
 struct flow_wanted {
@@ -65,8 +66,10 @@ static void rule_encode_deltas(struct flow_rule *rule, uint32_t local, uint16_t 
 	uint32_t sum = address_sum(rule->egress_address) + address_sum(rule->target_address) +
 		       address_minus(rule->source_address) + address_minus(local);
 
-	rule->ip_delta = folded(sum);
-	rule->udp_delta = folded(sum + rule->egress_port + rule->target_port + word_minus(htons(local_port)));
+	rule->ip_delta = folded(sum + TTL_STEP);
+	sum += rule->egress_port + rule->target_port + word_minus(htons(local_port)) +
+	       word_minus(rule->source_port);
+	rule->udp_delta = folded(sum);
 }
 
 /* All but the generation. */
@@ -77,7 +80,7 @@ static void rule_encode(const struct flow_wanted *wanted, uint32_t local, struct
 		.action = wanted->action,
 		.flags = wanted->flags,
 		.source_address = wanted->source_address,
-		.source_port = htons(wanted->source_port),
+		.source_port = wanted->state == FLOW_LEARNING ? 0 : htons(wanted->source_port),
 		.egress_port = htons(wanted->egress_port),
 		.egress_address = wanted->egress_address,
 		.target_address = wanted->target_address,

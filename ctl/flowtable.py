@@ -45,6 +45,7 @@ class RelayConfig:
         encoded.layout, encoded.address_count = self.layout, len(self.addresses)
         encoded.port_min, encoded.port_max = self.port_min, self.port_max
         packed = b"".join(map(socket.inet_aton, self.addresses))
+        packed += packed[:4] * (len(encoded.addresses) - len(self.addresses))
         ffi.memmove(encoded.addresses, packed, len(packed))
         return bytes(ffi.buffer(encoded))
 

@@ -117,7 +117,7 @@ def decode_event(raw):
 
 def configuration(addresses, port_min, port_max):
     """struct relay_config."""
-    places = b"".join(addresses) + bytes(4 * (8 - len(addresses)))
+    places = b"".join(addresses) + addresses[0] * (8 - len(addresses))
     return struct.pack("=IIHHI", lib.VOXDP_LAYOUT, len(addresses), port_min, port_max, 0) + places
 
 
@@ -126,12 +126,13 @@ def pack_rule(index, flow):
     relay = ADDRESSES[index >> 16] + struct.pack("!H", index & 0xFFFF)
     addresses = flow.egress[0] + flow.target[0]
     ports = struct.pack("!HH", flow.egress[1], flow.target[1])
-    ip_delta = delta(addresses, flow.source[0] + relay[:4])
-    udp_delta = delta(addresses + ports, flow.source[0] + relay)
+    port = 0 if flow.state == model.LEARNING else flow.source[1]
+    ip_delta = delta(addresses + b"\xfe\xff", flow.source[0] + relay[:4])
+    udp_delta = delta(addresses + ports, flow.source[0] + relay + struct.pack("!H", port))
     return (
         struct.pack("=IBBH", flow.generation, flow.state, flow.action, flow.flags)
         + flow.source[0]
-        + struct.pack("!HH", flow.source[1], ip_delta)
+        + struct.pack("!HH", port, ip_delta)
         + addresses
         + ports
         + struct.pack("!HBx", udp_delta, flow.dscp)
@@ -143,7 +144,7 @@ def pack_rule(index, flow):
 
 def delta(after, before):
     """Ones' complement sum of `after` minus that of `before`, folded, as a number in network order."""
-    return (words(after) - words(before)) % 0xFFFF
+    return (words(after) - words(before)) % 0xFFFF or 0xFFFF
 
 
 def words(data):
