@@ -14,7 +14,7 @@ import click
 
 from ctl.client import ask_raw
 from ctl.configfile import run_directory
-from ctl.table import Column, render
+from ctl.table import Column, counted, plain, render
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -32,10 +32,10 @@ class Session:
         """Return the controller's answer as Python values. Raises CommandError."""
         return json.loads(self._raw(verb, arguments))
 
-    def show(self, verb: str, columns: Sequence[Column], summary: str = "", **arguments: Any) -> None:
+    def show(self, verb: str, columns: Sequence[Column], noun: str, **arguments: Any) -> None:
         """Print the controller's answer, a list of objects, as a table or as JSON.
 
-        summary: last line of the table on a terminal, with {count}.
+        noun: one of them is called so; on a terminal the last line says how many there are.
         """
         raw = self._raw(verb, arguments)
         if self.as_json:
@@ -43,8 +43,8 @@ class Session:
             return
         rows = json.loads(raw)
         self.table(rows, columns)
-        if summary and sys.stdout.isatty():
-            click.echo(summary.format(count=len(rows)))
+        if sys.stdout.isatty():
+            click.echo(counted(len(rows), noun))
 
     def table(self, rows: Sequence[Any], columns: Sequence[Column]) -> None:
         """Print objects as lines: aligned on a terminal, whole and tab-free everywhere."""
@@ -57,7 +57,7 @@ class Session:
             return
         width = max(map(len, value), default=0)
         for key, each in value.items():
-            click.echo(f"{key:<{width}}  {_plain(each)}")
+            click.echo(f"{key:<{width}}  {plain(each)}")
 
     def _raw(self, verb: str, arguments: dict[str, Any]) -> bytes:
         return ask_raw(run_directory(self.path), verb, arguments, self.timeout)
@@ -67,14 +67,6 @@ class Session:
         sys.stdout.flush()
         sys.stdout.buffer.write(raw + b"\n")
         sys.stdout.buffer.flush()
-
-
-def _plain(value: Any) -> str:
-    if isinstance(value, list):
-        return ", ".join(map(_plain, value)) or "-"
-    if isinstance(value, dict):
-        return ", ".join(f"{key} {_plain(each)}" for key, each in value.items()) or "-"
-    return "-" if value is None else str(value)
 
 
 def json_option(command: Command) -> Command:

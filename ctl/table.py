@@ -39,6 +39,24 @@ def si(number: int) -> str:
     return f"{value:.1f}T"
 
 
+def counted(number: int, noun: str) -> str:
+    """Put a regular noun behind a number: 1 flow, 4 flows."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def plain(value: Any) -> str:
+    """Write any value as one cell; what is not known is a dash, a list has commas, an endpoint its colon."""
+    if value is None or value == "":
+        return "-"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(plain, value)) or "-"
+    if isinstance(value, Mapping):
+        if value.keys() == {"address", "port"}:
+            return f"{value['address']}:{plain(value['port'])}"
+        return ", ".join(f"{key} {plain(each)}" for key, each in value.items()) or "-"
+    return str(value)
+
+
 def render(rows: Sequence[Mapping[str, Any]], columns: Sequence[Column], *, header: bool, human: bool) -> str:
     """Return the table as text with a newline at the end of each line."""
     cells = [[column.text(row, human) for column in columns] for row in rows]

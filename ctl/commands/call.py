@@ -32,7 +32,7 @@ def call() -> None:
 @click.pass_obj
 def list_(session: Session) -> None:
     """List the calls that are up or being set up."""
-    session.show("call.list", COLUMNS, "{count} calls")
+    session.show("call.list", COLUMNS, "call")
 
 
 @call.command()

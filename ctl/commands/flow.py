@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from ctl.session import Session, json_option
-from ctl.table import Column, render
+from ctl.table import Column, counted, render
 
 COLUMNS = (
     Column("ID", "id"),
@@ -44,7 +44,7 @@ def flow() -> None:
 @click.pass_obj
 def list_(session: Session, call: str) -> None:
     """List the flows with their path and the reason for it."""
-    session.show("flow.list", COLUMNS, "{count} flows", call=call)
+    session.show("flow.list", COLUMNS, "flow", call=call)
 
 
 @flow.command()
@@ -90,7 +90,7 @@ def _draw(session: Session, flows: list[dict[str, Any]]) -> None:
         return
     human = sys.stdout.isatty()
     stamp = time.strftime("%H:%M:%S")
-    head = f"{CLEAR if human else ''}{stamp}  {len(flows)} flows\n"
+    head = f"{CLEAR if human else ''}{stamp}  {counted(len(flows), 'flow')}\n"
     sys.stdout.write(head + render(flows, WATCH_COLUMNS, header=session.header, human=human))
     sys.stdout.flush()
 

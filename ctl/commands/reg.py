@@ -27,4 +27,4 @@ def reg() -> None:
 @click.pass_obj
 def list_(session: Session) -> None:
     """List the contacts that are registered now; EXPIRES in seconds."""
-    session.show("reg.list", COLUMNS, "{count} registrations")
+    session.show("reg.list", COLUMNS, "registration")

@@ -28,7 +28,7 @@ def user() -> None:
 @click.pass_obj
 def list_(session: Session) -> None:
     """List the users."""
-    session.show("user.list", COLUMNS, "{count} users")
+    session.show("user.list", COLUMNS, "user")
 
 
 @user.command()

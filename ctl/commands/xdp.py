@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import pwd
+from datetime import datetime
 from typing import Any
 
 import click
@@ -92,7 +93,8 @@ def status_(session: Session) -> None:
     if found["program"] is None:
         raise CommandError("the kernel relay is not loaded; run: sudo voxdp attach", NOT_FOUND)
     click.echo()
-    session.document(found["program"] | {"pins": found["pin_dir"]} | found["config"])
+    loaded = {"loaded_at": datetime.fromtimestamp(found["program"]["loaded_at"]).isoformat(" ", "seconds")}
+    session.document(found["program"] | loaded | {"pins": found["pin_dir"]} | found["config"])
     click.echo()
     session.table(found["maps"], MAP_COLUMNS)
     click.echo()
