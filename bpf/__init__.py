@@ -3,7 +3,4 @@
 
 from pathlib import Path
 
-ROOM = Path(__file__).parent
-RELAY_OBJECT = ROOM / "relay.bpf.o"
-BASELINE_OBJECT = ROOM / "baseline.bpf.o"
-"""Empty programs: what the relay is measured against, and what the lab's endpoints need on their veths."""
+RELAY_OBJECT = Path(__file__).with_name("relay.bpf.o")

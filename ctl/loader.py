@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 from pathlib import Path
 
-import bpf
+from bpf import RELAY_OBJECT
 from ctl import xdp
 from ctl._libbpf import lib
 from ctl.flowtable import FlowTable, RelayConfig
@@ -28,7 +28,6 @@ from ctl.xdp_status import status
 __all__ = ["AttachError", "AttachReport", "AttachSettings", "DetachReport", "attach", "detach", "status"]
 
 STATE_DIR = Path("/run/voxdp")
-OBJECT = Path(bpf.__path__[0]) / "relay.bpf.o"
 
 
 class AttachError(Exception):
@@ -52,7 +51,7 @@ class AttachSettings:
     owner_uid: int = 0
     owner_gid: int = 0
     state_dir: Path = STATE_DIR
-    object_path: Path = field(default=OBJECT)
+    object_path: Path = field(default=RELAY_OBJECT)
 
 
 @dataclass(frozen=True, slots=True)
