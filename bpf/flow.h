@@ -13,7 +13,7 @@
 #define VOXDP_FLOW_H
 
 /* Changes whenever a struct below does; part of the pin directory's name, so two layouts never meet. */
-#define VOXDP_LAYOUT 1
+#define VOXDP_LAYOUT 2
 
 #define RELAY_ADDRESSES	  8	/* relay addresses a host can have; each costs FLOWS_PER_ADDRESS entries */
 #define FLOWS_PER_ADDRESS 65536 /* flow index = address slot * 65536 + UDP port (host order) */

@@ -10,7 +10,6 @@ from pathlib import Path
 from ctl._libbpf import lib
 
 BPF_FS_MAGIC = 0xCAFE4A11
-KERNEL_BTF = Path("/sys/kernel/btf/vmlinux")
 
 # linux/capability.h
 CAP_CHOWN, CAP_NET_ADMIN, CAP_SYS_ADMIN, CAP_PERFMON, CAP_BPF = 0, 12, 21, 38, 39
@@ -42,13 +41,6 @@ def unusable_bpffs(bpffs: Path, owner_uid: int = 0, owner_gid: int = 0) -> list[
         if not may_traverse(directory, owner_uid, owner_gid):
             return [f"user id {owner_uid} cannot pass through {directory}; allow it: chmod o+x {directory}"]
     return []
-
-
-def missing_btf() -> list[str]:
-    """Without the kernel's own type information the relay works, live tracing does not."""
-    if KERNEL_BTF.exists():
-        return []
-    return [f"{KERNEL_BTF} is missing; boot a kernel with CONFIG_DEBUG_INFO_BTF=y to use: voxdp trace"]
 
 
 def capabilities() -> frozenset[int]:

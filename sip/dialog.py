@@ -14,7 +14,6 @@ from sip.message import Message, Request, Response
 from sip.reach import literal, reach, request_uri
 from sip.uri import Uri
 
-MAX_CSEQ = 2**31 - 1
 DialogKey = tuple[str, str, str]
 """Call-ID, our tag, the peer's tag."""
 _PLAIN = ("call_id", "our_tag", "their_tag", "ours", "theirs", "target", "our_cseq", "their_cseq")

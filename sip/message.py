@@ -7,6 +7,7 @@ A message is immutable. Values are text, UTF-8 with surrogate escapes, so that e
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Generic, Self, TypeVar, overload
 
@@ -97,7 +98,7 @@ def _authorizations(values: list[str]) -> tuple[AuthValue, ...]:
     return tuple(AuthValue.parse(value) for value in values)
 
 
-class Message:
+class Message(ABC):
     """What requests and responses have in common.
 
     After `parser.parse` these views never raise: via, vias, from_, to, call_id, cseq, contacts, routes,
@@ -148,9 +149,9 @@ class Message:
         return self.vias[0]
 
     @property
+    @abstractmethod
     def start_line(self) -> str:
         """Request line or status line, without its line end."""
-        raise NotImplementedError
 
     def values(self, name: str) -> list[str]:
         """All values of a header in any spelling of its name, a line each, folds undone; empty where absent."""
@@ -223,8 +224,8 @@ class Message:
         self._lines.append(f"{header_name(name)}: {value}")
         self._values.setdefault(header_key(name), []).append(value)
 
-    def _copy(self) -> Self:
-        raise NotImplementedError
+    @abstractmethod
+    def _copy(self) -> Self: ...
 
 
 class Request(Message):

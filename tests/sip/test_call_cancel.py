@@ -38,11 +38,17 @@ def test_cancel_before_any_provisional_waits_for_one(world, anna, bert):
     settle(world, 487, 16, "a")
 
 
-def test_cancel_while_ringing_with_487_lost(world, anna, bert):
+def cancelled_while_ringing(anna, bert):
+    """The INVITE that bert got; anna's CANCEL is on its way to him."""
     invite = anna.invite("bert")
     (out,) = bert.hears("INVITE")
     bert.reply(out, 180)
     anna.say(anna.beside(invite, "CANCEL"))
+    return out
+
+
+def test_cancel_while_ringing_with_487_lost(world, anna, bert):
+    out = cancelled_while_ringing(anna, bert)
     (cancel,) = bert.hears("CANCEL")
     bert.reply(cancel, 200)
     world.pass_time(3)
@@ -53,10 +59,7 @@ def test_cancel_while_ringing_with_487_lost(world, anna, bert):
 
 
 def test_cancel_without_any_final_is_given_up(world, anna, bert):
-    invite = anna.invite("bert")
-    (out,) = bert.hears("INVITE")
-    bert.reply(out, 180)
-    anna.say(anna.beside(invite, "CANCEL"))
+    cancelled_while_ringing(anna, bert)
     settle(world, 487, 16, "a")
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from ctl._libbpf import lib
 
 from ctl.libbpf import BpfError, BpfObject, Link, Map, Program, cpu_count
 
@@ -38,7 +39,7 @@ def test_sizes_and_rodata_are_set_before_loading(loaded) -> None:
     maps = {found.name: found for found in map(Map.from_id, loaded.program.map_ids)}
     assert maps["flows"].max_entries == 2 * 65536
     config = maps[".rodata.config"]
-    assert config.lookup(bytes(4))[:4] == struct.pack("I", 1)
+    assert config.lookup(bytes(4))[:4] == struct.pack("I", lib.VOXDP_LAYOUT)
     with pytest.raises(BpfError) as caught:
         config.update(bytes(4), bytes(config.value_size))
     assert caught.value.errno == errno.EPERM

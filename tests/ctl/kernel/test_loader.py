@@ -132,6 +132,21 @@ def test_somebody_elses_program_stays(settings, baseline: Callable[[str], Progra
     link.destroy()
 
 
+def test_calls_of_another_layout_are_not_cut_off_by_attaching(settings, attached) -> None:
+    """An older voxdp's relay cannot be upgraded in place: the operator detaches it when the calls have ended."""
+    older = attached.directory.with_name("v0")
+    attached.directory.rename(older)
+    before = on("left")
+    with pytest.raises(AttachError, match=r"another XDP program is attached: .*name relay, .*or voxdp detach"):
+        attach(settings)
+    assert on("left") == before
+    assert older.exists()
+    detach(settings.bpffs, settings.state_dir)
+    assert (on("left"), older.exists()) == (None, False)
+    attach(settings)
+    assert on("left") not in (None, before)
+
+
 def test_a_driver_that_refuses_is_quoted_and_nothing_is_left(settings) -> None:
     with IPRoute() as netlink:
         for name in ("b", "right.0"):
