@@ -41,7 +41,14 @@ _REQUESTS = {
     rtnl.RTM_NEWNEIGH: ndmsg,
 }
 _EVENTS = (
-    rtnl.RTMGRP_LINK | rtnl.RTMGRP_NEIGH | rtnl.RTMGRP_IPV4_IFADDR | rtnl.RTMGRP_IPV4_ROUTE | rtnl.RTMGRP_IPV4_RULE
+    rtnl.RTMGRP_LINK
+    | rtnl.RTMGRP_NEIGH
+    | rtnl.RTMGRP_IPV4_IFADDR
+    | rtnl.RTMGRP_IPV4_ROUTE
+    | rtnl.RTMGRP_IPV4_RULE
+    | rtnl.RTMGRP_IPV6_IFADDR
+    | rtnl.RTMGRP_IPV6_ROUTE
+    | rtnl.RTMGRP_IPV6_RULE
 )
 _HEADER = struct.Struct("=IHHII")
 _BUFFER = 1 << 16
@@ -50,6 +57,11 @@ _PATIENCE = 2.0
 
 Message = tuple[int, Any]
 """Type (RTM_...) and the decoded message, None for types that nobody here reads."""
+
+
+def family_of(address: str) -> socket.AddressFamily:
+    """Return the family of an IP address in text."""
+    return socket.AF_INET6 if ":" in address else socket.AF_INET
 
 
 class Netlink:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Stand-ins for the kernel's flow table, the routes and the engine, which only remember what they were told."""
 
+import os
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
@@ -12,8 +13,9 @@ import pytest
 
 from ctl.flowrule import Endpoint, FlowRule, FlowState, FlowStatistics
 from ctl.flowtable import FlowColumns
-from ctl.nexthop import NextHop, Route
+from ctl.nexthop import NextHop, NextHops, Route
 from media.flows import EngineError, EngineFlow, EngineStatistics, FlowKey
+from tests.ctl.routed import Network
 from tests.ctl.world import World
 
 RELAYS = ("192.0.2.1", "198.51.100.1")
@@ -168,6 +170,32 @@ def open_directory() -> Iterator[Callable[[], Path]]:
             return directory
 
         yield make
+
+
+@pytest.fixture
+def network() -> Iterator[Network]:
+    assert os.geteuid() == 0, "network namespaces need root; run: sudo scripts/test"
+    network = Network()
+    try:
+        network.build()
+        yield network
+    finally:
+        network.close()
+
+
+@pytest.fixture
+def next_hops(network: Network) -> Iterator[NextHops]:
+    found = network.next_hops()
+    yield found
+    found.close()
+
+
+@pytest.fixture(params=["managed", "probed"])
+def resolver(request: pytest.FixtureRequest, network: Network) -> Iterator[NextHops]:
+    """With CAP_NET_ADMIN and, as a service user has it, without."""
+    hops = network.next_hops(manage=request.param == "managed")
+    yield hops
+    hops.close()
 
 
 @pytest.fixture
