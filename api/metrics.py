@@ -126,7 +126,10 @@ class PlatformCollector(Collector):
 
 
 class CallHistograms:
-    """Distributions that the controller observes as calls are set up and end; each is a collector."""
+    """Distributions that the controller observes as calls go on and end; each is a collector.
+
+    MOS, jitter and round trip: one observation for each direction in each interval of five seconds, where measured.
+    """
 
     def __init__(self) -> None:
         self.setup = _histogram(
@@ -136,14 +139,18 @@ class CallHistograms:
             "call_duration_seconds", "From answer to end", (1, 5, 15, 30, 60, 120, 300, 600, 1800, 3600)
         )
         self.jitter = _histogram(
-            "rtp_jitter_seconds",
-            "Jitter of a direction at the end of its call",
-            (0.001, 0.002, 0.005, 0.01, 0.02, 0.05),
+            "rtp_jitter_seconds", "Jitter of directions, by intervals", (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1)
         )
+        self.round_trip = _histogram(
+            "rtp_rtt_seconds",
+            "Round trip from end to end, by intervals",
+            (0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 1),
+        )
+        self.mos = _histogram("rtp_mos", "MOS of directions, by intervals", (1, 2, 2.5, 3, 3.5, 3.8, 4, 4.2, 4.4, 5))
 
     def collectors(self) -> list[Collector]:
         """Return what `create_app` takes."""
-        return [self.setup, self.duration, self.jitter]
+        return [self.setup, self.duration, self.jitter, self.round_trip, self.mos]
 
 
 def _family(kind: _Kind) -> CounterMetricFamily | GaugeMetricFamily:

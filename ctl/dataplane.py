@@ -12,7 +12,8 @@ import structlog
 from ctl import xdp
 from ctl.carriers import EngineCarrier, KernelCarrier
 from ctl.config import Config
-from ctl.events import EventReader, Learned, Rejected, SsrcChanged
+from ctl.events import Event, EventReader
+from ctl.flowrule import Endpoint, FlowFlag
 from ctl.flowtable import FlowTable
 from ctl.libbpf import BpfError
 from ctl.nexthop import NextHops
@@ -100,22 +101,12 @@ class Carriers:
             self.process.stop()
         self.process.close()
 
-    def log_events(self) -> None:
-        """Tell the log what the kernel has reported."""
+    def take_events(self) -> list[tuple[Event, Endpoint]]:
+        """Return what the kernel has reported, with the address and port of the flow; not of rules since replaced."""
         assert self.events is not None
-        for event in self.events.drain():
-            source = f"{event.source[0]}:{event.source[1]}"
-            match event:
-                case Learned():
-                    log.info("source learned", flow=self._name(event.flow), source=source)
-                case Rejected():
-                    log.warning("stranger's packets dropped", flow=self._name(event.flow), source=source)
-                case SsrcChanged():
-                    log.info("another SSRC", flow=self._name(event.flow), ssrc=event.ssrc)
-
-    def _name(self, index: int) -> str:
         assert self.table is not None
-        return "{}:{}".format(*self.table.local(index))
+        current = (each for each in self.events.drain() if each.generation == self.table.generation(each.flow))
+        return [(event, self.table.local(event.flow)) for event in current]
 
     def _pinned(self) -> int | None:
         """Return what tells one pinned table from the next; a pin made anew is another file."""
@@ -148,7 +139,7 @@ class Carriers:
         self._check(table)
         self.table = table
         self.events = EventReader(self._pins.directory)
-        self.kernel = KernelCarrier(table, self._hops)
+        self.kernel = KernelCarrier(table, self._hops, FlowFlag.RTCP_COPY)
         self.engine = self._engine_carrier()
 
     def _check(self, table: FlowTable) -> None:

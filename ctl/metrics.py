@@ -13,6 +13,7 @@ from api.metrics import CallHistograms, Figures
 from ctl.dataplane import Carriers
 from ctl.ports import Ports
 from ctl.programmer import FlowView, Programmer
+from ctl.quality import Interval
 from ctl.storage import Storage
 from sip.core import Core
 from sip.effects import CallEnded
@@ -54,9 +55,15 @@ class Meters:
         reached = call.ringing or call.answered
         if reached is not None:
             self.histograms.setup.observe(reached - call.started)
-        for each in reports:
-            if each.kind == "rtp" and each.statistics and each.statistics.jitter_ms is not None:
-                self.histograms.jitter.observe(each.statistics.jitter_ms / 1000)
+
+    def interval(self, interval: Interval) -> None:
+        """Count how one direction fared for some seconds."""
+        if interval.mos is not None:
+            self.histograms.mos.observe(interval.mos)
+        if interval.jitter_ms is not None:
+            self.histograms.jitter.observe(interval.jitter_ms / 1000)
+        if interval.round_trip is not None:
+            self.histograms.round_trip.observe(interval.round_trip)
 
 
 METHODS = {

@@ -12,9 +12,10 @@ from collections.abc import Collection, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from typing import Literal
 
-from ctl.carriers import Carrier, EngineCarrier, Hops, KernelCarrier
+from ctl.carriers import Carrier, EngineCarrier, Hops, KernelCarrier, codec_of, sample
 from ctl.flowrule import Endpoint, FlowStatistics
 from ctl.plan import FlowPlan, Kind, Pair, Path, difference, pairs
+from ctl.quality import Direction, Quality, Sample
 from sip.effects import Leg
 
 Key = tuple[Endpoint, Endpoint]
@@ -25,7 +26,8 @@ Key = tuple[Endpoint, Endpoint]
 class FlowView:
     """One flow as people see it. `leg` is the one that sends it. statistics: None if its carrier lost it.
 
-    source: who may send; its port is the learned one, None while nothing was learned.
+    source: who may send; its port is the learned one, None while nothing was learned. quality, round_trip (seconds,
+    from end to end) and round_trip_avg: of RTP, as far as they were measured.
     """
 
     id: str
@@ -44,12 +46,16 @@ class FlowView:
     codec: str
     """Name of the codec last seen or, before that, of the likeliest; empty for RTCP and where nothing is known."""
     statistics: FlowStatistics | None
+    quality: Direction | None = None
+    round_trip: float | None = None
+    round_trip_avg: float | None = None
 
 
 class Programmer:
     """Owner of every flow. kernel is None where no XDP program is attached, engine where none is to run."""
 
     def __init__(self, hops: Hops, kernel: KernelCarrier | None = None, engine: EngineCarrier | None = None) -> None:
+        self.quality = Quality()
         self._hops = hops
         self._kernel = kernel
         self._engine = engine
@@ -57,6 +63,7 @@ class Programmer:
         self._ended: dict[str, list[FlowView]] = {}
         self._held: set[str] = set()
         self._ways: Counter[tuple[str, str]] = Counter()
+        self._owners: dict[Endpoint, tuple[str, FlowPlan]] = {}
 
     def use(self, kernel: KernelCarrier | None, engine: EngineCarrier | None) -> None:
         """Write to these from now on: the relay was attached since, or the engine is another process."""
@@ -100,7 +107,31 @@ class Programmer:
             self._end(call, pair)
         self._calls.pop(call, None)
         self._held.discard(call)
+        self.quality.forget(call)
         return tuple(self._ended.pop(call, ()))
+
+    def calls(self) -> Set[str]:
+        """Return the calls that have flows."""
+        return self._calls.keys()
+
+    def flow_at(self, local: Endpoint) -> tuple[str, FlowPlan] | None:
+        """Return the call and the plan of the flow that is received at a relay address and port."""
+        return self._owners.get(local)
+
+    def rtp_of(self, call: str) -> list[FlowPlan]:
+        """Return the plans of the media of a call, RTCP left out."""
+        return [plan for pair in self._calls.get(call, {}).values() for plan in pair if plan.kind == "rtp"]
+
+    def samples(self, calls: Iterable[str]) -> list[tuple[str, FlowPlan, Sample]]:
+        """Return what the quality of the media of these calls is judged by. Raises EngineError."""
+        listed = [(call, plan) for call in calls for plan in self.rtp_of(call)]
+        found: list[tuple[str, FlowPlan, Sample]] = []
+        for path in {plan.path for _, plan in listed}:
+            there = [(call, plan) for call, plan in listed if plan.path == path]
+            carrier = self._there(path)
+            counted = carrier.samples([plan for _, plan in there]) if carrier else []
+            found += [(*owner, each) for owner, each in zip(there, counted, strict=False) if each]
+        return found
 
     def flows(self, call: str | None = None) -> list[FlowView]:
         """Return the flows of one call, or of all, as they stand now."""
@@ -111,7 +142,7 @@ class Programmer:
         ]
         counted = self._counted([pair for _, pair in listed])
         return [
-            _view(each, plan, statistics)
+            self._view(each, plan, statistics)
             for (each, pair), both in zip(listed, counted, strict=True)
             for plan, statistics in zip(pair, both, strict=True)
         ]
@@ -190,7 +221,11 @@ class Programmer:
         del self._calls[call][_key(pair)]
         carrier = self._there(pair[0].path)
         counted = carrier.end(pair) if carrier else (None, None)
-        self._ended.setdefault(call, []).extend(_views(call, pair, counted))
+        for plan, statistics in zip(pair, counted, strict=True):
+            self._owners.pop(plan.local, None)
+            if plan.kind == "rtp" and statistics:
+                self.quality.finish(call, plan.stream, plan.leg, sample(plan, statistics))
+            self._ended.setdefault(call, []).append(self._view(call, plan, statistics))
         self._forget(pair)
 
     def _counted(self, listed: Sequence[Pair]) -> list[tuple[FlowStatistics | None, ...]]:
@@ -203,8 +238,34 @@ class Programmer:
             found.update(zip((plan.local for plan in plans), counted, strict=True))
         return [tuple(found[plan.local] for plan in pair) for pair in listed]
 
+    def _view(self, call: str, plan: FlowPlan, statistics: FlowStatistics | None) -> FlowView:
+        learned = statistics.learned_port if statistics and plan.source[1] is None else None
+        address, port = plan.source
+        media = plan.kind == "rtp"
+        return FlowView(
+            id=_name(plan),
+            call=call,
+            leg=plan.leg,
+            stream=plan.stream,
+            kind=plan.kind,
+            path=plan.path,
+            reason=plan.reason,
+            state="held" if plan.held else "pinned" if port or learned else "learning",
+            local=plan.local,
+            source=(address, port or learned),
+            egress=plan.egress,
+            target=plan.target,
+            learned_port=learned,
+            codec=codec_of(plan, statistics.payload_type if statistics else None),
+            statistics=statistics,
+            quality=self.quality.of(call, plan.stream, plan.leg) if media else None,
+            round_trip=self.quality.round_trip(call, plan.stream) if media else None,
+            round_trip_avg=self.quality.round_trip_avg(call, plan.stream) if media else None,
+        )
+
     def _keep(self, call: str, pair: Pair) -> None:
         self._calls.setdefault(call, {})[_key(pair)] = pair
+        self._owners.update((plan.local, (call, plan)) for plan in pair)
         self._ways.update(_way(plan) for plan in pair)
 
     def _forget(self, pair: Pair) -> None:
@@ -235,35 +296,3 @@ def _way(plan: FlowPlan) -> tuple[str, str]:
 
 def _name(plan: FlowPlan) -> str:
     return f"{plan.local[0]}:{plan.local[1]}"
-
-
-def _views(call: str, pair: Pair, counted: Iterable[FlowStatistics | None]) -> list[FlowView]:
-    return [_view(call, plan, statistics) for plan, statistics in zip(pair, counted, strict=True)]
-
-
-def _view(call: str, plan: FlowPlan, statistics: FlowStatistics | None) -> FlowView:
-    learned = statistics.learned_port if statistics and plan.source[1] is None else None
-    address, port = plan.source
-    return FlowView(
-        id=_name(plan),
-        call=call,
-        leg=plan.leg,
-        stream=plan.stream,
-        kind=plan.kind,
-        path=plan.path,
-        reason=plan.reason,
-        state="held" if plan.held else "pinned" if port or learned else "learning",
-        local=plan.local,
-        source=(address, port or learned),
-        egress=plan.egress,
-        target=plan.target,
-        learned_port=learned,
-        codec=_codec(plan, statistics),
-        statistics=statistics,
-    )
-
-
-def _codec(plan: FlowPlan, statistics: FlowStatistics | None) -> str:
-    """A payload type that is no codec, as that of telephone events, says nothing."""
-    seen = (codec.name for codec in plan.codecs if statistics and codec.payload_type == statistics.payload_type)
-    return next(seen, plan.codecs[0].name if plan.codecs else "")

@@ -13,7 +13,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, fields
-from typing import Any
+from operator import attrgetter
+from typing import Any, NamedTuple
 
 from ctl.emodel import mos, mouth_to_ear
 from ctl.rtcp import Report, ReportBlock
@@ -28,6 +29,9 @@ ROUND_TRIP_LIMIT = 10.0
 FEWEST_PACKETS = 10
 """Of an interval; from less nothing is concluded."""
 
+SHORTEST = 2.0
+"""Seconds, of the interval that the end of a call cuts off."""
+
 FRESH = 12.0
 """Seconds for which a report of the far end counts; two of the usual intervals."""
 
@@ -35,13 +39,18 @@ Way = tuple[int, Leg]
 """The m-line, and the leg that sends this direction of it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """The counters of a direction at one moment; jitter_ms: None without a known clock."""
+class Sample(NamedTuple):
+    """The counters of a direction at one moment; a tuple, as thousands of them are made each second.
+
+    jitter_ms: None without a known clock. last_seen: seconds of CLOCK_MONOTONIC, 0: no packet yet. codec: the one
+    last seen.
+    """
 
     packets: int
     lost: int
     jitter_ms: float | None
+    last_seen: float
+    codec: str
 
 
 @dataclass(slots=True)
@@ -49,7 +58,8 @@ class Direction:
     """What is known of the media that one leg sends.
 
     The first block is of the last interval: shares are 0 to 1. far_*: what the other leg says of the whole way to it,
-    far_at: when. leg_round_trip: seconds between us and the leg that sends. The last block is of the whole call.
+    far_at: when. leg_round_trip: seconds between us and the leg that sends. digits: the last that it dialled. The
+    next block is of the whole call, the last one what the counters were when they were looked at.
     """
 
     mos: float | None = None
@@ -60,6 +70,7 @@ class Direction:
     far_jitter_ms: float | None = None
     far_at: float = 0.0
     leg_round_trip: float | None = None
+    digits: str = ""
 
     mos_min: float | None = None
     mos_sum: float = 0.0
@@ -67,10 +78,11 @@ class Direction:
     jitter_max_ms: float | None = None
     round_trip_sum: float = 0.0
     round_trips: int = 0
-    digits: str = ""
 
-    last: Sample | None = None
-    last_at: float = 0.0
+    packets: int = 0
+    lost: int = 0
+    looked_at: float = 0.0
+    idle: bool = False
     reports: dict[int, float] = field(default_factory=dict)
     """When the last sender reports of this leg passed, by their time."""
 
@@ -85,7 +97,8 @@ class Direction:
         return self.round_trip_sum / self.round_trips if self.round_trips else None
 
 
-KEPT = [each.name for each in fields(Direction) if each.name not in {"last", "last_at", "reports"}]
+KEPT = [each.name for each in fields(Direction) if each.name != "reports"]
+kept = attrgetter(*KEPT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,28 +129,40 @@ class Quality:
         """Return the mean round trip from end to end in seconds."""
         return _sum_of_both([each.round_trip_avg if each else None for each in self._both(call, stream)])
 
-    def look(self, call: str, stream: int, leg: Leg, codec: str, sample: Sample, now: float) -> Interval | None:
-        """End an interval of a direction with its counters; None for the first, and one with hardly a packet.
+    def look(self, call: str, stream: int, leg: Leg, sample: Sample, now: float) -> Interval | None:
+        """End an interval of a direction with its counters; None for one with hardly a packet.
 
-        Counters that have fallen are those of another carrier: the interval begins with them.
+        The first interval begins with the flow. Counters that have fallen are those of another carrier, and the
+        interval begins with them.
         """
         here = self._direction(call, stream, leg)
-        before, here.last = here.last, sample
-        seconds, here.last_at = now - here.last_at, now
-        if before is None or sample.packets < before.packets or seconds <= 0:
-            return None
-        received = sample.packets - before.packets
-        here.packets_per_second = received / seconds
+        if sample.packets < here.packets:
+            here.packets = here.lost = 0
+        received, missed = sample.packets - here.packets, max(0, sample.lost - here.lost)
+        seconds = now - here.looked_at if here.looked_at else 0.0
+        here.packets, here.lost, here.looked_at = sample.packets, sample.lost, now
+        here.packets_per_second = received / seconds if seconds > 0 else None
         if received < FEWEST_PACKETS:
             here.mos = here.loss = here.jitter_ms = None
             return None
-        missed = max(0, sample.lost - before.lost)
         here.loss = missed / (received + missed)
         here.jitter_ms = sample.jitter_ms
         if sample.jitter_ms is not None:
             here.jitter_max_ms = max(here.jitter_max_ms or 0.0, sample.jitter_ms)
-        self._judge(here, self._both(call, stream), codec, now)
+        self._judge(here, self._both(call, stream), sample.codec, now)
         return Interval(here.mos, here.loss, here.jitter_ms, self.round_trip(call, stream))
+
+    def finish(self, call: str, stream: int, leg: Leg, sample: Sample) -> None:
+        """Look at a direction for the last time, if that makes an interval of some length."""
+        here = self._direction(call, stream, leg)
+        if sample.last_seen - here.looked_at > SHORTEST:
+            self.look(call, stream, leg, sample, sample.last_seen)
+
+    def idle(self, call: str, stream: int, leg: Leg, silent: bool) -> bool:
+        """Whether the direction has become `silent` since it was last asked."""
+        here = self._direction(call, stream, leg)
+        was, here.idle = here.idle, silent
+        return silent and not was
 
     def report(self, call: str, stream: int, leg: Leg, report: Report, clock_rate: int, at: float) -> None:
         """Take in a report that `leg` sent. clock_rate: Hz, of what the leg receives; 0: unknown."""
@@ -167,11 +192,7 @@ class Quality:
 
     def to_json(self, calls: Iterable[str]) -> list[list[Any]]:
         """Return what `restore` needs of these calls, in values that JSON can carry."""
-        return [
-            [call, *way, [getattr(each, name) for name in KEPT]]
-            for call in calls
-            for way, each in self._calls.get(call, NOTHING).items()
-        ]
+        return [[call, *way, kept(each)] for call in calls for way, each in self._calls.get(call, NOTHING).items()]
 
     def restore(self, state: Iterable[Any]) -> None:
         """Go on from what `to_json` returned; other versions' and torn values are left out."""

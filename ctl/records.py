@@ -92,17 +92,33 @@ def media_of(reports: Iterable[FlowReport]) -> tuple[CdrMedia, ...]:
 
 def _media(reports: list[FlowReport]) -> CdrMedia:
     counted = [report.statistics for report in reports if report.statistics]
+    packets, lost = (sum(getattr(each, name) for each in counted) for name in ("packets", "lost"))
     most = max(reports, key=lambda report: report.statistics.packets if report.statistics else -1)
     return CdrMedia(
         sender=most.leg,
         codec=most.codec,
         path="kernel" if most.path == "kernel" else "engine",
-        packets=sum(each.packets for each in counted),
+        packets=packets,
         bytes=sum(each.bytes for each in counted),
-        lost=sum(each.lost for each in counted),
+        lost=lost,
         reordered=sum(each.reordered for each in counted),
         duplicates=sum(each.duplicates for each in counted),
         jitter_ms=most.statistics.jitter_ms if most.statistics else None,
         largest_gap_ms=max((each.largest_gap_ms for each in counted), default=0.0),
         stream=most.stream,
+        **_quality(most, packets, lost),
     )
+
+
+def _quality(report: FlowReport, packets: int, lost: int) -> dict[str, float | None]:
+    """What was measured of a direction, by the names of CdrMedia."""
+    found: dict[str, float | None] = {"loss_pct": 100 * lost / (packets + lost) if packets else None}
+    if report.quality:
+        found |= {
+            "mos_min": report.quality.mos_min,
+            "mos_avg": report.quality.mos_avg,
+            "jitter_max_ms": report.quality.jitter_max_ms,
+        }
+    if report.round_trip_avg is not None:
+        found["rtt_ms"] = 1000 * report.round_trip_avg
+    return {name: value if value is None else round(value, 3) for name, value in found.items()}

@@ -31,6 +31,7 @@ from ctl.dataplane import Carriers, DataPlaneError, relay_addresses
 from ctl.directory import Directory
 from ctl.inactivity import Inactivity
 from ctl.journal import Journal
+from ctl.media_watch import MediaWatch
 from ctl.metrics import ControllerFigures, Meters
 from ctl.nexthop import NextHops
 from ctl.plan import DataPlane
@@ -90,6 +91,8 @@ class Service:
             self.meters,
         )
         inactivity = Inactivity(media.timeout, media.hold_timeout, time.monotonic())
+        self._figures, self._former_figures = Journal.open(config.run.state / "quality", offset)
+        self.media_watch = MediaWatch(self.programmer, self._figures, self.meters.interval)
         self.silent_calls = SilentCalls(self.core, self.sessions, self.programmer, self.conductor, inactivity)
 
     async def run(self) -> None:
@@ -147,6 +150,7 @@ class Service:
             self.records,
         )
         restored = restorer.restore(self._recovered)
+        self.media_watch.restore(self._former_figures)
         log.info(
             "taken up",
             users=restored.users,
@@ -179,6 +183,7 @@ class Service:
                 await asyncio.sleep(LOOK_SECONDS)
                 self._look()
                 self.silent_calls.look(time.monotonic())
+                self.media_watch.look(time.monotonic())
                 if time.monotonic() - refreshed > REFRESH_SECONDS:
                     self.hops.refresh()
                     refreshed = time.monotonic()
@@ -189,7 +194,10 @@ class Service:
     def _watch_events(self) -> None:
         if self.carriers.events:
             self._watched = self.carriers.events.fileno()
-            asyncio.get_running_loop().add_reader(self._watched, self.carriers.log_events)
+            asyncio.get_running_loop().add_reader(self._watched, self._take_events)
+
+    def _take_events(self) -> None:
+        self.media_watch.events(self.carriers.take_events())
 
     def _unwatch_events(self) -> None:
         if self._watched is not None:
@@ -247,6 +255,7 @@ class Service:
         await self.records.close()
         await self.storage.journal.close()
         self._live.close()
+        self._figures.close()
         self.carriers.close()
         self.hops.close()
         self._lock.close()

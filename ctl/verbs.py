@@ -261,6 +261,11 @@ def _cdr_row(cdr: Cdr) -> dict[str, Any]:
                 "duplicates": media.duplicates,
                 "jitter_ms": media.jitter_ms,
                 "largest_gap_ms": media.largest_gap_ms,
+                "mos_min": media.mos_min,
+                "mos_avg": media.mos_avg,
+                "loss_pct": media.loss_pct,
+                "jitter_max_ms": media.jitter_max_ms,
+                "rtt_ms": media.rtt_ms,
             }
             for media in cdr.media
         ],

@@ -17,7 +17,9 @@ FORMAT = 1
 class CdrMedia:
     """One direction of one stream, as the relay received it from `sender`.
 
-    Counts are packets, but for `bytes` of UDP payload. jitter_ms: RFC 3550 §6.4.1, None without a known clock.
+    Counts are packets, but for `bytes` of UDP payload. jitter_ms: RFC 3550 §6.4.1 at the end, None without a known
+    clock. The last five are None where nothing was measured: MOS by intervals of five seconds, the share of packets
+    lost on their way to the relay in percent, and the mean round trip from end to end.
     """
 
     sender: Literal["a", "b"]
@@ -31,6 +33,11 @@ class CdrMedia:
     jitter_ms: float | None = None
     largest_gap_ms: float = 0.0
     stream: int = 0
+    mos_min: float | None = None
+    mos_avg: float | None = None
+    loss_pct: float | None = None
+    jitter_max_ms: float | None = None
+    rtt_ms: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

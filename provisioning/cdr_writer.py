@@ -32,9 +32,10 @@ INSERT_CDR = """
 """
 INSERT_MEDIA = """
     INSERT INTO cdr_media (cdr_id, stream, sender, codec, path, packets, bytes, lost, reordered, duplicates,
-        jitter_ms, largest_gap_ms)
+        jitter_ms, largest_gap_ms, mos_min, mos_avg, loss_pct, jitter_max_ms, rtt_ms)
     VALUES (%(cdr)s, %(stream)s, %(sender)s, %(codec)s, %(path)s, %(packets)s, %(bytes)s, %(lost)s, %(reordered)s,
-        %(duplicates)s, %(jitter_ms)s, %(largest_gap_ms)s)
+        %(duplicates)s, %(jitter_ms)s, %(largest_gap_ms)s, %(mos_min)s, %(mos_avg)s, %(loss_pct)s, %(jitter_max_ms)s,
+        %(rtt_ms)s)
     ON CONFLICT (cdr_id, stream, sender) DO NOTHING
 """
 

@@ -19,6 +19,7 @@ from tests.ctl.routed import Network
 from tests.ctl.world import World
 
 RELAYS = ("192.0.2.1", "198.51.100.1")
+COUNTS = [each for each in fields(FlowColumns) if each.name in ("packets", "lost")]
 
 
 class FakeTable:
@@ -61,11 +62,12 @@ class FakeTable:
         return self.counted.get(index, statistics())
 
     def columns(self, indexes: Sequence[int]) -> FlowColumns:
-        """The times of the last packets; no test asks for another column."""
-        counted = map(self.read, indexes)
-        nothing = {each.name: array("Q") for each in fields(FlowColumns)}
+        """Packets, losses and the times of the last packets; no test asks for another column."""
+        counted = [self.read(index) for index in indexes]
+        columns = {each.name: array("Q", [getattr(one, each.name) or 0 for one in counted]) for each in COUNTS}
         seen = array("Q", [round((each.last_seen or 0) * 1_000_000_000) for each in counted])
-        return FlowColumns(**{**nothing, "last_seen": seen})
+        nothing = {each.name: array("Q", bytes(8 * len(counted))) for each in fields(FlowColumns)}
+        return FlowColumns(**{**nothing, **columns, "last_seen": seen})
 
     def active(self) -> list[int]:
         return [index for index, rule in self.rules.items() if rule.state]

@@ -13,7 +13,8 @@ NTP = 0x11110000
 
 
 def look(quality, now, packets, lost=0, leg="a", jitter=1.0, codec="PCMU"):
-    return quality.look(*CALL, leg, codec, Sample(packets, lost, jitter), now)
+    """Look at the moment `now` of a call that began at 100."""
+    return quality.look(*CALL, leg, Sample(packets, lost, jitter, 100.0 + now, codec), 100.0 + now)
 
 
 def block(last=0, delay=0.0, fraction=0.0, jitter=0):
@@ -30,22 +31,22 @@ def quality():
     return Quality()
 
 
-def test_nothing_is_known_before_an_interval_is_over(quality):
+def test_nothing_is_known_before_there_are_packets(quality):
     assert quality.of(*CALL, "a") is None
-    assert look(quality, 0, 100) is None
+    assert look(quality, 0, 9) is None
     assert (quality.of(*CALL, "a").mos, quality.of(*CALL, "a").mos_avg, quality.round_trip(*CALL)) == (None,) * 3
 
 
 def test_an_interval_is_judged_by_its_own_loss(quality):
-    look(quality, 0, 1000, lost=500)
-    good = look(quality, 5, 1250, lost=500)
-    bad = look(quality, 10, 1475, lost=525)
-    assert (good.loss, bad.loss) == (0, 0.1)
+    first = look(quality, 0, 1000, lost=1000)
+    good = look(quality, 5, 1250, lost=1000)
+    bad = look(quality, 10, 1475, lost=1025)
+    assert (first.loss, good.loss, bad.loss) == (0.5, 0, 0.1)
     assert good.mos == pytest.approx(4.38, abs=0.01)
     assert bad.mos == pytest.approx(3.35, abs=0.01)
     here = quality.of(*CALL, "a")
-    assert (here.mos, here.mos_min) == (bad.mos, bad.mos)
-    assert here.mos_avg == pytest.approx((good.mos + bad.mos) / 2)
+    assert (here.mos, here.mos_min) == (bad.mos, first.mos)
+    assert here.mos_avg == pytest.approx((first.mos + good.mos + bad.mos) / 3)
     assert here.packets_per_second == 45
 
 
@@ -63,16 +64,33 @@ def test_a_silent_interval_is_unknown_and_leaves_the_summary(quality):
     assert here.mos_avg is not None
 
 
+def test_the_end_of_a_call_is_an_interval_if_it_is_long_enough(quality):
+    quality.finish(*CALL, "a", Sample(150, 0, 1.0, 103.0, "PCMU"))
+    look(quality, 0, 50, leg="b")
+    quality.finish(*CALL, "b", Sample(100, 50, 1.0, 101.0, "PCMU"))
+    assert [quality.of(*CALL, leg).intervals for leg in ("a", "b")] == [1, 1]
+    assert quality.of(*CALL, "b").mos_min > 4.3
+
+
+def test_silence_is_told_once(quality):
+    assert [quality.idle(*CALL, "a", silent) for silent in (False, True, True, False, True)] == [
+        False,
+        True,
+        False,
+        False,
+        True,
+    ]
+
+
 def test_another_carriers_counters_begin_an_interval(quality):
-    look(quality, 0, 5000)
-    assert look(quality, 5, 100) is None
-    assert look(quality, 10, 350).loss == 0
+    look(quality, 0, 5000, lost=100)
+    interval = look(quality, 5, 100, lost=5)
+    assert interval.loss == pytest.approx(5 / 105)
 
 
 def test_without_a_known_clock_or_codec(quality):
-    look(quality, 0, 0, jitter=None)
     assert look(quality, 5, 250, jitter=None).mos is not None
-    look(quality, 0, 0, leg="b", codec="VP8")
+    assert quality.of(*CALL, "a").jitter_max_ms is None
     assert look(quality, 5, 250, leg="b", codec="VP8").mos is None
     assert quality.of(*CALL, "b").mos_min is None
 
@@ -111,7 +129,7 @@ def test_only_the_last_sender_reports_are_kept(quality):
 
 def test_the_far_end_counts_where_it_has_it_worse(quality):
     look(quality, 0, 0)
-    report(quality, "b", 3.0, fraction=0.05, jitter=240)
+    report(quality, "b", 103.0, fraction=0.05, jitter=240)
     interval = look(quality, 5, 250)
     here = quality.of(*CALL, "a")
     assert (interval.loss, here.far_loss, here.far_jitter_ms) == (0, 0.05, 30)
@@ -136,9 +154,8 @@ def test_what_is_known_survives_a_restart(quality):
     later.restore([["torn"], ["call", 0, "a", [1]], 7, *json.loads(json.dumps(quality.to_json({"call", "other"})))])
     assert later.calls() == {"call"}
     assert later.to_json({"call"}) == quality.to_json({"call"})
-    assert look(later, 5, 0) is None
-    look(later, 10, 250)
-    assert later.of(*CALL, "a").intervals == 2
+    assert look(later, 10, 490, lost=10).loss == 0
+    assert (later.of(*CALL, "a").intervals, later.of(*CALL, "a").packets_per_second) == (2, 50)
     later.forget("call")
     later.forget("call")
     assert later.calls() == set()
