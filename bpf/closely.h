@@ -15,12 +15,12 @@ struct headers {
 static __always_inline enum reason find_ip(const struct xdp_md *ctx, void *frame, struct headers *headers)
 {
 	if (!holds(ctx, frame, IP_OFFSET + sizeof(struct iphdr)))
-		return REASON_PASS_NOT_IPV4;
+		return REASON_PASS_NOT_IP;
 	headers->ip = ip_of(frame);
 	if (*(__be16 *)(frame + TYPE_OFFSET) != bpf_htons(ETH_P_IP))
-		return REASON_PASS_NOT_IPV4;
+		return REASON_PASS_NOT_IP;
 	if (headers->ip->version != 4 || headers->ip->ihl < 5)
-		return REASON_PASS_NOT_IPV4;
+		return REASON_PASS_NOT_IP;
 	return GO_ON;
 }
 

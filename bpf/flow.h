@@ -7,23 +7,26 @@
  * plain declarations only: no includes, no attributes, no macros but numbers. tests/bpf compares every size
  * and offset with the object's BTF.
  *
- * Addresses and ports marked __be are in network byte order; all else is in the host's.
+ * Addresses and ports marked __be are in network byte order; all else is in the host's. An address of four
+ * words, or of 16 bytes, is IPv6; IPv4 is written there as ::ffff:a.b.c.d.
  */
 #ifndef VOXDP_FLOW_H
 #define VOXDP_FLOW_H
 
 /* Changes whenever a struct below does; part of the pin directory's name, so two layouts never meet. */
-#define VOXDP_LAYOUT 2
+#define VOXDP_LAYOUT 3
 
 #define RELAY_ADDRESSES	  8	/* relay addresses a host can have; each costs FLOWS_PER_ADDRESS entries */
 #define FLOWS_PER_ADDRESS 65536 /* flow index = address slot * 65536 + UDP port (host order) */
-#define EVENT_PAYLOAD	  80
+#define EVENT_PAYLOAD	  88
+#define COPY_BYTES	  2024 /* of a packet, in a struct copy */
 #define REASONS		  64
 
 enum flow_state {
 	FLOW_OFF = 0,	   /* every packet is dropped: unused, held, or being rewritten */
 	FLOW_LEARNING = 1, /* source address fixed, source port taken from the first valid packet */
 	FLOW_PINNED = 2,   /* source address and port fixed */
+	FLOW_LATCHING = 3, /* source open, until latch_packets consistent packets came from one */
 };
 
 enum flow_action {
@@ -32,10 +35,22 @@ enum flow_action {
 	ACTION_DROP = 2,    /* blocked: count and drop */
 };
 
+/* Those above 64 tell the kernel which of the rule's other fields are in use. */
 enum flow_flag {
-	FLAG_RTCP = 1,		/* port carries RTCP: checked as RTCP, no RTP statistics */
-	FLAG_RTCP_COPY = 2,	/* RTCP is copied to user space as an event */
-	FLAG_ZERO_CHECKSUM = 4, /* write UDP checksum 0 (IPv4): for peers whose checksum is partial */
+	FLAG_RTCP = 1,		   /* port carries RTCP: checked as RTCP, no RTP statistics */
+	FLAG_RTCP_COPY = 2,	   /* RTCP is copied to user space as an event */
+	FLAG_ZERO_CHECKSUM = 4,	   /* write UDP checksum 0; to IPv6, which needs one, as FLAG_FULL_CHECKSUM */
+	FLAG_MIRROR = 8,	   /* copy each RTP packet's payload of UDP to the ring buffer `mirror` */
+	FLAG_CAPTURE = 16,	   /* copy each frame, before and after, to the ring buffer `captures` */
+	FLAG_RTCP_MUX = 32,	   /* RTCP shares the port with RTP (RFC 5761) */
+	FLAG_FULL_CHECKSUM = 64,   /* compute the UDP checksum anew: for sources whose own is partial */
+	FLAG_LOCAL6 = 128,	   /* packets come as IPv6 */
+	FLAG_TARGET6 = 256,	   /* packets leave as IPv6 */
+	FLAG_TAGGED = 512,	   /* flow_rule.vlan */
+	FLAG_POLICED = 1024,	   /* flow_wide.police_interval */
+	FLAG_PAYLOAD_TYPES = 2048, /* flow_wide.payload_types */
+	FLAG_DTMF = 4096,	   /* flow_wide.dtmf_type */
+	FLAG_PREVIOUS = 8192,	   /* flow_wide.previous_address */
 };
 
 /*
@@ -46,15 +61,15 @@ enum flow_flag {
  */
 struct flow_rule {
 	__u32 generation;
-	__u8 state;  /* enum flow_state */
-	__u8 action; /* enum flow_action */
-	__u16 flags; /* enum flow_flag */
-	__be32 source_address;
-	__be16 source_port; /* 0 while FLOW_LEARNING */
+	__u8 state;	       /* enum flow_state */
+	__u8 action;	       /* enum flow_action */
+	__u16 flags;	       /* enum flow_flag */
+	__be32 source_address; /* this and the others here: 0 where it is IPv6, see struct flow_wide */
+	__be16 source_port;    /* 0 while it is to be learned */
 	/*
 	 * Checksum deltas: ones' complement sums of 16-bit words as they lie in the packet, out minus in,
-	 * folded. ip_delta: both addresses, and one less of TTL. udp_delta: both addresses and ports; an
-	 * incoming source port that is 0 here, as it is learned, the kernel takes away itself.
+	 * folded. ip_delta: both IPv4 addresses, and one less of TTL. udp_delta: both addresses and ports. A
+	 * source that is not fixed, port or all of it, counts as 0 here: the kernel takes it away itself.
 	 */
 	__be16 ip_delta;
 	__be32 egress_address;
@@ -67,11 +82,11 @@ struct flow_rule {
 	__u8 target_mac[6]; /* next hop */
 	__u8 egress_mac[6];
 	__u32 ifindex;	/* egress interface, 0: next hop unknown */
-	__be16 vlan[2]; /* outer and inner 802.1Q tag control, 0: none; for a later layout-compatible use */
+	__be16 vlan[2]; /* VLAN ids that packets leave with, outer and inner; a single one is vlan[1], 0: none
+			 */
 	__u32 clock;	/* RTP clock rate as ticks * 2^42 / 10^9, see CLOCK_SHIFT; 0: unknown, no jitter */
 	__u32 partner;	/* index of the flow in the other direction, NO_PARTNER: none */
-	__u16 police_rate; /* packets per second, 0: unlimited; for a later layout-compatible use */
-	__u16 police_burst;
+	__u32 reserved;
 };
 
 #define DSCP_KEEP   0xff
@@ -96,34 +111,66 @@ struct flow_track {
 	__u32 jitter;	   /* RFC 3550 A.8, clock ticks * 16 */
 	__u16 sequence;	   /* highest, host order */
 	__u8 payload_type; /* last seen */
-	__u8 tos;	   /* last seen, as it came */
+	__u8 tos;	   /* last seen, as it came: IPv4 type of service or IPv6 traffic class */
 	__u32 largest_gap; /* longest time between two packets, microseconds */
 	__u8 touch;	   /* as in struct flow_rule */
-	__u8 reserved;
-	__u16 police; /* tokens left; for a later layout-compatible use */
+	__u8 moved;	   /* with `target`: the address is another too, the one the partner latched to */
+	/* Set once all is well with a packet: those like it may take the express way. 0: none may. */
+	__u16 express;
 };
 
-/* Written by the controller: what not every packet needs. The IPv6 addresses have their place here. */
+/* Lines 0 and 1 of the ledger, written by the controller: what not every packet needs. */
 struct flow_wide {
+	__be32 source_address[4]; /* without meaning while FLOW_LATCHING */
+	__be32 egress_address[4];
+	__be32 target_address[4];
+	__u32 police_interval; /* ns that a packet costs */
+	__u32 police_burst;    /* packets that may come at once */
+	__u8 dtmf_type;	       /* payload type of telephone events (RFC 4733) */
+	__u8 latch_packets;
+	__be16 previous_port;
 	__u32 tenant;
-	__u8 reserved[60];
+	/* A further source, until the flow's own yields its first valid packet. */
+	__be32 previous_address[4];
+	__u32 payload_types[4]; /* bit n of all of it: RTP payload type n may pass */
+	__u32 police_rate;	/* packets per second, as the controller was told */
+	__u32 reserved[7];
 };
 
-/* Written by the kernel on the rare packet only: loss, disorder, drops, strangers. */
+/* Lines 2 and 3, written by the kernel on the rare packet only: loss, disorder, drops, strangers. */
 struct flow_tally {
 	__u64 rejected;		   /* packets from a source that is not the flow's */
 	__u64 dropped;		   /* packets of this flow dropped for any other reason */
 	__u64 rejected_event;	   /* ns of the last EVENT_REJECTED: at most one a second and flow */
+	__u64 police_time;	   /* ns: when the bucket is full again */
 	__u8 rejected_address[16]; /* IPv4 as ::ffff:a.b.c.d */
-	__be16 rejected_port;
-	__u8 last_reason; /* enum reason of the last drop */
-	__u8 reserved;
+	__u8 latch_address[16]; /* FLOW_LATCHING: the candidate, and the source once track.binding is set */
+	__u32 latch_guard;	/* 1 while one CPU works on the candidate */
+	__u32 latch_generation; /* that the candidate is of */
+	__u32 latch_ssrc;
 	__u32 lost; /* by sequence numbers, less those that came late */
 	__u32 reordered;
 	__u32 duplicates;
 	__u32 ssrc_changes;
-	__u32 resets; /* sequence jumped too far to be loss */
+	__u32 resets;	      /* sequence jumped too far to be loss */
+	__u32 policed;	      /* of `dropped`: too many packets */
+	__u32 copies_dropped; /* for which `mirror` or `captures` had no room */
+	__u32 settled;	      /* generation in which the previous source lost its right */
+	/* The telephone event that is or was last in progress. */
+	__u32 dtmf_timestamp;
+	__u32 dtmf_ssrc;
+	__u16 dtmf_duration;
+	__u8 dtmf_event;
+	__u8 dtmf_state; /* DTMF_OPEN or DTMF_TOLD, and the volume below it */
+	__be16 rejected_port;
+	__be16 latch_port;
+	__u16 latch_sequence;
+	__u8 latch_count; /* consistent packets of the candidate */
+	__u8 last_reason; /* enum reason of the last drop */
 };
+
+#define DTMF_OPEN 0x40
+#define DTMF_TOLD 0x80
 
 /* Element of the map `flows`, 128 bytes: the two cache lines that every forwarded packet touches. */
 struct flow {
@@ -132,7 +179,7 @@ struct flow {
 };
 
 /*
- * Element of the map `ledgers`, at the same index: two lines that few packets touch. A map of its own, so
+ * Element of the map `ledgers`, at the same index: four lines that few packets touch. A map of its own, so
  * that the flows of many calls lie close together: cache and page table entries for 50,000 of them are
  * scarce.
  */
@@ -158,7 +205,14 @@ enum reason {
 	REASON_NO_NEXTHOP = 12,
 	REASON_BLOCKED = 13,
 	REASON_BAD_SOURCE_PORT = 14, /* port 0 */
-	REASON_PASS_NOT_IPV4 = 32,
+	REASON_BAD_CHECKSUM = 15, /* IPv6 without UDP checksum; IPv4 header that is to become IPv6, damaged */
+	REASON_EXTENSIONS = 16,	  /* more IPv6 extension headers than are walked */
+	REASON_HEADROOM = 17,	  /* no room before the frame for the longer headers */
+	REASON_TOO_BIG = 18,	  /* beyond the MTU of the egress interface with the longer headers */
+	REASON_UNLATCHED = 19,	  /* from a source that has not yet shown enough consistent packets */
+	REASON_NOT_MUXED = 20,	  /* RTCP on a port for RTP alone */
+	REASON_FLOOD = 21,	  /* not of a flow, and too many from this source */
+	REASON_PASS_NOT_IP = 32,
 	REASON_PASS_NOT_UDP = 33,
 	REASON_PASS_NOT_OURS = 34, /* another address, or outside the media port range */
 	REASON_PASS_FRAGMENT = 35, /* to a relay address; ports unknown, may be large signalling */
@@ -176,6 +230,7 @@ enum event_type {
 	EVENT_REJECTED = 2,
 	EVENT_SSRC = 3,
 	EVENT_RTCP = 4,
+	EVENT_DTMF = 5,
 };
 
 /* Record of the ring buffer `events`; always this size. */
@@ -186,11 +241,35 @@ struct event {
 	__u8 type;	  /* enum event_type */
 	__u8 reason;	  /* enum reason, of EVENT_REJECTED */
 	__u16 length;	  /* bytes of payload in use */
-	__u32 ssrc;	  /* of EVENT_SSRC: the new one */
+	__u32 ssrc;	  /* of EVENT_SSRC: the new one; of EVENT_DTMF: the stream's */
 	__u8 address[16]; /* source; IPv4 as ::ffff:a.b.c.d */
 	__be16 port;
-	__u16 reserved[3];
+	/* Of EVENT_DTMF, RFC 4733 2.3: event 0-255, dBm0 without sign, RTP time stamp of its beginning,
+	 * ticks. */
+	__u8 digit;
+	__u8 volume;
+	__u32 timestamp;
+	__u32 duration;
+	__u32 reserved;
 	__u8 payload[EVENT_PAYLOAD]; /* of EVENT_RTCP: the first bytes of the compound packet */
+};
+
+enum copy_kind {
+	COPY_BEFORE = 1,  /* a frame as it came in */
+	COPY_AFTER = 2,	  /* the same as it leaves */
+	COPY_PAYLOAD = 3, /* the datagram's payload: RTP */
+};
+
+/* Record of the ring buffers `mirror` and `captures`; as long as header and `captured` bytes are. */
+struct copy {
+	__u64 time; /* ns, CLOCK_MONOTONIC */
+	__u32 flow;
+	__u32 generation;
+	__u16 length;	/* of the original */
+	__u16 captured; /* of that, what is in `bytes` */
+	__u8 kind;	/* enum copy_kind */
+	__u8 reserved[3];
+	__u8 bytes[COPY_BYTES];
 };
 
 /* Constant for the life of a loaded program; the map `config` is frozen. */
@@ -199,9 +278,16 @@ struct relay_config {
 	__u32 address_count;
 	__u16 port_min; /* first and last UDP port of the media range */
 	__u16 port_max;
-	__u32 reserved;
+	/*
+	 * What the host gets of one source (IPv4 address, IPv6 /64) that belongs to no flow: ns that a packet
+	 * costs, 0: no limit; packets at once.
+	 */
+	__u32 unmatched_interval;
+	__u32 unmatched_burst;
+	__u32 unmatched_rate; /* packets per second, as the loader was told */
 	/* The slot of an address is its first place here; unused places hold the first address. */
-	__be32 addresses[RELAY_ADDRESSES];
+	__be32 addresses[RELAY_ADDRESSES][4];
+	__be32 ipv4[RELAY_ADDRESSES]; /* the same once more, those that are IPv4; else 0 */
 };
 
 #endif

@@ -49,7 +49,7 @@ static __always_inline __u32 address_slot(__be32 address)
 {
 #pragma unroll
 	for (__u32 slot = 0; slot < RELAY_ADDRESSES; slot++) {
-		if (address == config.addresses[slot])
+		if (address == config.ipv4[slot])
 			return slot;
 	}
 	return RELAY_ADDRESSES;

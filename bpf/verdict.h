@@ -19,7 +19,7 @@ static __always_inline void count(__u32 reason, __u32 bytes)
 static __noinline int verdict(struct xdp_md *ctx, enum reason reason)
 {
 	count(reason, frame_length(ctx));
-	return reason >= REASON_PASS_NOT_IPV4 ? XDP_PASS : XDP_DROP;
+	return reason >= REASON_PASS_NOT_IP ? XDP_PASS : XDP_DROP;
 }
 
 /* Back out of the interface it came from, or out of another. */
@@ -55,7 +55,7 @@ static __noinline int refuse(struct xdp_md *ctx, const struct report *report)
 		return verdict(ctx, reason);
 	if (reason == REASON_WRONG_SOURCE) {
 		reject(ctx, tally, report);
-	} else if (reason < REASON_PASS_NOT_IPV4 && report->generation) {
+	} else if (reason < REASON_PASS_NOT_IP && report->generation) {
 		__sync_fetch_and_add(&tally->dropped, 1);
 		tally->last_reason = reason;
 	}

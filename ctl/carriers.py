@@ -198,7 +198,7 @@ class KernelCarrier:
             source=(address, port or 0),
             egress=plan.egress,
             target=plan.target,
-            flags=self._flags | (FlowFlag.RTCP if plan.kind == "rtcp" else FlowFlag.NONE),
+            flags=self._flags | (FlowFlag.RTCP if plan.kind == "rtcp" else FlowFlag.RTCP_MUX),
             clock_rate=plan.clock_rate,
             partner=partner,
         )

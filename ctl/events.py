@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import mmap
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 from ctl._libbpf import ffi, lib
 from ctl.flowrule import NANOSECONDS, REASONS, Endpoint, mapped_endpoint
 from ctl.libbpf import Map
+from ctl.ringbuffer import RingBuffer
 
 DRAIN_LIMIT = 512
 
@@ -55,44 +55,50 @@ class Rtcp(FlowEvent):
     payload: bytes
 
 
-Event = Learned | Rejected | SsrcChanged | Rtcp
+@dataclass(frozen=True, slots=True)
+class Dtmf(FlowEvent):
+    """A telephone event (RFC 4733) has ended, or its end was lost and something else followed.
+
+    event: 0-9 are the digits, 10 is *, 11 #, 12-15 A-D. volume: dBm0 without its sign. timestamp: RTP time stamp of
+    the beginning; duration: ticks of the same clock.
+    """
+
+    ssrc: int
+    event: int
+    volume: int
+    timestamp: int
+    duration: int
+
+
+Event = Learned | Rejected | SsrcChanged | Rtcp | Dtmf
 
 
 class EventReader:
-    """The one consumer of the ring buffer `events` of a loaded relay. Needs no capability."""
+    """The one consumer of the ring buffer `events` of a loaded relay. Needs no capability.
+
+    Strangers and RTCP wake nobody: besides waiting for the descriptor, drain by a timer.
+    """
 
     def __init__(self, pin_dir: Path) -> None:
-        self._map = Map.from_pin(pin_dir / "events")
-        size, page = self._map.max_entries, mmap.PAGESIZE
-        # The data is mapped twice in a row, so that a record that wraps reads as one piece.
-        self._consumer = mmap.mmap(self._map.fd, page, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
-        self._producer = mmap.mmap(self._map.fd, page + 2 * size, mmap.MAP_SHARED, mmap.PROT_READ, offset=page)
-        self._positions = ffi.from_buffer(self._consumer)
-        self._records = ffi.from_buffer(self._producer)
+        self._ring = RingBuffer(Map.from_pin(pin_dir / "events"))
         self._taken = ffi.new("struct event[]", DRAIN_LIMIT)
 
     def fileno(self) -> int:
         """A descriptor that is readable while there are events; for `loop.add_reader`."""
-        return self._map.fd
+        return self._ring.map.fd
 
     def drain(self) -> list[Event]:
         """Take at most DRAIN_LIMIT events, oldest first, without waiting.
 
         The descriptor stays readable while there are more. Types that this version does not know are left out.
         """
-        count = lib.events_drain(
-            self._positions, self._records, mmap.PAGESIZE, self._map.max_entries - 1, self._taken, DRAIN_LIMIT
-        )
+        count = lib.events_drain(*self._ring.memory, self._taken, DRAIN_LIMIT)
         decoded = (decode(self._taken[place]) for place in range(count))
         return [event for event in decoded if event]
 
     def close(self) -> None:
         """Unmap; what was not read stays for the next reader."""
-        ffi.release(self._positions)
-        ffi.release(self._records)
-        self._consumer.close()
-        self._producer.close()
-        self._map.close()
+        self._ring.close()
 
 
 def decode(event: Any) -> Event | None:
@@ -110,4 +116,7 @@ DECODERS: dict[int, Callable[[Any, Header], Event]] = {
     lib.EVENT_REJECTED: lambda event, header: Rejected(*header, REASONS.get(event.reason, str(event.reason))),
     lib.EVENT_SSRC: lambda event, header: SsrcChanged(*header, event.ssrc),
     lib.EVENT_RTCP: lambda event, header: Rtcp(*header, bytes(event.payload[0 : event.length])),
+    lib.EVENT_DTMF: lambda event, header: Dtmf(
+        *header, event.ssrc, event.digit, event.volume, event.timestamp, event.duration
+    ),
 }

@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import socket
 import struct
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum, IntFlag
+from ipaddress import IPv6Address
 from socket import inet_aton
 from typing import Any
 
@@ -15,20 +17,28 @@ from ctl._libbpf import ffi, lib
 CLOCK_SCALE = 2 ** (32 + lib.CLOCK_SHIFT)
 NANOSECONDS = 1_000_000_000
 CLOCK_RATE_MAX = 0xFFFFFFFF * NANOSECONDS // CLOCK_SCALE
+POLICE_MAX = 1_000_000
+"""Packets per second, and packets at once, above which no limit makes sense."""
+PAYLOAD_TYPES = 128
+VLAN_ID_MAX = 4094
 NO_MAC = bytes(6)
 NO_PARTNER, DSCP_KEEP = int(lib.NO_PARTNER), int(lib.DSCP_KEEP)
-PACK = struct.Struct("=4I4s4s4s4H3B6s6sx").pack
+MAPPED = bytes(10) + b"\xff\xff"
+"""What comes before an IPv4 address where it is written as IPv6."""
+PACK = struct.Struct("=4I16s16s16s16s16s2I7H6B6s6s").pack
+NOWHERE = bytes(16)
 
 Endpoint = tuple[str, int]
-"""IPv4 address and UDP port."""
+"""IPv4 or IPv6 address and UDP port."""
 
 
 class FlowState(IntEnum):
-    """Whether a flow is on, and whether its source port is still to be learned."""
+    """Whether a flow is on, and what of its source is still to be learned."""
 
     OFF = lib.FLOW_OFF
     LEARNING = lib.FLOW_LEARNING
     PINNED = lib.FLOW_PINNED
+    LATCHING = lib.FLOW_LATCHING
 
 
 class FlowAction(IntEnum):
@@ -40,14 +50,19 @@ class FlowAction(IntEnum):
 
 
 class FlowFlag(IntFlag):
-    """What is special about a flow."""
+    """What is special about a flow; bpf/flow.h tells each."""
 
     NONE = 0
     RTCP = lib.FLAG_RTCP
     RTCP_COPY = lib.FLAG_RTCP_COPY
     ZERO_CHECKSUM = lib.FLAG_ZERO_CHECKSUM
+    MIRROR = lib.FLAG_MIRROR
+    CAPTURE = lib.FLAG_CAPTURE
+    RTCP_MUX = lib.FLAG_RTCP_MUX
+    FULL_CHECKSUM = lib.FLAG_FULL_CHECKSUM
 
 
+ANY_FLAG = FlowFlag(sum(FlowFlag))
 REASONS = {number: name.removeprefix("REASON_").lower() for name, number in ffi.typeof("enum reason").relements.items()}
 
 
@@ -55,10 +70,13 @@ REASONS = {number: name.removeprefix("REASON_").lower() for name, number in ffi.
 class FlowRule:
     """What the kernel does with packets to one relay address and port.
 
-    source: who may send; its port is without meaning while learning. egress: relay address and port that packets
-    leave from; target: where they go. MACs are 6 bytes, source and next hop; ifindex 0: the kernel asks its own
-    routing table. dscp: 0-63, None keeps what came. clock_rate: RTP clock in Hz, 0: no jitter. partner: index of
-    the flow in the other direction.
+    source: who may send; its port is without meaning while learning, all of it while latching. egress: relay address
+    and port that packets leave from; target: where they go; both IPv4 or both IPv6, whichever the source is. MACs are
+    6 bytes, source and next hop; ifindex 0: the kernel asks its own routing table. dscp: 0-63, None keeps what came.
+    clock_rate: RTP clock in Hz, 0: no jitter. partner: index of the flow in the other direction. vlans: ids of the
+    tags that packets leave with, outer first. latch_packets: how many consistent packets bind a latching flow.
+    previous_source: may send until the source does. police: packets per second, and packets at once. payload_types:
+    those that RTP may have, None: all. dtmf_type: payload type of telephone events, which are told.
     """
 
     state: FlowState
@@ -73,6 +91,18 @@ class FlowRule:
     dscp: int | None = None
     clock_rate: int = 0
     partner: int | None = None
+    vlans: tuple[int, ...] = ()
+    latch_packets: int = 5
+    previous_source: Endpoint | None = None
+    police: tuple[int, int] | None = None
+    payload_types: frozenset[int] | None = None
+    dtmf_type: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("source", "egress", "target", "previous_source"):
+            endpoint = getattr(self, name)
+            if endpoint and ":" in endpoint[0]:
+                object.__setattr__(self, name, (canonical(endpoint[0]), endpoint[1]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +110,9 @@ class FlowStatistics:
     """What the kernel counted since the call began. Times of CLOCK_MONOTONIC.
 
     bytes: UDP payload. lost: by RTP sequence numbers, less what came late. last_reason: of the last drop.
-    learned_port: the source port, where it was to be learned and was. rejected_source: the last one.
+    learned_port, learned_source: where a source was to be learned and was. rejected_source: the last one. policed: of
+    those dropped, the ones that came too fast. copies_dropped: recording or capture that user space was too slow for.
+    mode: name of the flow's state.
     """
 
     packets: int
@@ -101,55 +133,66 @@ class FlowStatistics:
     dropped: int
     last_reason: str | None
     learned_port: int | None
+    learned_source: Endpoint | None = None
+    policed: int = 0
+    copies_dropped: int = 0
+    mode: str = "off"
 
 
 def pack_rule(index: int, rule: FlowRule) -> bytes:
     """A struct flow_wanted of ctl/flowrule_shim.h: what C encodes into the flow at `index`.
 
-    Raises ValueError for what a struct flow_rule cannot hold.
+    Raises ValueError for what bpf/flow.h cannot hold.
     """
-    dscp, rate, partner = rule.dscp, rule.clock_rate, rule.partner
-    if dscp is not None and not 0 <= dscp <= 63:
-        raise ValueError(f"DSCP {dscp} is not within 0-63")
-    if len(rule.target_mac) != 6 or len(rule.egress_mac) != 6:
-        raise ValueError("a MAC address has 6 bytes")
-    if rate > CLOCK_RATE_MAX:
-        raise ValueError(f"RTP clock rate {rate} Hz is above {CLOCK_RATE_MAX}")
-    source, egress, target = rule.source, rule.egress, rule.target
+    dscp, partner = rule.dscp, rule.partner
+    source, egress, target, previous = rule.source, rule.egress, rule.target, rule.previous_source
+    _check(rule)
+    police, vlans = rule.police or (0, 0), (*rule.vlans, 0, 0)
     try:
         return PACK(
-            *(index, rule.ifindex, rate, NO_PARTNER if partner is None else partner),
-            *(inet_aton(source[0]), inet_aton(egress[0]), inet_aton(target[0]), source[1], egress[1], target[1]),
-            *(rule.flags, rule.state, rule.action, DSCP_KEEP if dscp is None else dscp),
-            *(rule.target_mac, rule.egress_mac),
+            *(index, rule.ifindex, rule.clock_rate, NO_PARTNER if partner is None else partner),
+            *(mapped(source[0]), mapped(egress[0]), mapped(target[0]), mapped(previous[0]) if previous else NOWHERE),
+            *(_bits(rule.payload_types) if rule.payload_types else NOWHERE, *police),
+            *(source[1], egress[1], target[1], previous[1] if previous else 0, vlans[0], vlans[1]),
+            *(_flags(rule), rule.state, rule.action, DSCP_KEEP if dscp is None else dscp),
+            *(rule.dtmf_type or 0, rule.latch_packets, 0, rule.target_mac, rule.egress_mac),
         )
     except (struct.error, OSError) as error:
         raise ValueError(f"flow {index}: {rule} does not fit: {error}") from None
 
 
-def decode_rule(encoded: Any) -> FlowRule:
-    """What `pack_rule` was given, from a struct flow_rule."""
+def decode_rule(encoded: Any, wide: Any) -> FlowRule:
+    """What `pack_rule` was given, from a struct flow_rule and the struct flow_wide of its ledger."""
+    flags = encoded.flags
     return FlowRule(
         state=FlowState(encoded.state),
         action=FlowAction(encoded.action),
-        flags=FlowFlag(encoded.flags),
-        source=_endpoint(encoded.source_address, encoded.source_port),
-        egress=_endpoint(encoded.egress_address, encoded.egress_port),
-        target=_endpoint(encoded.target_address, encoded.target_port),
+        flags=FlowFlag(flags & ANY_FLAG),
+        source=_endpoint(wide.source_address, encoded.source_port),
+        egress=_endpoint(wide.egress_address, encoded.egress_port),
+        target=_endpoint(wide.target_address, encoded.target_port),
         egress_mac=bytes(encoded.egress_mac),
         target_mac=bytes(encoded.target_mac),
         ifindex=encoded.ifindex,
         dscp=None if encoded.dscp == lib.DSCP_KEEP else encoded.dscp,
-        clock_rate=_clock_rate(encoded.clock),
+        clock_rate=clock_rate(encoded.clock),
         partner=None if encoded.partner == lib.NO_PARTNER else encoded.partner,
+        vlans=tuple(filter(None, map(socket.ntohs, encoded.vlan))),
+        latch_packets=wide.latch_packets,
+        previous_source=_endpoint(wide.previous_address, wide.previous_port) if flags & lib.FLAG_PREVIOUS else None,
+        police=(wide.police_rate, wide.police_burst) if flags & lib.FLAG_POLICED else None,
+        payload_types=_types(wide.payload_types) if flags & lib.FLAG_PAYLOAD_TYPES else None,
+        dtmf_type=wide.dtmf_type if flags & lib.FLAG_DTMF else None,
     )
 
 
-def decode_statistics(flow: Any, tally: Any) -> FlowStatistics:
-    """The statistics in a struct flow and the struct flow_tally of its ledger."""
-    rule, track = flow.rule, flow.track
+def decode_statistics(flow: Any, ledger: Any) -> FlowStatistics:
+    """The statistics in a struct flow and its struct flow_ledger."""
+    rule, track, tally = flow.rule, flow.track, ledger.tally
     seen = bool(track.packets)
-    rate = _clock_rate(rule.clock)
+    rtp_seen = seen and not rule.flags & lib.FLAG_RTCP
+    rate = clock_rate(rule.clock)
+    learned = _learned_source(flow, ledger)
     return FlowStatistics(
         packets=track.packets,
         bytes=track.bytes,
@@ -161,36 +204,106 @@ def decode_statistics(flow: Any, tally: Any) -> FlowStatistics:
         jitter_ms=jitter_ms(track.jitter, rate) if seen and rate else None,
         largest_gap_ms=track.largest_gap / 1000,
         last_seen=track.last_seen / NANOSECONDS if track.last_seen else None,
-        ssrc=track.ssrc if seen and not rule.flags & lib.FLAG_RTCP else None,
-        payload_type=track.payload_type if seen and not rule.flags & lib.FLAG_RTCP else None,
+        ssrc=track.ssrc if rtp_seen else None,
+        payload_type=track.payload_type if rtp_seen else None,
         dscp=track.tos >> 2 if seen else None,
         rejected=tally.rejected,
         rejected_source=mapped_endpoint(tally.rejected_address, tally.rejected_port),
         dropped=tally.dropped,
         last_reason=REASONS.get(tally.last_reason) if tally.dropped else None,
-        learned_port=_learned_port(track.binding, rule),
+        learned_port=learned[1] if learned else None,
+        learned_source=learned,
+        policed=tally.policed,
+        copies_dropped=tally.copies_dropped,
+        mode=FlowState(rule.state).name.lower(),
     )
 
 
-def jitter_ms(jitter: int, clock_rate: int) -> float:
+def jitter_ms(jitter: int, rate: int) -> float:
     """RFC 3550 A.8's interarrival jitter, kept in sixteenths of a clock tick, as milliseconds."""
-    return jitter / 16 / clock_rate * 1000
+    return jitter / 16 / rate * 1000
+
+
+def canonical(address: str) -> str:
+    """The one text of an address that the flow table gives back; raises ValueError if it is none."""
+    if ":" not in address:
+        return address
+    parsed = IPv6Address(address)
+    return str(parsed.ipv4_mapped or parsed)
+
+
+def mapped(address: str) -> bytes:
+    """The 16 bytes of an address; IPv4 as ::ffff:a.b.c.d. Raises OSError if it is none."""
+    return socket.inet_pton(socket.AF_INET6, address) if ":" in address else MAPPED + inet_aton(address)
+
+
+def unmapped(raw: bytes) -> str:
+    """The reverse of `mapped`."""
+    if raw.startswith(MAPPED):
+        return socket.inet_ntoa(raw[12:])
+    return str(IPv6Address(raw))
 
 
 def mapped_endpoint(address: Any, port: int) -> Endpoint | None:
-    """An endpoint whose IPv4 address is written as ::ffff:a.b.c.d; None if all is zero."""
+    """An endpoint of 16 bytes and a port in network order; None if the address is all zero."""
     raw = bytes(address)
-    return (socket.inet_ntoa(raw[12:]), socket.ntohs(port)) if any(raw) else None
+    return (unmapped(raw), socket.ntohs(port)) if any(raw) else None
 
 
-def _endpoint(address: int, port: int) -> Endpoint:
-    return socket.inet_ntoa(bytes(ffi.buffer(ffi.new("uint32_t *", address)))), socket.ntohs(port)
-
-
-def _clock_rate(clock: int) -> int:
+def clock_rate(clock: int) -> int:
+    """Hz of what struct flow_rule has as its clock."""
     return int(clock * NANOSECONDS / CLOCK_SCALE + 0.5)
 
 
-def _learned_port(binding: int, rule: Any) -> int | None:
-    current = binding and binding >> 16 == rule.generation & 0xFFFF
-    return socket.ntohs(binding & 0xFFFF) if current else None
+def _check(rule: FlowRule) -> None:
+    """Refuse what would fit into its field and yet mean something else."""
+    if rule.dscp is not None and not 0 <= rule.dscp <= 63:
+        raise ValueError(f"DSCP {rule.dscp} is not within 0-63")
+    if len(rule.target_mac) != 6 or len(rule.egress_mac) != 6:
+        raise ValueError("a MAC address has 6 bytes")
+    if rule.clock_rate > CLOCK_RATE_MAX:
+        raise ValueError(f"RTP clock rate {rule.clock_rate} Hz is above {CLOCK_RATE_MAX}")
+    if (":" in rule.egress[0]) != (":" in rule.target[0]):
+        raise ValueError(f"egress {rule.egress[0]} and target {rule.target[0]} are of different families")
+    if len(rule.vlans) > 2 or not all(1 <= each <= VLAN_ID_MAX for each in rule.vlans):
+        raise ValueError(f"VLANs {rule.vlans}: give at most two ids within 1-{VLAN_ID_MAX}")
+    if rule.police and not all(1 <= each <= POLICE_MAX for each in rule.police):
+        raise ValueError(f"police {rule.police}: give packets per second and at once within 1-{POLICE_MAX}")
+    types = rule.payload_types or ()
+    if not all(0 <= each < PAYLOAD_TYPES for each in (*types, rule.dtmf_type or 0)):
+        raise ValueError(f"payload types are within 0-{PAYLOAD_TYPES - 1}, not {sorted(types)}, {rule.dtmf_type}")
+    if rule.latch_packets < 1:
+        raise ValueError("a latching flow needs at least one packet")
+
+
+def _flags(rule: FlowRule) -> int:
+    flags = int(rule.flags)
+    if rule.payload_types is not None:
+        flags |= lib.FLAG_PAYLOAD_TYPES
+    if rule.dtmf_type is not None:
+        flags |= lib.FLAG_DTMF
+    if rule.previous_source:
+        flags |= lib.FLAG_PREVIOUS
+    return flags
+
+
+def _bits(types: Iterable[int]) -> bytes:
+    return sum(1 << each for each in types).to_bytes(PAYLOAD_TYPES // 8, "little")
+
+
+def _types(words: Any) -> frozenset[int]:
+    bits = int.from_bytes(ffi.buffer(words), "little")
+    return frozenset(each for each in range(PAYLOAD_TYPES) if bits >> each & 1)
+
+
+def _endpoint(address: Any, port: int) -> Endpoint:
+    return unmapped(bytes(ffi.buffer(address))), socket.ntohs(port)
+
+
+def _learned_source(flow: Any, ledger: Any) -> Endpoint | None:
+    """Latched address, or the one that was given, and the port that was bound in this generation."""
+    binding = flow.track.binding
+    if not binding or binding >> 16 != flow.rule.generation & 0xFFFF:
+        return None
+    latched = mapped_endpoint(ledger.tally.latch_address, binding & 0xFFFF)
+    return latched or mapped_endpoint(ffi.buffer(ledger.wide.source_address), binding & 0xFFFF)

@@ -6,7 +6,6 @@ Works on the pins alone: whoever may read and write the files needs no capabilit
 
 from __future__ import annotations
 
-import socket
 from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
@@ -16,37 +15,57 @@ from typing import Any, Self
 
 from ctl._libbpf import ffi, lib
 from ctl.flowrule import (
+    MAPPED,
+    POLICE_MAX,
     REASONS,
     Endpoint,
+    FlowFlag,
     FlowRule,
     FlowStatistics,
+    canonical,
     decode_rule,
     decode_statistics,
+    mapped,
     pack_rule,
+    unmapped,
 )
 from ctl.libbpf import Map
 
+ADDRESS_SIZE = 16
 IndexedRule = tuple[int, FlowRule]
 """A flow's place in the table and its rule."""
 
 
 @dataclass(frozen=True, slots=True)
 class RelayConfig:
-    """What the loaded program was built for: its relay addresses by slot, first and last media port."""
+    """What the loaded program was built for: its relay addresses by slot, first and last media port.
+
+    unmatched_rate, unmatched_burst: packets per second, and at once, that the host gets of one source to a relay
+    address though they belong to no flow; 0: all. A source is an IPv4 address or an IPv6 network of 64 bits.
+    """
 
     layout: int
     addresses: tuple[str, ...]
     port_min: int
     port_max: int
+    unmatched_rate: int = 0
+    unmatched_burst: int = 0
 
     def encode(self) -> bytes:
-        """The bytes of a struct relay_config."""
+        """The bytes of a struct relay_config. Raises ValueError for what it cannot hold."""
+        if not 0 <= self.unmatched_rate <= POLICE_MAX or not 0 <= self.unmatched_burst <= POLICE_MAX:
+            raise ValueError(f"unmatched packets: give a rate and a burst within 0-{POLICE_MAX}")
         encoded = ffi.new("struct relay_config *")
         encoded.layout, encoded.address_count = self.layout, len(self.addresses)
         encoded.port_min, encoded.port_max = self.port_min, self.port_max
-        packed = b"".join(map(socket.inet_aton, self.addresses))
-        packed += packed[:4] * (len(encoded.addresses) - len(self.addresses))
+        encoded.unmatched_interval = lib.rate_interval(self.unmatched_rate)
+        encoded.unmatched_rate, encoded.unmatched_burst = self.unmatched_rate, self.unmatched_burst
+        unused = int(lib.RELAY_ADDRESSES) - len(self.addresses)
+        places = [mapped(address) for address in (*self.addresses, *self.addresses[:1] * unused)]
+        packed = b"".join(places)
         ffi.memmove(encoded.addresses, packed, len(packed))
+        packed = b"".join(place[12:] if place.startswith(MAPPED) else bytes(4) for place in places)
+        ffi.memmove(encoded.ipv4, packed, len(packed))
         return bytes(ffi.buffer(encoded))
 
     @classmethod
@@ -54,8 +73,15 @@ class RelayConfig:
         """From the bytes of a struct relay_config."""
         encoded = ffi.from_buffer("struct relay_config *", data)
         packed = bytes(ffi.buffer(encoded.addresses))
-        addresses = (socket.inet_ntoa(packed[4 * slot : 4 * slot + 4]) for slot in range(encoded.address_count))
-        return cls(encoded.layout, tuple(addresses), encoded.port_min, encoded.port_max)
+        places = range(0, ADDRESS_SIZE * encoded.address_count, ADDRESS_SIZE)
+        return cls(
+            encoded.layout,
+            tuple(unmapped(packed[place : place + ADDRESS_SIZE]) for place in places),
+            encoded.port_min,
+            encoded.port_max,
+            encoded.unmatched_rate,
+            encoded.unmatched_burst,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +131,7 @@ class FlowTable:
         self._slots = {address: slot for slot, address in enumerate(config.addresses)}
         self._table = ffi.new("struct flow_table *")
         self._table.flows, self._table.ledgers, self._table.entries = self._flows, self._ledgers, self._entries
-        packed = b"".join(map(socket.inet_aton, config.addresses))
+        packed = b"".join(map(mapped, config.addresses))
         ffi.memmove(self._table.addresses, packed, len(packed))
         self._table.generation = lib.flows_generation(self._table)
 
@@ -129,7 +155,7 @@ class FlowTable:
 
     def index(self, address: str, port: int) -> int:
         """Where the flow of a relay address and port is; ValueError if it is not the relay's."""
-        slot = self._slots.get(address)
+        slot = self._slots.get(canonical(address))
         if slot is None:
             raise ValueError(f"{address} is no relay address of the attached program; run: voxdp attach")
         if not self.config.port_min <= port <= self.config.port_max:
@@ -168,10 +194,15 @@ class FlowTable:
         """Drop every packet from now on. The counters stay to be read."""
         lib.flow_off(self._at(index))
 
+    def set_flags(self, index: int, flags: FlowFlag, clear: FlowFlag = FlowFlag.NONE) -> None:
+        """Set some flags and clear others while the flow goes on; ValueError if no rule was ever written there."""
+        if not lib.flow_set_flags(self._at(index), flags, clear):
+            raise ValueError(f"flow {index} was never written")
+
     def rule(self, index: int) -> FlowRule | None:
         """The rule as it was written; None if there never was one."""
         encoded = self._at(index).rule
-        return decode_rule(encoded) if encoded.generation else None
+        return decode_rule(encoded, self._ledgers[index].wide) if encoded.generation else None
 
     def generation(self, index: int) -> int:
         """The rule's generation, which events carry; 0: never written."""
@@ -180,7 +211,7 @@ class FlowTable:
     def read(self, index: int) -> FlowStatistics:
         """What was counted since the flow was written fresh; also while it is off."""
         flow = ffi.new("struct flow *", self._at(index)[0])
-        return decode_statistics(flow, self._ledgers[index].tally)
+        return decode_statistics(flow, self._ledgers[index])
 
     def read_many(self, indexes: Iterable[int]) -> list[FlowStatistics]:
         """`read` for each; 20 us a flow. For many flows use `columns`."""

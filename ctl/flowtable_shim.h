@@ -32,7 +32,7 @@ struct flow_table {
 	struct flow_ledger *ledgers;
 	uint32_t entries;
 	uint32_t generation; /* the one given last */
-	uint32_t addresses[RELAY_ADDRESSES];
+	uint32_t addresses[RELAY_ADDRESSES][ADDRESS_WORDS];
 };
 
 /* The first eight bytes of a rule, which the kernel reads at once. */
@@ -93,9 +93,25 @@ static void settle(void)
 /* Switches off; returns whether a packet under way could undo what is to be written. */
 static bool flow_off_to_write(struct flow *flow, bool fresh)
 {
-	bool learning = control_load(flow).state == FLOW_LEARNING;
+	bool learning = control_load(flow).state != FLOW_PINNED;
 
 	return flow_off(flow) && (fresh || learning);
+}
+
+/*
+ * Changes flags alone, of a flow in whatever state: packets under way are dropped by none, as the generation
+ * stays, and take the way that the former flags ask for. Returns false if a rule was never written.
+ */
+static bool flow_set_flags(struct flow *flow, uint16_t set, uint16_t clear)
+{
+	union control_word before = control_load(flow), after = before;
+
+	after.flags = (uint16_t)((before.flags & ~clear) | set);
+	if (!before.generation)
+		return false;
+	flow->track.express = 0;
+	control_store(flow, after);
+	return true;
 }
 
 /* What was learned in the generation of `control`, as it is to be written in `generation`; 0: nothing. */
@@ -106,26 +122,47 @@ static uint32_t learned_again(uint32_t learned, union control_word control, uint
 	return generation << TAG_SHIFT | (learned & 0xffff);
 }
 
+static bool same_address(const void *one, const void *other)
+{
+	return memcmp(one, other, sizeof(uint32_t[ADDRESS_WORDS])) == 0;
+}
+
+static bool has_latched(const struct flow_tally *tally)
+{
+	static const uint8_t nowhere[sizeof(tally->latch_address)];
+
+	return !same_address(tally->latch_address, nowhere);
+}
+
 /*
  * A learned source port holds on, also while the flow is off, as long as it is to be learned from the same
- * address: the other direction still sends there.
+ * address: the other direction still sends there. A latched source holds on while the flow latches.
  */
-static uint32_t kept_binding(struct flow *flow, const struct flow_rule *rule, uint32_t generation)
+static uint32_t kept_binding(struct flow *flow, const struct flow_ledger *ledger,
+			     const struct flow_rule *rule, const struct flow_wide *wide, uint32_t generation)
 {
-	if (rule->state == FLOW_PINNED || flow->rule.source_address != rule->source_address)
+	const void *latched = ledger->tally.latch_address;
+
+	if (rule->state == FLOW_PINNED || !same_address(ledger->wide.source_address, wide->source_address))
+		return 0;
+	if (rule->state == FLOW_LATCHING && !has_latched(&ledger->tally))
+		return 0;
+	if (rule->state == FLOW_LEARNING && has_latched(&ledger->tally) &&
+	    !same_address(latched, wide->source_address))
 		return 0;
 	return learned_again(flow->track.binding, control_load(flow), generation);
 }
 
-/* Rule and settings, all but the control word. */
+/* Rule and settings, all but the control word. What the kernel found out of the rule before is void. */
 static void flow_fill(struct flow *flow, struct flow_ledger *ledger, const struct flow_rule *rule,
-		      uint32_t tenant)
+		      const struct flow_wide *wide, uint32_t tenant)
 {
 	const size_t head = sizeof(union control_word);
 
 	memcpy((char *)&flow->rule + head, (const char *)rule + head, sizeof(*rule) - head);
-	memset(&ledger->wide, 0, sizeof(ledger->wide));
+	ledger->wide = *wide;
 	ledger->wide.tenant = tenant;
+	flow->track.express = 0;
 }
 
 static void flow_clear_counters(struct flow *flow, struct flow_ledger *ledger)
@@ -168,28 +205,35 @@ static void group_write(struct flow_table *table, const struct flow_wanted *grou
 			uint32_t tenant, bool fresh)
 {
 	uint32_t generation = next_generation(table), binding[GROUP_MAX + 1] = {0};
+	struct flow_ledger *ledgers[GROUP_MAX];
 	struct flow_rule rules[GROUP_MAX];
+	struct flow_wide wide[GROUP_MAX];
 	struct flow *flows[GROUP_MAX];
-	bool wait = false;
+	bool wait = false, latched[GROUP_MAX + 1] = {false};
 
 	for (unsigned int i = 0; i < size; i++) {
 		flows[i] = &table->flows[group[i].index];
-		rule_encode(&group[i], table->addresses[group[i].index / FLOWS_PER_ADDRESS], &rules[i]);
+		ledgers[i] = &table->ledgers[group[i].index];
+		rule_encode(&group[i], table->addresses[group[i].index / FLOWS_PER_ADDRESS], &rules[i],
+			    &wide[i]);
 		wait |= flow_off_to_write(flows[i], fresh);
 	}
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	if (wait)
 		settle();
-	for (unsigned int i = 0; i < size && !fresh; i++) /* each is where the partner sends to, too */
-		binding[i] = kept_binding(flows[i], &rules[i], generation);
+	for (unsigned int i = 0; i < size && !fresh; i++) { /* each is where the partner sends to, too */
+		binding[i] = kept_binding(flows[i], ledgers[i], &rules[i], &wide[i], generation);
+		latched[i] = has_latched(&ledgers[i]->tally);
+	}
 	for (unsigned int i = 0; i < size; i++) {
-		struct flow_ledger *ledger = &table->ledgers[group[i].index];
+		unsigned int partner = partner_place(&rules[i], group, size);
 
 		if (fresh)
-			flow_clear_counters(flows[i], ledger);
+			flow_clear_counters(flows[i], ledgers[i]);
 		flows[i]->track.binding = binding[i];
-		flows[i]->track.target = binding[partner_place(&rules[i], group, size)];
-		flow_fill(flows[i], ledger, &rules[i], tenant);
+		flows[i]->track.target = binding[partner];
+		flows[i]->track.moved = latched[partner];
+		flow_fill(flows[i], ledgers[i], &rules[i], &wide[i], tenant);
 		control_store(flows[i], control_of_rule(&rules[i], generation, FLOW_OFF));
 	}
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);

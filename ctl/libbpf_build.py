@@ -91,10 +91,14 @@ long file_system_magic(const char *path);
 
 FLOWS = """
 struct flow_table {
-    struct flow *flows; struct flow_ledger *ledgers; uint32_t entries, generation, addresses[RELAY_ADDRESSES];
+    struct flow *flows; struct flow_ledger *ledgers; uint32_t entries, generation;
+    uint32_t addresses[RELAY_ADDRESSES][4];
 };
 struct flow_wanted { uint32_t index; ...; };
-void rule_encode(const struct flow_wanted *wanted, uint32_t local, struct flow_rule *rule);
+void rule_encode(const struct flow_wanted *wanted, const uint32_t local[4], struct flow_rule *rule,
+                 struct flow_wide *wide);
+uint32_t rate_interval(uint32_t rate);
+bool flow_set_flags(struct flow *flow, uint16_t set, uint16_t clear);
 bool flow_off(struct flow *flow);
 bool flows_write(struct flow_table *table, const void *packed, uint32_t count, uint32_t size, uint32_t tenant,
                  bool fresh);
@@ -108,6 +112,8 @@ bool flows_columns(const struct flow_table *table, const uint32_t *indexes, uint
                    const struct flow_columns *columns);
 uint32_t events_drain(void *consumer_page, const void *producer_pages, uint32_t page_size, uint64_t mask,
                       struct event *events, uint32_t capacity);
+uint32_t copies_drain(void *consumer_page, const void *producer_pages, uint32_t page_size, uint64_t mask,
+                      struct copy *copies, uint32_t capacity);
 """
 
 SOURCE = """

@@ -30,7 +30,7 @@ def measure() -> Iterator[Figure]:
     maps = [relay.object.map(name) for name in FLOW_MAPS]
     size, entries = sum(each.value_size for each in maps), maps[0].max_entries
     how = f"{' and '.join(FLOW_MAPS)}, {entries} entries each: {size * entries >> 20} MiB for each relay address"
-    yield Figure("memory per port", float(size), "bytes", "<=", 256, how)
+    yield Figure("memory per port", float(size), "bytes", "<=", 384, how)
 
 
 def towards(source: Endpoint, port: int, partner: int, target: Endpoint) -> IndexedRule:

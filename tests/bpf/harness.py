@@ -21,7 +21,12 @@ ADDRESSES = (socket.inet_aton("10.0.0.1"), socket.inet_aton("10.0.0.2"))
 ENTRIES = 65536 * len(ADDRESSES)
 PORT_MIN, PORT_MAX = 10000, 10999
 CLONE_NEWNET = 0x40000000
-EVENT_HEADER, EVENT_SIZE = 8, 128
+TALLIED = (
+    *("rejected", "dropped", "rejected_port", "last_reason"),
+    *("lost", "reordered", "duplicates", "ssrc_changes", "resets"),
+)
+MAPPED = bytes(10) + b"\xff\xff"
+EVENT_HEADER, EVENT_SIZE = 8, 144
 NAMES = {1: "learned", 2: "rejected", 3: "ssrc", 4: "rtcp"}
 
 
@@ -61,7 +66,7 @@ class Harness:
     def clear(self):
         for index in self.used & set(range(ENTRIES)):
             for entry in (self.flows[index], self.ledgers[index]):
-                ffi.memmove(ffi.addressof(entry), bytes(128), 128)
+                ffi.memmove(ffi.addressof(entry), bytes(ffi.sizeof(entry)), ffi.sizeof(entry))
         self.used.clear()
         self.ring.drain()
         cpus = len(self.reason_map.lookup_percpu(bytes(4)))
@@ -81,7 +86,7 @@ class Harness:
     def state(self, index):
         """Track and tally as the kernel left them."""
         track, tally = self.flows[index].track, self.ledgers[index].tally
-        return bytes(ffi.buffer(ffi.addressof(track))), bytes(ffi.buffer(ffi.addressof(tally)))
+        return bytes(ffi.buffer(ffi.addressof(track))), tally_image(tally)
 
     def events(self):
         return [decode_event(raw) for raw in self.ring.drain()]
@@ -111,14 +116,16 @@ def decode_event(raw):
     _, flow, generation, kind, reason, length, ssrc = struct.unpack_from("=QIIBBHI", raw)
     address, port = raw[24:40], int.from_bytes(raw[40:42], "big")
     assert address[:12] == bytes(10) + b"\xff\xff"
-    detail = {"learned": port, "rejected": (address[12:], port, reason), "ssrc": ssrc, "rtcp": raw[48 : 48 + length]}
+    detail = {"learned": port, "rejected": (address[12:], port, reason), "ssrc": ssrc, "rtcp": raw[56 : 56 + length]}
     return NAMES[kind], flow, generation, detail[NAMES[kind]]
 
 
 def configuration(addresses, port_min, port_max):
     """struct relay_config."""
-    places = b"".join(addresses) + addresses[0] * (8 - len(addresses))
-    return struct.pack("=IIHHI", lib.VOXDP_LAYOUT, len(addresses), port_min, port_max, 0) + places
+    places = [*addresses, *addresses[:1] * (8 - len(addresses))]
+    mapped = b"".join(MAPPED + each for each in places)
+    ipv4 = b"".join(places)
+    return struct.pack("=IIHHIII", lib.VOXDP_LAYOUT, len(addresses), port_min, port_max, 0, 0, 0) + mapped + ipv4
 
 
 def pack_rule(index, flow):
@@ -162,17 +169,16 @@ def pack_track(flow):
     )
 
 
-def pack_tally(flow, rejected_event):
-    """struct flow_tally of a model flow; the time of the last event is the kernel's own."""
+def tally_image(tally):
+    """What a model knows of a struct flow_tally, by field; the time of the last event is the kernel's own."""
+    return {name: getattr(tally, name) for name in TALLIED} | {"from": bytes(tally.rejected_address)}
+
+
+def expected_tally(flow):
+    """The same of a model flow."""
     address, port = flow.rejected_from
-    return (
-        struct.pack("=QQQ", flow.rejected, flow.dropped, rejected_event)
-        + (bytes(10) + b"\xff\xff" + address if address else bytes(16))
-        + struct.pack("!H", port)
-        + struct.pack(
-            "=BxIIIII", flow.last_reason, flow.lost, flow.reordered, flow.duplicates, flow.ssrc_changes, flow.resets
-        )
-    )
+    known = {name: getattr(flow, name) for name in TALLIED if name != "rejected_port"}
+    return known | {"rejected_port": socket.htons(port), "from": MAPPED + address if address else bytes(16)}
 
 
 def require_object():

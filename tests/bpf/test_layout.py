@@ -9,11 +9,12 @@ from ctl._libbpf import ffi, lib
 
 from tests.bpf import harness
 
-LINES = ["flow_rule", "flow_track", "flow_wide", "flow_tally"]
-STRUCTS = ["flow", "flow_ledger", *LINES, "reason_count", "event", "relay_config"]
-SIZES = {"flow": 128, "flow_ledger": 128, **dict.fromkeys(LINES, 64), "event": 128}
-VERIFIED_LIMIT = 20_000
-JITED_LIMIT = 8192
+LINES = ["flow_rule", "flow_track"]
+PAIRS = ["flow_wide", "flow_tally"]
+STRUCTS = ["flow", "flow_ledger", *LINES, *PAIRS, "reason_count", "event", "relay_config"]
+SIZES = {"flow": 128, "flow_ledger": 256, **dict.fromkeys(LINES, 64), **dict.fromkeys(PAIRS, 128), "event": 144}
+VERIFIED_LIMIT = 50_000
+JITED_LIMIT = 32_768
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +41,7 @@ def test_sizes(name):
 
 def test_lines_begin_where_cache_lines_do():
     assert offsets("flow") == {"rule": 0, "track": 64}
-    assert offsets("flow_ledger") == {"wide": 0, "tally": 64}
+    assert offsets("flow_ledger") == {"wide": 0, "tally": 128}
 
 
 def test_enumerations_agree(btf):
@@ -50,9 +51,9 @@ def test_enumerations_agree(btf):
 
 
 def test_maps(relay):
-    for name in ("flows", "ledgers"):
+    for name, size in (("flows", 128), ("ledgers", 256)):
         found = relay.object.map(name)
-        assert (found.key_size, found.value_size, found.max_entries) == (4, 128, 2 * 65536)
+        assert (found.key_size, found.value_size, found.max_entries) == (4, size, 2 * 65536)
     assert relay.object.map("events").max_entries == 1 << 20
     assert relay.reason_map.max_entries == lib.REASONS
 

@@ -38,7 +38,7 @@ def compare_round(relay, dice, round_number):
         twin.events.clear()
     assert relay.reasons() == twin.reasons
     for index, flow in twin.flows.items():
-        assert relay.state(index) == image(relay, index, flow)
+        assert relay.state(index) == image(flow)
     return {reason: count for reason, (count, _) in twin.reasons.items()}
 
 
@@ -55,15 +55,15 @@ def compare_packet(relay, twin, data, place):
     if outcome.verdict >= model.TX:
         assert before <= now, place
     if index in twin.flows:
-        assert relay.state(index) == image(relay, index, twin.flows[index]), (place, data.hex())
+        assert relay.state(index) == image(twin.flows[index]), (place, data.hex())
     reported = relay.ledgers[index].tally.rejected_event
     if reported != previous:
         assert before <= reported <= after
         assert reported - previous >= SECOND
 
 
-def image(relay, index, flow):
-    return harness.pack_track(flow), harness.pack_tally(flow, relay.ledgers[index].tally.rejected_event)
+def image(flow):
+    return harness.pack_track(flow), harness.expected_tally(flow)
 
 
 def untimed(events):

@@ -138,8 +138,9 @@ class FakeEngine:
 def statistics(**counters: float) -> FlowStatistics:
     """Counters of a flow that saw nothing, but for those given."""
     unknown = {"jitter_ms", "last_seen", "ssrc", "payload_type", "dscp", "rejected_source", "last_reason"}
-    blank = {each.name: None if each.name in {*unknown, "learned_port"} else 0 for each in fields(FlowStatistics)}
-    return FlowStatistics(**{**blank, **counters})
+    unknown |= {"learned_port", "learned_source"}
+    blank = {each.name: None if each.name in unknown else 0 for each in fields(FlowStatistics)}
+    return FlowStatistics(**{**blank, "mode": "off", **counters})
 
 
 def engine_statistics(flow: EngineFlow, seen: float | None) -> EngineStatistics:

@@ -70,7 +70,7 @@ def test_rtcp_is_copied(attached, reader, relay, pair, rtp) -> None:
     (event,) = reader.drain()
     assert isinstance(event, Rtcp)
     assert event.payload.startswith(report)
-    assert len(event.payload) == 80
+    assert len(event.payload) == 88
 
 
 def test_the_descriptor_is_readable_while_there_are_events(reader, relay, rtp) -> None:

@@ -13,60 +13,83 @@ from ctl._libbpf import ffi, lib
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ctl.flowrule import CLOCK_RATE_MAX, FlowAction, FlowFlag, FlowRule, FlowState, decode_rule, pack_rule
+from ctl.flowrule import (
+    CLOCK_RATE_MAX,
+    POLICE_MAX,
+    FlowAction,
+    FlowFlag,
+    FlowRule,
+    FlowState,
+    decode_rule,
+    mapped,
+    pack_rule,
+)
 from ctl.flowtable import RelayConfig
 
 DROP, PASS, REDIRECT = 1, 2, 4
 CALLER, CALLEE = ("203.0.113.5", 4000), ("203.0.113.9", 5000)
 LOCAL_A, LOCAL_B = ("192.0.2.1", 10000), ("198.51.100.1", 10002)
 
-addresses = st.integers(0, 2**32 - 1).map(lambda number: socket.inet_ntoa(number.to_bytes(4, "big")))
-endpoints = st.tuples(addresses, st.integers(0, 65535))
+v4 = st.ip_addresses(v=4).map(str)
+v6 = st.ip_addresses(v=6).filter(lambda address: not address.ipv4_mapped and int(address)).map(str)
+ports = st.integers(0, 65535)
+families = st.sampled_from((v4, v6))
+endpoints = families.flatmap(lambda addresses: st.tuples(addresses, ports))
+outgoing = families.flatmap(lambda addresses: st.tuples(st.tuples(addresses, ports), st.tuples(addresses, ports)))
+limits = st.integers(1, POLICE_MAX)
+payload_types = st.integers(0, 127)
 macs = st.binary(min_size=6, max_size=6)
 rules = st.builds(
-    FlowRule,
+    lambda egress_target, **rest: FlowRule(egress=egress_target[0], target=egress_target[1], **rest),
+    outgoing,
     state=st.sampled_from(FlowState),
     source=endpoints,
-    egress=endpoints,
-    target=endpoints,
     action=st.sampled_from(FlowAction),
-    flags=st.integers(0, 7).map(FlowFlag),
+    flags=st.integers(0, 127).map(FlowFlag),
     egress_mac=macs,
     target_mac=macs,
     ifindex=st.integers(0, 2**32 - 1),
     dscp=st.none() | st.integers(0, 63),
     clock_rate=st.sampled_from((0, 8000, 12000, 16000, 44100, 48000, 90000, 192000)),
     partner=st.none() | st.integers(0, 8 * 65536 - 1),
+    vlans=st.lists(st.integers(1, 4094), max_size=2).map(tuple),
+    latch_packets=st.integers(1, 255),
+    previous_source=st.none() | endpoints,
+    police=st.none() | st.tuples(limits, limits),
+    payload_types=st.none() | st.frozensets(payload_types),
+    dtmf_type=st.none() | payload_types,
 )
 
 
 @given(rules, endpoints)
 def test_a_rule_survives_its_encoding(rule: FlowRule, local: tuple[str, int]) -> None:
-    if rule.state == FlowState.LEARNING:
+    if rule.state in (FlowState.LEARNING, FlowState.LATCHING):
         rule = replace(rule, source=(rule.source[0], 0))
-    assert decode_rule(encoded(rule, local)) == rule
+    assert decode_rule(*encoded(rule, local)) == rule
 
 
 @given(rules, endpoints)
 def test_a_checksum_delta_is_what_a_full_sum_changes_by(rule: FlowRule, local: tuple[str, int]) -> None:
-    """And by a TTL of one less; but for an incoming source port that is to be learned."""
-    deltas = encoded(rule, local)
-    before = socket.inet_aton(rule.source[0]) + socket.inet_aton(local[0])
-    after = socket.inet_aton(rule.egress[0]) + socket.inet_aton(rule.target[0])
+    """And by a TTL of one less; but for what of the source is to be learned."""
+    deltas, _ = encoded(rule, local)
+    source, port = rule.source
+    if rule.state in (FlowState.LEARNING, FlowState.LATCHING):
+        port = 0
+    before = (mapped(source) if rule.state != FlowState.LATCHING else b"") + mapped(local[0])
+    after = mapped(rule.egress[0]) + mapped(rule.target[0])
     ttl = words(b"\x40\x11"), words(b"\x3f\x11")
     assert (words(before) + ttl[0] + deltas.ip_delta - words(after) - ttl[1]) % 0xFFFF == 0
-    source_port = 0 if rule.state == FlowState.LEARNING else rule.source[1]
-    before += struct.pack("!HH", local[1], source_port)
+    before += struct.pack("!HH", local[1], port)
     after += struct.pack("!HH", rule.egress[1], rule.target[1])
     assert (words(before) + deltas.udp_delta - words(after)) % 0xFFFF == 0
     assert deltas.ip_delta
 
 
 def encoded(rule: FlowRule, local: tuple[str, int]):
-    """The struct flow_rule that C makes of it."""
+    """The struct flow_rule and the struct flow_wide that C makes of it."""
     wanted = ffi.from_buffer("struct flow_wanted *", pack_rule(local[1], rule))
-    into = ffi.new("struct flow_rule *")
-    lib.rule_encode(wanted, int.from_bytes(socket.inet_aton(local[0]), "little"), into)
+    into = ffi.new("struct flow_rule *"), ffi.new("struct flow_wide *")
+    lib.rule_encode(wanted, ffi.from_buffer("uint32_t[4]", mapped(local[0])), *into)
     return into
 
 
@@ -87,6 +110,15 @@ def words(data: bytes) -> int:
         ({"ifindex": 2**32}, "does not fit"),
         ({"source": ("192.0.2.1", 65536)}, "does not fit"),
         ({"target": ("nowhere", 1)}, "does not fit"),
+        ({"target": ("2001:db8::1", 1)}, "different families"),
+        ({"vlans": (1, 2, 3)}, "at most two"),
+        ({"vlans": (4095,)}, "within 1-4094"),
+        ({"police": (0, 1)}, "packets per second"),
+        ({"police": (1, 1_000_001)}, "packets per second"),
+        ({"payload_types": frozenset({128})}, "payload types"),
+        ({"dtmf_type": 128}, "payload types"),
+        ({"latch_packets": 0}, "at least one packet"),
+        ({"latch_packets": 256}, "does not fit"),
     ],
 )
 def test_what_a_rule_cannot_hold_is_refused(pair, field, said) -> None:
@@ -95,12 +127,41 @@ def test_what_a_rule_cannot_hold_is_refused(pair, field, said) -> None:
 
 
 def test_the_fastest_clock_still_fits(pair) -> None:
-    assert encoded(replace(pair[0][1], clock_rate=CLOCK_RATE_MAX), LOCAL_A).clock > 0xFFFFFFFF - 2**13
+    assert encoded(replace(pair[0][1], clock_rate=CLOCK_RATE_MAX), LOCAL_A)[0].clock > 0xFFFFFFFF - 2**13
 
 
 def test_the_configuration_survives_its_encoding() -> None:
-    config = RelayConfig(1, ("192.0.2.1", "198.51.100.1"), 10000, 19999)
+    config = RelayConfig(1, ("192.0.2.1", "2001:db8::1"), 10000, 19999, 30000, 7)
     assert RelayConfig.decode(config.encode()) == config
+
+
+@pytest.mark.parametrize("limit", ["unmatched_rate", "unmatched_burst"])
+def test_a_configuration_that_cannot_be_is_refused(limit) -> None:
+    with pytest.raises(ValueError, match="within 0-1000000"):
+        RelayConfig(1, ("192.0.2.1",), 10000, 19999, **{limit: 1_000_001}).encode()
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [("2001:DB8:0::1", "2001:db8::1"), ("::ffff:192.0.2.7", "192.0.2.7"), ("192.0.2.7", "192.0.2.7")],
+)
+def test_an_address_has_one_text(pair, text, kept) -> None:
+    assert replace(pair[0][1], source=(text, 5)).source == (kept, 5)
+
+
+def test_flags_change_alone(loaded, pair, rtp) -> None:
+    table, (there, rule) = loaded.table, pair[0]
+    table.write_pair(*pair)
+    loaded.program.test_run(rtp(CALLER, LOCAL_A))
+    before = table.generation(there)
+    table.set_flags(there, FlowFlag.MIRROR | FlowFlag.CAPTURE)
+    table.set_flags(there, FlowFlag.RTCP_COPY, FlowFlag.CAPTURE)
+    assert table.rule(there) == replace(rule, flags=FlowFlag.MIRROR | FlowFlag.RTCP_COPY)
+    assert table.generation(there) == before
+    assert loaded.program.test_run(rtp(CALLER, LOCAL_A, 2)).retval == REDIRECT
+    assert (table.read(there).packets, table.read(there).learned_source) == (2, CALLER)
+    with pytest.raises(ValueError, match="never written"):
+        table.set_flags(there + 1, FlowFlag.MIRROR)
 
 
 def test_an_index_is_slot_and_port(loaded) -> None:

@@ -46,7 +46,7 @@ def test_sizes_and_rodata_are_set_before_loading(loaded) -> None:
 
 
 def test_rodata_of_the_wrong_size_is_refused() -> None:
-    with pytest.raises(ValueError, match="has 48 bytes, got 3"):
+    with pytest.raises(ValueError, match="has 184 bytes, got 3"):
         BpfObject.open(RELAY, rodata=b"abc")
 
 

@@ -318,7 +318,7 @@ def test_status_tells_program_maps_and_reasons(settings, attached) -> None:
         ("flows", "ledgers", "reasons", "events", "config"), True
     )
     assert all(each.memory >= 2 * 65536 * 128 for each in found.maps if each.name in ("flows", "ledgers"))
-    assert found.reasons["pass_not_ipv4"].packets == 3
+    assert found.reasons["pass_not_ip"].packets == 3
 
 
 def test_what_is_attached_outlives_whoever_attached_it(settings) -> None:
