@@ -27,6 +27,7 @@ COMMANDS = {
     "flow": "ctl.commands.flow",
     "reg": "ctl.commands.reg",
     "run": "ctl.commands.run",
+    "sip": "ctl.commands.sip",
     "user": "ctl.commands.user",
     "xdp": "ctl.commands.xdp",
 }
@@ -41,6 +42,7 @@ HELP = {
     "flow": "Media flows: list, show, watch",
     "reg": "Registrations: list",
     "run": "Run the controller: signalling, flows, API",
+    "sip": "Signalling: status, reload",
     "user": "Users: add, list, password, enable, disable, delete",
     "xdp": "The kernel relay: status",
 }

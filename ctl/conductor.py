@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from datetime import UTC, datetime
 from typing import Any
 
@@ -34,6 +34,7 @@ from sip.effects import (
     SaveCall,
     Send,
 )
+from sip.errors import ParseError
 
 log = structlog.get_logger()
 
@@ -71,6 +72,21 @@ class Conductor:
         except Exception:
             # Our own fault, brought out by this message: the others are not to suffer from it.
             log.exception("message not handled", source=f"{source.host}:{source.port}")
+
+    def unreadable(self, error: ParseError, source: Address, local: Address) -> None:
+        """A stream cannot be followed any more."""
+        self.perform(self._core.unreadable(error, source, local))
+
+    def undelivered(self, effect: Send) -> None:
+        """A message did not go out; told later, for it may be the core's effects that are being carried out now."""
+        asyncio.get_running_loop().call_soon(self._undelivered, effect)
+
+    def wanted(self) -> Set[Address]:
+        """The peers whose connections carry a registration or a call."""
+        return self._core.peers()
+
+    def _undelivered(self, effect: Send) -> None:
+        self.perform(self._core.undelivered(effect, time.monotonic()))
 
     def hang_up(self, call: str, cause: int) -> None:
         """End a call on both legs, for an operator."""

@@ -7,7 +7,7 @@ import ipaddress
 import os
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
@@ -15,6 +15,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from ctl.configfile import DEFAULT_PATH, ConfigError, read_tables
 
 LABEL_LIMIT = 15  # IFNAMSIZ less the terminating zero
+_SIP_LISTEN = re.compile(r"(?:(udp|tcp|tls|ws|wss):)?(\[[^\]]+\]:[0-9]+|[^:\[\]]+:[0-9]+)")
 OTHER_VARIABLES = {"VOXDP_CONFIG", "VOXDP_CORPUS"}
 
 
@@ -25,16 +26,44 @@ def _ipv4(text: str) -> str:
         raise ValueError(f"{text!r} is not an IPv4 address") from None
 
 
-def _listen(text: str) -> str:
+def _host_port(text: str) -> tuple[str, int]:
     host, _, port = text.rpartition(":")
     if not port.isascii() or not port.isdigit() or not 0 < int(port) < 65536:
         raise ValueError(f"{text!r} is not ADDRESS:PORT")
-    _ipv4(host)
+    return host, int(port)
+
+
+def _listen(text: str) -> str:
+    _ipv4(_host_port(text)[0])
+    return text
+
+
+def sip_listen(text: str) -> tuple[tuple[str, int, str], ...]:
+    """(host without brackets, port, transport) of a form such as `tls:[2001:db8::1]:5061`; without one UDP and TCP.
+
+    Raises ValueError.
+    """
+    match = _SIP_LISTEN.fullmatch(text)
+    if not match:
+        raise ValueError(f"{text!r} is not [TRANSPORT:]ADDRESS:PORT; transports are udp, tcp, tls, ws and wss")
+    host, port = _host_port(match[2])
+    try:
+        address = ipaddress.ip_address(host.removeprefix("[").removesuffix("]"))
+    except ValueError:
+        raise ValueError(f"{host!r} is not an IP address") from None
+    if (address.version == 6) != host.startswith("["):
+        raise ValueError(f"{text!r}: an IPv6 address, and no other, stands in brackets")
+    return tuple((str(address), port, transport) for transport in ([match[1]] if match[1] else ["udp", "tcp"]))
+
+
+def _sip_listen(text: str) -> str:
+    sip_listen(text)
     return text
 
 
 Ipv4 = Annotated[str, AfterValidator(_ipv4)]
 Listen = Annotated[str, AfterValidator(_listen)]
+SipListen = Annotated[str, AfterValidator(_sip_listen)]
 Seconds = Annotated[int, Field(ge=1)]
 Interface = Annotated[str, Field(min_length=1, max_length=LABEL_LIMIT)]
 
@@ -45,15 +74,48 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class Certificate(Section):
+    """A certificate for connections that ask for one of these host names (SNI)."""
+
+    hosts: Annotated[tuple[str, ...], Field(min_length=1)]
+    certificate: Path
+    key: Path
+
+
+class TlsSection(Section):
+    """TLS for `tls:` and `wss:`: what we show and whom we believe. Files are read again by `voxdp sip reload`."""
+
+    certificate: Path | None = None
+    key: Path | None = None
+    names: tuple[Certificate, ...] = ()
+    authorities: Path | None = None
+    """PEM file of the authorities that peers' certificates must come from; none: the system's."""
+    verify_client: Literal["none", "optional", "required"] = "none"
+
+
+class LimitsSection(Section):
+    """What strangers may cost: connections, their time, and requests."""
+
+    connections: Annotated[int, Field(ge=1)] = 10_000
+    connections_per_source: Annotated[int, Field(ge=1)] = 64
+    handshake: Annotated[float, Field(gt=0)] = 5.0
+    message: Annotated[float, Field(gt=0)] = 10.0
+    idle: Annotated[float, Field(gt=0)] = 120.0
+
+
 class SipSection(Section):
     """Signalling: where we listen, whom we serve, how registrations expire."""
 
-    listen: tuple[Listen, ...] = ("127.0.0.1:5060",)
+    listen: tuple[SipListen, ...] = ("127.0.0.1:5060",)
     domain: str = "localhost"
     algorithms: tuple[Literal["SHA-256", "MD5"], ...] = ("SHA-256", "MD5")
     min_expires: Seconds = 60
     default_expires: Seconds = 3600
     max_expires: Seconds = 7200
+    tls: TlsSection = TlsSection()
+    origins: tuple[str, ...] = ()
+    """Web pages that may connect by WebSocket, as `https://phone.example.org`; none: any."""
+    limits: LimitsSection = LimitsSection()
 
     @model_validator(mode="after")
     def _ordered(self) -> SipSection:
@@ -61,7 +123,14 @@ class SipSection(Section):
             raise ValueError("min_expires <= default_expires <= max_expires must hold")
         if not self.listen:
             raise ValueError("listen needs at least one ADDRESS:PORT")
+        if self.secure and not (self.tls.certificate and self.tls.key):
+            raise ValueError("tls: and wss: need sip.tls.certificate and sip.tls.key")
         return self
+
+    @property
+    def secure(self) -> bool:
+        """Whether anything is listened on by TLS."""
+        return any(listen.startswith(("tls:", "wss:")) for listen in self.listen)
 
 
 class MediaSection(Section):
@@ -179,11 +248,12 @@ def _first(error: ValidationError) -> str:
 
 
 def _siblings(location: tuple[Any, ...]) -> list[str]:
-    model: type[BaseModel] = Config
+    model: Any = Config
     for part in location[:-1]:
+        if isinstance(part, int):
+            continue
         annotation = model.model_fields[part].annotation
-        assert isinstance(annotation, type)
-        model = annotation
+        model = next(iter(get_args(annotation)), annotation)
     return sorted(model.model_fields)
 
 

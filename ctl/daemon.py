@@ -16,9 +16,10 @@ from ctl.config import Config, load
 from ctl.configfile import ConfigError
 from ctl.dataplane import DataPlaneError
 from ctl.service import Service, ServiceError
+from ctl.tls import TlsError
 from media.flows import EngineError
 from provisioning.errors import ProvisioningError
-from sip.transport_udp import TransportError
+from sip.sockets import TransportError
 
 REFUSALS = (
     ApiUnavailable,
@@ -28,6 +29,7 @@ REFUSALS = (
     OSError,
     ProvisioningError,
     ServiceError,
+    TlsError,
     TransportError,
 )
 

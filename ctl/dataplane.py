@@ -11,7 +11,7 @@ import structlog
 
 from ctl import xdp
 from ctl.carriers import EngineCarrier, KernelCarrier
-from ctl.config import Config
+from ctl.config import Config, sip_listen
 from ctl.events import Event, EventReader
 from ctl.flowrule import Endpoint, FlowFlag
 from ctl.flowtable import FlowTable
@@ -32,8 +32,8 @@ class DataPlaneError(Exception):
 
 
 def relay_addresses(config: Config) -> tuple[str, ...]:
-    """Return the addresses that peers send media to: those configured, else those that signalling listens on."""
-    listening = (listen.rpartition(":")[0] for listen in config.sip.listen)
+    """Return the addresses that peers send media to: those configured, else those of IPv4 that signalling has."""
+    listening = (host for listen in config.sip.listen for host, _, _ in sip_listen(listen) if ":" not in host)
     return config.media.addresses or tuple(dict.fromkeys(listening))
 
 

@@ -40,13 +40,15 @@ from ctl.programmer import Programmer
 from ctl.records import Records
 from ctl.restore import Restored, Restorer
 from ctl.sessions import MediaSessions
-from ctl.signalling import facing, listen_addresses, make_core, read_secret
+from ctl.signalling import facing, listen_addresses, make_core, read_secret, stream_limits
 from ctl.silent_calls import SilentCalls
+from ctl.sip_verbs import SipVerbs
 from ctl.storage import Storage
+from ctl.tls import Tls, TlsError
+from ctl.transports import Transports
 from ctl.verbs import Verbs
 from media.flows import EngineError
 from sip.effects import Send
-from sip.transport_udp import UdpTransport
 
 LOOK_SECONDS = 1.0
 REFRESH_SECONDS = 10.0
@@ -78,7 +80,6 @@ class Service:
         offset = time.time() - time.monotonic()
         self._live, self._recovered = Journal.open(config.run.state / "live", offset)
         self.records = Records(self.storage.journal)
-        self.transport = UdpTransport()
         self._watched: int | None = None
         self.meters = Meters()
         self.conductor = Conductor(
@@ -90,6 +91,8 @@ class Service:
             self.records,
             self.meters,
         )
+        self.tls = Tls(config.sip.tls) if config.sip.secure else None
+        self.transport = Transports(self.conductor, stream_limits(config), self.tls, config.sip.origins)
         inactivity = Inactivity(media.timeout, media.hold_timeout, time.monotonic())
         self._figures, self._former_figures = Journal.open(config.run.state / "quality", offset)
         self.media_watch = MediaWatch(self.programmer, self._figures, self.meters.interval)
@@ -101,13 +104,15 @@ class Service:
         Raises TransportError, ApiUnavailable, ProvisioningError.
         """
         stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+            loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(signal.SIGHUP, self._reload)
         await self.storage.journal.open()
         restored = self._restore()
         control, api = self._control(), self._api()
         try:
-            await self.transport.open(self.ours, self.conductor.received)
+            await self.transport.open(self.ours)
             await control.start()
             await api.start(*_host_port(self._config.api.listen))
             async with asyncio.TaskGroup() as tasks:
@@ -164,9 +169,24 @@ class Service:
     def _send(self, effect: Send) -> None:
         self.transport.send(effect)
 
+    def reload(self) -> str:
+        """Read certificates anew; returns what came of it. Raises TlsError and leaves what was."""
+        if self.tls is None:
+            return "nothing to reload: no transport uses TLS"
+        self.tls.reload()
+        log.info("certificates read anew")
+        return "certificates read anew; open connections go on with the former"
+
+    def _reload(self) -> None:
+        try:
+            self.reload()
+        except TlsError as error:
+            log.error("certificates not read", why=str(error))
+
     def _control(self) -> ControlServer:
         verbs = Verbs(self.core, self.conductor, self.programmer, self.storage, self._config.sip.domain)
-        return ControlServer(self._config.run.directory / SOCKET_NAME, verbs.table())
+        sip = SipVerbs(self.core, self.transport, self.reload)
+        return ControlServer(self._config.run.directory / SOCKET_NAME, {**verbs.table(), **sip.table()})
 
     def _api(self) -> ApiServer:
         figures = ControllerFigures(self)
@@ -249,7 +269,7 @@ class Service:
 
     async def _close(self, control: ControlServer, api: ApiServer) -> None:
         self.conductor.close()
-        self.transport.close()
+        await self.transport.close()
         await control.close()
         await api.stop()
         await self.records.close()

@@ -9,10 +9,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from ctl.config import Config
+from ctl.config import Config, sip_listen
 from ctl.nexthop import NextHops
+from sip.acceptor import StreamLimits
 from sip.core import Core
 from sip.effects import Address
+from sip.reach import default_port
 from sip.settings import Settings
 
 SECRET_BYTES = 32
@@ -20,9 +22,21 @@ TOKEN_BYTES = 12
 
 
 def listen_addresses(config: Config) -> tuple[Address, ...]:
-    """Return the transport addresses that signalling listens on."""
-    parts = (listen.rpartition(":") for listen in config.sip.listen)
-    return tuple(Address(host, int(port)) for host, _, port in parts)
+    """Return the transport addresses that signalling listens on, each once."""
+    found = (Address(*part) for listen in config.sip.listen for part in sip_listen(listen))
+    return tuple(dict.fromkeys(found))
+
+
+def stream_limits(config: Config) -> StreamLimits:
+    """Return what connections are held to."""
+    limits = config.sip.limits
+    return StreamLimits(
+        connections=limits.connections,
+        per_source=limits.connections_per_source,
+        handshake=limits.handshake,
+        message=limits.message,
+        idle=limits.idle,
+    )
 
 
 def make_core(config: Config, secret: bytes, facing: Callable[[Address], Address]) -> Core:
@@ -35,17 +49,24 @@ def make_core(config: Config, secret: bytes, facing: Callable[[Address], Address
         min_expires=config.sip.min_expires,
         default_expires=config.sip.default_expires,
         max_expires=config.sip.max_expires,
+        connects=any(address.transport == "tcp" for address in listen_addresses(config)),
     )
     return Core(settings, lambda: secrets.token_hex(TOKEN_BYTES), facing, time.monotonic())
 
 
 def facing(hops: NextHops, ours: tuple[Address, ...]) -> Callable[[Address], Address]:
-    """Return the function that names the address of ours that a peer sees: the one its route leaves from."""
-    by_host = {address.host: address for address in ours}
+    """Return the function that names the address of ours that a peer sees: the one its route leaves from.
+
+    It has the peer's transport, also where nothing of ours listens on that.
+    """
+    by_host = {(address.host, address.transport): address for address in reversed(ours)}
+    by_transport = {address.transport: address for address in reversed(ours)}
 
     def local_for(peer: Address) -> Address:
         route = hops.route(peer.host)
-        return by_host.get(route.source_address, ours[0]) if route else ours[0]
+        source = route.source_address if route else ""
+        found = by_host.get((source, peer.transport)) or by_transport.get(peer.transport)
+        return found or Address(source or ours[0].host, default_port(peer.transport), peer.transport)
 
     return local_for
 

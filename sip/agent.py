@@ -5,12 +5,15 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Callable, Iterable
+from dataclasses import replace
+from functools import partial
 
 from sip.build import response_to
 from sip.dialog import Dialog
 from sip.effects import Address, Effect, Send
 from sip.headers import COOKIE
 from sip.message import Request, Response
+from sip.parser import parse
 from sip.questions import Questions
 from sip.settings import Settings
 from sip.timers import Timers
@@ -21,6 +24,9 @@ ALLOW = ("INVITE", "ACK", "BYE", "CANCEL", "OPTIONS", "REGISTER", "INFO", "UPDAT
 ALLOWED = ("Allow", ", ".join(ALLOW))
 SDP = "application/sdp"
 MAX_FORWARDS = 70
+MAX_DATAGRAM = 1300
+"""Bytes of a request beyond which it goes by a connection: the path's MTU is not known (RFC 3261 §18.1.1)."""
+MAX_REMEMBERED = 4096
 Fields = Iterable[tuple[str, str]]
 
 
@@ -43,6 +49,7 @@ class Agent:
         self.timers = Timers()
         self.layer = TransactionLayer(self.timers, settings.intervals, self.effects)
         self.questions = Questions(self.timers)
+        self._datagrams_only: set[tuple[str, int]] = set()
 
     def respond(
         self,
@@ -99,8 +106,28 @@ class Agent:
     ) -> Transaction:
         """Put a request of ours into a client transaction."""
         branch = request.via.branch or ""
-        ack = (lambda response: self.failure_ack(request, response)) if request.method == "INVITE" else None
-        return self.layer.request(request.to_bytes(), branch, request.method, target, local, now, on_response, ack)
+        ack = partial(self.failure_ack, request) if request.method == "INVITE" else None
+        data, fallback = request.to_bytes(), None
+        if len(data) > MAX_DATAGRAM and self._takes_connections(target):
+            fallback, target = (data, target), replace(target, transport="tcp")
+            data = _by(request, target).to_bytes()
+        return self.layer.request(data, branch, request.method, target, local, now, on_response, ack, fallback)
+
+    def undelivered(self, data: bytes, target: Address, now: float) -> None:
+        """A message of ours did not go out; that of a response is the client's to find out."""
+        if data.startswith(b"SIP/"):
+            return
+        request = parse(data)
+        assert isinstance(request, Request)
+        if target.transport == "tcp" and len(self._datagrams_only) < MAX_REMEMBERED:
+            self._datagrams_only.add((target.host, target.port))
+        self.layer.undelivered(request, now)
+
+    def _takes_connections(self, target: Address) -> bool:
+        """Whether a request too long for a datagram may try a connection (RFC 3261 §18.1.1)."""
+        if target.reliable or target.inbound or not self.settings.connects:
+            return False
+        return (target.host, target.port) not in self._datagrams_only
 
     def in_dialog(
         self,
@@ -127,13 +154,13 @@ class Agent:
             fields.append(("Content-Type", content_type))
         return Request(method, uri, fields, body)
 
-    def failure_ack(self, invite: Request, response: Response) -> bytes:
+    def failure_ack(self, invite: Request, response: Response, target: Address) -> bytes:
         """The ACK of a failed INVITE: same branch, the response's To (RFC 3261 §17.1.1.3)."""
-        return self._beside(invite, "ACK", response.get("To") or str(invite.to)).to_bytes()
+        return _by(self._beside(invite, "ACK", response.get("To") or str(invite.to)), target).to_bytes()
 
     def cancel(self, invite: Request, target: Address, local: Address, now: float) -> None:
         """Send the CANCEL of our INVITE (RFC 3261 §9.1)."""
-        self.begin(self._beside(invite, "CANCEL", str(invite.to)), target, local, now)
+        self.begin(_by(self._beside(invite, "CANCEL", str(invite.to)), target), target, local, now)
 
     def via(self, local: Address) -> str:
         """A Via of ours with a new branch."""
@@ -142,7 +169,8 @@ class Agent:
 
     def contact(self, local: Address) -> tuple[str, str]:
         """Our Contact header toward a peer that knows us by `local`."""
-        return "Contact", f"<sip:{host_port(local.host, local.port)}>"
+        transport = f";transport={local.transport}" if local.reliable else ""
+        return "Contact", f"<sip:{host_port(local.host, local.port)}{transport}>"
 
     def _beside(self, invite: Request, method: str, to: str) -> Request:
         fields = [
@@ -158,3 +186,10 @@ class Agent:
 
     def _signed(self, headers: Fields, name: str = "Server") -> list[tuple[str, str]]:
         return [*headers, (name, self.settings.server)]
+
+
+def _by(request: Request, target: Address) -> Request:
+    """The request with the target's transport in its Via, which the peer answers by."""
+    if request.via.protocol == target.transport:
+        return request
+    return request.replaced("Via", [str(replace(request.via, transport=target.transport.upper()))])

@@ -44,6 +44,12 @@ class Calls:
         """How many dialogs and callers are known."""
         return len(self._dialogs) + len(self._callers)
 
+    def peers(self) -> set[Address]:
+        """Where the peers of all legs are reached by a connection."""
+        legs = (leg for call in self._calls.values() for leg in (call.a, call.b))
+        found = (leg.dialog.peer if leg.dialog else leg.source for leg in legs)
+        return {peer for peer in found if peer and peer.reliable}
+
     # --- finding ---
 
     def find(self, identity: str) -> Call | None:

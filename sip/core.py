@@ -12,7 +12,7 @@ from typing import Any
 
 from sip.agent import Agent
 from sip.calls import Calls
-from sip.effects import Address, Effect, Target
+from sip.effects import Address, Effect, Send, Target
 from sip.errors import ParseError
 from sip.front import Front
 from sip.message import Request, Response
@@ -60,6 +60,16 @@ class Core:
         else:
             self._front.draining = self.draining
             self._front.take(message.received_from(source.host, source.port), source, local, now)
+        return self._drain()
+
+    def unreadable(self, error: ParseError, source: Address, local: Address) -> list[Effect]:
+        """A stream from `source` ended in what is no message: say so while it lasts."""
+        self._refuse_unread(error, source, local)
+        return self._drain()
+
+    def undelivered(self, effect: Send, now: float) -> list[Effect]:
+        """This effect certainly did not reach its target (RFC 3261 §8.1.3.1, §17.1.4)."""
+        self._agent.undelivered(effect.data, effect.target, now)
         return self._drain()
 
     def expire(self, now: float) -> list[Effect]:
@@ -129,6 +139,10 @@ class Core:
     def bindings(self) -> list[RegistrationView]:
         """All users that are registered."""
         return [RegistrationView(*entry) for entry in self._registration.registrar.users()]
+
+    def peers(self) -> set[Address]:
+        """Who is reached by a connection that a registration or a call depends on."""
+        return self._registration.registrar.peers() | self._calls.peers()
 
     def counts(self) -> dict[str, int]:
         """How much the core holds: every figure is 0 some time after the last message."""

@@ -78,7 +78,7 @@ class Dialog:
         if not self.routes:
             return self.peer
         hop = literal(NameAddr.parse(self.routes[0]).uri)
-        return Address(hop.host, hop.port, self.peer.transport) if hop else self.peer
+        return hop or self.peer
 
     def state(self) -> Mapping[str, Any]:
         """The dialog as JSON can carry it."""
@@ -86,9 +86,9 @@ class Dialog:
         return {**kept, "routes": list(self.routes), "peer": pack(self.peer), "local": pack(self.local)}
 
 
-def pack(address: Address) -> list[str | int]:
+def pack(address: Address) -> list[str | int | bool]:
     """An address as JSON can carry it; `Address(*packed)` is it again."""
-    return [address.host, address.port, address.transport]
+    return [address.host, address.port, address.transport, address.inbound, address.name]
 
 
 def restored(state: Mapping[str, Any]) -> Dialog:

@@ -9,7 +9,7 @@ Times are seconds of CLOCK_MONOTONIC, which survive a restart of the process.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 Leg = Literal["a", "b"]
@@ -17,11 +17,22 @@ Leg = Literal["a", "b"]
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """A transport address. `host` is a literal IP address, without brackets for IPv6."""
+    """A transport address. host: a literal IP address, without brackets for IPv6. transport: udp, tcp, tls, ws or wss.
+
+    inbound: the peer opened the way to us, by a connection or through its NAT, and there is no other way to it. name:
+    whose certificate the peer must show over TLS, where it was found by a name (RFC 5922). Neither tells two apart.
+    """
 
     host: str
     port: int
     transport: str = "udp"
+    inbound: bool = field(default=False, compare=False)
+    name: str = field(default="", compare=False)
+
+    @property
+    def reliable(self) -> bool:
+        """Whether its transport keeps messages whole and in order."""
+        return self.transport != "udp"
 
 
 @dataclass(frozen=True, slots=True)

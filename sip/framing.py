@@ -4,9 +4,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 from sip.errors import ParseError
-from sip.parser import MAX_MESSAGE
+from sip.parser import MAX_MESSAGE, salvage
 
 PONG = b"\r\n"
 """What answers a ping, which is an empty line and one more."""
@@ -24,16 +25,20 @@ class Framer:
         self._searched = 0
         self._needed = 0
 
-    def feed(self, data: bytes) -> list[bytes]:
+    def feed(self, data: bytes) -> Iterator[bytes]:
         """Messages complete by now, in order; b"" stands for a ping, to be answered with PONG.
 
-        Raises ParseError: 400 without exactly one readable Content-Length, 513 beyond 64 KiB.
+        Raises ParseError behind the last good one: 400 without exactly one readable Content-Length, 513 beyond 64 KiB;
+        `partial` is what an answer needs.
         """
         self._buffer += data
-        frames: list[bytes] = []
         while (frame := self._next()) is not None:
-            frames.append(frame)
-        return frames
+            yield frame
+
+    @property
+    def waiting(self) -> int:
+        """Bytes of a message that is not complete yet."""
+        return len(self._buffer)
 
     def _next(self) -> bytes | None:
         if self._needed == 0:
@@ -63,17 +68,19 @@ class Framer:
         end = self._buffer.find(_END, self._searched)
         if end < 0:
             self._searched = max(0, len(self._buffer) - 3)
-            _limit(len(self._buffer))
+            self._limit(len(self._buffer))
             return 0
         lengths = _LENGTH.findall(self._buffer, 0, end + 2)
         length = lengths[0].strip() if len(lengths) == 1 else b""
         if not length.isdigit() or len(length) > 9:
-            raise ParseError(400, "One Content-Length Needed On A Stream")
+            raise self._refusal(400, "One Content-Length Needed On A Stream")
         total = end + len(_END) + int(length)
-        _limit(total)
+        self._limit(total)
         return total
 
+    def _limit(self, size: int) -> None:
+        if size > MAX_MESSAGE:
+            raise self._refusal(513, "Message Too Large")
 
-def _limit(size: int) -> None:
-    if size > MAX_MESSAGE:
-        raise ParseError(513, "Message Too Large")
+    def _refusal(self, status: int, reason: str) -> ParseError:
+        return ParseError(status, reason, salvage(bytes(self._buffer[:MAX_MESSAGE])))

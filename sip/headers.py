@@ -14,7 +14,8 @@ from sip.uri import HOST_PORT, Uri, bare_host, host_port, port_number
 
 COOKIE = "z9hG4bK"
 MAX_SECONDS = 2**32 - 1
-_DEFAULT_PORTS = {"tls": 5061, "wss": 443, "ws": 80}
+DEFAULT_PORTS = {"tls": 5061, "wss": 443, "ws": 80}
+"""Of transports whose port is not 5060 where none is named (RFC 3261 §19.1.2, RFC 7118 §5)."""
 _VIA = re.compile(
     rf"SIP\s*+/\s*+2\.0\s*+/\s*+({TOKEN})\s++{HOST_PORT}({PARAMS})\s*", re.IGNORECASE | re.DOTALL | re.ASCII
 )
@@ -70,7 +71,7 @@ class Via:
     @property
     def sent_by(self) -> tuple[str, int]:
         """Host in lower case and port, the transport's default filled in: part of a transaction's key."""
-        return self.host.lower(), self.port or _DEFAULT_PORTS.get(self.protocol, 5060)
+        return self.host.lower(), self.port or DEFAULT_PORTS.get(self.protocol, 5060)
 
     @property
     def wants_rport(self) -> bool:

@@ -15,6 +15,8 @@ from sip.reach import literal, request_uri
 from sip.registrar import Registrar
 from sip.uri import Uri
 
+DIALLED = ("udp", "tcp", "tls")
+"""Transports by which we can go to a peer that has not come to us."""
 PASSED_ON = ("Subject", "Priority", "Accept-Language")
 """The only headers that reach the other leg as they came. All else would tell of the caller's network, or promise
 what only an end-to-end dialog can keep."""
@@ -71,4 +73,4 @@ def _address(target: UriTarget) -> Address | None:
         address = target.address or literal(Uri.parse(target.uri))
     except ParseError:
         return None
-    return address if address and address.transport == "udp" else None
+    return address if address and address.transport in DIALLED else None

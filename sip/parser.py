@@ -50,7 +50,7 @@ def parse(data: bytes) -> Request | Response:
     try:
         return _parse(data)
     except ParseError as error:
-        raise ParseError(error.status, error.reason, _salvage(data)) from None
+        raise ParseError(error.status, error.reason, salvage(data)) from None
 
 
 def _parse(data: bytes) -> Request | Response:
@@ -183,7 +183,7 @@ def _check_request(request: Request) -> None:
         raise ParseError(400, "CSeq Does Not Match Method")
 
 
-def _salvage(data: bytes) -> Request | Response | None:
+def salvage(data: bytes) -> Request | Response | None:
     """What can be saved of a broken message to answer it; nothing in it is checked but its line ends."""
     head = data[:MAX_MESSAGE].lstrip(b"\r\n").partition(b"\r\n\r\n")[0]
     start, *lines = _ANY_END.split(head.decode("utf-8", "surrogateescape"))[: MAX_HEADERS + 1]

@@ -7,6 +7,7 @@ from dataclasses import replace
 from ipaddress import ip_address
 
 from sip.effects import Address
+from sip.headers import DEFAULT_PORTS
 from sip.uri import Uri
 
 DEFAULT_PORT = 5060
@@ -15,11 +16,14 @@ DEFAULT_PORT = 5060
 def reach(contact: Uri, source: Address) -> Address:
     """Where to send to a peer that names `contact` in a message from `source`.
 
-    Its own address, and the port it names only where it names that address: a peer behind NAT is reached at the
+    By its connection, where it has one to us: what a Contact says of ports is a guess then (RFC 5923). Over datagrams
+    its own address, and the port it names only where it names that address: a peer behind NAT is reached at the
     source, and no peer can point us at a third party.
     """
-    if contact.host.lower() != source.host.lower():
+    if source.reliable:
         return source
+    if contact.host.lower() != source.host.lower():
+        return replace(source, inbound=True)
     return Address(source.host, contact.port or DEFAULT_PORT, source.transport)
 
 
@@ -36,4 +40,10 @@ def literal(uri: Uri) -> Address | None:
         host = str(ip_address(uri.host))
     except ValueError:
         return None
-    return Address(host, uri.port or DEFAULT_PORT, uri.transport or "udp")
+    transport = "tls" if uri.scheme == "sips" else uri.transport or "udp"
+    return Address(host, uri.port or default_port(transport), transport)
+
+
+def default_port(transport: str) -> int:
+    """The port of a URI that names none."""
+    return DEFAULT_PORTS.get(transport, DEFAULT_PORT)

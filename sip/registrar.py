@@ -60,6 +60,11 @@ class Registrar:
         """Every user with its bindings, expired ones included until `purge`."""
         return iter(self._users.items())
 
+    def peers(self) -> set[Address]:
+        """Where contacts are reached by a connection."""
+        received = (binding.received for bindings in self._users.values() for binding in bindings)
+        return {peer for peer in received if peer.reliable}
+
     def contacts(self, username: str, now: float) -> list[Binding]:
         """The live bindings of a user, the preferred and then the most recent first."""
         live = [binding for binding in self._users.get(username, ()) if binding.expires > now]

@@ -34,6 +34,8 @@ class Settings:
     max_calls: int = 20_000
     max_transactions: int = 400_000
     ring_time: float = 180.0
+    connects: bool = False
+    """Whether requests too long for a datagram may go by TCP: only where answers can come back by it."""
     retry_after: int = 5
     """What a 503 tells the client to wait."""
     intervals: Intervals = field(default_factory=Intervals)

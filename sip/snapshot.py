@@ -85,7 +85,7 @@ def _restore_leg(host: CallHost, call: Call, state: Mapping[str, Any], now: floa
     return leg
 
 
-def _addresses(waiting: Transaction | None) -> list[list[str | int]] | None:
+def _addresses(waiting: Transaction | None) -> list[list[str | int | bool]] | None:
     return [pack(waiting.target), pack(waiting.local)] if waiting else None
 
 

@@ -14,6 +14,7 @@ from sip.transaction_table import CLIENT, INVITE_CLIENT, INVITE_SERVER, SERVER, 
 Key = tuple[object, ...]
 OnResponse = Callable[[Response | None, float], None]
 """Takes a response, or None where 64*T1 went by without a final one (RFC 3261 §8.1.3.1 calls that a 408)."""
+BuildAck = Callable[[Response, Address], bytes]
 _INPUT_OF: dict[str, Input] = {timer.value: timer for timer in Timer} | {Signal.ABANDON.value: Signal.ABANDON}
 _RELIABLE_NEVER = frozenset({Timer.A, Timer.E, Timer.G})
 _RELIABLE_ZERO = frozenset({Timer.D, Timer.I, Timer.J, Timer.K})
@@ -45,6 +46,7 @@ class Transaction:
         "_owner",
         "_table",
         "ack",
+        "fallback",
         "key",
         "local",
         "on_cancel",
@@ -67,8 +69,10 @@ class Transaction:
         self._alarms: list[Alarm] = []
         self._interval = owner.intervals.t1
         self._data = b""
-        self.ack: Callable[[Response], bytes] | None = None
-        """Builds the ACK of a failed INVITE."""
+        self.ack: BuildAck | None = None
+        """Builds the ACK of a failed INVITE, to be sent to that address."""
+        self.fallback: tuple[bytes, Address] | None = None
+        """The request as a datagram and where to, for a peer that takes no connection (RFC 3261 §18.1.1)."""
         self.on_cancel: Callable[[Request, float], None] | None = None
         """Takes the CANCEL of this INVITE, as long as its server has not answered."""
         self.key = key
@@ -95,6 +99,15 @@ class Transaction:
         """Send a response as the server."""
         self.feed(signal_of(status), now, data)
 
+    def undelivered(self, now: float) -> None:
+        """The request did not go out: try the other transport, or none is left."""
+        if self.fallback is None:
+            self.feed(Signal.UNDELIVERED, now)
+            return
+        (self._data, self.target), self.fallback = self.fallback, None
+        self._send(self._data)
+        self._start(Timer.A if self._table is INVITE_CLIENT else Timer.E, now)
+
     def feed(self, signal: Input, now: float, data: bytes = b"", response: Response | None = None) -> None:
         """Take one step of the table; what has no entry there changes nothing."""
         step = self._table.get((self.state, signal))
@@ -114,7 +127,7 @@ class Transaction:
             case Do.RESEND:
                 self._send(self._data)
             case Do.ACK if self.ack and response:
-                self._send(self.ack(response))
+                self._send(self.ack(response, self.target))
             case Do.DELIVER if self._on_response:
                 self._on_response(response, now)
             case Do.TIMEOUT if self._on_response:
@@ -127,7 +140,7 @@ class Transaction:
             self._owner.effects.append(Send(data, self.target, self.local))
 
     def _start(self, timer: Timer, now: float) -> None:
-        reliable = self.target.transport != "udp"
+        reliable = self.target.reliable
         if reliable and timer in _RELIABLE_NEVER:
             return
         seconds = 0.0 if reliable and timer in _RELIABLE_ZERO else self._duration(timer)
@@ -151,7 +164,7 @@ class Transaction:
             self._owner.timers.stop(alarm)
         self._alarms.clear()
         self._data = b""
-        self._on_response = self.ack = self.on_cancel = None
+        self._on_response = self.ack = self.fallback = self.on_cancel = None
         self._owner.forget(self)
 
 
@@ -201,12 +214,13 @@ class TransactionLayer:
         local: Address,
         now: float,
         on_response: OnResponse | None = None,
-        ack: Callable[[Response], bytes] | None = None,
+        ack: BuildAck | None = None,
+        fallback: tuple[bytes, Address] | None = None,
     ) -> Transaction:
         """Send a request in a client transaction; `ack` builds the ACK of an INVITE that fails."""
         table = INVITE_CLIENT if method == "INVITE" else CLIENT
         transaction = Transaction(self, table, (branch, method), target, local, on_response)
-        transaction.ack = ack
+        transaction.ack, transaction.fallback = ack, fallback
         self._clients[transaction.key] = transaction
         transaction.feed(Signal.REQUEST, now, data)
         return transaction
@@ -218,6 +232,12 @@ class TransactionLayer:
             return False
         transaction.feed(signal_of(response.status), now, response=response)
         return True
+
+    def undelivered(self, request: Request, now: float) -> None:
+        """A request of ours did not go out; an ACK has no transaction to tell."""
+        transaction = self._clients.get((request.via.branch, request.method))
+        if transaction:
+            transaction.undelivered(now)
 
     def forget(self, transaction: Transaction) -> None:
         """Drop a transaction that has ended."""

@@ -33,6 +33,7 @@ class Signal(StrEnum):
     PROVISIONAL = "1xx"
     SUCCESS = "2xx"
     FAILURE = "3xx-6xx"
+    UNDELIVERED = "transport error"
     ABANDON = "abandon"
     """The user gave up waiting for a final response to a cancelled INVITE (RFC 3261 §9.1)."""
 
@@ -72,6 +73,7 @@ INVITE_CLIENT: Table = {
     (State.IDLE, Signal.REQUEST): (State.CALLING, (Do.SEND, Timer.A, Timer.B)),
     (State.CALLING, Timer.A): (State.CALLING, (Do.RESEND, Timer.A)),
     (State.CALLING, Timer.B): (State.TERMINATED, (Do.TIMEOUT,)),
+    (State.CALLING, Signal.UNDELIVERED): (State.TERMINATED, (Do.TIMEOUT,)),
     (State.CALLING, Signal.PROVISIONAL): (State.PROCEEDING, (Do.DELIVER,)),
     (State.CALLING, Signal.SUCCESS): (State.ACCEPTED, (Timer.M, Do.DELIVER)),
     (State.CALLING, Signal.FAILURE): (State.COMPLETED, (Do.ACK, Timer.D, Do.DELIVER)),
@@ -90,11 +92,13 @@ CLIENT: Table = {
     (State.IDLE, Signal.REQUEST): (State.TRYING, (Do.SEND, Timer.E, Timer.F)),
     (State.TRYING, Timer.E): (State.TRYING, (Do.RESEND, Timer.E)),
     (State.TRYING, Timer.F): (State.TERMINATED, (Do.TIMEOUT,)),
+    (State.TRYING, Signal.UNDELIVERED): (State.TERMINATED, (Do.TIMEOUT,)),
     (State.TRYING, Signal.PROVISIONAL): (State.PROCEEDING, (Do.DELIVER,)),
     (State.TRYING, Signal.SUCCESS): (State.COMPLETED, (Timer.K, Do.DELIVER)),
     (State.TRYING, Signal.FAILURE): (State.COMPLETED, (Timer.K, Do.DELIVER)),
     (State.PROCEEDING, Timer.E): (State.PROCEEDING, (Do.RESEND, Timer.E)),
     (State.PROCEEDING, Timer.F): (State.TERMINATED, (Do.TIMEOUT,)),
+    (State.PROCEEDING, Signal.UNDELIVERED): (State.TERMINATED, (Do.TIMEOUT,)),
     (State.PROCEEDING, Signal.PROVISIONAL): (State.PROCEEDING, (Do.DELIVER,)),
     (State.PROCEEDING, Signal.SUCCESS): (State.COMPLETED, (Timer.K, Do.DELIVER)),
     (State.PROCEEDING, Signal.FAILURE): (State.COMPLETED, (Timer.K, Do.DELIVER)),

@@ -4,36 +4,31 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import socket
 from collections.abc import Callable, Iterable
 from typing import cast
 
 from sip.effects import Address, Send
 from sip.parser import MAX_MESSAGE
+from sip.sockets import bind
 from sip.stun import binding_response, is_stun
-from sip.uri import host_port
 
 Handler = Callable[[bytes, Address, Address], None]
 """Takes a datagram that may be SIP, its source, and the address of ours that it came to."""
 
+MAX_DATAGRAM = 65507
 _RECEIVE_BUFFER = 4 << 20
-_REMEDIES = {
-    errno.EADDRINUSE: "port {port} is in use on {host}; stop the program that has it, or choose another port",
-    errno.EADDRNOTAVAIL: "{host} is no address of this host; choose one of those that `ip address` shows",
-    errno.EACCES: "port {port} on {host} may not be opened by this user; choose a port above 1023",
-}
-
-
-class TransportError(OSError):
-    """A socket cannot be opened; the text is one line that names the remedy."""
 
 
 class UdpTransport:
-    """All UDP sockets of the signalling. `dropped` counts datagrams that were too large, or that failed to go out."""
+    """All UDP sockets of the signalling. `dropped` counts datagrams that were too large, or that failed to go out.
 
-    def __init__(self) -> None:
+    undelivered: told of each that failed to.
+    """
+
+    def __init__(self, undelivered: Callable[[Send], None] = lambda effect: None) -> None:
         self.dropped = 0
+        self._undelivered = undelivered
         self._sockets: dict[tuple[str, int], asyncio.DatagramTransport] = {}
         self._first: asyncio.DatagramTransport | None = None
 
@@ -59,13 +54,13 @@ class UdpTransport:
         """Send one message from its local address. What cannot be sent is lost, as on any network."""
         local = effect.local
         transport = self._sockets.get((local.host, local.port)) if local else self._first
-        if transport is None or len(effect.data) > MAX_MESSAGE:
-            self.dropped += 1
-            return
         try:
+            if transport is None or len(effect.data) > MAX_DATAGRAM:
+                raise ValueError
             transport.sendto(effect.data, (effect.target.host, effect.target.port))
         except (OSError, ValueError):
             self.dropped += 1
+            self._undelivered(effect)
 
     def close(self) -> None:
         """Close all sockets."""
@@ -75,7 +70,7 @@ class UdpTransport:
         self._first = None
 
     async def _open(self, address: Address, handler: Handler) -> None:
-        bound = _bind(address)
+        bound = bind(address, socket.SOCK_DGRAM, (socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER))
         local = Address(address.host, bound.getsockname()[1])
         loop = asyncio.get_running_loop()
         transport, _ = await loop.create_datagram_endpoint(lambda: _Receiver(self, local, handler), sock=bound)
@@ -111,19 +106,3 @@ class _Receiver(asyncio.DatagramProtocol):
     def error_received(self, exc: Exception) -> None:
         """An ICMP error of an earlier datagram: timers see to what comes of it."""
         self._owner.dropped += 1
-
-
-def _bind(address: Address) -> socket.socket:
-    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
-    bound = socket.socket(family, socket.SOCK_DGRAM)
-    try:
-        bound.setblocking(False)
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
-        bound.bind((address.host, address.port))
-    except OSError as error:
-        bound.close()
-        text = _REMEDIES.get(error.errno or 0, "cannot listen on {where}: {why}; check the address and the port")
-        where = host_port(address.host, address.port)
-        line = text.format(host=address.host, port=address.port, where=where, why=error.strerror)
-        raise TransportError(error.errno, line) from None
-    return bound

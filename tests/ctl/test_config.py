@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from ctl.config import load
+from ctl.config import load, sip_listen
 from ctl.configfile import ConfigError, run_directory
 
 
@@ -36,10 +36,20 @@ def test_a_silent_call_lasts_two_minutes_unless_told_otherwise(tmp_path: Path, m
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("[sip]\nlissen = 1\n", "sip.lissen: unknown key; known are algorithms, default_expires, domain, listen"),
+        (
+            "[sip]\nlissen = 1\n",
+            "sip.lissen: unknown key; known are algorithms, default_expires, domain, limits",
+        ),
         ("[spi]\n", "spi: unknown key; known are api, database"),
         ("[sip]\nmin_expires = 'soon'\n", "sip.min_expires: Input should be a valid integer"),
-        ('[sip]\nlisten = ["here"]\n', "sip.listen.0: 'here' is not ADDRESS:PORT"),
+        ('[sip]\nlisten = ["here"]\n', "sip.listen.0: 'here' is not [TRANSPORT:]ADDRESS:PORT"),
+        ('[sip]\nlisten = ["sctp:127.0.0.1:5060"]\n', "'sctp:127.0.0.1:5060' is not [TRANSPORT:]ADDRESS:PORT"),
+        ('[sip]\nlisten = ["tls:::1:5061"]\n', "'tls:::1:5061' is not [TRANSPORT:]ADDRESS:PORT"),
+        ('[sip]\nlisten = ["[192.0.2.1]:5061"]\n', "an IPv6 address, and no other, stands in brackets"),
+        ('[sip]\nlisten = ["ws:example.org:80"]\n', "'example.org' is not an IP address"),
+        ('[sip]\nlisten = ["tls:192.0.2.1:5061"]\n', "sip: tls: and wss: need sip.tls.certificate and sip.tls.key"),
+        ('[[sip.tls.names]]\nhost = ["a"]\n', "sip.tls.names.0.hosts: Field required"),
+        ("[sip.limits]\nidle = 0\n", "sip.limits.idle: Input should be greater than 0"),
         ('[media]\naddresses = ["::1"]\n', "media.addresses.0: '::1' is not an IPv4 address"),
         ("[media]\nport_min = 40000\n", "media: port_min must be below port_max"),
         ("[media]\ntimeout = -1\n", "media.timeout: Input should be greater than or equal to 0"),
@@ -78,3 +88,10 @@ def test_the_sockets_are_found_without_the_models(tmp_path: Path, monkeypatch: p
     assert run_directory(write(tmp_path, '[run]\ndirectory = "/run/here"\n')) == Path("/run/here")
     monkeypatch.setenv("VOXDP_RUN__DIRECTORY", "/run/there")
     assert run_directory(None) == Path("/run/there")
+
+
+def test_what_is_listened_on_by_each_form() -> None:
+    assert sip_listen("192.0.2.1:5060") == (("192.0.2.1", 5060, "udp"), ("192.0.2.1", 5060, "tcp"))
+    assert sip_listen("[2001:DB8::1]:5060") == (("2001:db8::1", 5060, "udp"), ("2001:db8::1", 5060, "tcp"))
+    for transport in ("udp", "tcp", "tls", "ws", "wss"):
+        assert sip_listen(f"{transport}:[::1]:5061") == (("::1", 5061, transport),)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 import pytest
 
@@ -95,7 +96,9 @@ class World:
     def fresh_core(self) -> Core:
         count = iter(range(10**9))
         start = f"{self.now:.0f}"
-        return Core(self.settings, lambda: f"t{start}x{next(count)}", lambda peer: SERVER)
+        return Core(
+            self.settings, lambda: f"t{start}x{next(count)}", lambda peer: replace(SERVER, transport=peer.transport)
+        )
 
     def receive(self, data: bytes, source: Address) -> None:
         self.run(self.core.receive(data, source, SERVER, self.now))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The diagrams in docs/signalling.md are those of the tables. VOXDP_DRAW=1 in the environment draws them anew."""
+"""The diagrams in docs/sip.md are those of the tables. VOXDP_DRAW=1 in the environment draws them anew."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sip.call_table import CALL, CallSignal
 from sip.leg_table import LEG
 from sip.transaction_table import CLIENT, INVITE_CLIENT, INVITE_SERVER, SERVER
 
-PAGE = Path(__file__).parents[2] / "docs" / "signalling.md"
+PAGE = Path(__file__).parents[2] / "docs" / "sip.md"
 TABLES = {
     "Call": CALL,
     "Leg": LEG,

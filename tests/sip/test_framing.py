@@ -55,20 +55,28 @@ def test_frames_are_messages(invite: Callable[..., bytes]) -> None:
 )
 def test_a_stream_that_cannot_be_followed_is_refused(data: bytes, status: int) -> None:
     with pytest.raises(ParseError) as refusal:
-        Framer().feed(data)
+        list(Framer().feed(data))
     assert refusal.value.status == status
+
+
+def test_what_stood_before_a_broken_message_is_handed_out() -> None:
+    frames = Framer().feed(ONE + TWO.replace(b"  0 ", b"  x "))
+    assert next(frames) == ONE
+    with pytest.raises(ParseError, match="400") as refusal:
+        next(frames)
+    assert refusal.value.partial is not None
 
 
 def test_nothing_is_remembered_of_what_was_handed_out() -> None:
     framer = Framer()
     for _ in range(1000):
-        assert framer.feed(ONE) == [ONE]
-    assert len(framer._buffer) == 0
+        assert list(framer.feed(ONE)) == [ONE]
+    assert framer.waiting == 0
 
 
 @pytest.mark.parametrize("value", [b" " * 60000, b"x" + b" " * 60000 + b"x", b"\r\n " * 20000])
 def test_a_hostile_length_is_refused_in_linear_time(value: bytes) -> None:
     begun = time.process_time()
     with pytest.raises(ParseError):
-        Framer().feed(b"OPTIONS sip:a SIP/2.0\r\nl:" + value + b"\r\n\r\n")
+        list(Framer().feed(b"OPTIONS sip:a SIP/2.0\r\nl:" + value + b"\r\n\r\n"))
     assert time.process_time() - begun < 0.05

@@ -43,7 +43,7 @@ class Line:
         def take(response, now):
             self.told.append((now, response and response.status))
 
-        def ack(response):
+        def ack(response, target):
             return b"ACK"
 
         made = self.layer.request(method.encode(), "z9hG4bK1", method, self.peer, OURS, self.now, take, ack)

@@ -10,7 +10,8 @@ import pytest
 import uvloop
 
 from sip.effects import Address, Send
-from sip.transport_udp import TransportError, UdpTransport
+from sip.sockets import TransportError
+from sip.transport_udp import UdpTransport
 
 ANY_PORT = Address("127.0.0.1", 0)
 

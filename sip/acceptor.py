@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Listening stream sockets: who may connect, how many at once, and how long a handshake may take.
+
+A connection is counted from the moment it is accepted, before TLS has cost anything.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from ssl import SSLContext
+
+from sip.effects import Address
+from sip.sockets import bind
+
+BACKLOG = 1024
+_AT_ONCE = 128
+
+
+@dataclass(frozen=True, slots=True)
+class StreamLimits:
+    """What strangers may cost us. connections: open at once; per_source: of them from one address; half_open: of them
+    in their TLS handshake. Times in seconds: handshake; message, from its first byte to its last; idle, of a
+    connection that carries neither a registration nor a call.
+    """
+
+    connections: int = 10_000
+    per_source: int = 64
+    half_open: int = 512
+    handshake: float = 5.0
+    message: float = 10.0
+    idle: float = 120.0
+
+
+Leave = Callable[[], None]
+Factory = Callable[[Address, Address, Leave], asyncio.BaseProtocol]
+"""Makes the protocol of a connection: its source, the address of ours that it came to, what to call when it is lost."""
+
+
+class Acceptor:
+    """Accepts for all stream transports. `refused` counts connections that were over a limit.
+
+    make_room: asked to close one connection that nobody needs; whether there was one.
+    """
+
+    def __init__(self, limits: StreamLimits, make_room: Callable[[], bool]) -> None:
+        self.limits = limits
+        self.refused = 0
+        self._make_room = make_room
+        self._listeners: dict[Address, socket.socket] = {}
+        self._sources: Counter[str] = Counter()
+        self._handshakes: set[asyncio.Task[None]] = set()
+
+    @property
+    def addresses(self) -> list[Address]:
+        """The addresses that are open, with the ports that they have."""
+        return list(self._listeners)
+
+    @property
+    def connections(self) -> int:
+        """How many connections are open."""
+        return self._sources.total()
+
+    def open(self, address: Address, factory: Factory, context: Callable[[], SSLContext] | None = None) -> Address:
+        """Listen; returns the address with its port. context: asked at each connection, so that it can change.
+
+        Raises TransportError.
+        """
+        listener = bind(address, socket.SOCK_STREAM)
+        listener.listen(BACKLOG)
+        local = Address(address.host, listener.getsockname()[1], address.transport)
+        self._listeners[local] = listener
+        asyncio.get_running_loop().add_reader(listener, self._accept, listener, local, factory, context)
+        return local
+
+    def close(self) -> None:
+        """Accept no more, and give up handshakes; connections that are open are their owners' to close."""
+        for listener in self._listeners.values():
+            asyncio.get_running_loop().remove_reader(listener)
+            listener.close()
+        self._listeners.clear()
+        for task in self._handshakes:
+            task.cancel()
+
+    def _accept(
+        self, listener: socket.socket, local: Address, factory: Factory, context: Callable[[], SSLContext] | None
+    ) -> None:
+        for _ in range(_AT_ONCE):
+            try:
+                accepted, peer = listener.accept()
+            except OSError:
+                return
+            source = Address(peer[0], peer[1], local.transport, inbound=True)
+            if not self._admits(source.host):
+                self.refused += 1
+                accepted.close()
+                continue
+            self._sources[source.host] += 1
+            leave = self._once(source.host)
+            connecting = self._connect(accepted, factory(source, local, leave), context, leave)
+            task = asyncio.create_task(connecting, name="handshake")
+            self._handshakes.add(task)
+            task.add_done_callback(self._handshakes.discard)
+
+    def _admits(self, host: str) -> bool:
+        if self._sources[host] >= self.limits.per_source or len(self._handshakes) >= self.limits.half_open:
+            return False
+        return self.connections < self.limits.connections or self._make_room()
+
+    def _once(self, host: str) -> Leave:
+        """What takes one connection of `host` off the count, and nothing the second time."""
+        left = False
+
+        def leave() -> None:
+            nonlocal left
+            if not left:
+                left = True
+                self._sources[host] -= 1
+                if not self._sources[host]:
+                    del self._sources[host]
+
+        return leave
+
+    async def _connect(
+        self,
+        accepted: socket.socket,
+        protocol: asyncio.BaseProtocol,
+        context: Callable[[], SSLContext] | None,
+        leave: Leave,
+    ) -> None:
+        accepted.setblocking(False)
+        accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        loop = asyncio.get_running_loop()
+        try:
+            if context:
+                limit = self.limits.handshake
+                await loop.connect_accepted_socket(
+                    lambda: protocol, accepted, ssl=context(), ssl_handshake_timeout=limit
+                )
+            else:
+                await loop.connect_accepted_socket(lambda: protocol, accepted)
+        except (OSError, asyncio.CancelledError) as error:
+            accepted.close()
+            leave()
+            if isinstance(error, asyncio.CancelledError):
+                raise

@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the tests of stream transports share: handlers that remember, and clients that say anything."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Set
+
+from sip.effects import Address, Send
+from sip.errors import ParseError
+
+REQUEST = b"OPTIONS sip:a SIP/2.0\r\nVia: SIP/2.0/TCP a;branch=z9hG4bK1\r\nContent-Length: 3\r\n\r\nabc"
+
+
+class Heard:
+    """Handlers that keep all that they are told."""
+
+    def __init__(self) -> None:
+        self.messages: asyncio.Queue[tuple[bytes, Address, Address]] = asyncio.Queue()
+        self.errors: list[ParseError] = []
+        self.lost: list[Send] = []
+        self.peers: set[Address] = set()
+
+    def received(self, data: bytes, source: Address, local: Address) -> None:
+        self.messages.put_nowait((data, source, local))
+
+    def unreadable(self, error: ParseError, source: Address, local: Address) -> None:
+        self.errors.append(error)
+
+    def undelivered(self, effect: Send) -> None:
+        self.lost.append(effect)
+
+    def wanted(self) -> Set[Address]:
+        return self.peers
+
+    async def next(self) -> tuple[bytes, Address, Address]:
+        return await asyncio.wait_for(self.messages.get(), 3)
+
+
+async def until(condition) -> None:
+    """Wait for what other tasks bring about."""
+    async with asyncio.timeout(5):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+async def ended(reader: asyncio.StreamReader) -> bytes:
+    """All that still comes, up to the end of the connection."""
+    try:
+        return await asyncio.wait_for(reader.read(), 3)
+    except ConnectionError:
+        return b""

@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The TCP shell on loopback: framing, reuse of connections, and what happens to those that cost too much."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from contextlib import asynccontextmanager
+
+import pytest
+import uvloop
+
+from sip.acceptor import StreamLimits
+from sip.effects import Address, Send
+from sip.sockets import TransportError
+from sip.transport_stream import StreamTransport
+from tests.sip.streams import REQUEST, Heard, ended, until
+
+ANSWER = b"SIP/2.0 200 OK\r\n\r\n"
+
+
+@pytest.fixture(params=[asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+def run(request):
+    with asyncio.Runner(loop_factory=request.param) as runner:
+        yield runner.run
+
+
+@asynccontextmanager
+async def listening(host="127.0.0.1", **limits):
+    heard = Heard()
+    transport = StreamTransport(heard, StreamLimits(**limits))
+    transport.open([Address(host, 0, "tcp")])
+    try:
+        yield transport, heard
+    finally:
+        transport.close()
+        await until(lambda: not transport.acceptor.connections)
+
+
+async def connect(transport):
+    local = transport.addresses[0]
+    return await asyncio.open_connection(local.host, local.port)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_a_message_comes_whole_however_it_is_cut_and_its_answer_goes_by_the_same_connection(run, host):
+    async def scenario():
+        async with listening(host) as (transport, heard):
+            reader, writer = await connect(transport)
+            for place in range(len(REQUEST)):
+                writer.write(REQUEST[:place])
+                await asyncio.sleep(0)
+                writer.write(REQUEST[place:])
+                data, source, local = await heard.next()
+                assert (data, local) == (REQUEST, transport.addresses[0])
+            assert (source.port, source.inbound) == (writer.get_extra_info("sockname")[1], True)
+            transport.send(Send(ANSWER, source, local))
+            assert await reader.readexactly(len(ANSWER)) == ANSWER
+            writer.close()
+
+    run(scenario())
+
+
+def test_a_ping_is_answered_and_goes_no_further(run):
+    async def scenario():
+        async with listening() as (transport, heard):
+            reader, writer = await connect(transport)
+            writer.write(b"\r\n\r\n" + REQUEST)
+            assert await reader.readexactly(2) == b"\r\n"
+            assert (await heard.next())[0] == REQUEST
+            writer.close()
+
+    run(scenario())
+
+
+def test_a_client_is_never_connected_to_at_the_port_it_came_from(run):
+    async def scenario():
+        with socket.create_server(("127.0.0.1", 0)) as watch:
+            watch.setblocking(False)
+            async with listening() as (transport, heard):
+                _reader, writer = await connect(transport)
+                writer.write(REQUEST)
+                _, source, local = await heard.next()
+                writer.close()
+                await until(lambda: not transport.acceptor.connections)
+                transport.send(Send(ANSWER, source, local))
+                assert [effect.data for effect in heard.lost] == [ANSWER]
+                gone = Address("127.0.0.1", watch.getsockname()[1], "tcp", inbound=True)
+                transport.send(Send(ANSWER, gone, local))
+                assert len(heard.lost) == 2
+            with pytest.raises(BlockingIOError):
+                watch.accept()
+
+    run(scenario())
+
+
+def test_a_connection_of_ours_is_opened_once_and_used_both_ways(run):
+    async def scenario():
+        async with listening() as (near, heard), listening() as (far, far_heard):
+            target = far.addresses[0]
+            for number in range(3):
+                near.send(Send(REQUEST.replace(b"abc", b"%03d" % number), target, near.addresses[0]))
+            came = [await far_heard.next() for _ in range(3)]
+            assert [data[-3:] for data, _, _ in came] == [b"000", b"001", b"002"]
+            assert far.acceptor.connections == 1
+            far.send(Send(REQUEST, came[0][1], target))
+            data, source, local = await heard.next()
+            assert (data, source, source.inbound, local) == (REQUEST, target, False, near.addresses[0])
+
+    run(scenario())
+
+
+def test_what_nobody_takes_is_reported(run):
+    async def scenario():
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            nobody = Address("127.0.0.1", taken.getsockname()[1], "tcp")
+        async with listening() as (transport, heard):
+            transport.send(Send(REQUEST, nobody, transport.addresses[0]))
+            await until(lambda: heard.lost)
+            assert (heard.lost[0].target, transport.dropped) == (nobody, 1)
+
+    run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("data", "status"),
+    [
+        (REQUEST.replace(b"Content-Length: 3\r\n", b""), 400),
+        (REQUEST.replace(b": 3", b": 99999999"), 513),
+        (b"x" * 70000, 513),
+    ],
+)
+def test_a_stream_that_cannot_be_followed_is_reported_and_closed(run, data, status):
+    async def scenario():
+        async with listening() as (transport, heard):
+            reader, writer = await connect(transport)
+            writer.write(REQUEST + data)
+            assert await ended(reader) == b""
+            assert (await heard.next())[0] == REQUEST
+            assert [error.status for error in heard.errors] == [status]
+            writer.close()
+
+    run(scenario())
+
+
+def test_who_writes_a_message_slowly_is_closed_and_who_is_idle_too_unless_he_is_wanted(run, monkeypatch):
+    monkeypatch.setattr("sip.transport_stream.SWEEP_SECONDS", 0.05)
+
+    async def scenario():
+        async with listening(message=0.3, idle=0.6) as (transport, heard):
+            slow, idle, wanted = [await connect(transport) for _ in range(3)]
+            wanted[1].write(REQUEST)
+            heard.peers.add((await heard.next())[1])
+            began = asyncio.get_running_loop().time()
+            for byte in REQUEST[:100]:
+                slow[1].write(bytes([byte]))
+                await asyncio.sleep(0.02)
+                if slow[0].at_eof():
+                    break
+            assert asyncio.get_running_loop().time() - began < 1.5
+            assert await ended(idle[0]) == b""
+            wanted[1].write(REQUEST)
+            assert (await heard.next())[0] == REQUEST
+            assert transport.acceptor.connections == 1
+            for _, writer in (slow, idle, wanted):
+                writer.close()
+
+    run(scenario())
+
+
+def test_one_source_has_so_many_connections_and_no_more(run):
+    async def scenario():
+        async with listening(per_source=3) as (transport, _):
+            open_ = [await connect(transport) for _ in range(3)]
+            reader, writer = await connect(transport)
+            assert await ended(reader) == b""
+            assert transport.acceptor.refused == 1
+            open_[0][1].close()
+            await until(lambda: transport.acceptor.connections == 2)
+            again = await connect(transport)
+            await until(lambda: transport.acceptor.connections == 3)
+            for _, each in (*open_, again, (reader, writer)):
+                each.close()
+
+    run(scenario())
+
+
+def test_where_it_is_full_an_unneeded_connection_makes_room(run):
+    async def scenario():
+        async with listening(connections=2) as (transport, heard):
+            needed, spare = await connect(transport), await connect(transport)
+            needed[1].write(REQUEST)
+            heard.peers.add((await heard.next())[1])
+            another = await connect(transport)
+            assert await ended(spare[0]) == b""
+            another[1].write(REQUEST)
+            assert (await heard.next())[1].port == another[1].get_extra_info("sockname")[1]
+            refused = await connect(transport)
+            assert await ended(refused[0]) == b""
+            for _, writer in (needed, spare, another, refused):
+                writer.close()
+
+    run(scenario())
+
+
+def test_a_port_in_use_is_named_and_nothing_stays_open(run):
+    async def scenario():
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            port = taken.getsockname()[1]
+            transport = StreamTransport(Heard())
+            with pytest.raises(TransportError, match=f"port {port} is in use on 127.0.0.1"):
+                transport.open([Address("127.0.0.1", 0, "tcp"), Address("127.0.0.1", port, "tcp")])
+            assert not transport.addresses
+
+    run(scenario())
