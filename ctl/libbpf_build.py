@@ -106,10 +106,13 @@ uint32_t flows_active(const struct flow_table *table, uint32_t *indexes, uint32_
 uint32_t flows_generation(const struct flow_table *table);
 struct flow_columns {
     uint64_t *packets, *bytes, *last_seen, *rejected, *dropped;
-    uint32_t *jitter, *largest_gap, *lost, *reordered, *duplicates;
+    uint32_t *jitter, *largest_gap, *lost, *reordered, *duplicates, *payload_type;
 };
 bool flows_columns(const struct flow_table *table, const uint32_t *indexes, uint32_t count,
                    const struct flow_columns *columns);
+struct flow_counts { uint64_t packets; ...; };
+bool flows_counts(const struct flow_table *table, const uint32_t *indexes, uint32_t count,
+                  struct flow_counts *into);
 uint32_t events_drain(void *consumer_page, const void *producer_pages, uint32_t page_size, uint64_t mask,
                       struct event *events, uint32_t capacity);
 uint32_t copies_drain(void *consumer_page, const void *producer_pages, uint32_t page_size, uint64_t mask,
@@ -121,6 +124,7 @@ SOURCE = """
 #include "flow.h"
 #include "libbpf_shim.h"
 #include "flowtable_shim.h"
+#include "flowcounts_shim.h"
 #include "events_shim.h"
 """
 

@@ -7,7 +7,7 @@ import sys
 
 import click
 
-from ctl.session import Session, json_option
+from ctl.session import Session, list_options
 from ctl.table import Column
 
 COLUMNS = (
@@ -24,7 +24,7 @@ def user() -> None:
 
 
 @user.command("list")
-@json_option
+@list_options
 @click.pass_obj
 def list_(session: Session) -> None:
     """List the users."""
