@@ -119,6 +119,18 @@ uint32_t copies_drain(void *consumer_page, const void *producer_pages, uint32_t 
                       struct copy *copies, uint32_t capacity);
 """
 
+LAYOUTS = """
+struct field_place { char name[64]; uint32_t offset, size; };
+struct field_copy { uint32_t from, to, size; };
+int map_fields(int map, struct field_place *places, int capacity);
+void entries_copy(const char *from, uint32_t from_size, char *to, uint32_t to_size, uint32_t entries,
+                  const struct field_copy *fields, uint32_t count);
+void entry_copy(const char *from, char *to, const struct field_copy *fields, uint32_t count);
+void flow_renew(const struct flow *from, struct flow *to);
+void counter_add(void *counter, uint32_t size, int64_t amount);
+uint32_t entries_differing(const char *a, const char *b, uint32_t size, uint32_t entries, uint32_t *indexes);
+"""
+
 SOURCE = """
 #include <linux/types.h>
 #include "flow.h"
@@ -126,6 +138,7 @@ SOURCE = """
 #include "flowtable_shim.h"
 #include "flowcounts_shim.h"
 #include "events_shim.h"
+#include "layouts_shim.h"
 """
 
 
@@ -145,7 +158,7 @@ def flow_declarations() -> str:
 
 
 ffibuilder = FFI()
-ffibuilder.cdef(TYPES + flow_declarations() + LIBBPF + SHIM + FLOWS)
+ffibuilder.cdef(TYPES + flow_declarations() + LIBBPF + SHIM + FLOWS + LAYOUTS)
 ffibuilder.set_source(
     "ctl._libbpf",
     SOURCE,
