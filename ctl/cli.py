@@ -17,33 +17,61 @@ from ctl.exits import FAILED, INTERRUPTED
 from ctl.session import Session
 
 COMMANDS = {
+    "agent": "ctl.commands.objects",
     "attach": "ctl.commands.xdp",
+    "calendar": "ctl.commands.objects",
     "call": "ctl.commands.call",
     "cdr": "ctl.commands.cdr",
     "config": "ctl.commands.config",
     "db": "ctl.commands.db",
     "detach": "ctl.commands.xdp",
+    "device": "ctl.commands.objects",
+    "dial-plan": "ctl.commands.objects",
     "engine": "ctl.commands.run",
     "flow": "ctl.commands.flow",
+    "group": "ctl.commands.objects",
+    "number": "ctl.commands.objects",
+    "queue": "ctl.commands.objects",
+    "rate-deck": "ctl.commands.objects",
     "reg": "ctl.commands.reg",
+    "restriction": "ctl.commands.objects",
+    "route": "ctl.commands.objects",
     "run": "ctl.commands.run",
     "sip": "ctl.commands.sip",
+    "skill": "ctl.commands.objects",
+    "tenant": "ctl.commands.objects",
+    "trunk": "ctl.commands.objects",
     "user": "ctl.commands.user",
+    "webhook": "ctl.commands.objects",
     "xdp": "ctl.commands.xdp",
 }
 HELP = {
+    "agent": "Agents of queues: list, show, add, set, delete",
     "attach": "Load the kernel relay and attach it to the interfaces (root, once)",
+    "calendar": "Opening hours and holidays: list, show, add, set, delete",
     "call": "Calls: list, show, hangup",
     "cdr": "Call detail records: list",
     "config": "The configuration: check, show",
-    "db": "The database: migrate, status",
+    "db": "The database: migrate, status, rotate-key",
     "detach": "Take the kernel relay off the interfaces",
+    "device": "Telephones of users: list, show, add, set, delete",
+    "dial-plan": "How what is dialled becomes E.164: list, show, add, set, delete",
     "engine": "Run the userspace engine (the controller does this itself)",
     "flow": "Media flows: list, show, watch",
+    "group": "Ring groups: list, show, add, set, delete",
+    "number": "Numbers of ours and where they lead: list, show, add, set, delete",
+    "queue": "Queues of callers: list, show, add, set, delete",
+    "rate-deck": "Prices by prefix: list, show, add, set, delete",
     "reg": "Registrations: list",
+    "restriction": "Prefixes that are blocked or opened: list, show, add, set, delete",
+    "route": "Which trunks carry which calls: list, show, add, set, delete",
     "run": "Run the controller: signalling, flows, API",
     "sip": "Signalling: status, reload",
-    "user": "Users: add, list, password, enable, disable, delete",
+    "skill": "Skills of agents: list, show, add, set, delete",
+    "tenant": "Tenants: list, show, add, set, delete",
+    "trunk": "Trunks: carriers and other exchanges: list, show, add, set, delete",
+    "user": "Users: list, show, add, set, password, enable, disable, delete",
+    "webhook": "Who is told of events: list, show, add, set, delete",
     "xdp": "The kernel relay: status",
 }
 
@@ -60,7 +88,7 @@ class Commands(click.Group):
         matches = [name for name in COMMANDS if name == cmd_name] or [n for n in COMMANDS if n.startswith(cmd_name)]
         if len(matches) != 1:
             return None
-        command: click.Command = getattr(importlib.import_module(COMMANDS[matches[0]]), matches[0])
+        command: click.Command = getattr(importlib.import_module(COMMANDS[matches[0]]), matches[0].replace("-", "_"))
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -79,17 +107,13 @@ class Commands(click.Group):
     help="Configuration file",
 )
 @click.option("-j", "--json", "as_json", is_flag=True, help="Print one JSON document")
-@click.option("-f", "--filter", "terms", default="", metavar="TERMS", help="Of a list, only what fits the terms")
-@click.option("--sort", default="", metavar="KEY", help="Order a list by this key; falling: -KEY")
 @click.option("--no-header", is_flag=True, help="Print tables without their first line")
 @click.option("--timeout", type=click.FloatRange(min=0.1), default=10.0, show_default=True, help="Seconds to wait")
 @click.version_option(package_name="voxdp", message="voxdp %(version)s")
 @click.pass_context
-def voxdp(
-    ctx: click.Context, path: Path | None, as_json: bool, terms: str, sort: str, no_header: bool, timeout: float
-) -> None:
+def voxdp(ctx: click.Context, path: Path | None, as_json: bool, no_header: bool, timeout: float) -> None:
     """Calls decided in Python, carried by the NIC driver."""
-    ctx.obj = Session(path, as_json, not no_header, timeout, terms, sort)
+    ctx.obj = Session(path, as_json, not no_header, timeout)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

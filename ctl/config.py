@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from ctl.configfile import DEFAULT_PATH, ConfigError, read_tables
@@ -162,12 +162,16 @@ class XdpSection(Section):
 
 
 class DatabaseSection(Section):
-    """PostgreSQL: a server by `url`, or else the embedded one in `directory`."""
+    """PostgreSQL: a server by `url`, or else the embedded one in `directory`; and the key that seals secrets in it."""
 
     url: str = ""
     directory: Path = Path("/var/lib/voxdp/postgresql")
     binaries: Path | None = None
     os_user: str = "postgres"
+    key_file: Path | None = None
+    """64 hex digits a line, the first in use; None: `database.key` in run.state, made at the first start."""
+    key: SecretStr | None = None
+    """The same lines in place of a file, for VOXDP_DATABASE__KEY."""
 
 
 class RunSection(Section):

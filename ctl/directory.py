@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from provisioning.refresh import SnapshotKeeper
-from provisioning.routing import Refusal, choose
+from provisioning.routing import NO_TRUNK, Refusal, ToUser, choose
 from sip.effects import Target, UserTarget
 
 
@@ -31,4 +31,4 @@ class Directory:
         found = choose(caller, dialled, domain, datetime.now().astimezone(), self._keeper.current)
         if isinstance(found, Refusal):
             return found
-        return tuple(UserTarget(route.username) for route in found)
+        return tuple(UserTarget(route.username) for route in found if isinstance(route, ToUser)) or NO_TRUNK

@@ -12,6 +12,7 @@ from contextlib import AsyncExitStack
 import structlog
 
 from ctl.config import Config
+from ctl.keyring import KeyRing
 from ctl.signalling import listen_addresses
 from provisioning.cdr_writer import CdrWriter
 from provisioning.database import make_pool
@@ -20,7 +21,10 @@ from provisioning.errors import DatabaseUnavailable
 from provisioning.journal import CdrJournal
 from provisioning.migrate import migrate
 from provisioning.refresh import SnapshotKeeper
+from provisioning.sealing import seal_all
+from provisioning.store import Store
 
+POOL_SIZE = 10
 RETRY_SECONDS = 2.0
 READY_SECONDS = 8.0
 SETTLE_SECONDS = 2.0
@@ -38,9 +42,12 @@ class Storage:
                 config.database.directory, os_user=config.database.os_user, binaries=config.database.binaries
             )
         self.conninfo = self._embedded.conninfo if self._embedded else config.database.url
+        self._keys = KeyRing(config)
+        self.vault = self._keys.vault
         hosts = [config.sip.domain, *(address.host for address in listen_addresses(config))]
-        self.keeper = SnapshotKeeper(self.conninfo, config.sip.domain, hosts)
-        self.pool = make_pool(self.conninfo)
+        self.keeper = SnapshotKeeper(self.conninfo, self.vault, config.sip.domain, hosts)
+        self.pool = make_pool(self.conninfo, size=POOL_SIZE)
+        self.store = Store(self.pool, self.vault, config.sip.domain)
         self.journal = CdrJournal(config.run.state / "cdr")
         self.writer = CdrWriter(self.journal, self.pool)
         self._trouble: str | None = "starting"
@@ -57,6 +64,11 @@ class Storage:
             await asyncio.wait_for(self._open.wait(), READY_SECONDS)
         except TimeoutError:
             raise DatabaseUnavailable(f"the database is not there: {self._trouble}") from None
+
+    async def rotate_key(self) -> int:
+        """Seal every secret with a new key and forget the old ones; return how many. Raises VaultError."""
+        await self.ready()
+        return await asyncio.to_thread(self._keys.rotate, self.conninfo)
 
     async def settle(self) -> None:
         """Give the records that are on disk a moment to reach PostgreSQL; what does not, does at the next start."""
@@ -84,6 +96,7 @@ class Storage:
                     await self._embedded.start()
                     stack.push_async_callback(self._embedded.stop)
                 applied = await asyncio.to_thread(migrate, self.conninfo)
+                await asyncio.to_thread(seal_all, self.conninfo, self.vault)
             except DatabaseUnavailable as error:
                 self._trouble = str(error)
                 if not patient:

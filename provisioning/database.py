@@ -14,6 +14,7 @@ from typing import Any, Generic, LiteralString, TypeVar
 
 import psycopg
 from psycopg.rows import DictRow, dict_row
+from psycopg.sql import Composed
 from psycopg_pool import AsyncConnectionPool
 
 from provisioning.errors import DatabaseUnavailable
@@ -30,7 +31,7 @@ STATEMENT_SECONDS = 15
 class Question(Generic[Answer]):
     """One statement with bound parameters; `answer` turns its rows into the result, or raises."""
 
-    sql: LiteralString
+    sql: LiteralString | Composed
     parameters: Mapping[str, object]
     answer: Callable[[Rows], Answer]
 

@@ -34,3 +34,19 @@ class JournalError(ProvisioningError):
 
 class JournalFull(JournalError):
     """The journal reached its bound, or the disk is full."""
+
+
+class VaultError(ProvisioningError):
+    """A secret cannot be sealed or opened, or there is no key to do so."""
+
+
+class InUse(ProvisioningError):
+    """Something else refers to it, so it cannot go."""
+
+
+class UnknownReference(ProvisioningError):
+    """It refers to something that is not there."""
+
+
+class Changed(ProvisioningError):
+    """Somebody else changed it since it was read."""

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Keeps the snapshot of users fresh: PostgreSQL notifies of each change, and only what changed is read again.
+"""Keeps the snapshot fresh: PostgreSQL notifies of each change, and only what changed is read again.
+
+A changed user is read alone; of anything else that routing needs, the plan of the tenant concerned.
 
 The notifications come over a connection of their own. Notifications are lost while that is down, so everything is
 read anew with each connection; until then the last snapshot serves, however old.
@@ -12,17 +14,25 @@ import json
 import logging
 from collections.abc import Iterable
 from contextlib import aclosing, suppress
+from dataclasses import fields, replace
+from functools import partial
 
 import psycopg
+from psycopg import Notify
 from psycopg.rows import DictRow, dict_row
 
-from provisioning.database import CONNECT_SECONDS, Question, Rows, options
-from provisioning.errors import DatabaseUnavailable
+from provisioning.credentials import open_ha1
+from provisioning.database import CONNECT_SECONDS, Question, Rows, connect, options
+from provisioning.errors import DatabaseUnavailable, VaultError
+from provisioning.plan import TenantPlan
+from provisioning.planning import PlanReader
 from provisioning.snapshot import Account, Snapshot, UserKey
+from provisioning.vault import Vault
 
-CHANNEL = "voxdp_users"
+USERS, PLANS = "voxdp_users", "voxdp_plan"
 PING_SECONDS = 10.0
 ANSWER_SECONDS = 20.0
+PLAN_SECONDS = 60
 GATHER_SECONDS = 0.05  # a burst of changes is read at once
 KEYS_AT_ONCE = 500  # with more changes than this, reading everything is cheaper
 ROWS_AT_ONCE = 500
@@ -35,8 +45,10 @@ Connection = psycopg.AsyncConnection[DictRow]
 class SnapshotKeeper:
     """Holds the current snapshot; `run` keeps it fresh until it is cancelled."""
 
-    def __init__(self, conninfo: str, realm: str, hosts: Iterable[str] = ()) -> None:
+    def __init__(self, conninfo: str, vault: Vault, realm: str, hosts: Iterable[str] = ()) -> None:
         self._conninfo = conninfo
+        self._vault = vault
+        self._reader = PlanReader(vault)
         self._current = Snapshot.of(realm, [], hosts)
         self._loaded = asyncio.Event()
         self._renewed = asyncio.Event()
@@ -78,7 +90,7 @@ class SnapshotKeeper:
         while True:
             try:
                 await self._follow()
-            except (psycopg.Error, OSError, TimeoutError) as error:
+            except (psycopg.Error, OSError, TimeoutError, DatabaseUnavailable) as error:
                 lines = str(error).strip().splitlines()
                 if self._trouble is None:
                     pause = FIRST_PAUSE
@@ -92,33 +104,51 @@ class SnapshotKeeper:
         async with asyncio.timeout(CONNECT_SECONDS + 1):
             connection = await Connection.connect(self._conninfo, autocommit=True, row_factory=dict_row, **options())
         try:
-            await connection.execute(f"LISTEN {CHANNEL}".encode())  # first, so that no change falls between
+            await connection.execute(f"LISTEN {USERS}; LISTEN {PLANS}".encode())  # first: no change falls between
             await self._read_all(connection)
             while True:
                 changes = await _gather(connection)
-                async with asyncio.timeout(ANSWER_SECONDS):
-                    await self._read(connection, changes)
+                await self._read(connection, changes)
         finally:
             with suppress(psycopg.Error, OSError):
                 await connection.close()
 
-    async def _read(self, connection: Connection, changes: list[str]) -> None:
-        keys = _keys(changes)
+    async def _read(self, connection: Connection, changes: list[Notify]) -> None:
+        if not changes:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                await connection.execute("SELECT 1")  # nothing for long: is the server still there?
+        tenants = _tenants(change.payload for change in changes if change.channel == PLANS)
+        if tenants is None or tenants:
+            plans = await self._plans(tenants)
+            self._renew(self._current.planned(plans if tenants is None else {**self._current.plans, **plans}))
+        keys = _keys(change.payload for change in changes if change.channel == USERS)
         if keys is None or len(keys) > KEYS_AT_ONCE:
-            await self._read_all(connection)
+            await self._read_users(connection)
         elif keys:
-            accounts = await _put(connection, accounts_of(keys))
+            accounts = await _put(connection, accounts_of(keys, self._vault))
             self._renew(self._current.replaced(keys, accounts))
-        else:
-            await connection.execute("SELECT 1")  # nothing for long: is the server still there?
 
     async def _read_all(self, connection: Connection) -> None:
-        async with asyncio.timeout(ANSWER_SECONDS):
-            accounts = await _put(connection, all_accounts())
-        old = self._current
-        self._renew(await asyncio.to_thread(Snapshot.of, old.realm, accounts, old.hosts))
+        self._renew(self._current.planned(await self._plans(None)))
+        await self._read_users(connection)
         self._trouble = None
         self._loaded.set()
+
+    async def _read_users(self, connection: Connection) -> None:
+        accounts = await _put(connection, all_accounts(self._vault))
+        old = self._current
+        users = await asyncio.to_thread(Snapshot.of, old.realm, accounts, old.hosts)
+        self._renew(replace(users, plans=old.plans, owners=old.owners))
+
+    async def _plans(self, tenants: Iterable[int] | None) -> dict[int, TenantPlan]:
+        """Read plans in a thread, for a rate deck may have a million prices."""
+
+        def read() -> dict[int, TenantPlan]:
+            with connect(self._conninfo) as connection:
+                connection.execute(f"SET statement_timeout = '{PLAN_SECONDS}s'".encode())
+                return self._reader.read(connection, tenants)
+
+        return await asyncio.to_thread(read)
 
     def _renew(self, snapshot: Snapshot) -> None:
         self._current = snapshot
@@ -126,40 +156,38 @@ class SnapshotKeeper:
         waiting.set()
 
 
-def all_accounts() -> Question[list[Account]]:
+def all_accounts(vault: Vault) -> Question[list[Account]]:
     """Every account there is."""
-    return Question(
-        "SELECT realm, username, enabled, ha1_md5, ha1_sha256, display_name, tenant_id FROM users", {}, _accounts
-    )
+    return Question("SELECT * FROM users", {}, partial(_accounts, vault))
 
 
-def accounts_of(keys: set[UserKey]) -> Question[list[Account]]:
+def accounts_of(keys: set[UserKey], vault: Vault) -> Question[list[Account]]:
     """The accounts of these keys, as far as they exist."""
     return Question(
         """
-        SELECT realm, username, enabled, ha1_md5, ha1_sha256, display_name, tenant_id
-        FROM users JOIN unnest(%(realms)s::text[], %(names)s::text[]) AS wanted (realm, username)
+        SELECT users.* FROM users JOIN unnest(%(realms)s::text[], %(names)s::text[]) AS wanted (realm, username)
         USING (realm, username)
         """,
         {"realms": [realm for realm, _ in keys], "names": [name for _, name in keys]},
-        _accounts,
+        partial(_accounts, vault),
     )
 
 
-async def _gather(connection: Connection) -> list[str]:
-    """Return the payloads of the next notification and of those close behind it; none after a quiet while."""
-    changes: list[str] = []
+async def _gather(connection: Connection) -> list[Notify]:
+    """Return the next notification and those close behind it; none after a quiet while."""
+    changes: list[Notify] = []
     async with aclosing(connection.notifies(timeout=PING_SECONDS, stop_after=1)) as first:
-        changes += [notification.payload async for notification in first]
+        changes += [notification async for notification in first]
     if changes:
         async with aclosing(connection.notifies(timeout=GATHER_SECONDS)) as rest:
-            changes += [notification.payload async for notification in rest]
+            changes += [notification async for notification in rest]
     return changes
 
 
 async def _put(connection: Connection, question: Question[list[Account]]) -> list[Account]:
     """Return the accounts; calls are served between the pieces of a long answer."""
-    cursor = await connection.execute(question.sql, question.parameters)
+    async with asyncio.timeout(ANSWER_SECONDS):
+        cursor = await connection.execute(question.sql, question.parameters)
     accounts: list[Account] = []
     while rows := await cursor.fetchmany(ROWS_AT_ONCE):
         accounts += question.answer(rows)
@@ -167,10 +195,10 @@ async def _put(connection: Connection, question: Question[list[Account]]) -> lis
     return accounts
 
 
-def _keys(changes: list[str]) -> set[UserKey] | None:
+def _keys(payloads: Iterable[str]) -> set[UserKey] | None:
     """Return whom the notifications name; None if one of them means everybody."""
     keys = set()
-    for payload in changes:
+    for payload in payloads:
         try:
             named = json.loads(payload)
             keys.add((named["realm"], named["username"]))
@@ -179,16 +207,24 @@ def _keys(changes: list[str]) -> set[UserKey] | None:
     return keys
 
 
-def _accounts(rows: Rows) -> list[Account]:
-    return [
-        Account(
-            realm=row["realm"],
-            username=row["username"],
-            enabled=row["enabled"],
-            ha1_md5=row["ha1_md5"],
-            ha1_sha256=row["ha1_sha256"],
-            display_name=row["display_name"],
-            tenant=row["tenant_id"],
-        )
-        for row in rows
-    ]
+def _tenants(payloads: Iterable[str]) -> set[int] | None:
+    """Return the tenants that the notifications name; None if one of them means all."""
+    named = set(payloads)
+    return None if "" in named else set(map(int, named))
+
+
+def _accounts(vault: Vault, rows: Rows) -> list[Account]:
+    """Return the accounts; one whose password cannot be opened is left out, and the others are not."""
+    accounts = []
+    for row in rows:
+        try:
+            md5, sha256 = open_ha1(row["realm"], row["username"], row["ha1_md5"], row["ha1_sha256"], vault)
+        except VaultError as error:
+            log.error("user %s cannot register: %s", row["username"], error)
+            continue
+        same = {name: row[name] for name in _SAME}
+        accounts.append(Account(**same, ha1_md5=md5, ha1_sha256=sha256, tenant=row["tenant_id"]))
+    return accounts
+
+
+_SAME = tuple(field.name for field in fields(Account) if field.name not in ("ha1_md5", "ha1_sha256", "tenant"))

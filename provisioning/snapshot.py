@@ -1,15 +1,17 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What signalling needs to know, in memory and constant: a call never waits for the database.
 
-Light on purpose: routing and its tests need these two types and nothing of PostgreSQL. `refresh` keeps the current
+Light on purpose: routing and its tests need these types and nothing of PostgreSQL. `refresh` keeps the current
 one fresh.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
+
+from provisioning.plan import EMPTY, TenantPlan
 
 UserKey = tuple[str, str]
 """(realm, user name)"""
@@ -26,6 +28,16 @@ class Account:
     ha1_sha256: str = field(repr=False)
     display_name: str = ""
     tenant: int = 1
+    dial_plan: str | None = None
+    caller_number: str | None = None
+    hide_number: bool = False
+    forward_always: str | None = None
+    forward_busy: str | None = None
+    forward_no_answer: str | None = None
+    ring_seconds: int = 30
+    do_not_disturb: bool = False
+    channel_limit: int | None = None
+    spend_limit_micros: int | None = None
 
     @property
     def key(self) -> UserKey:
@@ -49,6 +61,10 @@ class Snapshot:
     hosts: frozenset[str]
     accounts: Mapping[UserKey, Account]
     realms: frozenset[str]
+    plans: Mapping[int, TenantPlan] = field(default_factory=dict)
+    """By tenant."""
+    owners: Mapping[str, int] = field(default_factory=dict)
+    """Tenant by number, E.164 with its plus."""
 
     @classmethod
     def of(cls, realm: str, accounts: Iterable[Account], hosts: Iterable[str] = ()) -> Snapshot:
@@ -72,7 +88,16 @@ class Snapshot:
         added = {account.key: account for account in accounts}
         by_key |= added
         realms = self.realms | {realm for realm, _ in added}
-        return Snapshot(self.realm, self.hosts, MappingProxyType(by_key), realms)
+        return replace(self, accounts=MappingProxyType(by_key), realms=realms)
+
+    def planned(self, plans: Mapping[int, TenantPlan]) -> Snapshot:
+        """Return a snapshot with these plans of all tenants."""
+        owners = {number: tenant for tenant, plan in plans.items() for number in plan.numbers}
+        return replace(self, plans=MappingProxyType(dict(plans)), owners=MappingProxyType(owners))
+
+    def plan(self, tenant: int) -> TenantPlan:
+        """Return the plan of a tenant, an empty one if there is none."""
+        return self.plans.get(tenant) or replace(EMPTY, tenant=tenant)
 
     def account(self, realm: str, username: str) -> Account | None:
         """Return the account of that name, None if there is none."""
@@ -88,4 +113,6 @@ class Snapshot:
         domain = domain.lower().rstrip(".")
         if domain == self.realm or domain in self.realms:
             return domain
-        return self.realm if not self.hosts or domain in self.hosts else None
+        if not self.hosts or domain in self.hosts:
+            return self.realm
+        return domain if any(plan.realm == domain for plan in self.plans.values()) else None

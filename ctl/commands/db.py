@@ -21,7 +21,7 @@ COLUMNS = (
 
 @click.group()
 def db() -> None:
-    """The database: migrate, status."""
+    """The database: migrate, status, rotate-key."""
 
 
 @db.command()
@@ -50,6 +50,13 @@ def status_(session: Session) -> None:
         session.document(rows)
     else:
         session.table(rows, COLUMNS)
+
+
+@db.command("rotate-key")
+@click.pass_obj
+def rotate_key(session: Session) -> None:
+    """Seal every secret in the database with a new key, and forget the old one."""
+    click.echo(f"sealed {session.ask('db.rotate-key')} secrets with a new key")
 
 
 def _with_database(session: Session, work: Any) -> Any:

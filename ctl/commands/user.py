@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Users: who may register and call. Passwords are read from standard input and stored as HA1 only."""
+"""Users: who may register and call. Passwords are read from standard input, never from the command line."""
 
 from __future__ import annotations
 
@@ -7,78 +7,59 @@ import sys
 
 import click
 
-from ctl.session import Session, list_options
-from ctl.table import Column
+from ctl.commands.objects import KINDS, fields, make_group, tenant_option
+from ctl.session import Session
 
-COLUMNS = (
-    Column("USER", "username"),
-    Column("REALM", "realm"),
-    Column("NAME", "display_name"),
-    Column("ENABLED", lambda user: "yes" if user["enabled"] else "no"),
-)
+user = make_group("user", KINDS["user"], without=("add",))
 
-
-@click.group()
-def user() -> None:
-    """Users: add, list, password, enable, disable, delete."""
-
-
-@user.command("list")
-@list_options
-@click.pass_obj
-def list_(session: Session) -> None:
-    """List the users."""
-    session.show("user.list", COLUMNS, "user")
+_stdin = click.option("--password-stdin", is_flag=True, help="Read the password from standard input without asking")
 
 
 @user.command()
 @click.argument("name")
+@click.argument("values", metavar="[FIELD=VALUE]...", nargs=-1)
 @click.option("--display-name", default="", help="Name to show")
-@click.option("--password-stdin", is_flag=True, help="Read the password from standard input without asking")
+@_stdin
+@tenant_option
 @click.pass_obj
-def add(session: Session, name: str, display_name: str, password_stdin: bool) -> None:
-    """Add a user of our domain."""
-    password = _password(password_stdin)
-    session.ask("user.add", username=name, display_name=display_name, password=password)
+def add(
+    session: Session, name: str, values: tuple[str, ...], display_name: str, password_stdin: bool, tenant: str
+) -> None:
+    """Add a user."""
+    given = {"display_name": display_name, **fields(values), "password": _password(password_stdin)}
+    session.ask("user.add", key=name, tenant=tenant, values=given)
     click.echo(f"added {name}")
 
 
 @user.command()
 @click.argument("name")
-@click.option("--password-stdin", is_flag=True, help="Read the password from standard input without asking")
+@_stdin
+@tenant_option
 @click.pass_obj
-def password(session: Session, name: str, password_stdin: bool) -> None:
+def password(session: Session, name: str, password_stdin: bool, tenant: str) -> None:
     """Give a user another password."""
-    session.ask("user.password", username=name, password=_password(password_stdin))
+    session.ask("user.set", key=name, tenant=tenant, values={"password": _password(password_stdin)})
     click.echo(f"changed the password of {name}")
 
 
 @user.command()
 @click.argument("name")
+@tenant_option
 @click.pass_obj
-def enable(session: Session, name: str) -> None:
+def enable(session: Session, name: str, tenant: str) -> None:
     """Let a user register and call again."""
-    session.ask("user.enable", username=name, enabled=True)
+    session.ask("user.set", key=name, tenant=tenant, values={"enabled": True})
     click.echo(f"enabled {name}")
 
 
 @user.command()
 @click.argument("name")
+@tenant_option
 @click.pass_obj
-def disable(session: Session, name: str) -> None:
+def disable(session: Session, name: str, tenant: str) -> None:
     """Keep a user, but let it neither register nor call."""
-    session.ask("user.enable", username=name, enabled=False)
+    session.ask("user.set", key=name, tenant=tenant, values={"enabled": False})
     click.echo(f"disabled {name}")
-
-
-@user.command()
-@click.argument("name")
-@click.confirmation_option("--yes", prompt="Delete this user?")
-@click.pass_obj
-def delete(session: Session, name: str) -> None:
-    """Delete a user; its call records stay."""
-    session.ask("user.delete", username=name)
-    click.echo(f"deleted {name}")
 
 
 def _password(from_stdin: bool) -> str:

@@ -126,16 +126,55 @@ def test_the_controller_answers_and_ends(config, tmp_path):
         subprocess.run(add, input="secret\n", text=True, check=True, timeout=20, capture_output=True)
         users = json.loads(voxdp("-c", file, "user", "list", "-j")[2])
         assert [(user["username"], user["enabled"]) for user in users] == [("anna", True)]
-        refused(1, "anna", "-c", file, "user", "enable", "anna ")
-        refused(4, "no user bert@localhost", "-c", file, "user", "disable", "bert")
+        refused(4, "no user anna ", "-c", file, "user", "enable", "anna ")
+        refused(4, "no user bert: voxdp user list", "-c", file, "user", "disable", "bert")
+        refused(2, "username: String should match pattern", "-c", file, "user", "add", "a b", "--password-stdin")
+        objects(file)
+        assert voxdp("-c", file, "db", "rotate-key")[2] == "sealed 2 secrets with a new key\n"
         refused(4, "no call 'ffff'; see: voxdp call list", "-c", file, "call", "show", "ffff")
         refused(4, "no flow '127.0.0.1:20000'", "-c", file, "flow", "show", "127.0.0.1:20000")
         assert (tmp_path / "run" / "control.sock").stat().st_mode & 0o077 == 0
         assert (tmp_path / "state" / "live").stat().st_mode & 0o077 == 0
-        assert (tmp_path / "state" / "secret").stat().st_mode & 0o077 == 0
+        for name in ("secret", "database.key"):
+            assert (tmp_path / "state" / name).stat().st_mode & 0o077 == 0
         refused(5, "permission denied; run as the controller's user", "-c", file, "flow", "list", prefix=UNPRIVILEGED)
     assert not (tmp_path / "run" / "control.sock").exists()
     assert "secret" not in (tmp_path / "state" / "live").read_text()
+
+
+def objects(file):
+    """Every kind has the same verbs; fields are typed as the API names them."""
+
+    def done(*arguments):
+        status, lines, output = voxdp("-c", file, *arguments)
+        assert (status, lines) == (0, []), lines
+        return output
+
+    assert done(
+        "trunk", "add", "paris", "host=sip.example.com", "channel-limit=30", "password=p", "sources=192.0.2.1"
+    ) == ("added paris\n")
+    done("route", "add", "france", "prefix=33", "trunks=paris", "strategy=least_cost")
+    done("group", "add", "sales", "extension=500", "members=anna")
+    done("user", "set", "anna", "forward_busy=500", "ring_seconds=20")
+    done("trunk", "set", "paris", "channel_limit=", "retry_causes=34,38", "enabled=false")
+    trunk = json.loads(done("trunk", "show", "paris", "-j"))
+    assert (trunk["channel_limit"], trunk["retry_causes"], trunk["sources"], trunk["enabled"]) == (
+        None, [34, 38], ["192.0.2.1"], False
+    )  # fmt: skip
+    assert "password" not in trunk
+    assert json.loads(done("user", "show", "anna", "-j"))["forward_busy"] == "500"
+    assert done("--no-header", "route", "list").split() == ["france", "33", "0", "least_cost", "-", "yes", "paris"]
+    done("tenant", "add", "other", "realm=other.example")
+    done("trunk", "add", "paris", "host=h", "--tenant", "other")
+    assert [each["name"] for each in json.loads(done("tenant", "list", "-j"))] == ["default", "other"]
+    assert json.loads(done("route", "list", "--tenant", "other", "-j")) == []
+    refused(1, "trunk paris is in use by route trunks", "-c", file, "trunk", "delete", "paris", "--yes")
+    refused(2, "no field hots; there are name, host", "-c", file, "trunk", "set", "paris", "hots=x")
+    refused(2, "'x' is not FIELD=VALUE", "-c", file, "trunk", "set", "paris", "x")
+    refused(2, "port: Input should be less than or equal to 65535", "-c", file, "trunk", "set", "paris", "port=65536")
+    refused(4, "no tenant none", "-c", file, "trunk", "list", "--tenant", "none")
+    done("route", "delete", "france", "--yes")
+    done("trunk", "delete", "paris", "--yes")
 
 
 def test_a_silent_controller_is_given_up(config, tmp_path):

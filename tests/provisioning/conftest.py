@@ -18,8 +18,11 @@ import pytest
 import pytest_asyncio
 
 from provisioning.cdr import Cdr, CdrMedia, cdr_id
+from provisioning.database import make_pool
 from provisioning.embedded import EmbeddedPostgres
 from provisioning.migrate import migrate
+from provisioning.store import Scope, Store
+from provisioning.vault import Vault
 
 NUMBERS = itertools.count()
 
@@ -88,6 +91,24 @@ def make_cdr() -> Callable[..., Cdr]:
         return Cdr(**known | changes)
 
     return make
+
+
+@pytest.fixture
+def vault() -> Vault:
+    return Vault([bytes(range(32))])
+
+
+@pytest_asyncio.fixture
+async def store(conninfo: str, vault: Vault) -> AsyncIterator[Store]:
+    """The objects of tenants, in the realm example.net."""
+    async with make_pool(conninfo) as pool:
+        yield Store(pool, vault, "example.net")
+
+
+@pytest_asyncio.fixture
+async def scope(store: Store) -> Scope:
+    """The default tenant."""
+    return await store.scope("default", "test")
 
 
 def _database(server: str, template: str) -> Iterator[str]:

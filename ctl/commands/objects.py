@@ -1,0 +1,200 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a tenant has, by the same five verbs for every kind: list, show, add, set, delete.
+
+Fields are named as the API names them: `voxdp trunk add paris host=sip.example.com channel_limit=30`. A value is
+text, or JSON; a list may be written with commas. The controller checks everything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeVar
+
+import click
+
+from ctl.client import CommandError
+from ctl.exits import USAGE
+from ctl.session import Session, json_option
+from ctl.table import Column, plain
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def _yes(name: str) -> Callable[[Mapping[str, Any]], str]:
+    return lambda row: "yes" if row[name] else "no"
+
+
+def _named(field: str, name: str) -> Callable[[Mapping[str, Any]], str]:
+    """Return the cell of a list of objects: the names in it."""
+    return lambda row: plain([each[name] for each in row[field]])
+
+
+def _target(row: Mapping[str, Any]) -> str | None:
+    return next((f"{kind} {row[kind]}" for kind in ("user", "group", "queue") if row[kind]), None)
+
+
+# Kind: what one is called, and the columns of its list.
+KINDS: Mapping[str, tuple[str, tuple[Column, ...]]] = {
+    "agent": ("agent", (
+        Column("AGENT", "name"), Column("USER", "user"), Column("ENABLED", _yes("enabled")),
+        Column("SKILLS", _named("skills", "skill")),
+    )),
+    "calendar": ("calendar", (
+        Column("CALENDAR", "name"), Column("TIME ZONE", "timezone"),
+        Column("EXCEPTIONS", lambda row: len(row["exceptions"]), right=True),
+    )),
+    "device": ("device", (
+        Column("DEVICE", "name"), Column("USER", "user"), Column("MAC", "mac"), Column("VENDOR", "vendor"),
+        Column("MODEL", "model"), Column("ENABLED", _yes("enabled")),
+    )),
+    "dial_plan": ("dial plan", (
+        Column("DIAL PLAN", "name"), Column("COUNTRY", "country"), Column("INTERNATIONAL", "international_prefix"),
+        Column("NATIONAL", "national_prefix"), Column("AREA", "area_code"),
+    )),
+    "group": ("group", (
+        Column("GROUP", "name"), Column("EXTENSION", "extension"), Column("STRATEGY", "strategy"),
+        Column("MEMBERS", _named("members", "user")),
+    )),
+    "number": ("number", (
+        Column("NUMBER", "number"),
+        Column("LEADS TO", _target),
+        Column("CALENDAR", "calendar"), Column("DESCRIPTION", "description"),
+    )),
+    "queue": ("queue", (
+        Column("QUEUE", "name"), Column("EXTENSION", "extension"), Column("STRATEGY", "strategy"),
+        Column("DISCIPLINE", "discipline"), Column("AGENTS", _named("agents", "agent")),
+    )),
+    "rate_deck": ("rate deck", (Column("RATE DECK", "name"), Column("CURRENCY", "currency"))),
+    "restriction": ("restriction", (
+        Column("RESTRICTION", "name"), Column("PREFIX", "prefix"), Column("ACTION", "action"),
+    )),
+    "route": ("route", (
+        Column("ROUTE", "name"), Column("PREFIX", "prefix"), Column("PRIORITY", "priority", right=True),
+        Column("STRATEGY", "strategy"), Column("CALENDAR", "calendar"), Column("ENABLED", _yes("enabled")),
+        Column("TRUNKS", _named("trunks", "trunk")),
+    )),
+    "skill": ("skill", (Column("SKILL", "name"), Column("DESCRIPTION", "description"))),
+    "tenant": ("tenant", (
+        Column("TENANT", "name"), Column("REALM", "realm"), Column("NAME", "display_name"),
+        Column("CHANNELS", "channel_limit", right=True), Column("ENABLED", _yes("enabled")),
+    )),
+    "trunk": ("trunk", (
+        Column("TRUNK", "name"), Column("HOST", "host"), Column("PORT", "port", right=True),
+        Column("TRANSPORT", "transport"), Column("CHANNELS", "channel_limit", right=True),
+        Column("ENABLED", _yes("enabled")),
+    )),
+    "user": ("user", (
+        Column("USER", "username"), Column("REALM", "realm"), Column("NAME", "display_name"),
+        Column("ENABLED", _yes("enabled")),
+    )),
+    "webhook": ("webhook", (
+        Column("WEBHOOK", "name"), Column("URL", "url"), Column("EVENTS", "events"), Column("ENABLED", _yes("enabled")),
+    )),
+}  # fmt: skip
+
+
+def tenant_option(command: Command) -> Command:
+    """Let the tenant be named; the default one is meant otherwise."""
+    return click.option("--tenant", default="", metavar="NAME", help="Of this tenant, not the default one")(command)
+
+
+def fields(values: Iterable[str]) -> dict[str, str]:
+    """Return {field: text} of words `field=text`. Raises CommandError."""
+    found = {}
+    for word in values:
+        name, equals, text = word.partition("=")
+        if not equals or not name:
+            raise CommandError(f"{word!r} is not FIELD=VALUE", USAGE)
+        found[name.replace("-", "_")] = text
+    return found
+
+
+def make_group(kind: str, known: tuple[str, tuple[Column, ...]], without: tuple[str, ...] = ()) -> click.Group:
+    """Return the commands of one kind of object, but for those in `without`."""
+    noun, columns = known
+    commands = (_list(kind, noun, columns), _show(kind, noun), _add(kind, noun), _set(kind, noun), _delete(kind, noun))
+    group = click.Group(kind.replace("_", "-"), help=f"{noun.capitalize()}s: list, show, add, set, delete.")
+    for command in commands:
+        if command.name not in without:
+            group.add_command(command)
+    return group
+
+
+def _list(kind: str, noun: str, columns: tuple[Column, ...]) -> click.Command:
+    @click.command("list", help=f"List the {noun}s.")
+    @tenant_option
+    @json_option
+    @click.pass_obj
+    def list_(session: Session, tenant: str) -> None:
+        session.show(f"{kind}.list", columns, noun, tenant=tenant)
+
+    return list_
+
+
+def _show(kind: str, noun: str) -> click.Command:
+    @click.command("show", help=f"Show one {noun}.")
+    @click.argument("name")
+    @tenant_option
+    @json_option
+    @click.pass_obj
+    def show(session: Session, name: str, tenant: str) -> None:
+        session.document(session.ask(f"{kind}.show", key=name, tenant=tenant))
+
+    return show
+
+
+def _add(kind: str, noun: str) -> click.Command:
+    @click.command("add", help=f"Add a {noun}.")
+    @click.argument("name")
+    @click.argument("values", metavar="[FIELD=VALUE]...", nargs=-1)
+    @tenant_option
+    @click.pass_obj
+    def add(session: Session, name: str, values: tuple[str, ...], tenant: str) -> None:
+        session.ask(f"{kind}.add", key=name, tenant=tenant, values=fields(values))
+        click.echo(f"added {name}")
+
+    return add
+
+
+def _set(kind: str, noun: str) -> click.Command:
+    @click.command("set", help=f"Change fields of a {noun}; an empty value takes one away.")
+    @click.argument("name")
+    @click.argument("values", metavar="FIELD=VALUE...", nargs=-1, required=True)
+    @tenant_option
+    @click.pass_obj
+    def set_(session: Session, name: str, values: tuple[str, ...], tenant: str) -> None:
+        session.ask(f"{kind}.set", key=name, tenant=tenant, values=fields(values))
+        click.echo(f"changed {name}")
+
+    return set_
+
+
+def _delete(kind: str, noun: str) -> click.Command:
+    @click.command("delete", help=f"Delete a {noun}; what it is part of must be changed first.")
+    @click.argument("name")
+    @click.confirmation_option("--yes", prompt=f"Delete this {noun}?")
+    @tenant_option
+    @click.pass_obj
+    def delete(session: Session, name: str, tenant: str) -> None:
+        session.ask(f"{kind}.delete", key=name, tenant=tenant)
+        click.echo(f"deleted {name}")
+
+    return delete
+
+
+(
+    agent,
+    calendar,
+    device,
+    dial_plan,
+    group,
+    number,
+    queue,
+    rate_deck,
+    restriction,
+    route,
+    skill,
+    tenant,
+    trunk,
+    webhook,
+) = (make_group(kind, KINDS[kind]) for kind in sorted(KINDS) if kind != "user")

@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the command line does with objects of a tenant: `trunk.add` and the like, for every kind there is."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from functools import partial
+from typing import Any, cast, get_args, get_origin
+
+from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic.fields import FieldInfo
+
+from ctl.control import ControlError, Verb
+from ctl.exits import NOT_FOUND, USAGE
+from ctl.storage import Storage
+from provisioning.errors import NotFound, ProvisioningError
+from provisioning.resources import DEVICE, RESOURCES, SKILL, TENANT, USER, WEBHOOK, Resource
+from provisioning.snapshot import Snapshot
+from provisioning.store import DEFAULT_TENANT, PAGE, Scope, Stored, Workspace
+
+KNOWN_SECONDS = 1.0  # at most, until signalling has heard of a change; it hears later while PostgreSQL is away
+ACTOR = "command line"
+UNROUTED = (DEVICE, SKILL, WEBHOOK)
+"""Kinds that routing knows nothing of."""
+
+
+class Objects:
+    """Verbs for every kind of object. Their arguments come checked by nobody."""
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+
+    def table(self) -> dict[str, Verb]:
+        """Return every verb."""
+        verbs: dict[str, Verb] = {}
+        for name, resource in RESOURCES.items():
+            verbs |= {
+                f"{name}.list": partial(self._list, resource),
+                f"{name}.show": partial(self._show, resource),
+                f"{name}.add": partial(self._add, resource),
+                f"{name}.set": partial(self._set, resource),
+                f"{name}.delete": partial(self._delete, resource),
+            }
+        return verbs
+
+    async def within(self, arguments: Mapping[str, Any], work: Callable[[Workspace], Awaitable[Any]],
+                     *, platform: bool = False) -> Any:  # fmt: skip
+        """Do `work` in one transaction for the tenant that is named, and turn errors into exit codes."""
+        tenant = str(arguments.get("tenant") or DEFAULT_TENANT)
+        try:
+            await self._storage.ready()
+            scope = await self._storage.store.scope(tenant, ACTOR, platform=True)
+            async with self._storage.store.open(scope, as_platform=platform) as workspace:
+                return await work(workspace)
+        except NotFound as error:
+            raise ControlError(str(error), NOT_FOUND) from None
+        except ProvisioningError as error:
+            raise ControlError(str(error)) from None
+        except ValidationError as error:
+            raise ControlError(first_problem(error), USAGE) from None
+
+    async def _list(self, resource: Resource, arguments: dict[str, Any]) -> list[dict[str, Any]]:
+        async def work(workspace: Workspace) -> list[dict[str, Any]]:
+            found: list[Stored] = []
+            page = await workspace.page(resource)
+            while page:
+                found += page
+                page = await workspace.page(resource, after=page[-1].key) if len(page) == PAGE else []
+            return [row(workspace.scope, resource, each) for each in found]
+
+        return list(await self._within(resource, arguments, work))
+
+    async def _show(self, resource: Resource, arguments: dict[str, Any]) -> dict[str, Any]:
+        async def work(workspace: Workspace) -> dict[str, Any]:
+            return row(workspace.scope, resource, await workspace.get(resource, key_of(arguments)))
+
+        return dict(await self._within(resource, arguments, work))
+
+    async def _add(self, resource: Resource, arguments: dict[str, Any]) -> dict[str, Any]:
+        values = {resource.key: key_of(arguments)} | read_values(resource.model, arguments)
+
+        async def work(workspace: Workspace) -> dict[str, Any]:
+            body = resource.model.model_validate_json(json.dumps(values))
+            return row(workspace.scope, resource, await workspace.create(resource, body))
+
+        return await self._change(resource, arguments, work)
+
+    async def _set(self, resource: Resource, arguments: dict[str, Any]) -> dict[str, Any]:
+        values = read_values(resource.model, arguments)
+
+        async def work(workspace: Workspace) -> dict[str, Any]:
+            return row(workspace.scope, resource, await workspace.merge(resource, key_of(arguments), values))
+
+        return await self._change(resource, arguments, work)
+
+    async def _delete(self, resource: Resource, arguments: dict[str, Any]) -> dict[str, Any]:
+        async def work(workspace: Workspace) -> dict[str, Any]:
+            return row(workspace.scope, resource, await workspace.delete(resource, key_of(arguments)))
+
+        return await self._change(resource, arguments, work)
+
+    async def _within(
+        self, resource: Resource, arguments: dict[str, Any], work: Callable[[Workspace], Awaitable[Any]]
+    ) -> Any:
+        return await self.within(arguments, work, platform=resource is TENANT)
+
+    async def _change(
+        self, resource: Resource, arguments: dict[str, Any], work: Callable[[Workspace], Awaitable[dict[str, Any]]]
+    ) -> dict[str, Any]:
+        """Change, and answer once signalling knows: the phone may register the next moment."""
+        before = self._storage.keeper.current
+        changed = dict(await self._within(resource, arguments, work))
+        if resource is USER:
+            realm, name = changed["realm"], changed["username"]
+            await self._other(before, lambda snapshot: snapshot.account(realm, name))
+        elif resource not in UNROUTED:
+            await self._other(before, lambda snapshot: snapshot.plans)
+        return changed
+
+    async def _other(self, before: Snapshot, part: Callable[[Snapshot], object]) -> None:
+        """Wait until a part of the snapshot is another one."""
+        keeper = self._storage.keeper
+        with suppress(TimeoutError):
+            async with asyncio.timeout(KNOWN_SECONDS):
+                while part(keeper.current) is part(before):
+                    await keeper.renewed()
+
+
+def row(scope: Scope, resource: Resource, stored: Stored) -> dict[str, Any]:
+    """Return an object as JSON can carry it; of a user also its realm."""
+    plain: dict[str, Any] = json.loads(json.dumps(stored.values, default=_text))
+    return {"realm": scope.realm, **plain} if resource is USER else plain
+
+
+def key_of(arguments: Mapping[str, Any]) -> str:
+    """Return the name of the object that is meant. Raises ControlError."""
+    key = arguments.get("key")
+    if not isinstance(key, str) or not key:
+        raise ControlError("the name must not be empty", USAGE)
+    return key
+
+
+def read_values(model: type[BaseModel], arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of `values`, each a text as it was typed or a JSON value. Raises ControlError."""
+    values = arguments.get("values", {})
+    if not isinstance(values, dict):
+        raise ControlError("values must be an object", USAGE)
+    known = model.model_fields
+    for name in values:
+        if name not in known:
+            raise ControlError(f"no field {name}; there are {', '.join(known)}", USAGE)
+    return {name: _typed(known[name], value) for name, value in values.items()}
+
+
+def first_problem(error: ValidationError) -> str:
+    """Describe the first thing that is wrong in one line."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    return f"{'.'.join(map(str, first['loc'])) or 'value'}: {first['msg'].removeprefix('Value error, ')}"
+
+
+def _typed(field: FieldInfo, value: Any) -> Any:
+    """Return what a typed text means for this field: the text itself where that fits, else JSON, else a list."""
+    if not isinstance(value, str):
+        return value
+    if value == "" and type(None) in get_args(field.annotation):
+        return None
+    adapter: TypeAdapter[Any] = TypeAdapter(cast(Any, field.annotation))
+    with suppress(ValidationError):
+        adapter.validate_json(json.dumps(value), strict=True)
+        return value
+    with suppress(ValueError):
+        return json.loads(value)
+    if get_origin(field.annotation) is list:
+        return [_entry(get_args(field.annotation)[0], part) for part in value.split(",") if part]
+    return value
+
+
+def _entry(kind: Any, text: str) -> Any:
+    """Return one entry of a list; of objects, the one field that must be there."""
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        return {next(name for name, field in kind.model_fields.items() if field.is_required()): text}
+    return int(text) if text.isdigit() and kind is not str and _is_number(kind) else text
+
+
+def _is_number(kind: Any) -> bool:
+    return bool(get_args(kind)) and get_args(kind)[0] is int
+
+
+def _text(value: object) -> str:
+    return value.isoformat() if hasattr(value, "isoformat") else str(value)
