@@ -27,11 +27,13 @@ static bool is_rtcp(const __u8 *data)
 	return data[1] >= RTCP_FIRST && data[1] <= RTCP_LAST;
 }
 
-/* Length of header, contributing sources and extension; more than `length` if they do not fit. */
-static size_t rtp_header_length(const __u8 *data, size_t length)
+size_t packet_rtp_header(const __u8 *data, size_t length)
 {
-	size_t header = RTP_HEADER + 4 * (size_t)(data[0] & 0x0f);
+	size_t header = RTP_HEADER;
 
+	if (length < RTP_HEADER)
+		return header;
+	header += 4 * (size_t)(data[0] & 0x0f);
 	if (!(data[0] & 0x10))
 		return header;
 	if (header + EXTENSION_HEADER > length)
@@ -41,7 +43,7 @@ static size_t rtp_header_length(const __u8 *data, size_t length)
 
 static enum reason check_rtp(const __u8 *data, size_t length)
 {
-	if (length < RTP_HEADER || rtp_header_length(data, length) > length)
+	if (packet_rtp_header(data, length) > length)
 		return REASON_SHORT;
 	return REASON_FORWARDED;
 }

@@ -20,6 +20,9 @@ enum packet_kind {
  */
 enum reason packet_check(const __u8 *data, size_t length, bool rtcp_port, enum packet_kind *kind);
 
+/* Bytes of header, contributing sources and extension; more than `length` if they do not fit. */
+size_t packet_rtp_header(const __u8 *data, size_t length);
+
 /* The fields of a packet that packet_check found to be RTP; now in ns of CLOCK_MONOTONIC. */
 struct rtp_packet packet_read(const __u8 *data, __u64 now);
 
