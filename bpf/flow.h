@@ -212,6 +212,10 @@ enum reason {
 	REASON_UNLATCHED = 19,	  /* from a source that has not yet shown enough consistent packets */
 	REASON_NOT_MUXED = 20,	  /* RTCP on a port for RTP alone */
 	REASON_FLOOD = 21,	  /* not of a flow, and too many from this source */
+	/* What only the engine finds. */
+	REASON_FORGED = 28,   /* SRTP of another key, damaged, or not protected at all */
+	REASON_REPLAYED = 29, /* SRTP index used before, or too old to know */
+	REASON_NO_KEY = 30,   /* keys not agreed yet, or spent */
 	REASON_PASS_NOT_IP = 32,
 	REASON_PASS_NOT_UDP = 33,
 	REASON_PASS_NOT_OURS = 34, /* another address, or outside the media port range */

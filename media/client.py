@@ -10,6 +10,7 @@ import socket
 import struct
 import sys
 import time
+from base64 import b64decode, b64encode
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from itertools import islice
@@ -21,10 +22,12 @@ from media.flows import (
     KEYS_AT_ONCE,
     MESSAGE_BYTES,
     EngineError,
+    EngineEvent,
     EngineFlow,
     EngineStatistics,
     EngineSummary,
     FlowKey,
+    event_from_json,
     flow_to_json,
     statistics_from_json,
 )
@@ -91,7 +94,19 @@ class EngineClient:
         """Flows, and packets by reason."""
         fields = self._ask("stats")["summary"]
         reasons = {name: (packets, octets) for name, (packets, octets) in fields["reasons"].items()}
-        return EngineSummary(**{**fields, "reasons": reasons})
+        return EngineSummary(**{**fields, "reasons": reasons, "processes": tuple(fields["processes"])})
+
+    def set_stage(self, key: FlowKey, kind: int, settings: bytes = b"") -> None:
+        """Give a flow a stage, other settings for it, or with kind 0 none."""
+        self._ask("stage", key=key, kind=kind, settings=b64encode(settings).decode())
+
+    def read_stage(self, key: FlowKey) -> bytes:
+        """What the flow's stage has counted; nothing if there is no such flow or stage."""
+        return b64decode(self._ask("stage-report", key=key)["report"])
+
+    def events(self) -> tuple[EngineEvent, ...]:
+        """What has happened since somebody asked last."""
+        return tuple(event_from_json(event) for event in self._ask("events")["events"])
 
     def shutdown(self) -> None:
         """End the engine and with it every flow."""

@@ -58,14 +58,14 @@ class SocketLock:
 
 
 class ControlSocket:
-    """Listens at a path and gives `answer` every message of every client, in one thread.
+    """Listens at a path and gives `answer`, to be set before `wait`, every message of every client, in one thread.
 
     A client of another user (but root), one that sends too much or does not read its replies is cut off.
     """
 
-    def __init__(self, path: Path, answer: Callable[[bytes], bytes]) -> None:
+    def __init__(self, path: Path) -> None:
         self._path = path
-        self._answer = answer
+        self.answer: Callable[[bytes], bytes] = bytes
         self._lock = SocketLock(path)
         try:
             self._listener = listen(path)
@@ -76,13 +76,13 @@ class ControlSocket:
         self._selector.register(self._listener, selectors.EVENT_READ, self._accept)
         self._clients = 0
 
-    def watch(self, descriptor: int, ready: Callable[[], None]) -> None:
+    def watch(self, descriptor: int, ready: Callable[[], object]) -> None:
         """Call `ready` whenever the descriptor can be read."""
         self._selector.register(descriptor, selectors.EVENT_READ, ready)
 
-    def wait(self) -> None:
-        """Serve whatever comes next."""
-        for key, _ in self._selector.select():
+    def wait(self, timeout: float) -> None:
+        """Serve whatever comes within `timeout` seconds."""
+        for key, _ in self._selector.select(timeout):
             key.data()
 
     def close(self) -> None:
@@ -111,7 +111,7 @@ class ControlSocket:
         try:
             message = client.recv(MESSAGE_BYTES + 1)
             if 0 < len(message) <= MESSAGE_BYTES:
-                client.send(self._answer(message))
+                client.send(self.answer(message))
                 return
         except BlockingIOError:
             pass  # replies pile up unread

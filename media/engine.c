@@ -3,123 +3,61 @@
 #include "engine.h"
 
 #include <errno.h>
+#include <openssl/crypto.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <unistd.h>
 
+#include "engine_memory.h"
+#include "relay.h"
 #include "relay_socket.h"
-#include "table.h"
-#include "worker.h"
+#include "supervisor.h"
 
-#define READ_AT_ONCE 64	    /* reports between which a worker gets back to its packets */
-#define CLOCK_LIMIT  900000 /* Hz: flow_rule.clock has 32 bits */
+#define CLOCK_LIMIT 900000 /* Hz: flow_rule.clock has 32 bits */
 
-struct engine {
-	struct table table;
-	struct flow_slot *slots;
-	struct worker *workers;
-	unsigned worker_count;
-};
-
-static void release(struct engine *engine)
+/* Neither unspecified nor multicast nor IPv4's reserved and broadcast. */
+static bool is_unicast(const __u8 *address)
 {
-	table_destroy(&engine->table);
-	free(engine->slots);
-	free(engine->workers);
-	free(engine);
+	if (address_is_v4(address))
+		return address[12] != 0 && address[12] < 224;
+	return !address_is_zero(address) && address[0] != 0xff;
 }
 
-static int take_memory(struct engine *engine, unsigned workers, unsigned flows)
+static bool good_keys(const struct srtp_keys *keys)
 {
-	engine->workers = calloc(workers, sizeof(*engine->workers));
-	engine->slots = aligned_alloc(_Alignof(struct flow_slot), flows * sizeof(*engine->slots));
-	if (table_create(&engine->table, flows))
-		return -1;
-	return engine->workers && engine->slots ? 0 : -1;
+	return keys->suite == SRTP_NONE || srtp_master_length(keys->suite);
 }
 
-static int start_workers(struct engine *engine, unsigned count)
+static bool good_dtls(const struct engine_dtls *dtls)
 {
-	for (; engine->worker_count < count; engine->worker_count++)
-		if (worker_start(&engine->workers[engine->worker_count]))
-			return -1;
-	return 0;
-}
+	static const __u8 lengths[] = {20, 28, 32, 48, 64};
 
-static void stop_workers(struct engine *engine)
-{
-	while (engine->worker_count)
-		worker_stop(&engine->workers[--engine->worker_count]);
-}
-
-struct engine *engine_create(unsigned workers, unsigned flows)
-{
-	struct engine *engine = NULL;
-	int error;
-
-	if (!workers || workers > ENGINE_WORKERS || !flows || flows >= TABLE_NONE / 4) {
-		errno = EINVAL;
-		return NULL;
-	}
-	engine = calloc(1, sizeof(*engine));
-	if (!engine)
-		return NULL;
-	if (!take_memory(engine, workers, flows) && !start_workers(engine, workers))
-		return engine;
-	error = errno;
-	stop_workers(engine);
-	release(engine);
-	errno = error;
-	return NULL;
-}
-
-void engine_destroy(struct engine *engine)
-{
-	stop_workers(engine);
-	for (__u32 slot = 0; slot < engine->table.capacity; slot++)
-		if (engine->table.bindings[slot].key.port)
-			close(engine->table.bindings[slot].socket);
-	release(engine);
-}
-
-/* Neither 0/8 nor multicast, reserved or broadcast. */
-static int is_unicast(__be32 address)
-{
-	__u8 first = ntohl(address) >> 24;
-
-	return first != 0 && first < 224;
+	if (dtls->role == DTLS_OFF)
+		return true;
+	return dtls->role <= DTLS_PASSIVE && memchr(lengths, dtls->bytes, sizeof(lengths));
 }
 
 static int check_flow(const struct engine_flow *flow)
 {
 	if (!is_unicast(flow->local.address) || !flow->local.port || !is_unicast(flow->source_address))
 		return ENGINE_BAD_FLOW;
-	if (flow->target_address && !is_unicast(flow->target_address))
+	if (!address_is_zero(flow->target_address) && !is_unicast(flow->target_address))
 		return ENGINE_BAD_FLOW;
 	if ((flow->dscp > 63 && flow->dscp != DSCP_KEEP) || flow->clock_rate > CLOCK_LIMIT)
+		return ENGINE_BAD_FLOW;
+	if (!good_keys(&flow->open) || !good_keys(&flow->seal) || !good_dtls(&flow->dtls))
 		return ENGINE_BAD_FLOW;
 	return ENGINE_OK;
 }
 
-static unsigned idlest(const struct engine *engine)
+/* A flow sends from its partner's address: both ends of that way are of one family. */
+static bool good_families(const struct engine_flow *flow, const struct engine_flow *partner)
 {
-	unsigned best = 0;
-
-	for (unsigned i = 1; i < engine->worker_count; i++)
-		if (engine->workers[i].flows < engine->workers[best].flows)
-			best = i;
-	return best;
-}
-
-static int ask(struct engine *engine, const __u32 *numbers, struct command *command)
-{
-	struct flow_slot *slots[READ_AT_ONCE];
-
-	for (unsigned i = 0; i < command->count; i++)
-		slots[i] = &engine->slots[numbers[i]];
-	command->slots = slots;
-	return worker_ask(&engine->workers[engine->table.bindings[numbers[0]].worker], command);
+	if (address_is_v4(flow->local.address) != address_is_v4(flow->source_address))
+		return false;
+	return address_is_zero(flow->target_address) ||
+	       address_is_v4(flow->target_address) == address_is_v4(partner->local.address);
 }
 
 static int open_sockets(const struct engine_flow *pair, int *sockets, unsigned *culprit)
@@ -139,7 +77,7 @@ static int open_sockets(const struct engine_flow *pair, int *sockets, unsigned *
 static void bind_pair(struct engine *engine, const struct engine_flow *pair, const int *sockets,
 		      __u32 *numbers)
 {
-	unsigned worker = idlest(engine);
+	unsigned worker = supervisor_idlest(engine);
 
 	for (unsigned i = 0; i < 2; i++)
 		numbers[i] = table_add(&engine->table, &pair[i].local);
@@ -149,6 +87,8 @@ static void bind_pair(struct engine *engine, const struct engine_flow *pair, con
 		binding->partner = numbers[!i];
 		binding->socket = sockets[i];
 		binding->worker = worker;
+		engine->table.wanted[numbers[i]] = pair[i];
+		memset(&engine->shared.slots[numbers[i]], 0, sizeof(struct flow_slot));
 	}
 	engine->workers[worker].flows += 2;
 }
@@ -158,13 +98,15 @@ static void unbind_pair(struct engine *engine, const __u32 *numbers)
 	engine->workers[engine->table.bindings[numbers[0]].worker].flows -= 2;
 	for (unsigned i = 0; i < 2; i++) {
 		close(engine->table.bindings[numbers[i]].socket);
+		OPENSSL_cleanse(&engine->shared.slots[numbers[i]], sizeof(struct flow_slot));
+		OPENSSL_cleanse(&engine->table.wanted[numbers[i]], sizeof(struct engine_flow));
+		engine->shared.stages[numbers[i]].type = 0;
 		table_remove(&engine->table, numbers[i]);
 	}
 }
 
 static int open_pair(struct engine *engine, const struct engine_flow *pair, unsigned *culprit)
 {
-	struct command command = {.type = COMMAND_OPEN, .count = 2, .wanted = pair};
 	__u32 numbers[2];
 	int sockets[2], status, error;
 
@@ -175,8 +117,7 @@ static int open_pair(struct engine *engine, const struct engine_flow *pair, unsi
 	if (status != ENGINE_OK)
 		return status;
 	bind_pair(engine, pair, sockets, numbers);
-	command.sockets = sockets;
-	status = ask(engine, numbers, &command);
+	status = supervisor_ask(engine, COMMAND_OPEN, numbers, 2);
 	error = errno;
 	if (status != ENGINE_OK)
 		unbind_pair(engine, numbers);
@@ -184,40 +125,50 @@ static int open_pair(struct engine *engine, const struct engine_flow *pair, unsi
 	return status;
 }
 
+static int change_pair(struct engine *engine, const struct engine_flow *pair, const __u32 *numbers)
+{
+	for (unsigned i = 0; i < 2; i++)
+		engine->table.wanted[numbers[i]] = pair[i];
+	return supervisor_ask(engine, COMMAND_CHANGE, numbers, 2);
+}
+
+static bool same_key(const struct engine_key *one, const struct engine_key *other)
+{
+	return one->port == other->port && !memcmp(one->address, other->address, sizeof(one->address));
+}
+
 int engine_set_pair(struct engine *engine, const struct engine_flow *pair, unsigned *culprit)
 {
-	struct command change = {.type = COMMAND_CHANGE, .count = 2, .wanted = pair};
 	__u32 numbers[2];
-	int status;
 
 	for (*culprit = 0; *culprit < 2; ++*culprit) {
-		status = check_flow(&pair[*culprit]);
-		if (status != ENGINE_OK)
-			return status;
-		numbers[*culprit] = table_find(&engine->table, &pair[*culprit].local);
+		const struct engine_flow *flow = &pair[*culprit];
+
+		if (check_flow(flow) != ENGINE_OK || !good_families(flow, &pair[!*culprit]))
+			return ENGINE_BAD_FLOW;
+		numbers[*culprit] = table_find(&engine->table, &flow->local);
 	}
 	*culprit = numbers[0] == TABLE_NONE;
 	if (numbers[0] == TABLE_NONE && numbers[1] == TABLE_NONE) {
-		if (pair[0].local.address == pair[1].local.address &&
-		    pair[0].local.port == pair[1].local.port)
+		if (same_key(&pair[0].local, &pair[1].local))
 			return ENGINE_BAD_PAIR;
 		return open_pair(engine, pair, culprit);
 	}
 	if (numbers[0] == TABLE_NONE || engine->table.bindings[numbers[0]].partner != numbers[1])
 		return ENGINE_BAD_PAIR;
-	return ask(engine, numbers, &change);
+	return change_pair(engine, pair, numbers);
 }
 
 int engine_remove(struct engine *engine, const struct engine_key *key, struct engine_report *reports)
 {
-	struct command command = {.type = COMMAND_CLOSE, .count = 2, .reports = reports};
 	__u32 numbers[2];
 
 	numbers[0] = table_find(&engine->table, key);
 	if (numbers[0] == TABLE_NONE)
 		return ENGINE_UNKNOWN;
 	numbers[1] = engine->table.bindings[numbers[0]].partner;
-	ask(engine, numbers, &command);
+	supervisor_ask(engine, COMMAND_CLOSE, numbers, 2);
+	memcpy(reports, supervisor_page(engine, numbers[0])->command.reports, 2 * sizeof(*reports));
 	unbind_pair(engine, numbers);
 	return ENGINE_OK;
 }
@@ -226,22 +177,24 @@ int engine_remove(struct engine *engine, const struct engine_key *key, struct en
 static unsigned read_run(struct engine *engine, const struct engine_key *keys, unsigned count, unsigned *next,
 			 struct engine_report *reports)
 {
-	struct command command = {.type = COMMAND_READ, .reports = reports};
-	struct binding *bindings = engine->table.bindings;
-	__u32 numbers[READ_AT_ONCE];
+	const struct binding *bindings = engine->table.bindings;
+	__u32 numbers[ASK_AT_ONCE];
+	unsigned found = 0;
 
-	for (; *next < count && command.count < READ_AT_ONCE; ++*next) {
+	for (; *next < count && found < ASK_AT_ONCE; ++*next) {
 		__u32 number = table_find(&engine->table, &keys[*next]);
 
 		if (number == TABLE_NONE)
 			continue;
-		if (command.count && bindings[number].worker != bindings[numbers[0]].worker)
+		if (found && bindings[number].worker != bindings[numbers[0]].worker)
 			break;
-		numbers[command.count++] = number;
+		numbers[found++] = number;
 	}
-	if (command.count)
-		ask(engine, numbers, &command);
-	return command.count;
+	if (!found)
+		return 0;
+	supervisor_ask(engine, COMMAND_READ, numbers, found);
+	memcpy(reports, supervisor_page(engine, numbers[0])->command.reports, found * sizeof(*reports));
+	return found;
 }
 
 int engine_read(struct engine *engine, const struct engine_key *keys, unsigned count,
@@ -252,6 +205,52 @@ int engine_read(struct engine *engine, const struct engine_key *keys, unsigned c
 	while (next < count)
 		found += read_run(engine, keys, count, &next, reports + found);
 	return (int)found;
+}
+
+int engine_set_stage(struct engine *engine, const struct engine_key *key, const struct engine_stage *stage)
+{
+	__u32 number = table_find(&engine->table, key);
+	int status;
+
+	if (number == TABLE_NONE)
+		return ENGINE_UNKNOWN;
+	supervisor_page(engine, number)->command.stage = *stage;
+	status = supervisor_ask(engine, COMMAND_STAGE, &number, 1);
+	if (status == ENGINE_OK)
+		engine->shared.stages[number] = *stage;
+	return status;
+}
+
+int engine_read_stage(struct engine *engine, const struct engine_key *key, __u8 *report)
+{
+	__u32 number = table_find(&engine->table, key);
+	const struct engine_stage *stage;
+
+	if (number == TABLE_NONE || supervisor_ask(engine, COMMAND_STAGE_READ, &number, 1) != ENGINE_OK)
+		return 0;
+	stage = &supervisor_page(engine, number)->command.stage;
+	memcpy(report, stage->settings, stage->length);
+	return (int)stage->length;
+}
+
+int engine_wanted(const struct engine *engine, const struct engine_key *key, struct engine_flow *flow)
+{
+	__u32 number = table_find(&engine->table, key);
+
+	if (number == TABLE_NONE)
+		return ENGINE_UNKNOWN;
+	*flow = engine->table.wanted[number];
+	return ENGINE_OK;
+}
+
+int engine_partner(const struct engine *engine, const struct engine_key *key, struct engine_key *partner)
+{
+	__u32 number = table_find(&engine->table, key);
+
+	if (number == TABLE_NONE)
+		return ENGINE_UNKNOWN;
+	*partner = engine->table.bindings[engine->table.bindings[number].partner].key;
+	return ENGINE_OK;
 }
 
 int engine_list(struct engine *engine, unsigned *cursor, struct engine_key *keys, unsigned room)
@@ -266,15 +265,39 @@ int engine_list(struct engine *engine, unsigned *cursor, struct engine_key *keys
 
 int engine_sum(struct engine *engine, struct engine_summary *summary)
 {
-	struct command command = {.type = COMMAND_SUM, .reasons = summary->reasons};
-
 	memset(summary, 0, sizeof(*summary));
 	summary->workers = engine->worker_count;
 	summary->flows = engine->table.used;
 	summary->capacity = engine->table.capacity;
+	summary->restarts = engine->restarts;
 	for (unsigned i = 0; i < engine->worker_count; i++)
-		worker_ask(&engine->workers[i], &command);
+		for (unsigned reason = 0; reason < REASONS; reason++) {
+			const struct reason_count *count = &engine->workers[i].page->reasons[reason];
+
+			summary->reasons[reason].packets += count->packets;
+			summary->reasons[reason].bytes += count->bytes;
+		}
 	return ENGINE_OK;
+}
+
+int engine_take_event(struct engine *engine, struct engine_event *event)
+{
+	for (unsigned i = 0; i < engine->worker_count; i++)
+		if (worker_page_take(engine->workers[i].page, event))
+			return 1;
+	return 0;
+}
+
+void engine_fingerprint(const struct engine *engine, __u8 *hash)
+{
+	memcpy(hash, engine->identity.hash, ENGINE_OWN_HASH);
+}
+
+int engine_processes(const struct engine *engine, int *processes)
+{
+	for (unsigned i = 0; i < engine->worker_count; i++)
+		processes[i] = engine->workers[i].process;
+	return (int)engine->worker_count;
 }
 
 int engine_harden(void)

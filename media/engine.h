@@ -1,12 +1,16 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * The contract of the userspace engine: flows of a host where XDP cannot carry them, each a UDP socket bound
+ * The contract of the userspace engine: flows that the kernel relay does not carry, each a UDP socket bound
  * to a relay address and port. Two flows make a pair: what one receives leaves through the other's socket.
- * Checks, reasons and statistics are those of bpf/flow.h.
+ * Statistics are those of bpf/flow.h, and so are the reasons.
+ *
+ * Packets are carried by worker processes. One that crashes or hangs is replaced, with its flows, by
+ * engine_check; the others never notice. Whoever calls must have no second thread when a worker is started,
+ * which engine_create, engine_check and every question to a worker that died may do.
  *
  * Functions return an engine_status, or a count where they say so; errno tells more after ENGINE_SYSTEM.
  * They may be called by one thread at a time. Read by the C compiler and, without the preprocessor's lines,
- * by cffi. Addresses marked __be are in network byte order; all else, ports included, in the host's.
+ * by cffi. Addresses are 16 bytes, IPv4 as ::ffff:a.b.c.d; ports are in the host's byte order.
  */
 #ifndef VOXDP_ENGINE_H
 #define VOXDP_ENGINE_H
@@ -14,8 +18,14 @@
 #include <linux/types.h>
 
 #include "flow.h"
+#include "srtp_keys.h"
 
-#define ENGINE_WORKERS 64 /* most threads that one engine can have */
+#define ENGINE_WORKERS	   64	/* most workers that one engine can have */
+#define ENGINE_STAGE_BYTES 1016 /* longest settings and reports of a stage */
+#define ENGINE_EVENT_BYTES 64
+#define ENGINE_FINGERPRINT 64  /* longest hash of a certificate */
+#define ENGINE_OWN_HASH	   32  /* our certificate's, SHA-256 */
+#define ENGINE_HANG_MILLIS 700 /* a worker silent for longer is taken for hung */
 
 enum engine_status {
 	ENGINE_OK = 0,
@@ -25,38 +35,71 @@ enum engine_status {
 	ENGINE_NOT_PERMITTED = -4, /* local port below ip_unprivileged_port_start */
 	ENGINE_NO_FILES = -5,	   /* limit of open files reached */
 	ENGINE_FULL = -6,	   /* as many flows as engine_create was told */
-	ENGINE_BAD_FLOW = -7, /* address or port that can be no unicast endpoint, or value out of range */
-	ENGINE_BAD_PAIR = -8, /* a flow with itself, or one that has another partner already */
-	ENGINE_UNKNOWN = -9,  /* no such flow */
+	ENGINE_BAD_FLOW = -7,	/* address or port that can be no unicast endpoint, or value out of range */
+	ENGINE_BAD_PAIR = -8,	/* a flow with itself, or one that has another partner already */
+	ENGINE_UNKNOWN = -9,	/* no such flow */
+	ENGINE_BAD_STAGE = -10, /* no such stage, or settings that it refuses */
 };
 
 /* A flow's name: where its socket is bound. */
 struct engine_key {
-	__be32 address;
+	__u8 address[16];
 	__u16 port;
-	__u16 reserved;
+	__u16 reserved[3];
+};
+
+enum engine_dtls_role {
+	DTLS_OFF = 0,
+	DTLS_ACTIVE = 1,  /* we begin the handshake */
+	DTLS_PASSIVE = 2, /* the peer does */
+};
+
+/* DTLS-SRTP (RFC 5764) with the peer whose packets reach a flow. */
+struct engine_dtls {
+	__u8 role;  /* enum engine_dtls_role */
+	__u8 bytes; /* of the hash: 20 (SHA-1), 28, 32, 48 or 64 (SHA-2) */
+	__u8 reserved[2];
+	__u8 fingerprint[ENGINE_FINGERPRINT]; /* of the peer's certificate */
 };
 
 /* One direction: packets from `source` that reach `local` go to `target`, from the partner's local address.
  */
 struct engine_flow {
 	struct engine_key local;
-	__be32 source_address;
-	__be32 target_address; /* 0: nowhere yet */
-	__u16 source_port;     /* 0: learned inside source_address, from the first valid packet */
-	__u16 target_port;     /* 0: nowhere, until the partner learns it */
-	__u32 clock_rate;      /* Hz, 0: unknown, no jitter */
-	__u8 rtcp;	       /* port carries RTCP, not RTP */
-	__u8 held;	       /* drop everything */
-	__u8 dscp;	       /* 0-63, or DSCP_KEEP */
-	__u8 reserved;
+	__u8 source_address[16];
+	__u8 target_address[16]; /* all 0: nowhere yet */
+	__u16 source_port;	 /* 0: learned inside source_address, from the first valid packet */
+	__u16 target_port;	 /* 0: nowhere, until the partner learns it */
+	__u32 clock_rate;	 /* Hz, 0: unknown, no jitter */
+	__u8 rtcp;		 /* port carries RTCP, not RTP */
+	__u8 held;		 /* drop everything */
+	__u8 dscp;		 /* 0-63, or DSCP_KEEP */
+	__u8 mux;		 /* RTCP comes beside RTP (RFC 5761); where keys are set it must be said */
+	__u8 resumed;		 /* these keys have been used by an engine before */
+	__u8 reserved[3];
+	struct srtp_keys open;	 /* of what comes in; not with dtls */
+	struct srtp_keys seal;	 /* of what goes out; not with the partner's dtls */
+	struct engine_dtls dtls; /* with `source` */
+};
+
+enum engine_security {
+	ENGINE_PLAIN = 0,
+	ENGINE_WAITING = 1, /* for keys: nothing passes */
+	ENGINE_SECURE = 2,
+	ENGINE_FAILED = 3, /* DTLS ended with an error, and will be tried again */
 };
 
 /* A flow and what became of it, taken between two packets. */
 struct engine_report {
-	struct engine_flow flow;
+	struct engine_key key;
+	__u32 clock_rate;
 	__u16 learned_port;   /* source port in use of a learning flow, 0: none yet */
 	__u16 learned_target; /* port that the partner learned and that replaces target_port, 0: none */
+	__u8 security;	      /* enum engine_security, of what comes in and what goes out together */
+	__u8 suite;	      /* enum srtp_suite of what comes in */
+	__u8 reserved[6];
+	__u64 forged;	/* no packet of the key; among the dropped */
+	__u64 replayed; /* seen before, or too old to know; among the dropped */
 	struct flow_track track;
 	struct flow_tally tally;
 };
@@ -65,23 +108,61 @@ struct engine_summary {
 	__u32 workers;
 	__u32 flows;
 	__u32 capacity;
+	__u32 restarts;			      /* workers that were replaced */
 	struct reason_count reasons[REASONS]; /* bytes: UDP payload */
+};
+
+/* What a flow does with RTP between receiving and sending: see stage.h. */
+struct engine_stage {
+	__u32 type; /* its place in the table of stages */
+	__u32 length;
+	__u8 settings[ENGINE_STAGE_BYTES];
+};
+
+enum engine_event_type {
+	ENGINE_EVENT_STAGE = 1,	  /* kind and data are the stage's */
+	ENGINE_EVENT_SECURE = 2,  /* DTLS has given keys */
+	ENGINE_EVENT_FAILED = 3,  /* DTLS failed; data: why, as text */
+	ENGINE_EVENT_RESTART = 4, /* the worker of this flow, and others, was replaced */
+};
+
+struct engine_event {
+	struct engine_key key;
+	__u32 type; /* enum engine_event_type */
+	__u32 kind;
+	__u32 length;
+	__u8 data[ENGINE_EVENT_BYTES];
 };
 
 struct engine;
 
-/* Starts `workers` threads with room for `flows` flows in all. NULL: see errno. */
-struct engine *engine_create(unsigned workers, unsigned flows);
+/*
+ * Starts `workers` processes with room for `flows` flows in all. history: file that remembers which packet
+ * indexes each key was used for, made if it is not there; NULL: nothing outlives the engine. NULL: see errno.
+ */
+struct engine *engine_create(unsigned workers, unsigned flows, const char *history);
 
-/* Stops the threads and closes every socket. */
+/* Ends the workers and closes every socket. */
 void engine_destroy(struct engine *engine);
+
+/* A descriptor that can be read once a worker has died: then call engine_check. */
+int engine_watch(const struct engine *engine);
+
+/* Replaces workers that died or hang; call it ten times a second too. Returns how many were replaced. */
+int engine_check(struct engine *engine);
 
 /*
  * Opens both flows of a pair, or updates them where they stand: sockets and statistics stay, and so does a
- * learned port as long as its source and the partner's target stay. All or nothing; *culprit becomes the
- * index of the flow that was refused.
+ * learned port as long as its source and the partner's target stay, and a key's history. All or nothing;
+ * *culprit becomes the index of the flow that was refused.
  */
 int engine_set_pair(struct engine *engine, const struct engine_flow *pair, unsigned *culprit);
+
+/* Gives a flow a stage, other settings for it, or with type 0 none. */
+int engine_set_stage(struct engine *engine, const struct engine_key *key, const struct engine_stage *stage);
+
+/* What the flow's stage counted, up to ENGINE_STAGE_BYTES; returns how many bytes, 0 if it has no stage. */
+int engine_read_stage(struct engine *engine, const struct engine_key *key, __u8 *report);
 
 /* Closes the flow and its partner; reports has room for both, and holds their last statistics. */
 int engine_remove(struct engine *engine, const struct engine_key *key, struct engine_report *reports);
@@ -90,10 +171,28 @@ int engine_remove(struct engine *engine, const struct engine_key *key, struct en
 int engine_read(struct engine *engine, const struct engine_key *keys, unsigned count,
 		struct engine_report *reports);
 
+/* The flow as it was set; ENGINE_UNKNOWN: there is none. */
+int engine_wanted(const struct engine *engine, const struct engine_key *key, struct engine_flow *flow);
+
 /* Up to `room` keys from *cursor on (first 0), which moves on; returns how many, 0: no more. */
 int engine_list(struct engine *engine, unsigned *cursor, struct engine_key *keys, unsigned room);
 
 int engine_sum(struct engine *engine, struct engine_summary *summary);
+
+/* The oldest event that was not taken yet; returns 0: there is none. */
+int engine_take_event(struct engine *engine, struct engine_event *event);
+
+/* Bytes of master key and salt of a suite; 0: there is no such suite. */
+unsigned srtp_master_length(unsigned suite);
+
+/* The other flow of a pair; ENGINE_UNKNOWN: there is no such flow. */
+int engine_partner(const struct engine *engine, const struct engine_key *key, struct engine_key *partner);
+
+/* The SHA-256 hash of the certificate that DTLS shows, ENGINE_OWN_HASH bytes. */
+void engine_fingerprint(const struct engine *engine, __u8 *hash);
+
+/* The processes of the workers; returns how many. */
+int engine_processes(const struct engine *engine, int *processes);
 
 /* For the process that parses hostile packets: no core dumps, no ptrace, no new privileges. */
 int engine_harden(void);

@@ -1,23 +1,34 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* A flow as its worker keeps it: the kernel relay's entry and tally, and the socket that is the port. */
+/*
+ * A flow as its worker keeps it, in memory that outlives the worker: statistics, what was learned, keys that
+ * DTLS gave. What the worker made of these for itself, behind pointers, it makes anew.
+ */
 #ifndef VOXDP_FLOW_SLOT_H
 #define VOXDP_FLOW_SLOT_H
 
-#include <netinet/in.h>
-#include <stdbool.h>
-
+#include "address.h"
 #include "engine.h"
 
+struct flow_crypto;
+struct flow_stage;
+
 struct flow_slot {
-	struct flow entry;
+	struct flow_track track;
 	struct flow_tally tally;
-	struct sockaddr_in target; /* where packets go now; port 0 or address 0: nowhere */
+	struct flow_crypto *crypto; /* NULL: plain RTP, in and out */
+	struct flow_stage *stage;   /* NULL: packets pass as they are */
 	struct flow_slot *partner;
+	union socket_address target; /* where packets go now; port 0: nowhere */
 	int socket;
+	__be16 learned; /* port of `source`, if it was to be learned */
+	__u8 security;	/* enum engine_security */
+	__u8 derived;	/* open_keys, and the partner's seal_keys, came from DTLS */
+	__u64 forged, replayed;
 	struct engine_flow wanted; /* as it was set */
+	struct srtp_keys open_keys, seal_keys;
 } __attribute__((aligned(64)));
 
-/* Makes an unused slot a flow. */
+/* Makes an unused slot a flow, one half of a pair that is set next. */
 void flow_open(struct flow_slot *slot, const struct engine_flow *wanted, int socket,
 	       struct flow_slot *partner);
 

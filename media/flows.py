@@ -6,14 +6,18 @@ Knows nothing of sockets or C, so that a client need not load the engine.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from ipaddress import AddressValueError, IPv4Address
+from base64 import b64decode, b64encode
+from collections.abc import Mapping, Set
+from dataclasses import dataclass, field, fields, replace
+from hashlib import sha256
+from ipaddress import ip_address
 from operator import attrgetter
 from typing import Any, Literal
 
+Security = Literal["plain", "waiting", "secure", "failed"]
+
 FlowKey = tuple[str, int]
-"""A flow's name: the relay's own IPv4 address and UDP port."""
+"""A flow's name: the relay's own IP address and UDP port."""
 
 MESSAGE_BYTES = 65536
 """Longest request or reply."""
@@ -34,10 +38,31 @@ class EngineError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class EngineKeys:
+    """One SRTP master key of one direction. suite: as in RFC 4568 and its like; key: master key and salt together."""
+
+    suite: str
+    key: bytes = field(repr=False)
+    mki: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineDtls:
+    """DTLS-SRTP with the peer that a flow receives from. fingerprint: SHA-1 or SHA-2 hash of its certificate.
+
+    active: we begin the handshake.
+    """
+
+    active: bool
+    fingerprint: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class EngineFlow:
     """One direction of a stream: what reaches `local` from `source` goes on to `target`.
 
-    It leaves from the local address of the flow's partner. Addresses are IPv4 literals.
+    It leaves from the local address of the flow's partner. Addresses are IP literals; source and local are of one
+    family, and so are target and the partner's local address.
     """
 
     local_address: str
@@ -56,6 +81,16 @@ class EngineFlow:
     """None: as it came."""
     held: bool = False
     """Everything that arrives is dropped."""
+    mux: bool = False
+    """RTCP comes beside RTP; between keyed flows only where this says so."""
+    open: EngineKeys | None = None
+    """What comes in is SRTP of this key."""
+    seal: EngineKeys | None = None
+    """What goes out is to be SRTP of this key."""
+    dtls: EngineDtls | None = None
+    """Keys come by DTLS with the source: for what comes in here, and for what the partner sends."""
+    resumed: bool = False
+    """These keys have been used by an engine before."""
 
     @property
     def key(self) -> FlowKey:
@@ -68,6 +103,7 @@ class EngineStatistics:
     """What became of a flow since it was opened; times are seconds, `last_seen` of CLOCK_MONOTONIC."""
 
     flow: EngineFlow
+    """As it was set, but `redacted`."""
     learned_port: int | None
     """Source port in use where it was to be learned; None: nothing learned."""
     learned_target: int | None
@@ -96,11 +132,32 @@ class EngineStatistics:
     """Packets dropped for any other reason."""
     last_reason: str | None
     """Why the last one was dropped."""
+    security: Security = "plain"
+    """"waiting" for keys, "failed" in getting them by DTLS, or there: "secure"."""
+    suite: str | None = None
+    """Crypto suite of what comes in."""
+    forged: int = 0
+    """Of `dropped`: SRTP of another key, damaged, or not protected."""
+    replayed: int = 0
+    """Of `dropped`: SRTP seen before, or too old to know."""
 
     @property
     def key(self) -> FlowKey:
         """The flow's name."""
         return self.flow.key
+
+
+@dataclass(frozen=True, slots=True)
+class EngineEvent:
+    """What the engine tells by itself. type: "stage" (kind and data are the stage's), "secure" (DTLS has given keys),
+
+    "failed" (DTLS, data: why) or "restart" (the worker numbered `kind` was replaced; flow: whose packet it had).
+    """
+
+    flow: FlowKey
+    type: str
+    kind: int
+    data: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,12 +167,52 @@ class EngineSummary:
     workers: int
     flows: int
     capacity: int
+    restarts: int
+    """Workers that crashed or hung, and were replaced."""
+    fingerprint: str
+    """SHA-256 hash of the certificate that DTLS shows, as a=fingerprint has it."""
+    processes: tuple[int, ...]
+    """Those of the workers."""
     reasons: Mapping[str, tuple[int, int]]
 
 
 def flow_to_json(flow: EngineFlow) -> dict[str, Any]:
     """The flow as a JSON object."""
-    return dict(zip(FLOW_NAMES, flow_values(flow), strict=True))
+    members = dict(zip(FLOW_NAMES, flow_values(flow), strict=True))
+    for name in ("open", "seal"):
+        members[name] = keys_to_json(members[name])
+    if flow.dtls:
+        members["dtls"] = {"active": flow.dtls.active, "fingerprint": flow.dtls.fingerprint.hex()}
+    return members
+
+
+def keys_to_json(keys: EngineKeys | None) -> dict[str, str] | None:
+    """The keys as a JSON object."""
+    if keys is None:
+        return None
+    return {"suite": keys.suite, "key": b64encode(keys.key).decode(), "mki": keys.mki.hex()}
+
+
+def keys_from_json(value: object) -> EngineKeys | None:
+    """The keys in a JSON object, or null. Raises EngineError "bad-request" or "bad-flow"."""
+    if value is None:
+        return None
+    given = members(value, {"suite": (str,), "key": (str,), "mki": (str,)}, optional=frozenset({"mki"}))
+    try:
+        return EngineKeys(given["suite"], b64decode(given["key"], validate=True), bytes.fromhex(given.get("mki", "")))
+    except ValueError:
+        raise EngineError("bad-flow", "key is base64, mki is hexadecimal") from None
+
+
+def dtls_from_json(value: object) -> EngineDtls | None:
+    """The DTLS peer in a JSON object, or null. Raises EngineError "bad-request" or "bad-flow"."""
+    if value is None:
+        return None
+    given = members(value, {"active": (bool,), "fingerprint": (str,)})
+    try:
+        return EngineDtls(given["active"], bytes.fromhex(given["fingerprint"]))
+    except ValueError:
+        raise EngineError("bad-flow", "fingerprint is hexadecimal") from None
 
 
 def flow_from_json(value: object) -> EngineFlow:
@@ -130,7 +227,19 @@ def flow_from_json(value: object) -> EngineFlow:
     check_range("dscp", flow.get("dscp") or 0, 0, 63)
     if flow.get("kind", "rtp") not in ("rtp", "rtcp"):
         raise EngineError("bad-flow", f"kind is {flow['kind']!r}; it must be rtp or rtcp")
-    return EngineFlow(**flow)
+    made = {"open": keys_from_json(flow.get("open")), "seal": keys_from_json(flow.get("seal"))}
+    return EngineFlow(**{**flow, **made, "dtls": dtls_from_json(flow.get("dtls"))})
+
+
+def redacted(flow: EngineFlow) -> EngineFlow:
+    """The flow with a hash in place of each key: enough to compare by, no secret to tell."""
+    if not flow.open and not flow.seal and not flow.resumed:
+        return flow
+    return replace(flow, open=_redacted_keys(flow.open), seal=_redacted_keys(flow.seal), resumed=False)
+
+
+def _redacted_keys(keys: EngineKeys | None) -> EngineKeys | None:
+    return keys and replace(keys, key=sha256(keys.suite.encode() + keys.key).digest()[:8])
 
 
 def statistics_to_json(statistics: EngineStatistics) -> dict[str, Any]:
@@ -142,8 +251,19 @@ def statistics_to_json(statistics: EngineStatistics) -> dict[str, Any]:
 def statistics_from_json(value: Mapping[str, Any]) -> EngineStatistics:
     """The statistics in a JSON object that `statistics_to_json` made."""
     source = value["rejected_source"]
-    changed = {"flow": EngineFlow(**value["flow"]), "rejected_source": source and (source[0], source[1])}
+    changed = {"flow": flow_from_json(value["flow"]), "rejected_source": source and (source[0], source[1])}
     return EngineStatistics(**{**value, **changed})
+
+
+def event_to_json(event: EngineEvent) -> dict[str, Any]:
+    """The event as a JSON object."""
+    return {"flow": event.flow, "type": event.type, "kind": event.kind, "data": event.data.hex()}
+
+
+def event_from_json(value: Mapping[str, Any]) -> EngineEvent:
+    """The event in a JSON object that `event_to_json` made."""
+    address, port = value["flow"]
+    return EngineEvent((address, port), value["type"], value["kind"], bytes.fromhex(value["data"]))
 
 
 def key_from_json(value: object) -> FlowKey:
@@ -156,9 +276,7 @@ def key_from_json(value: object) -> FlowKey:
     raise EngineError("bad-request", "a key must be [address, port]")
 
 
-def members(
-    value: object, types: Mapping[str, tuple[type, ...]], optional: frozenset[str] = frozenset()
-) -> dict[str, Any]:
+def members(value: object, types: Mapping[str, tuple[type, ...]], optional: Set[str] = frozenset()) -> dict[str, Any]:
     """The members of a JSON object, each of its type; none unknown, none missing but the optional ones."""
     if not isinstance(value, dict):
         raise EngineError("bad-request", "a JSON object is wanted")
@@ -174,11 +292,11 @@ def members(
 
 
 def check_address(name: str, text: str) -> None:
-    """Raises EngineError "bad-flow" unless `text` is an IPv4 literal."""
+    """Raises EngineError "bad-flow" unless `text` is an IP literal."""
     try:
-        IPv4Address(text)
-    except AddressValueError:
-        raise EngineError("bad-flow", f"{name} {text!r:.60} is not an IPv4 address") from None
+        ip_address(text)
+    except ValueError:
+        raise EngineError("bad-flow", f"{name} {text!r:.60} is not an IP address") from None
 
 
 def check_range(name: str, number: int, least: int, most: int) -> None:
@@ -205,5 +323,17 @@ FLOW_TYPES: dict[str, tuple[type, ...]] = {
     "clock_rate": (int,),
     "dscp": (int, NONE),
     "held": (bool,),
+    "mux": (bool,),
+    "open": (dict, NONE),
+    "seal": (dict, NONE),
+    "dtls": (dict, NONE),
+    "resumed": (bool,),
 }
-FLOW_OPTIONAL = frozenset({"kind", "clock_rate", "dscp", "held"})
+FLOW_OPTIONAL = FLOW_TYPES.keys() - {
+    "local_address",
+    "local_port",
+    "source_address",
+    "source_port",
+    "target_address",
+    "target_port",
+}

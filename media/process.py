@@ -20,12 +20,16 @@ from pathlib import Path
 from types import FrameType
 
 from media.control_socket import ControlSocket
-from media.engine import Engine, harden
+from media.engine import MOST_WORKERS, Engine, harden
 from media.flows import EngineError
 from media.requests import Requests
 from media.spawn import READY
 
 FLOWS = 40_000
+CHECK_INTERVAL = 0.1
+"""Seconds between two looks at whether a worker hangs; one that dies is noticed at once."""
+HISTORY_SUFFIX = ".history"
+"""Beside the control socket: what SRTP keys were used for, without the keys."""
 OWN_FILES = 128
 """Open files that are no flow's: the control socket, its clients, the workers', Python's."""
 
@@ -35,7 +39,8 @@ class EngineSettings:
     """How to run the engine. ready: descriptor to tell how starting went, as `media.spawn` has it."""
 
     socket: Path
-    workers: int = 1
+    workers: int = 0
+    """Worker processes; 0: one for each CPU."""
     flows: int = FLOWS
     ready: int | None = None
 
@@ -44,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run an engine by command line; the exit status."""
     parser = argparse.ArgumentParser(prog="voxdp engine", description="Carry media flows by sockets.")
     parser.add_argument("--socket", type=Path, required=True, help="path of the control socket")
-    parser.add_argument("--workers", type=int, default=1, help="threads that carry packets (1)")
+    parser.add_argument("--workers", type=int, default=0, help="processes that carry packets (one per CPU)")
     parser.add_argument("--flows", type=int, default=FLOWS, help=f"most flows ({FLOWS}); each is an open file")
     parser.add_argument("--ready", type=int, metavar="FD", help="descriptor to tell that the socket listens")
     return run(EngineSettings(**vars(parser.parse_args(arguments))))
@@ -54,11 +59,11 @@ def run(settings: EngineSettings) -> int:
     """Serve until SIGTERM, SIGINT or a request to shut down; the exit status, 1 if it cannot start."""
     try:
         forbid_core_dumps()
-        engine = Engine(settings.workers, min(settings.flows, room_for_flows()))
+        control = ControlSocket(settings.socket)
         try:
-            serve(engine, settings)
+            carry(control, settings)
         finally:
-            engine.close()
+            control.close()
     except EngineError as error:
         tell(settings.ready, f"{error.code} {error}".encode())
         print(f"voxdp engine: {error}", file=sys.stderr)
@@ -66,18 +71,32 @@ def run(settings: EngineSettings) -> int:
     return 0
 
 
-def serve(engine: Engine, settings: EngineSettings) -> None:
+def carry(control: ControlSocket, settings: EngineSettings) -> None:
+    """Run the engine. Who has the control socket has the history too."""
+    workers = settings.workers or min(len(os.sched_getaffinity(0)), MOST_WORKERS)
+    history = settings.socket.with_name(settings.socket.name + HISTORY_SUFFIX)
+    engine = Engine(workers, min(settings.flows, room_for_flows()), history)
+    try:
+        serve(control, engine, settings)
+        if not engine.summary().flows:
+            history.unlink()  # nobody can come back with a key
+    finally:
+        engine.close()
+
+
+def serve(control: ControlSocket, engine: Engine, settings: EngineSettings) -> None:
     """Answer clients until the end is asked for."""
     requests = Requests(engine)
-    control = ControlSocket(settings.socket, requests.answer)
+    control.answer = requests.answer
     signals = end_on_signals(requests)
     control.watch(signals.fileno(), lambda: drain(signals))
+    control.watch(engine.fileno(), engine.check)
     tell(settings.ready, READY)
     try:
         while not requests.ending:
-            control.wait()
+            control.wait(CHECK_INTERVAL)
+            engine.check()
     finally:
-        control.close()
         signal.set_wakeup_fd(-1)
         signals.close()
 

@@ -4,9 +4,13 @@
 #include <string.h>
 #include <time.h>
 
+#include "flow_stage.h"
 #include "packet.h"
 
-static __u64 monotonic(void)
+#define OWN_TTL 64
+#define OWN_TOS 0xb8 /* expedited forwarding: RFC 4594 §4.1 */
+
+__u64 relay_clock(void)
 {
 	struct timespec now;
 
@@ -19,11 +23,13 @@ static enum reason check_source(const struct flow_slot *slot, const struct relay
 				bool *unbound)
 {
 	__be16 bound = flow_bound_port(slot);
+	__u8 address[16];
 
 	*unbound = !bound;
-	if (packet->address != slot->entry.rule.source_address)
+	address_from_socket(packet->source, address);
+	if (memcmp(address, slot->wanted.source_address, sizeof(address)))
 		return REASON_WRONG_SOURCE;
-	return !bound || packet->port == bound ? REASON_FORWARDED : REASON_WRONG_SOURCE;
+	return !bound || address_port(packet->source) == bound ? REASON_FORWARDED : REASON_WRONG_SOURCE;
 }
 
 static enum reason check_datagram(const struct flow_slot *slot, const struct relay_packet *packet)
@@ -32,53 +38,94 @@ static enum reason check_datagram(const struct flow_slot *slot, const struct rel
 		return REASON_TTL;
 	if (packet->truncated)
 		return REASON_BAD_LENGTH;
-	if (!packet->port)
+	if (!address_port(packet->source))
 		return REASON_BAD_SOURCE_PORT;
-	return slot->entry.rule.state == FLOW_OFF ? REASON_OFF : REASON_FORWARDED;
+	return slot->wanted.held ? REASON_OFF : REASON_FORWARDED;
 }
 
 /* RTCP beside RTP on one port (RFC 5761) teaches nothing: only the flow's own kind does. */
 static bool may_teach(const struct flow_slot *slot, enum packet_kind kind)
 {
-	return kind == PACKET_RTP || slot->entry.rule.flags & FLAG_RTCP;
+	return kind == PACKET_RTP || slot->wanted.rtcp;
 }
 
-/* Source, content, and where the port is not known yet, learning it from the first packet that may teach. */
-static enum reason admit(struct flow_slot *slot, const struct relay_packet *packet, enum packet_kind *kind)
+/* One key's RTCP indexes must not be counted in two places: beside RTP, only where that is agreed. */
+static bool stray(const struct flow_slot *slot, enum packet_kind kind)
 {
-	bool rtcp_port = slot->entry.rule.flags & FLAG_RTCP, unbound;
-	enum reason reason = check_source(slot, packet, &unbound);
+	return slot->crypto && kind == PACKET_RTCP && !slot->wanted.rtcp && !slot->wanted.mux;
+}
 
+/* Content, then authenticity; and where the port is not known yet, learning it from what passed both. */
+static enum reason admit(struct flow_slot *slot, struct relay_packet *packet, bool unbound,
+			 enum packet_kind *kind)
+{
+	enum reason reason = packet_check(packet->data, packet->length, slot->wanted.rtcp, kind);
+
+	if (reason == REASON_FORWARDED && stray(slot, *kind))
+		reason = REASON_NOT_MUXED;
 	if (reason == REASON_FORWARDED)
-		reason = packet_check(packet->data, packet->length, rtcp_port, kind);
+		reason = flow_unprotect(slot, packet->data, &packet->length, *kind == PACKET_RTCP);
 	if (reason == REASON_FORWARDED && unbound && may_teach(slot, *kind))
-		flow_learn(slot, packet->port);
+		flow_learn(slot, address_port(packet->source));
 	return reason;
 }
 
-/* The whole decision, in the order of the kernel relay. */
-static enum reason judge(struct flow_slot *slot, const struct relay_packet *packet, enum packet_kind *kind)
+static void tell(struct relay *relay, const struct flow_slot *slot, enum engine_event_type type,
+		 const char *text)
 {
-	enum reason reason = check_datagram(slot, packet);
+	struct engine_event event = {.key = slot->wanted.local, .type = type};
 
-	if (reason == REASON_FORWARDED)
-		reason = admit(slot, packet, kind);
-	if (reason == REASON_FORWARDED && (!slot->target.sin_port || !slot->target.sin_addr.s_addr))
-		reason = REASON_NO_NEXTHOP;
-	return reason;
+	event.length = (__u32)strnlen(text, ENGINE_EVENT_BYTES);
+	memcpy(event.data, text, event.length);
+	worker_page_tell(relay->page, &event);
+}
+
+static void note_dtls(struct relay *relay, struct flow_slot *slot, enum dtls_state before,
+		      enum dtls_state after)
+{
+	if (before == after)
+		return;
+	if (after == DTLS_CONNECTED && !flow_crypto_derive(&relay->place, slot))
+		tell(relay, slot, ENGINE_EVENT_SECURE, "");
+	else if (after != DTLS_SHAKING) {
+		slot->security = ENGINE_FAILED;
+		tell(relay, slot, ENGINE_EVENT_FAILED, dtls_error(slot->crypto->dtls));
+	}
+}
+
+/* A hello may come before any RTP: it has to come from the right address, and teaches the port, to answer to.
+ */
+static bool take_dtls(struct relay *relay, struct flow_slot *slot, const struct relay_packet *packet,
+		      bool unbound)
+{
+	struct flow_crypto *crypto = slot->crypto;
+	enum dtls_state before;
+
+	if (!slot->wanted.dtls.role || !dtls_owns(packet->data, packet->length))
+		return false;
+	if (!crypto || !crypto->dtls)
+		return true;
+	if (unbound)
+		flow_learn(slot, address_port(packet->source));
+	before = dtls_state(crypto->dtls);
+	note_dtls(relay, slot, before, dtls_receive(crypto->dtls, packet->data, packet->length, relay->now));
+	return true;
 }
 
 static void note_rejected(struct flow_tally *tally, const struct relay_packet *packet)
 {
 	tally->rejected++;
-	memset(tally->rejected_address, 0, 10);
-	memset(tally->rejected_address + 10, 0xff, 2);
-	memcpy(tally->rejected_address + 12, &packet->address, 4);
-	tally->rejected_port = packet->port;
+	address_from_socket(packet->source, tally->rejected_address);
+	tally->rejected_port = address_port(packet->source);
 }
 
-static void note_drop(struct flow_slot *slot, const struct relay_packet *packet, enum reason reason)
+static void note_drop(struct relay *relay, struct flow_slot *slot, const struct relay_packet *packet,
+		      enum reason reason)
 {
+	struct reason_count *count = &relay->page->reasons[reason];
+
+	count->packets++;
+	count->bytes += packet->length;
 	if (reason == REASON_WRONG_SOURCE) {
 		note_rejected(&slot->tally, packet);
 		return;
@@ -87,72 +134,203 @@ static void note_drop(struct flow_slot *slot, const struct relay_packet *packet,
 	slot->tally.last_reason = reason;
 }
 
-static void observe(struct flow_slot *slot, const struct relay_packet *packet, enum packet_kind kind,
-		    __u64 now)
+/* flow_rule.clock of a rate in Hz: see bpf/flow.h. */
+static __u32 scaled_clock(__u32 rate)
 {
-	struct flow *entry = &slot->entry;
-	struct rtp_packet rtp;
+	return (__u32)(((__u64)rate << (32 + CLOCK_SHIFT)) / 1000000000ULL);
+}
 
-	flow_observe(&entry->track, packet->length, packet->tos, now);
-	if (kind == PACKET_RTCP)
-		return;
-	rtp = packet_read(packet->data, now);
-	rtp_observe(&entry->track, &slot->tally, &rtp, entry->rule.clock);
+/* rtp: NULL for RTCP; read before the packet was changed. */
+static void observe(struct relay *relay, struct flow_slot *slot, size_t bytes, __u8 tos,
+		    const struct rtp_packet *rtp)
+{
+	flow_observe(&slot->track, bytes, tos, relay->now);
+	if (rtp)
+		rtp_observe(&slot->track, &slot->tally, rtp, scaled_clock(slot->wanted.clock_rate));
+}
+
+/* The host would not take a packet: no route, refused by a filter, buffer full. */
+static void note_unsent(struct relay *relay, struct flow_slot *slot, size_t length)
+{
+	struct relay_packet packet = {.length = length};
+
+	slot->track.packets--;
+	slot->track.bytes -= length;
+	note_drop(relay, slot, &packet, REASON_NO_NEXTHOP);
+}
+
+static void flush(struct relay *relay, struct flow_slot *slot)
+{
+	struct reason_count *forwarded = &relay->page->reasons[REASON_FORWARDED];
+
+	for (unsigned next = 0; next < relay->ready; next++) {
+		unsigned sent = relay_batch_send(&relay->batch, slot->partner->socket, next, relay->ready);
+
+		forwarded->packets += sent;
+		for (; sent; sent--, next++)
+			forwarded->bytes += relay->batch.out_data[next].iov_len;
+		if (next < relay->ready)
+			note_unsent(relay, slot, relay->batch.out_data[next].iov_len);
+	}
+	relay->ready = 0;
+	relay->made = 0;
 }
 
 static __u8 outgoing_tos(const struct flow_slot *slot, __u8 tos)
 {
-	__u8 dscp = slot->entry.rule.dscp;
+	__u8 dscp = slot->wanted.dscp;
 
-	return dscp == DSCP_KEEP ? tos : dscp << 2 | (tos & 3);
+	return dscp == DSCP_KEEP ? tos : (__u8)(dscp << 2 | (tos & 3));
 }
 
-static void count(struct reason_count *reasons, enum reason reason, __u32 length)
+static enum reason pass_on(struct relay *relay, struct flow_slot *slot, struct relay_packet *packet,
+			   enum packet_kind kind)
 {
-	reasons[reason].packets++;
-	reasons[reason].bytes += length;
+	enum reason reason;
+
+	if (!address_port(&slot->target))
+		return REASON_NO_NEXTHOP;
+	reason = flow_protect(slot, packet->data, &packet->length, kind == PACKET_RTCP);
+	if (reason == REASON_FORWARDED)
+		relay_batch_put(&relay->batch, relay->ready++, packet->data, packet->length, &slot->target,
+				packet->ttl - 1, outgoing_tos(slot, packet->tos));
+	return reason;
 }
 
-/* The host would not take a packet: no route, refused by a filter, buffer full. It was not forwarded then. */
-static void note_unsent(struct flow_slot *slot, __u32 length, struct reason_count *reasons)
+/* A packet that was admitted goes into the stage, or on its way. */
+static enum reason carry(struct relay *relay, struct flow_slot *slot, struct relay_packet *packet,
+			 size_t bytes, enum packet_kind kind)
 {
-	slot->entry.track.packets--;
-	slot->entry.track.bytes -= length;
-	slot->tally.dropped++;
-	slot->tally.last_reason = REASON_NO_NEXTHOP;
-	count(reasons, REASON_NO_NEXTHOP, length);
-}
+	struct rtp_packet rtp = packet_read(packet->data, relay->now);
+	enum reason reason = REASON_FORWARDED;
 
-static void send_all(struct flow_slot *slot, struct relay_batch *batch, unsigned ready,
-		     struct reason_count *reasons)
-{
-	for (unsigned next = 0; next < ready; next++) {
-		unsigned sent = relay_batch_send(batch, slot->partner->socket, next, ready);
-
-		for (; sent; sent--, next++)
-			count(reasons, REASON_FORWARDED, (__u32)batch->out_data[next].iov_len);
-		if (next < ready)
-			note_unsent(slot, (__u32)batch->out_data[next].iov_len, reasons);
+	if (kind == PACKET_RTCP) {
+		reason = pass_on(relay, slot, packet, kind);
+		if (reason == REASON_FORWARDED)
+			observe(relay, slot, bytes, packet->tos, NULL);
+		return reason;
 	}
+	if (slot->stage)
+		slot->stage->type->packet(slot->stage->state, packet->data, packet->length, relay->now,
+					  &relay->output);
+	else
+		reason = pass_on(relay, slot, packet, kind);
+	if (reason == REASON_FORWARDED)
+		observe(relay, slot, bytes, packet->tos, &rtp);
+	return reason;
 }
 
-void relay_socket(struct flow_slot *slot, struct relay_batch *batch, struct reason_count *reasons)
+/* The whole decision, in the order of the kernel relay. */
+static void handle(struct relay *relay, struct flow_slot *slot, struct relay_packet *packet)
 {
-	unsigned received = relay_batch_receive(batch, slot->socket), ready = 0;
-	__u64 now = monotonic();
+	enum packet_kind kind = PACKET_RTP;
+	enum reason reason = check_datagram(slot, packet);
+	size_t bytes = packet->length;
+	bool unbound = false;
 
+	if (reason == REASON_FORWARDED)
+		reason = check_source(slot, packet, &unbound);
+	if (reason == REASON_FORWARDED && take_dtls(relay, slot, packet, unbound))
+		return;
+	if (reason == REASON_FORWARDED)
+		reason = admit(slot, packet, unbound, &kind);
+	if (reason == REASON_FORWARDED)
+		reason = carry(relay, slot, packet, bytes, kind);
+	if (reason != REASON_FORWARDED)
+		note_drop(relay, slot, packet, reason);
+}
+
+static void begin(struct relay *relay, struct flow_slot *slot)
+{
+	relay->now = relay_clock();
+	relay->output = (struct stage_output){.relay = relay, .slot = slot};
+	__atomic_store_n(&relay->page->slot, (__u32)(slot - relay->place.slots), __ATOMIC_RELAXED);
+}
+
+static void end(struct relay *relay, struct flow_slot *slot)
+{
+	flush(relay, slot);
+	__atomic_store_n(&relay->page->slot, NO_SLOT, __ATOMIC_RELAXED);
+}
+
+void relay_socket(struct relay *relay, struct flow_slot *slot)
+{
+	unsigned received = relay_batch_receive(&relay->batch, slot->socket);
+
+	begin(relay, slot);
 	for (unsigned i = 0; i < received; i++) {
-		struct relay_packet packet = relay_batch_packet(batch, i);
-		enum packet_kind kind = PACKET_RTP;
-		enum reason reason = judge(slot, &packet, &kind);
+		struct relay_packet packet = relay_batch_packet(&relay->batch, i);
 
-		if (reason != REASON_FORWARDED) {
-			note_drop(slot, &packet, reason);
-			count(reasons, reason, packet.length);
-			continue;
-		}
-		observe(slot, &packet, kind, now);
-		relay_batch_put(batch, ready++, &packet, &slot->target, outgoing_tos(slot, packet.tos));
+		if (relay->ready == BATCH)
+			flush(relay, slot);
+		handle(relay, slot, &packet);
 	}
-	send_all(slot, batch, ready, reasons);
+	end(relay, slot);
+}
+
+static void tick_dtls(struct relay *relay, struct flow_slot *slot)
+{
+	struct flow_crypto *crypto = slot->crypto;
+	enum dtls_state before = dtls_state(crypto->dtls);
+
+	if (!address_port(&slot->partner->target))
+		return;
+	note_dtls(relay, slot, before, dtls_tick(crypto->dtls, relay->now));
+	if (!dtls_done(crypto->dtls, relay->now))
+		return;
+	dtls_destroy(crypto->dtls);
+	crypto->dtls = NULL;
+}
+
+void relay_tick(struct relay *relay, struct flow_slot *slot)
+{
+	begin(relay, slot);
+	if (slot->stage && slot->stage->due <= relay->now)
+		slot->stage->due = slot->stage->type->tick(slot->stage->state, relay->now, &relay->output);
+	if (slot->crypto && slot->crypto->dtls)
+		tick_dtls(relay, slot);
+	end(relay, slot);
+}
+
+void relay_send_dtls(struct flow_slot *slot, const __u8 *data, size_t length)
+{
+	const union socket_address *target = &slot->partner->target;
+
+	if (address_port(target))
+		sendto(slot->socket, data, length, MSG_DONTWAIT, &target->any, address_length(target));
+}
+
+__u8 *stage_room(struct stage_output *output)
+{
+	struct relay *relay = output->relay;
+
+	if (relay->ready == BATCH || relay->made == BATCH)
+		flush(relay, output->slot);
+	return relay->batch.made[relay->made];
+}
+
+void stage_send(struct stage_output *output, size_t length)
+{
+	struct relay *relay = output->relay;
+	struct flow_slot *slot = output->slot;
+	__u8 *data = relay->batch.made[relay->made], dscp = slot->wanted.dscp;
+
+	if (slot->wanted.held || !address_port(&slot->target) || length > STAGE_PACKET ||
+	    flow_protect(slot, data, &length, false) != REASON_FORWARDED)
+		return;
+	relay->made++;
+	relay_batch_put(&relay->batch, relay->ready++, data, length, &slot->target, OWN_TTL,
+			dscp == DSCP_KEEP ? OWN_TOS : (__u8)(dscp << 2));
+}
+
+int stage_tell(struct stage_output *output, __u32 kind, const void *data, size_t length)
+{
+	struct engine_event event = {
+		.key = output->slot->wanted.local, .type = ENGINE_EVENT_STAGE, .kind = kind};
+
+	if (length > ENGINE_EVENT_BYTES)
+		return 0;
+	event.length = (__u32)length;
+	memcpy(event.data, data, length);
+	return worker_page_tell(output->relay->page, &event);
 }

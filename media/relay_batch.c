@@ -11,13 +11,6 @@ static void reset_received(struct relay_batch *batch, unsigned index)
 	batch->in[index].msg_hdr.msg_controllen = sizeof(batch->in_control[index]);
 }
 
-static void set_integer(struct cmsghdr *header, int type)
-{
-	header->cmsg_level = IPPROTO_IP;
-	header->cmsg_type = type;
-	header->cmsg_len = CMSG_LEN(sizeof(int));
-}
-
 void relay_batch_init(struct relay_batch *batch)
 {
 	memset(batch, 0, sizeof(*batch));
@@ -34,8 +27,6 @@ void relay_batch_init(struct relay_batch *batch)
 		out->msg_iovlen = 1;
 		out->msg_control = &batch->out_control[i];
 		out->msg_controllen = sizeof(batch->out_control[i]);
-		set_integer(CMSG_FIRSTHDR(out), IP_TTL);
-		set_integer(CMSG_NXTHDR(out, CMSG_FIRSTHDR(out)), IP_TOS);
 	}
 }
 
@@ -49,12 +40,14 @@ unsigned relay_batch_receive(struct relay_batch *batch, int socket)
 static void read_control(struct relay_packet *packet, struct msghdr *message)
 {
 	for (struct cmsghdr *c = CMSG_FIRSTHDR(message); c; c = CMSG_NXTHDR(message, c)) {
-		if (c->cmsg_level != IPPROTO_IP)
-			continue;
-		if (c->cmsg_type == IP_TOS)
+		if (c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_TOS)
 			packet->tos = *CMSG_DATA(c);
-		else if (c->cmsg_type == IP_TTL)
-			packet->ttl = *(const int *)CMSG_DATA(c);
+		else if (c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_TTL)
+			packet->ttl = (__u8) * (const int *)CMSG_DATA(c);
+		else if (c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_TCLASS)
+			packet->tos = (__u8) * (const int *)CMSG_DATA(c);
+		else if (c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_HOPLIMIT)
+			packet->ttl = (__u8) * (const int *)CMSG_DATA(c);
 	}
 }
 
@@ -63,8 +56,7 @@ struct relay_packet relay_batch_packet(struct relay_batch *batch, unsigned index
 	struct relay_packet packet = {
 		.data = batch->data[index],
 		.length = batch->in[index].msg_len,
-		.address = batch->source[index].sin_addr.s_addr,
-		.port = batch->source[index].sin_port,
+		.source = &batch->source[index],
 		.ttl = TTL_UNKNOWN,
 		.truncated = batch->in[index].msg_hdr.msg_flags & MSG_TRUNC,
 	};
@@ -74,18 +66,27 @@ struct relay_packet relay_batch_packet(struct relay_batch *batch, unsigned index
 	return packet;
 }
 
-void relay_batch_put(struct relay_batch *batch, unsigned index, const struct relay_packet *packet,
-		     const struct sockaddr_in *target, __u8 tos)
+static void set_integer(struct cmsghdr *header, int level, int type, int value)
+{
+	header->cmsg_level = level;
+	header->cmsg_type = type;
+	header->cmsg_len = CMSG_LEN(sizeof(int));
+	*(int *)CMSG_DATA(header) = value;
+}
+
+void relay_batch_put(struct relay_batch *batch, unsigned index, const __u8 *data, size_t length,
+		     const union socket_address *target, __u8 ttl, __u8 tos)
 {
 	struct msghdr *message = &batch->out[index].msg_hdr;
-	struct cmsghdr *ttl = CMSG_FIRSTHDR(message);
-	struct cmsghdr *service = CMSG_NXTHDR(message, ttl);
+	struct cmsghdr *first = CMSG_FIRSTHDR(message), *second;
+	bool v6 = target->any.sa_family == AF_INET6;
 
-	batch->out_data[index] = (struct iovec){(void *)packet->data, packet->length};
+	batch->out_data[index] = (struct iovec){(void *)data, length};
 	message->msg_name = (void *)target;
-	message->msg_namelen = sizeof(*target);
-	*(int *)CMSG_DATA(ttl) = packet->ttl - 1;
-	*(int *)CMSG_DATA(service) = tos;
+	message->msg_namelen = address_length(target);
+	set_integer(first, v6 ? IPPROTO_IPV6 : IPPROTO_IP, v6 ? IPV6_HOPLIMIT : IP_TTL, ttl);
+	second = CMSG_NXTHDR(message, first);
+	set_integer(second, v6 ? IPPROTO_IPV6 : IPPROTO_IP, v6 ? IPV6_TCLASS : IP_TOS, tos);
 }
 
 unsigned relay_batch_send(struct relay_batch *batch, int socket, unsigned first, unsigned count)

@@ -3,15 +3,15 @@
 #ifndef VOXDP_RELAY_BATCH_H
 #define VOXDP_RELAY_BATCH_H
 
-#include <netinet/in.h>
-#include <stdbool.h>
 #include <sys/socket.h>
-#include <linux/types.h>
+
+#include "address.h"
+#include "srtp.h"
 
 #define BATCH	     32
 #define PACKET_BYTES 2048 /* longer datagrams are no voice or video packet of ours: dropped and counted */
 
-/* Room for the two integers IP_TTL and IP_TOS, either way. */
+/* Room for TTL and type of service, or hop limit and traffic class, either way. */
 union relay_control {
 	struct cmsghdr align;
 	__u8 bytes[2 * CMSG_SPACE(sizeof(int))];
@@ -22,18 +22,18 @@ struct relay_batch {
 	struct mmsghdr out[BATCH];
 	struct iovec in_data[BATCH];
 	struct iovec out_data[BATCH];
-	struct sockaddr_in source[BATCH];
+	union socket_address source[BATCH];
 	union relay_control in_control[BATCH];
 	union relay_control out_control[BATCH];
-	__u8 data[BATCH][PACKET_BYTES];
+	__u8 data[BATCH][PACKET_BYTES + SRTP_TRAILER];
+	__u8 made[BATCH][PACKET_BYTES + SRTP_TRAILER]; /* packets of our own */
 };
 
-/* A datagram as it came in. */
+/* A datagram as it came in; behind it is room for SRTP_TRAILER bytes. */
 struct relay_packet {
-	const __u8 *data;
-	__u32 length;
-	__be32 address;
-	__be16 port;
+	__u8 *data;
+	size_t length;
+	const union socket_address *source;
 	__u8 ttl;
 	__u8 tos;
 	bool truncated;
@@ -47,9 +47,9 @@ unsigned relay_batch_receive(struct relay_batch *batch, int socket);
 /* Takes datagram `index` out of the batch; its place is ready to be received into again. */
 struct relay_packet relay_batch_packet(struct relay_batch *batch, unsigned index);
 
-/* Makes place `index` of the outgoing batch a copy of `packet` to `target`; the payload is not copied. */
-void relay_batch_put(struct relay_batch *batch, unsigned index, const struct relay_packet *packet,
-		     const struct sockaddr_in *target, __u8 tos);
+/* Makes place `index` of the outgoing batch a datagram to `target`; the data is not copied. */
+void relay_batch_put(struct relay_batch *batch, unsigned index, const __u8 *data, size_t length,
+		     const union socket_address *target, __u8 ttl, __u8 tos);
 
 /* Sends out[first] to out[count - 1]; returns how many the host took before it refused one. */
 unsigned relay_batch_send(struct relay_batch *batch, int socket, unsigned first, unsigned count);

@@ -2,9 +2,10 @@
 #include "relay_socket.h"
 
 #include <errno.h>
-#include <netinet/in.h>
 #include <sys/socket.h>
 #include <unistd.h>
+
+#include "address.h"
 
 static int status_of(int error)
 {
@@ -24,35 +25,38 @@ static int status_of(int error)
 }
 
 /* What to learn of each datagram; and, as a router, no path MTU discovery of our own. */
-static int set_options(int descriptor)
+static int set_options(int descriptor, int family)
 {
-	const struct {
-		int name, value;
+	static const struct {
+		int family, level, name, value;
 	} options[] = {
-		{IP_RECVTTL, 1},
-		{IP_RECVTOS, 1},
-		{IP_MTU_DISCOVER, IP_PMTUDISC_DONT},
+		{AF_INET, IPPROTO_IP, IP_RECVTTL, 1},
+		{AF_INET, IPPROTO_IP, IP_RECVTOS, 1},
+		{AF_INET, IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DONT},
+		{AF_INET6, IPPROTO_IPV6, IPV6_V6ONLY, 1},
+		{AF_INET6, IPPROTO_IPV6, IPV6_RECVHOPLIMIT, 1},
+		{AF_INET6, IPPROTO_IPV6, IPV6_RECVTCLASS, 1},
+		{AF_INET6, IPPROTO_IPV6, IPV6_MTU_DISCOVER, IPV6_PMTUDISC_DONT},
 	};
 
 	for (unsigned i = 0; i < sizeof(options) / sizeof(options[0]); i++)
-		if (setsockopt(descriptor, IPPROTO_IP, options[i].name, &options[i].value, sizeof(int)))
+		if (options[i].family == family &&
+		    setsockopt(descriptor, options[i].level, options[i].name, &options[i].value, sizeof(int)))
 			return -1;
 	return 0;
 }
 
 int relay_socket_open(const struct engine_key *key, int *descriptor)
 {
-	struct sockaddr_in local = {
-		.sin_family = AF_INET,
-		.sin_addr.s_addr = key->address,
-		.sin_port = htons(key->port),
-	};
+	union socket_address local;
 	int error;
 
-	*descriptor = socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	address_to_socket(key->address, htons(key->port), &local);
+	*descriptor = socket(local.any.sa_family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (*descriptor < 0)
 		return status_of(errno);
-	if (!set_options(*descriptor) && !bind(*descriptor, (struct sockaddr *)&local, sizeof(local)))
+	if (!set_options(*descriptor, local.any.sa_family) &&
+	    !bind(*descriptor, &local.any, address_length(&local)))
 		return ENGINE_OK;
 	error = errno;
 	close(*descriptor);

@@ -7,6 +7,9 @@
     {"op": "read", "keys": [[address, port], …]}    → statistics of those that exist
     {"op": "list", "cursor": 0}               → keys, cursor of the next page; no keys: the end
     {"op": "stats"}                           → summary
+    {"op": "stage", "key": [address, port], "kind": 1, "settings": base64}   kind 0: none any more
+    {"op": "stage-report", "key": [address, port]}  → report, in base64
+    {"op": "events"}                          → events since this was asked last
     {"op": "shutdown"}
 
 A reply has `ok`; where it is false, `code` and `text` of the EngineError.
@@ -16,6 +19,7 @@ from __future__ import annotations
 
 import json
 import os
+from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from typing import Any
@@ -26,12 +30,15 @@ from media.flows import (
     EngineError,
     EngineStatistics,
     FlowKey,
+    check_range,
+    event_to_json,
     flow_from_json,
     key_from_json,
     members,
     statistics_to_json,
 )
 
+MOST_KINDS = 255
 LIST_ROOM = 1024
 """Keys in a reply to `list`: at most 27 bytes each."""
 
@@ -51,6 +58,9 @@ class Requests:
             "read": ({"keys": (list,)}, self._read),
             "list": ({"cursor": (int,)}, self._list),
             "stats": ({}, self._stats),
+            "stage": ({"key": (list,), "kind": (int,), "settings": (str,)}, self._stage),
+            "stage-report": ({"key": (list,)}, self._stage_report),
+            "events": ({}, self._events),
             "shutdown": ({}, self._shutdown),
         }
 
@@ -91,6 +101,21 @@ class Requests:
 
     def _stats(self) -> Reply:
         return {"summary": asdict(self.engine.summary())}
+
+    def _stage(self, key: list[object], kind: int, settings: str) -> Reply:
+        try:
+            data = b64decode(settings, validate=True)
+        except ValueError:
+            raise EngineError("bad-request", "settings are base64") from None
+        check_range("kind", kind, 0, MOST_KINDS)
+        self.engine.set_stage(key_from_json(key), kind, data)
+        return {}
+
+    def _stage_report(self, key: list[object]) -> Reply:
+        return {"report": b64encode(self.engine.read_stage(key_from_json(key))).decode()}
+
+    def _events(self) -> Reply:
+        return {"events": [event_to_json(event) for event in self.engine.events()]}
 
     def _shutdown(self) -> Reply:
         self.ending = True

@@ -49,8 +49,8 @@ struct srtp_context {
 /* Bytes of master key and salt of a suite; 0: there is no such suite. */
 unsigned srtp_master_length(unsigned suite);
 
-/* A name for the key that does not betray it. */
-void srtp_key_id(const struct srtp_keys *keys, __u8 id[SRTP_ID_BYTES]);
+/* A name for the key, and what it is used for, that does not betray it. */
+void srtp_key_id(const struct srtp_keys *keys, bool sends, bool rtcp, __u8 id[SRTP_ID_BYTES]);
 
 /* Derives the session keys, to protect (`sends`) or to unprotect. 0, or -1: no such suite, or no memory. */
 int srtp_open(struct srtp_context *context, const struct srtp_keys *keys, struct srtp_history *history,

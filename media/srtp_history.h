@@ -27,8 +27,8 @@ struct srtp_stream {
 };
 
 struct srtp_history {
-	__u8 id[SRTP_ID_BYTES]; /* of the key, which it does not betray; all zero: unused */
-	__u32 epoch;		/* what outgoing SSRCs are changed by, see srtp_history_renew */
+	__u32 mask; /* what the SSRCs of packets to be sent are combined with by exclusive or, before all else
+		     */
 	__u32 closed_count;
 	__u32 closed[SRTP_CLOSED];
 	struct srtp_stream streams[SRTP_STREAMS];

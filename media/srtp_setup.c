@@ -45,13 +45,13 @@ unsigned srtp_master_length(unsigned number)
 	return suite ? suite->key + suite->salt : 0;
 }
 
-void srtp_key_id(const struct srtp_keys *keys, __u8 id[SRTP_ID_BYTES])
+void srtp_key_id(const struct srtp_keys *keys, bool sends, bool rtcp, __u8 id[SRTP_ID_BYTES])
 {
-	__u8 digest[EVP_MAX_MD_SIZE], named[1 + SRTP_MASTER_BYTES] = {keys->suite};
+	__u8 digest[EVP_MAX_MD_SIZE], named[2 + SRTP_MASTER_BYTES] = {keys->suite, (__u8)(sends << 1 | rtcp)};
 	unsigned length = srtp_master_length(keys->suite);
 
-	memcpy(named + 1, keys->master, length);
-	EVP_Digest(named, 1 + length, digest, NULL, EVP_sha256(), NULL);
+	memcpy(named + 2, keys->master, length);
+	EVP_Digest(named, 2 + length, digest, NULL, EVP_sha256(), NULL);
 	memcpy(id, digest, SRTP_ID_BYTES);
 	OPENSSL_cleanse(named, sizeof(named));
 }

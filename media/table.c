@@ -6,14 +6,17 @@
 
 static __u32 place_of(const struct table *table, const struct engine_key *key)
 {
-	__u64 mixed = ((__u64)key->address << 16 | key->port) * 0x9e3779b97f4a7c15ULL;
+	__u64 half[2], mixed;
+
+	memcpy(half, key->address, sizeof(half));
+	mixed = (half[0] ^ (half[1] << 16 | half[1] >> 48) ^ key->port) * 0x9e3779b97f4a7c15ULL;
 
 	return (__u32)(mixed >> 32) & table->mask;
 }
 
 static int same(const struct engine_key *one, const struct engine_key *other)
 {
-	return one->address == other->address && one->port == other->port;
+	return one->port == other->port && !memcmp(one->address, other->address, sizeof(one->address));
 }
 
 int table_create(struct table *table, __u32 capacity)
@@ -27,8 +30,9 @@ int table_create(struct table *table, __u32 capacity)
 	table->used = 0;
 	table->free = 0;
 	table->bindings = calloc(capacity, sizeof(*table->bindings));
+	table->wanted = calloc(capacity, sizeof(*table->wanted));
 	table->places = malloc(places * sizeof(*table->places));
-	if (!table->bindings || !table->places) {
+	if (!table->bindings || !table->wanted || !table->places) {
 		table_destroy(table);
 		return -1;
 	}
@@ -41,6 +45,7 @@ int table_create(struct table *table, __u32 capacity)
 void table_destroy(struct table *table)
 {
 	free(table->bindings);
+	free(table->wanted);
 	free(table->places);
 }
 

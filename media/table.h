@@ -14,11 +14,13 @@ struct binding {
 	__u32 next_free;
 	int socket;
 	unsigned worker;
+	unsigned crashes; /* of workers while they had a packet of this flow */
 };
 
 struct table {
-	struct binding *bindings; /* one per slot */
-	__u32 *places;		  /* slot numbers, at a hash of their keys */
+	struct binding *bindings;   /* one per slot */
+	struct engine_flow *wanted; /* as set, one per slot; apart, as unused ones cost nothing so */
+	__u32 *places;		    /* slot numbers, at a hash of their keys */
 	__u32 mask;
 	__u32 capacity;
 	__u32 used;

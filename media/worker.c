@@ -1,196 +1,173 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
+/* The asking side of a worker: started, asked, watched and ended. */
 #include "worker.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
-#include <stdbool.h>
-#include <sys/epoll.h>
-#include <sys/eventfd.h>
+#include <stdlib.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "relay.h"
 
-#define READY 256 /* sockets looked at between two looks for commands */
+#define MILLISECOND 1000000ULL
 
-static int watch(struct worker *worker, int descriptor, void *what)
+static int by_number(const void *one, const void *other)
 {
-	struct epoll_event event = {.events = EPOLLIN, .data.ptr = what};
-
-	return epoll_ctl(worker->epoll, EPOLL_CTL_ADD, descriptor, &event);
+	return *(const int *)one - *(const int *)other;
 }
 
-static void forget(struct worker *worker, int descriptor)
+/* Every other open file is the engine's own business, or another worker's: kept open, a port would stay
+ * taken. */
+static void close_all_but(int *kept, unsigned count)
 {
-	epoll_ctl(worker->epoll, EPOLL_CTL_DEL, descriptor, NULL);
-}
+	unsigned from = 3;
 
-static void open_pair(struct worker *worker, struct command *command)
-{
-	struct flow_slot *one = command->slots[0], *other = command->slots[1];
-
-	flow_open(one, &command->wanted[0], command->sockets[0], other);
-	flow_open(other, &command->wanted[1], command->sockets[1], one);
-	flow_change_pair(one, &command->wanted[0], other, &command->wanted[1]);
-	if (!watch(worker, one->socket, one) && !watch(worker, other->socket, other))
-		return;
-	command->error = errno;
-	command->status = ENGINE_SYSTEM;
-	forget(worker, one->socket);
-}
-
-static void read_slots(const struct command *command)
-{
-	for (unsigned i = 0; i < command->count; i++)
-		flow_report(command->slots[i], &command->reports[i]);
-}
-
-static void close_slots(struct worker *worker, const struct command *command)
-{
-	for (unsigned i = 0; i < command->count; i++)
-		forget(worker, command->slots[i]->socket);
-	read_slots(command);
-}
-
-static void sum(const struct worker *worker, const struct command *command)
-{
-	for (unsigned i = 0; i < REASONS; i++) {
-		command->reasons[i].packets += worker->reasons[i].packets;
-		command->reasons[i].bytes += worker->reasons[i].bytes;
+	qsort(kept, count, sizeof(*kept), by_number);
+	for (unsigned i = 0; i < count; i++) {
+		if ((unsigned)kept[i] > from)
+			syscall(SYS_close_range, from, (unsigned)kept[i] - 1, 0);
+		if ((unsigned)kept[i] >= from)
+			from = (unsigned)kept[i] + 1;
 	}
+	syscall(SYS_close_range, from, ~0U, 0);
 }
 
-static void carry_out(struct worker *worker, struct command *command)
+static void keep_own_files(const struct worker *worker, int channel)
 {
-	switch (command->type) {
-	case COMMAND_OPEN:
-		open_pair(worker, command);
-		break;
-	case COMMAND_CHANGE:
-		flow_change_pair(command->slots[0], &command->wanted[0], command->slots[1],
-				 &command->wanted[1]);
-		break;
-	case COMMAND_CLOSE:
-		close_slots(worker, command);
-		break;
-	case COMMAND_READ:
-		read_slots(command);
-		break;
-	case COMMAND_SUM:
-		sum(worker, command);
-		break;
-	case COMMAND_STOP:
-		break;
-	}
+	const struct table *table = worker->shared->table;
+	int *kept = malloc((table->used + 1) * sizeof(*kept));
+	unsigned count = 0;
+
+	if (!kept)
+		_exit(1);
+	kept[count++] = channel;
+	for (__u32 slot = 0; slot < table->capacity; slot++)
+		if (table->bindings[slot].key.port && table->bindings[slot].worker == worker->number)
+			kept[count++] = table->bindings[slot].socket;
+	close_all_but(kept, count);
+	free(kept);
 }
 
-/* An eventfd holds no wait of ours back: one command is under way at a time. */
-static void signal_event(int descriptor)
+static _Noreturn void become_worker(const struct worker *worker, int channel, pid_t parent)
 {
-	while (eventfd_write(descriptor, 1) && errno == EINTR)
-		;
+	sigset_t none;
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (getppid() != parent)
+		_exit(0);
+	prctl(PR_SET_NAME, "voxdp-worker");
+	for (int number = 1; number < NSIG; number++)
+		signal(number, number == SIGHUP || number == SIGINT ? SIG_IGN : SIG_DFL);
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	keep_own_files(worker, channel);
+	worker_run(worker, channel);
 }
 
-static bool wait_event(int descriptor)
+static void forget_process(struct worker *worker)
 {
-	eventfd_t value;
-	int failed;
-
-	do {
-		failed = eventfd_read(descriptor, &value);
-	} while (failed && errno == EINTR);
-	return !failed;
-}
-
-/* Returns whether to go on. */
-static bool serve(struct worker *worker)
-{
-	struct command *command;
-	bool stop;
-
-	if (!wait_event(worker->wake))
-		return true;
-	command = __atomic_load_n(&worker->posted, __ATOMIC_ACQUIRE);
-	stop = command->type == COMMAND_STOP;
-	carry_out(worker, command);
-	__atomic_store_n(&worker->posted, NULL, __ATOMIC_RELEASE);
-	signal_event(worker->done);
-	return !stop;
-}
-
-/* A slot closed by a command may still be among the events at hand, so commands come after packets. */
-static void *run(void *argument)
-{
-	struct worker *worker = argument;
-	struct epoll_event events[READY];
-	bool going = true;
-
-	while (going) {
-		int ready = epoll_wait(worker->epoll, events, READY, -1);
-		bool asked = false;
-
-		for (int i = 0; i < ready; i++) {
-			if (events[i].data.ptr == worker)
-				asked = true;
-			else
-				relay_socket(events[i].data.ptr, &worker->batch, worker->reasons);
-		}
-		if (asked)
-			going = serve(worker);
-	}
-	return NULL;
-}
-
-static int start_thread(struct worker *worker)
-{
-	sigset_t all, before;
-	int failed;
-
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
-	failed = pthread_create(&worker->thread, NULL, run, worker);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	errno = failed;
-	return failed ? -1 : 0;
-}
-
-static void close_descriptors(const struct worker *worker)
-{
-	const int descriptors[] = {worker->epoll, worker->wake, worker->done};
 	int error = errno;
 
-	for (unsigned i = 0; i < 3; i++)
-		if (descriptors[i] >= 0)
-			close(descriptors[i]);
+	if (worker->descriptor >= 0)
+		close(worker->descriptor);
+	if (worker->channel >= 0)
+		close(worker->channel);
+	worker->descriptor = worker->channel = -1;
+	worker->process = 0;
 	errno = error;
 }
 
 int worker_start(struct worker *worker)
 {
-	relay_batch_init(&worker->batch);
-	worker->epoll = epoll_create1(EPOLL_CLOEXEC);
-	worker->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	worker->done = eventfd(0, EFD_CLOEXEC);
-	if (worker->epoll >= 0 && worker->wake >= 0 && worker->done >= 0 &&
-	    !watch(worker, worker->wake, worker) && !start_thread(worker))
-		return 0;
-	close_descriptors(worker);
+	pid_t parent = getpid();
+	int channels[2];
+
+	worker->descriptor = worker->channel = -1;
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, channels))
+		return -1;
+	worker->channel = channels[0];
+	worker->page->slot = NO_SLOT;
+	worker->beat = worker->page->beat;
+	worker->beat_time = relay_clock();
+	worker->process = fork();
+	if (!worker->process)
+		become_worker(worker, channels[1], parent);
+	close(channels[1]);
+	if (worker->process > 0) {
+		worker->starts++;
+		worker->descriptor = (int)syscall(SYS_pidfd_open, worker->process, 0);
+		if (worker->descriptor >= 0)
+			return 0;
+		worker_stop(worker);
+		return -1;
+	}
+	forget_process(worker);
 	return -1;
 }
 
 void worker_stop(struct worker *worker)
 {
-	struct command stop = {.type = COMMAND_STOP};
-
-	worker_ask(worker, &stop);
-	pthread_join(worker->thread, NULL);
-	close_descriptors(worker);
+	if (worker->process > 0) {
+		kill(worker->process, SIGKILL);
+		while (waitpid(worker->process, NULL, 0) < 0 && errno == EINTR)
+			;
+	}
+	forget_process(worker);
 }
 
-int worker_ask(struct worker *worker, struct command *command)
+bool worker_alive(struct worker *worker, __u64 now)
 {
-	__atomic_store_n(&worker->posted, command, __ATOMIC_RELEASE);
-	signal_event(worker->wake);
-	wait_event(worker->done);
-	errno = command->error;
-	return command->status;
+	__u64 beat = __atomic_load_n(&worker->page->beat, __ATOMIC_RELAXED);
+
+	if (worker->process <= 0 || waitpid(worker->process, NULL, WNOHANG)) {
+		worker->process = 0;
+		return false;
+	}
+	if (beat != worker->beat) {
+		worker->beat = beat;
+		worker->beat_time = now;
+	}
+	return now - worker->beat_time < ENGINE_HANG_MILLIS * MILLISECOND;
+}
+
+static int post(const struct worker *worker, const int *sockets, unsigned count)
+{
+	union {
+		struct cmsghdr align;
+		__u8 bytes[CMSG_SPACE(2 * sizeof(int))];
+	} control = {0};
+	char byte = 1;
+	struct iovec data = {&byte, 1};
+	struct msghdr message = {.msg_iov = &data, .msg_iovlen = 1};
+
+	if (count) {
+		message.msg_control = control.bytes;
+		message.msg_controllen = CMSG_SPACE(count * sizeof(int));
+		*CMSG_FIRSTHDR(&message) = (struct cmsghdr){
+			.cmsg_len = CMSG_LEN(count * sizeof(int)),
+			.cmsg_level = SOL_SOCKET,
+			.cmsg_type = SCM_RIGHTS,
+		};
+		memcpy(CMSG_DATA(CMSG_FIRSTHDR(&message)), sockets, count * sizeof(int));
+	}
+	return sendmsg(worker->channel, &message, MSG_NOSIGNAL) == 1 ? 0 : -1;
+}
+
+int worker_ask(struct worker *worker, const int *sockets, unsigned count)
+{
+	struct pollfd answer = {.fd = worker->channel, .events = POLLIN};
+	char byte;
+	int ready;
+
+	if (worker->channel < 0 || post(worker, sockets, count))
+		return -1;
+	do {
+		ready = poll(&answer, 1, ENGINE_HANG_MILLIS);
+	} while (ready < 0 && errno == EINTR);
+	return ready == 1 && recv(worker->channel, &byte, 1, MSG_DONTWAIT) == 1 ? 0 : -1;
 }

@@ -1,54 +1,54 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * A thread that owns flows. Nobody else reads or writes a slot while it runs; who wants something of them
- * posts a command and waits until the worker, between two batches of packets, has carried it out.
+ * A process that owns flows. Nobody else writes to a slot while it runs; who wants something of them posts a
+ * command and waits until the worker, between two batches of packets, has carried it out. What it needs to
+ * begin again in a worker's place is kept by the process that starts it.
  */
 #ifndef VOXDP_WORKER_H
 #define VOXDP_WORKER_H
 
-#include <pthread.h>
+#include <sys/types.h>
 
-#include "flow_slot.h"
-#include "relay_batch.h"
+#include "flow_crypto.h"
+#include "table.h"
+#include "worker_page.h"
 
-enum command_type {
-	COMMAND_OPEN,	/* slots[0] and slots[1] become a pair as wanted, on sockets[] */
-	COMMAND_CHANGE, /* the same pair, wanted anew */
-	COMMAND_CLOSE,	/* leave slots[] alone from now on; their last reports */
-	COMMAND_READ,	/* reports on `count` slots */
-	COMMAND_SUM,	/* add to reasons[] */
-	COMMAND_STOP,
+/* What all workers of an engine share with it. */
+struct worker_shared {
+	struct flow_slot *slots;
+	struct table
+		*table; /* as it is when a worker starts: which flows are its own, and how they were set */
+	struct engine_stage *stages; /* by slot; type 0: none */
+	struct history_store *store;
+	struct dtls_identity *identity;
 };
 
-struct command {
-	enum command_type type;
-	unsigned count;
-	struct flow_slot **slots;
-	const struct engine_flow *wanted;
-	const int *sockets;
-	struct engine_report *reports;
-	struct reason_count *reasons;
-	int status;
-	int error; /* errno of ENGINE_SYSTEM */
-};
-
+/* A worker as the process sees it that started it. */
 struct worker {
-	pthread_t thread;
-	int epoll;
-	int wake;		/* eventfd: a command is posted */
-	int done;		/* eventfd: it is carried out */
-	struct command *posted; /* handed over by `wake` and `done` */
-	unsigned flows;		/* for the poster's own use */
-	struct reason_count reasons[REASONS];
-	struct relay_batch batch;
+	const struct worker_shared *shared;
+	struct worker_page *page; /* shared memory that outlives the worker */
+	unsigned number;
+	unsigned flows; /* for the asker's own use */
+	unsigned starts;
+	pid_t process;
+	int descriptor; /* its pidfd */
+	int channel;	/* a byte asks, a byte answers */
+	__u64 beat;	/* last seen, and when */
+	__u64 beat_time;
 };
 
-/* 0 or -1 with errno. The thread blocks every signal. */
+/* Starts the process, which takes over the flows that the table says are its own. 0 or -1 with errno. */
 int worker_start(struct worker *worker);
 
 void worker_stop(struct worker *worker);
 
-/* Carries a command out on the worker's thread; returns its status. One thread at a time may ask. */
-int worker_ask(struct worker *worker, struct command *command);
+/* Whether the process is alive and beats; `now` in ns of CLOCK_MONOTONIC. */
+bool worker_alive(struct worker *worker, __u64 now);
+
+/* 0: the command in the page was carried out, with its status; -1: the worker did not answer in time. */
+int worker_ask(struct worker *worker, const int *sockets, unsigned count);
+
+/* What the process does until it is killed; sockets and memory are those of the process that forked it. */
+_Noreturn void worker_run(const struct worker *worker, int channel);
 
 #endif

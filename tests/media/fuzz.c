@@ -11,6 +11,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "address.h"
 #include "engine.h"
 #include "packet.h"
 
@@ -84,21 +85,46 @@ static int peer(const char *address)
 	return descriptor;
 }
 
+static void write_address(__u8 *address, const char *text)
+{
+	union socket_address socket = {.v4 = name(text, 0)};
+
+	address_from_socket(&socket, address);
+}
+
+/* Mostly keys of a few suites, so that flows come back with one that was used. */
+static void draw_keys(struct srtp_keys *keys)
+{
+	keys->suite = dice() % 2 ? (__u8)(dice() % 10) : 0;
+	memset(keys->master, (int)(dice() % 4), sizeof(keys->master));
+	keys->mki_length = dice() % 8 ? 0 : (__u8)(dice() % 5);
+}
+
 static struct engine_flow flow(unsigned number)
 {
 	int second = number % 2;
-
-	return (struct engine_flow){
-		.local = {.address = name("127.78.0.1", 0).sin_addr.s_addr, .port = (__u16)(20000 + number)},
-		.source_address = name(second ? "127.78.2.1" : "127.78.1.1", 0).sin_addr.s_addr,
+	struct engine_flow drawn = {
+		.local = {.port = (__u16)(20000 + number)},
 		.source_port = dice() % 8 ? 0 : (__u16)dice(),
-		.target_address = name(second ? "127.78.1.1" : "127.78.2.1", 0).sin_addr.s_addr,
 		.target_port = (__u16)dice(),
 		.clock_rate = dice() % 3 ? 8000 : dice() % 1000000,
 		.rtcp = number % 4 >= 2,
 		.held = dice() % 8 == 0,
 		.dscp = dice() % 2 ? DSCP_KEEP : dice() % 70,
+		.mux = dice() % 2,
+		.resumed = dice() % 2,
+		.dtls = {.role = dice() % 8 ? 0 : (__u8)(dice() % 4),
+			 .bytes = dice() % 8 ? 32 : (__u8)dice()},
 	};
+
+	write_address(drawn.local.address, "127.78.0.1");
+	write_address(drawn.source_address, second ? "127.78.2.1" : "127.78.1.1");
+	write_address(drawn.target_address, second ? "127.78.1.1" : "127.78.2.1");
+	if (dice() % 2)
+		return drawn;
+	draw_keys(&drawn.open);
+	draw_keys(&drawn.seal);
+	return drawn;
 }
 
 static void disturb(struct engine *engine)
@@ -138,7 +164,7 @@ static void shoot(const int *peers, unsigned count)
 static struct engine_summary fuzz_engine(unsigned packets)
 {
 	const int peers[] = {peer("127.78.1.1"), peer("127.78.2.1"), peer("127.78.9.9")};
-	struct engine *engine = engine_create(2, 2 * PAIRS);
+	struct engine *engine = engine_create(2, 2 * PAIRS, NULL);
 	struct engine_summary summary;
 
 	REQUIRE(engine);
@@ -146,7 +172,7 @@ static struct engine_summary fuzz_engine(unsigned packets)
 		disturb(engine);
 		shoot(peers, 50);
 	}
-	REQUIRE(engine_sum(engine, &summary) == ENGINE_OK);
+	REQUIRE(engine_sum(engine, &summary) == ENGINE_OK && !summary.restarts);
 	engine_destroy(engine);
 	for (unsigned i = 0; i < 3; i++)
 		close(peers[i]);

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from media import engine_build
 from media.engine_build import SOURCES
 
 ROOT = Path(__file__).resolve().parents[2]
 FLAGS = ["-std=gnu11", "-O1", "-g", "-Wall", "-Wextra", "-Werror", "-D_GNU_SOURCE", "-pthread"]
+LIBRARIES = [f"-l{name}" for name in engine_build.LIBRARIES]
 PARSER_ROUNDS = "2000000"
 PACKETS = "100000"
 
@@ -17,7 +19,7 @@ PACKETS = "100000"
 def build(directory, *sanitizers):
     program = directory / "fuzz"
     sources = [ROOT / "tests/media/fuzz.c", *(ROOT / "media" / name for name in SOURCES)]
-    command = ["gcc", *FLAGS, *sanitizers, f"-I{ROOT / 'media'}", f"-I{ROOT / 'bpf'}", "-o", program, *sources]
+    command = ["gcc", *FLAGS, *sanitizers, f"-I{ROOT / 'media'}", f"-I{ROOT / 'bpf'}", "-o", program, *sources, *LIBRARIES]
     subprocess.run(command, check=True, timeout=100)
     return program
 

@@ -264,7 +264,7 @@ def test_controllers_that_start_together_share_one_engine(tmp_path):
         process.close()
 
 
-@pytest.mark.parametrize("arguments", [("--workers", "0"), ("--flows", "1")])
+@pytest.mark.parametrize("arguments", [("--workers", "65"), ("--flows", "1")])
 def test_what_cannot_start_says_why(tmp_path, arguments):
     with pytest.raises(EngineError, match=r"the engine did not start: .*(workers|flows)") as caught:
         EngineProcess.ensure(tmp_path / "engine", arguments=arguments)

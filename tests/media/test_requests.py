@@ -93,7 +93,7 @@ def test_a_bad_message_gets_an_error(requests, message):
         ({"local_port": "30000"}, "bad-request"),
         ({"local_port": True}, "bad-request"),
         ({"local_address": None}, "bad-request"),
-        ({"local_address": "::1"}, "bad-flow"),
+        ({"local_address": "::g"}, "bad-flow"),
         ({"source_address": "voxdp.example"}, "bad-flow"),
         ({"target_address": ""}, "bad-flow"),
         ({"local_port": 0}, "bad-flow"),

@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Flows, keys and reports between Python and the structs of engine.h."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from ipaddress import IPv6Address, ip_address
+from socket import ntohs
+from typing import Any
+
+from media._engine import ffi, lib
+from media.flows import (
+    EngineDtls,
+    EngineError,
+    EngineEvent,
+    EngineFlow,
+    EngineKeys,
+    EngineStatistics,
+    FlowKey,
+    Security,
+)
+
+REASONS: dict[int, str] = {
+    int(number): name.removeprefix("REASON_").lower().replace("_", "-")
+    for number, name in ffi.typeof("enum reason").elements.items()
+}
+"""Number of a reason in bpf/flow.h → its name, such as "wrong-source"."""
+
+SUITES: dict[str, int] = {
+    name: int(number) for number, name in ffi.typeof("enum srtp_suite").elements.items() if number != lib.SRTP_NONE
+}
+"""Crypto suite as in session descriptions → its number."""
+SUITE_NAMES = {number: name for name, number in SUITES.items()}
+
+SECURITY: dict[int, Security] = {
+    lib.ENGINE_PLAIN: "plain",
+    lib.ENGINE_WAITING: "waiting",
+    lib.ENGINE_SECURE: "secure",
+    lib.ENGINE_FAILED: "failed",
+}
+EVENTS = {
+    lib.ENGINE_EVENT_STAGE: "stage",
+    lib.ENGINE_EVENT_SECURE: "secure",
+    lib.ENGINE_EVENT_FAILED: "failed",
+    lib.ENGINE_EVENT_RESTART: "restart",
+}
+
+JITTER_SCALE = 16
+"""flow_track.jitter counts sixteenths of a clock tick."""
+UNSPECIFIED = bytes(16)
+
+
+def pack_address(text: str) -> bytes:
+    """16 bytes, IPv4 as ::ffff:a.b.c.d, of an IP literal."""
+    address = ip_address(text)
+    return address.packed if address.version == 6 else bytes(10) + b"\xff\xff" + address.packed
+
+
+def unpack_address(packed: bytes) -> str:
+    """The reverse of `pack_address`; all zero is 0.0.0.0."""
+    if packed == UNSPECIFIED:
+        return "0.0.0.0"  # noqa: S104 - no address, nothing is bound
+    address = IPv6Address(packed)
+    return str(address.ipv4_mapped or address)
+
+
+def new_keys(keys: Sequence[FlowKey]) -> Any:
+    """An array of struct engine_key."""
+    array = ffi.new("struct engine_key[]", len(keys))
+    for place, (address, port) in zip(array, keys, strict=True):
+        place.address, place.port = pack_address(address), port
+    return array
+
+
+def read_key(key: Any) -> FlowKey:
+    """The name in a struct engine_key."""
+    return unpack_address(bytes(key.address)), key.port
+
+
+def fill_flow(place: Any, flow: EngineFlow) -> None:
+    """Write a flow into a struct engine_flow. Raises EngineError "bad-flow" for keys that fit no suite."""
+    place.local.address, place.local.port = pack_address(flow.local_address), flow.local_port
+    place.source_address, place.source_port = pack_address(flow.source_address), flow.source_port or 0
+    place.target_address, place.target_port = pack_address(flow.target_address), flow.target_port
+    place.clock_rate, place.rtcp, place.held = flow.clock_rate, flow.kind == "rtcp", flow.held
+    place.dscp = lib.DSCP_KEEP if flow.dscp is None else flow.dscp
+    place.mux, place.resumed = flow.mux, flow.resumed
+    fill_srtp(place.open, flow.open)
+    fill_srtp(place.seal, flow.seal)
+    if flow.dtls:
+        place.dtls.role = lib.DTLS_ACTIVE if flow.dtls.active else lib.DTLS_PASSIVE
+        place.dtls.bytes = min(len(flow.dtls.fingerprint), 255)
+        ffi.memmove(place.dtls.fingerprint, flow.dtls.fingerprint[: lib.ENGINE_FINGERPRINT], place.dtls.bytes)
+
+
+def fill_srtp(place: Any, keys: EngineKeys | None) -> None:
+    """Write keys, if there are any, into a struct srtp_keys. Raises EngineError "bad-flow"."""
+    if keys is None:
+        return
+    suite = SUITES.get(keys.suite)
+    if suite is None:
+        raise EngineError("bad-flow", f"crypto suite {keys.suite!r:.40} is not known; known are {', '.join(SUITES)}")
+    wanted = lib.srtp_master_length(suite)
+    if len(keys.key) != wanted or len(keys.mki) > lib.SRTP_MKI_BYTES:
+        raise EngineError("bad-flow", f"{keys.suite} wants {wanted} bytes of key and salt, not {len(keys.key)}")
+    place.suite, place.mki_length = suite, len(keys.mki)
+    ffi.memmove(place.master, keys.key, len(keys.key))
+    ffi.memmove(place.mki, keys.mki, len(keys.mki))
+
+
+def read_srtp(place: Any) -> EngineKeys | None:
+    """The keys in a struct srtp_keys."""
+    if place.suite == lib.SRTP_NONE:
+        return None
+    master = bytes(place.master)[: lib.srtp_master_length(place.suite)]
+    return EngineKeys(SUITE_NAMES[place.suite], master, bytes(place.mki)[: place.mki_length])
+
+
+def read_flow(place: Any) -> EngineFlow:
+    """The flow in a struct engine_flow."""
+    dtls = place.dtls
+    return EngineFlow(
+        local_address=unpack_address(bytes(place.local.address)),
+        local_port=place.local.port,
+        source_address=unpack_address(bytes(place.source_address)),
+        source_port=place.source_port or None,
+        target_address=unpack_address(bytes(place.target_address)),
+        target_port=place.target_port,
+        kind="rtcp" if place.rtcp else "rtp",
+        clock_rate=place.clock_rate,
+        dscp=None if place.dscp == lib.DSCP_KEEP else place.dscp,
+        held=bool(place.held),
+        mux=bool(place.mux),
+        open=read_srtp(place.open),
+        seal=read_srtp(place.seal),
+        dtls=EngineDtls(dtls.role == lib.DTLS_ACTIVE, bytes(dtls.fingerprint)[: dtls.bytes]) if dtls.role else None,
+        resumed=bool(place.resumed),
+    )
+
+
+def statistics(report: Any, flow: EngineFlow) -> EngineStatistics:
+    """The statistics in a struct engine_report of a flow."""
+    track, tally, clock = report.track, report.tally, report.clock_rate
+    has_rtp = track.window != 0
+    return EngineStatistics(
+        flow=flow,
+        learned_port=report.learned_port or None,
+        learned_target=report.learned_target or None,
+        packets=track.packets,
+        bytes=track.bytes,
+        last_seen=track.last_seen / 1e9 if track.last_seen else None,
+        jitter=track.jitter / JITTER_SCALE / clock if clock else None,
+        largest_gap=track.largest_gap / 1e6,
+        ssrc=track.ssrc if has_rtp else None,
+        payload_type=track.payload_type if has_rtp else None,
+        tos=track.tos if track.last_seen else None,
+        lost=tally.lost,
+        reordered=tally.reordered,
+        duplicates=tally.duplicates,
+        ssrc_changes=tally.ssrc_changes,
+        resets=tally.resets,
+        rejected=tally.rejected,
+        rejected_source=rejected_source(tally) if tally.rejected else None,
+        dropped=tally.dropped,
+        last_reason=REASONS[tally.last_reason] if tally.dropped else None,
+        security=SECURITY[report.security],
+        suite=SUITE_NAMES.get(report.suite),
+        forged=report.forged,
+        replayed=report.replayed,
+    )
+
+
+def rejected_source(tally: Any) -> FlowKey:
+    """Who was rejected last."""
+    return unpack_address(bytes(tally.rejected_address)), ntohs(tally.rejected_port)
+
+
+def read_event(event: Any) -> EngineEvent:
+    """The event in a struct engine_event."""
+    data = bytes(event.data)[: event.length]
+    return EngineEvent(read_key(event.key), EVENTS[event.type], event.kind, data)

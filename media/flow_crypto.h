@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* The session keys of one flow, as its worker holds them: of what comes in, of what goes out, and the way to
+ * both. */
+#ifndef VOXDP_FLOW_CRYPTO_H
+#define VOXDP_FLOW_CRYPTO_H
+
+#include "dtls.h"
+#include "flow_slot.h"
+#include "history_store.h"
+#include "srtp.h"
+
+struct flow_crypto {
+	struct srtp_context open, seal;
+	struct srtp_keys open_keys,
+		seal_keys;	 /* that the contexts were made of; suite SRTP_NONE: no context */
+	bool opens, seals;	 /* must packets be unprotected, protected? */
+	struct dtls *dtls;	 /* under way, or just over */
+	struct engine_dtls with; /* whom `dtls` is with */
+};
+
+/* Where keys find their history, and DTLS its certificate. */
+struct crypto_place {
+	struct history_store *store;
+	const struct dtls_identity *identity;
+	const struct flow_slot *slots;
+	dtls_send send;
+};
+
+/*
+ * Makes the keys in use those of the slot; what has not changed goes on. renew: as history_store_take. The
+ * slot's security tells how that went.
+ */
+void flow_crypto_update(const struct crypto_place *place, struct flow_slot *slot, bool renew);
+
+/* Wipes and frees all of it. */
+void flow_crypto_drop(const struct crypto_place *place, struct flow_slot *slot);
+
+/* DTLS has given keys: for what this flow receives, and for what its partner sends. 0 or -1. */
+int flow_crypto_derive(const struct crypto_place *place, struct flow_slot *slot);
+
+/* REASON_FORWARDED, or why not; *length changes with the packet. */
+enum reason flow_unprotect(struct flow_slot *slot, __u8 *data, size_t *length, bool rtcp);
+enum reason flow_protect(struct flow_slot *slot, __u8 *data, size_t *length, bool rtcp);
+
+#endif

@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* Workers kept alive, and asked: one that dies or hangs while it is asked is replaced, and the question
+ * answered. */
+#ifndef VOXDP_SUPERVISOR_H
+#define VOXDP_SUPERVISOR_H
+
+#include "engine_memory.h"
+
+/* The worker with the fewest flows. */
+unsigned supervisor_idlest(const struct engine *engine);
+
+/* The page of the worker that owns a slot. */
+struct worker_page *supervisor_page(struct engine *engine, __u32 number);
+
+/*
+ * Asks the one worker that owns all `count` slots, whose bindings say how flows are wanted. Replies are in
+ * its page. Returns an engine_status; errno tells more after ENGINE_SYSTEM.
+ */
+int supervisor_ask(struct engine *engine, enum command_type type, const __u32 *numbers, unsigned count);
+
+#endif

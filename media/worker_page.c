@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#include "worker_page.h"
+
+int worker_page_tell(struct worker_page *page, const struct engine_event *event)
+{
+	struct event_queue *queue = &page->queue;
+	__u32 tail = __atomic_load_n(&queue->tail, __ATOMIC_ACQUIRE);
+
+	if (queue->head - tail >= EVENTS)
+		return 0;
+	queue->events[queue->head % EVENTS] = *event;
+	__atomic_store_n(&queue->head, queue->head + 1, __ATOMIC_RELEASE);
+	return 1;
+}
+
+int worker_page_take(struct worker_page *page, struct engine_event *event)
+{
+	struct event_queue *queue = &page->queue;
+
+	if (queue->tail == __atomic_load_n(&queue->head, __ATOMIC_ACQUIRE))
+		return 0;
+	*event = queue->events[queue->tail % EVENTS];
+	__atomic_store_n(&queue->tail, queue->tail + 1, __ATOMIC_RELEASE);
+	return 1;
+}

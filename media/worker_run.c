@@ -1,0 +1,335 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* The worker's own side: its sockets, its commands and its loop. */
+#include "worker.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "flow_stage.h"
+#include "relay.h"
+
+#define READY	  256	      /* sockets looked at between two looks for commands */
+#define PATIENCE  100	      /* ms without a packet after which it beats nonetheless */
+#define DTLS_TICK 50000000ULL /* ns between two looks at handshakes */
+#define MOMENT	  1000000ULL  /* ns: what epoll can tell apart */
+
+struct running {
+	const struct worker_shared *shared;
+	struct worker_page *page;
+	unsigned number;
+	int epoll;
+	int channel;
+	__u32 *timed; /* slots with a stage or a handshake under way */
+	unsigned timed_count;
+	__u64 due; /* the earliest time that one of them waits for */
+	__u64 dtls_due;
+	struct relay relay;
+};
+
+static int watch(const struct running *running, int descriptor, void *what)
+{
+	struct epoll_event event = {.events = EPOLLIN, .data.ptr = what};
+
+	return epoll_ctl(running->epoll, EPOLL_CTL_ADD, descriptor, &event);
+}
+
+static bool is_timed(const struct flow_slot *slot)
+{
+	return slot->stage || (slot->crypto && slot->crypto->dtls);
+}
+
+/* Keeps the list of slots that have something to do without a packet. */
+static void note_timed(struct running *running, const struct flow_slot *slot)
+{
+	__u32 number = (__u32)(slot - running->shared->slots);
+	unsigned place = 0;
+
+	while (place < running->timed_count && running->timed[place] != number)
+		place++;
+	if (is_timed(slot) && place == running->timed_count)
+		running->timed[running->timed_count++] = number;
+	else if (!is_timed(slot) && place < running->timed_count)
+		running->timed[place] = running->timed[--running->timed_count];
+	running->due = running->dtls_due = 0;
+}
+
+static void update_crypto(struct running *running, struct flow_slot *slot, bool renew)
+{
+	flow_crypto_update(&running->relay.place, slot, renew);
+	note_timed(running, slot);
+}
+
+static void change_pair(struct running *running, struct flow_slot *one, struct flow_slot *other,
+			const struct engine_flow *wanted, bool renew)
+{
+	flow_change_pair(one, &wanted[0], other, &wanted[1]);
+	update_crypto(running, one, renew || wanted[0].resumed);
+	update_crypto(running, other, renew || wanted[1].resumed);
+}
+
+static void drop(struct running *running, struct flow_slot *slot)
+{
+	flow_stage_drop(&slot->stage);
+	flow_crypto_drop(&running->relay.place, slot);
+	note_timed(running, slot);
+	close(slot->socket);
+}
+
+static void open_pair(struct running *running, struct command *command, const int *sockets)
+{
+	struct flow_slot *one = &running->shared->slots[command->slots[0]];
+	struct flow_slot *other = &running->shared->slots[command->slots[1]];
+
+	flow_open(one, &command->wanted[0], sockets[0], other);
+	flow_open(other, &command->wanted[1], sockets[1], one);
+	change_pair(running, one, other, command->wanted, false);
+	if (!watch(running, one->socket, one) && !watch(running, other->socket, other))
+		return;
+	command->error = errno;
+	command->status = ENGINE_SYSTEM;
+	drop(running, one);
+	drop(running, other);
+}
+
+static void read_slots(const struct running *running, struct command *command)
+{
+	for (unsigned i = 0; i < command->count; i++)
+		flow_report(&running->shared->slots[command->slots[i]], &command->reports[i]);
+}
+
+static void close_slots(struct running *running, struct command *command)
+{
+	read_slots(running, command);
+	for (unsigned i = 0; i < command->count; i++)
+		drop(running, &running->shared->slots[command->slots[i]]);
+}
+
+static void set_stage(struct running *running, struct command *command)
+{
+	struct flow_slot *slot = &running->shared->slots[command->slots[0]];
+
+	command->error = flow_stage_set(&slot->stage, &command->stage, relay_clock());
+	if (command->error)
+		command->status = command->error == ENOMEM ? ENGINE_SYSTEM : ENGINE_BAD_STAGE;
+	note_timed(running, slot);
+}
+
+static void read_stage(const struct running *running, struct command *command)
+{
+	const struct flow_stage *stage = running->shared->slots[command->slots[0]].stage;
+
+	command->stage.length = 0;
+	if (stage)
+		command->stage.length =
+			(__u32)stage->type->report(stage->state, command->stage.settings, ENGINE_STAGE_BYTES);
+}
+
+static void carry_out(struct running *running, struct command *command, const int *sockets)
+{
+	struct flow_slot *slots = running->shared->slots;
+
+	command->status = ENGINE_OK;
+	command->error = 0;
+	switch (command->type) {
+	case COMMAND_OPEN:
+		open_pair(running, command, sockets);
+		break;
+	case COMMAND_CHANGE:
+		change_pair(running, &slots[command->slots[0]], &slots[command->slots[1]], command->wanted,
+			    false);
+		break;
+	case COMMAND_CLOSE:
+		close_slots(running, command);
+		break;
+	case COMMAND_READ:
+		read_slots(running, command);
+		break;
+	case COMMAND_STAGE:
+		set_stage(running, command);
+		break;
+	case COMMAND_STAGE_READ:
+		read_stage(running, command);
+		break;
+	}
+}
+
+/* The byte that asks, and the sockets that come with it. */
+static bool receive(const struct running *running, int *sockets)
+{
+	union {
+		struct cmsghdr align;
+		__u8 bytes[CMSG_SPACE(2 * sizeof(int))];
+	} control;
+	char byte;
+	struct iovec data = {&byte, 1};
+	struct msghdr message = {
+		.msg_iov = &data,
+		.msg_iovlen = 1,
+		.msg_control = control.bytes,
+		.msg_controllen = sizeof(control),
+	};
+	struct cmsghdr *header;
+
+	if (recvmsg(running->channel, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC) != 1)
+		return false;
+	header = CMSG_FIRSTHDR(&message);
+	if (header && header->cmsg_type == SCM_RIGHTS)
+		memcpy(sockets, CMSG_DATA(header), 2 * sizeof(int));
+	return true;
+}
+
+static void serve(struct running *running)
+{
+	int sockets[2] = {-1, -1};
+	char byte = 1;
+
+	if (!receive(running, sockets))
+		_exit(0); /* the engine is gone */
+	carry_out(running, &running->page->command, sockets);
+	if (send(running->channel, &byte, 1, MSG_NOSIGNAL) != 1)
+		_exit(0);
+}
+
+/* A pair in a dead worker's place: statistics, what was learned and keys of DTLS are in the slots still. */
+static void resume_pair(struct running *running, __u32 number)
+{
+	const struct binding *bindings = running->shared->table->bindings;
+	struct flow_slot *slots = running->shared->slots;
+	const __u32 numbers[2] = {number, bindings[number].partner};
+	struct engine_flow wanted[2];
+
+	for (unsigned i = 0; i < 2; i++) {
+		struct flow_slot *slot = &slots[numbers[i]];
+
+		wanted[i] = running->shared->table->wanted[numbers[i]];
+		if (!slot->partner)
+			flow_open(slot, &wanted[i], -1, NULL);
+		slot->crypto = NULL;
+		slot->stage = NULL;
+		slot->socket = bindings[numbers[i]].socket;
+		slot->partner = &slots[numbers[!i]];
+	}
+	change_pair(running, &slots[numbers[0]], &slots[numbers[1]], wanted, true);
+	for (unsigned i = 0; i < 2; i++) {
+		struct flow_slot *slot = &slots[numbers[i]];
+		const struct engine_stage *stage = &running->shared->stages[numbers[i]];
+
+		if (stage->type)
+			flow_stage_set(&slot->stage, stage, relay_clock());
+		note_timed(running, slot);
+		if (watch(running, slot->socket, slot))
+			_exit(1);
+	}
+}
+
+static void resume_flows(struct running *running)
+{
+	const struct table *table = running->shared->table;
+
+	for (__u32 number = 0; number < table->capacity; number++) {
+		const struct binding *binding = &table->bindings[number];
+
+		if (binding->key.port && binding->worker == running->number && number < binding->partner)
+			resume_pair(running, number);
+	}
+}
+
+static __u64 due_of(const struct flow_slot *slot)
+{
+	return slot->stage ? slot->stage->due : ~0ULL;
+}
+
+static void tick(struct running *running)
+{
+	struct flow_slot *slots = running->shared->slots;
+	__u64 now = relay_clock();
+	bool shake = now >= running->dtls_due;
+
+	if (!running->timed_count || (now < running->due && !shake))
+		return;
+	running->due = ~0ULL;
+	if (shake)
+		running->dtls_due = now + DTLS_TICK;
+	for (unsigned i = running->timed_count; i--;) {
+		struct flow_slot *slot = &slots[running->timed[i]];
+		__u64 due;
+
+		if (due_of(slot) <= now || (shake && slot->crypto && slot->crypto->dtls))
+			relay_tick(&running->relay, slot);
+		due = due_of(slot);
+		if (due < running->due)
+			running->due = due;
+		if (!is_timed(slot))
+			running->timed[i] = running->timed[--running->timed_count];
+	}
+}
+
+/* ms until something is due. */
+static int patience(const struct running *running)
+{
+	__u64 now, due = running->due < running->dtls_due ? running->due : running->dtls_due;
+
+	if (!running->timed_count)
+		return PATIENCE;
+	now = relay_clock();
+	if (due <= now)
+		return 0;
+	due = (due - now + MOMENT - 1) / MOMENT;
+	return due < PATIENCE ? (int)due : PATIENCE;
+}
+
+/* A slot closed by a command may still be among the events at hand, so commands come after packets. */
+static _Noreturn void loop(struct running *running)
+{
+	struct epoll_event events[READY];
+
+	for (;;) {
+		int ready = epoll_wait(running->epoll, events, READY, patience(running));
+		bool asked = false;
+
+		__atomic_store_n(&running->page->beat, running->page->beat + 1, __ATOMIC_RELAXED);
+		for (int i = 0; i < ready; i++) {
+			if (events[i].data.ptr == running)
+				asked = true;
+			else
+				relay_socket(&running->relay, events[i].data.ptr);
+		}
+		tick(running);
+		if (asked)
+			serve(running);
+	}
+}
+
+static void send_dtls(void *slot, const __u8 *data, size_t length)
+{
+	relay_send_dtls(slot, data, length);
+}
+
+_Noreturn void worker_run(const struct worker *worker, int channel)
+{
+	struct running *running = calloc(1, sizeof(*running));
+
+	if (!running)
+		_exit(1);
+	running->shared = worker->shared;
+	running->page = worker->page;
+	running->number = worker->number;
+	running->channel = channel;
+	running->timed = calloc(worker->shared->table->capacity, sizeof(*running->timed));
+	running->epoll = epoll_create1(EPOLL_CLOEXEC);
+	running->relay.page = worker->page;
+	running->relay.place = (struct crypto_place){
+		.store = worker->shared->store,
+		.identity = worker->shared->identity,
+		.slots = worker->shared->slots,
+		.send = send_dtls,
+	};
+	relay_batch_init(&running->relay.batch);
+	if (!running->timed || running->epoll < 0 || watch(running, channel, running))
+		_exit(1);
+	resume_flows(running);
+	loop(running);
+}
