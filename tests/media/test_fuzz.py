@@ -19,7 +19,8 @@ PACKETS = "100000"
 def build(directory, *sanitizers):
     program = directory / "fuzz"
     sources = [ROOT / "tests/media/fuzz.c", *(ROOT / "media" / name for name in SOURCES)]
-    command = ["gcc", *FLAGS, *sanitizers, f"-I{ROOT / 'media'}", f"-I{ROOT / 'bpf'}", "-o", program, *sources, *LIBRARIES]
+    command = ["gcc", *FLAGS, *sanitizers, f"-I{ROOT / 'media'}", f"-I{ROOT / 'bpf'}"]
+    command += ["-o", program, *sources, *LIBRARIES]
     subprocess.run(command, check=True, timeout=100)
     return program
 
