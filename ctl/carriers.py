@@ -48,8 +48,8 @@ class Table(Protocol):
     def off(self, index: int) -> None:
         """Drop every packet from now on."""
 
-    def read(self, index: int) -> FlowStatistics:
-        """Return what was counted."""
+    def read_many(self, indexes: Iterable[int]) -> list[FlowStatistics]:
+        """Return what was counted of each."""
 
     def columns(self, indexes: Sequence[int]) -> FlowColumns:
         """Return the counters of many flows, far quicker than by `read`."""
@@ -144,7 +144,7 @@ class KernelCarrier:
 
     def read(self, plans: Sequence[FlowPlan]) -> list[FlowStatistics | None]:
         """Return what the kernel counted."""
-        return [self._table.read(self._table.index(*plan.local)) for plan in plans]
+        return list(self._table.read_many([self._table.index(*plan.local) for plan in plans]))
 
     def last_seen(self, plans: Sequence[FlowPlan]) -> list[float | None]:
         """Return when each was last forwarded a packet."""
@@ -154,16 +154,16 @@ class KernelCarrier:
     def samples(self, plans: Sequence[FlowPlan]) -> list[Sample | None]:
         """Return what quality is judged by, in one pass of C."""
         columns = self._table.columns(array("I", [self._table.index(*plan.local) for plan in plans]))
-        counted = zip(plans, columns.packets, columns.lost, columns.jitter, columns.last_seen, strict=True)
+        judged = (columns.packets, columns.lost, columns.jitter, columns.last_seen, columns.payload_type)
         return [
             Sample(
                 packets,
                 lost,
                 jitter_ms(jitter, plan.clock_rate) if plan.clock_rate else None,
                 last_seen / NANOSECONDS,
-                plan.codecs[0].name if plan.codecs else "",
+                codec_of(plan, payload_type),
             )
-            for plan, packets, lost, jitter, last_seen in counted
+            for plan, packets, lost, jitter, last_seen, payload_type in zip(plans, *judged, strict=True)
         ]
 
     def end(self, pair: Pair) -> list[FlowStatistics | None]:
@@ -283,8 +283,10 @@ def codec_of(plan: FlowPlan, payload_type: int | None) -> str:
 
     A payload type that is no codec, as that of telephone events, says nothing.
     """
-    seen = (codec.name for codec in plan.codecs if codec.payload_type == payload_type)
-    return next(seen, plan.codecs[0].name if plan.codecs else "")
+    for codec in plan.codecs:
+        if codec.payload_type == payload_type:
+            return codec.name
+    return plan.codecs[0].name if plan.codecs else ""
 
 
 def _state(plan: FlowPlan) -> FlowState:

@@ -107,13 +107,17 @@ class Commands(click.Group):
     help="Configuration file",
 )
 @click.option("-j", "--json", "as_json", is_flag=True, help="Print one JSON document")
+@click.option("-f", "--filter", "terms", default="", metavar="TERMS", help="Of a list, only what fits the terms")
+@click.option("--sort", default="", metavar="KEY", help="Order a list by this key; falling: -KEY")
 @click.option("--no-header", is_flag=True, help="Print tables without their first line")
 @click.option("--timeout", type=click.FloatRange(min=0.1), default=10.0, show_default=True, help="Seconds to wait")
 @click.version_option(package_name="voxdp", message="voxdp %(version)s")
 @click.pass_context
-def voxdp(ctx: click.Context, path: Path | None, as_json: bool, no_header: bool, timeout: float) -> None:
+def voxdp(
+    ctx: click.Context, path: Path | None, as_json: bool, terms: str, sort: str, no_header: bool, timeout: float
+) -> None:
     """Calls decided in Python, carried by the NIC driver."""
-    ctx.obj = Session(path, as_json, not no_header, timeout)
+    ctx.obj = Session(path, as_json, not no_header, timeout, terms, sort)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

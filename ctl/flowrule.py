@@ -186,39 +186,6 @@ def decode_rule(encoded: Any, wide: Any) -> FlowRule:
     )
 
 
-def decode_statistics(flow: Any, ledger: Any) -> FlowStatistics:
-    """The statistics in a struct flow and its struct flow_ledger."""
-    rule, track, tally = flow.rule, flow.track, ledger.tally
-    seen = bool(track.packets)
-    rtp_seen = seen and not rule.flags & lib.FLAG_RTCP
-    rate = clock_rate(rule.clock)
-    learned = _learned_source(flow, ledger)
-    return FlowStatistics(
-        packets=track.packets,
-        bytes=track.bytes,
-        lost=tally.lost,
-        reordered=tally.reordered,
-        duplicates=tally.duplicates,
-        resets=tally.resets,
-        ssrc_changes=tally.ssrc_changes,
-        jitter_ms=jitter_ms(track.jitter, rate) if seen and rate else None,
-        largest_gap_ms=track.largest_gap / 1000,
-        last_seen=track.last_seen / NANOSECONDS if track.last_seen else None,
-        ssrc=track.ssrc if rtp_seen else None,
-        payload_type=track.payload_type if rtp_seen else None,
-        dscp=track.tos >> 2 if seen else None,
-        rejected=tally.rejected,
-        rejected_source=mapped_endpoint(tally.rejected_address, tally.rejected_port),
-        dropped=tally.dropped,
-        last_reason=REASONS.get(tally.last_reason) if tally.dropped else None,
-        learned_port=learned[1] if learned else None,
-        learned_source=learned,
-        policed=tally.policed,
-        copies_dropped=tally.copies_dropped,
-        mode=FlowState(rule.state).name.lower(),
-    )
-
-
 def jitter_ms(jitter: int, rate: int) -> float:
     """RFC 3550 A.8's interarrival jitter, kept in sixteenths of a clock tick, as milliseconds."""
     return jitter / 16 / rate * 1000
@@ -298,12 +265,3 @@ def _types(words: Any) -> frozenset[int]:
 
 def _endpoint(address: Any, port: int) -> Endpoint:
     return unmapped(bytes(ffi.buffer(address))), socket.ntohs(port)
-
-
-def _learned_source(flow: Any, ledger: Any) -> Endpoint | None:
-    """Latched address, or the one that was given, and the port that was bound in this generation."""
-    binding = flow.track.binding
-    if not binding or binding >> 16 != flow.rule.generation & 0xFFFF:
-        return None
-    latched = mapped_endpoint(ledger.tally.latch_address, binding & 0xFFFF)
-    return latched or mapped_endpoint(ffi.buffer(ledger.wide.source_address), binding & 0xFFFF)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from ctl._libbpf import ffi, lib
+from ctl.flowcounts import decode as decode_counts
 from ctl.flowrule import (
     MAPPED,
     POLICE_MAX,
@@ -24,8 +25,8 @@ from ctl.flowrule import (
     FlowStatistics,
     canonical,
     decode_rule,
-    decode_statistics,
     mapped,
+    mapped_endpoint,
     pack_rule,
     unmapped,
 )
@@ -97,7 +98,7 @@ class FlowColumns:
     """Counters of many flows, column by column, in the order of the indexes asked for.
 
     last_seen: ns of CLOCK_MONOTONIC, 0: no packet yet. jitter: sixteenths of an RTP clock tick. largest_gap:
-    microseconds.
+    microseconds. payload_type: last seen, 0 before the first.
     """
 
     packets: array[int]
@@ -110,6 +111,7 @@ class FlowColumns:
     lost: array[int]
     reordered: array[int]
     duplicates: array[int]
+    payload_type: array[int]
 
 
 COLUMN_TYPES = {
@@ -210,12 +212,15 @@ class FlowTable:
 
     def read(self, index: int) -> FlowStatistics:
         """What was counted since the flow was written fresh; also while it is off."""
-        flow = ffi.new("struct flow *", self._at(index)[0])
-        return decode_statistics(flow, self._ledgers[index])
+        return self.read_many((index,))[0]
 
     def read_many(self, indexes: Iterable[int]) -> list[FlowStatistics]:
-        """`read` for each; 20 us a flow. For many flows use `columns`."""
-        return [self.read(index) for index in indexes]
+        """`read` for each, 2,000 flows in some 15 ms. For a few counters of very many flows use `columns`."""
+        wanted = array("I", indexes)
+        gathered = ffi.new("struct flow_counts[]", len(wanted))
+        if not lib.flows_counts(self._table, ffi.from_buffer("uint32_t[]", wanted), len(wanted), gathered):
+            raise ValueError(f"flow {max(wanted)} is beyond the table's {self._entries} entries")
+        return decode_counts(bytes(ffi.buffer(gathered)), wanted, self._rejected_source, self._learned_source)
 
     def columns(self, indexes: Sequence[int]) -> FlowColumns:
         """The counters of many flows in one call of C: 20,000 flows within 1 ms if `indexes` is an array("I")."""
@@ -259,6 +264,16 @@ class FlowTable:
         if partner is None or partner.partner != index:
             return None
         return (rule.partner, partner) if self.generation(rule.partner) == self.generation(index) else None
+
+    def _rejected_source(self, index: int) -> Endpoint | None:
+        tally = self._ledgers[index].tally
+        return mapped_endpoint(tally.rejected_address, tally.rejected_port)
+
+    def _learned_source(self, index: int) -> Endpoint | None:
+        """Latched address, or the one that was given, and the port that was bound."""
+        ledger, port = self._ledgers[index], self._flows[index].track.binding & 0xFFFF
+        latched = mapped_endpoint(ledger.tally.latch_address, port)
+        return latched or mapped_endpoint(ffi.buffer(ledger.wide.source_address), port)
 
     def _at(self, index: int) -> Any:
         if not 0 <= index < self._entries:

@@ -301,7 +301,7 @@ static uint32_t flows_generation(const struct flow_table *table)
 /* The same counter of many flows side by side; what `flows_columns` fills. */
 struct flow_columns {
 	uint64_t *packets, *bytes, *last_seen, *rejected, *dropped;
-	uint32_t *jitter, *largest_gap, *lost, *reordered, *duplicates;
+	uint32_t *jitter, *largest_gap, *lost, *reordered, *duplicates, *payload_type;
 };
 
 /* Returns false, having read nothing beyond the table, if an index is not in it. */
@@ -328,6 +328,7 @@ static bool flows_columns(const struct flow_table *table, const uint32_t *indexe
 		columns->lost[i] = tally->lost;
 		columns->reordered[i] = tally->reordered;
 		columns->duplicates[i] = tally->duplicates;
+		columns->payload_type[i] = track->payload_type;
 	}
 	return true;
 }

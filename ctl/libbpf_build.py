@@ -106,14 +106,29 @@ uint32_t flows_active(const struct flow_table *table, uint32_t *indexes, uint32_
 uint32_t flows_generation(const struct flow_table *table);
 struct flow_columns {
     uint64_t *packets, *bytes, *last_seen, *rejected, *dropped;
-    uint32_t *jitter, *largest_gap, *lost, *reordered, *duplicates;
+    uint32_t *jitter, *largest_gap, *lost, *reordered, *duplicates, *payload_type;
 };
 bool flows_columns(const struct flow_table *table, const uint32_t *indexes, uint32_t count,
                    const struct flow_columns *columns);
+struct flow_counts { uint64_t packets; ...; };
+bool flows_counts(const struct flow_table *table, const uint32_t *indexes, uint32_t count,
+                  struct flow_counts *into);
 uint32_t events_drain(void *consumer_page, const void *producer_pages, uint32_t page_size, uint64_t mask,
                       struct event *events, uint32_t capacity);
 uint32_t copies_drain(void *consumer_page, const void *producer_pages, uint32_t page_size, uint64_t mask,
                       struct copy *copies, uint32_t capacity);
+"""
+
+LAYOUTS = """
+struct field_place { char name[64]; uint32_t offset, size; };
+struct field_copy { uint32_t from, to, size; };
+int map_fields(int map, struct field_place *places, int capacity);
+void entries_copy(const char *from, uint32_t from_size, char *to, uint32_t to_size, uint32_t entries,
+                  const struct field_copy *fields, uint32_t count);
+void entry_copy(const char *from, char *to, const struct field_copy *fields, uint32_t count);
+void flow_renew(const struct flow *from, struct flow *to);
+void counter_add(void *counter, uint32_t size, int64_t amount);
+uint32_t entries_differing(const char *a, const char *b, uint32_t size, uint32_t entries, uint32_t *indexes);
 """
 
 SOURCE = """
@@ -121,7 +136,9 @@ SOURCE = """
 #include "flow.h"
 #include "libbpf_shim.h"
 #include "flowtable_shim.h"
+#include "flowcounts_shim.h"
 #include "events_shim.h"
+#include "layouts_shim.h"
 """
 
 
@@ -141,7 +158,7 @@ def flow_declarations() -> str:
 
 
 ffibuilder = FFI()
-ffibuilder.cdef(TYPES + flow_declarations() + LIBBPF + SHIM + FLOWS)
+ffibuilder.cdef(TYPES + flow_declarations() + LIBBPF + SHIM + FLOWS + LAYOUTS)
 ffibuilder.set_source(
     "ctl._libbpf",
     SOURCE,

@@ -2,13 +2,15 @@
 """Puts the relay into the kernel and takes it out again: program, maps and links, all pinned.
 
 What is attached belongs to nobody's process: whoever attaches may exit, whoever runs may be killed, and traffic
-goes on. Attaching again replaces the program between two packets and leaves the flows as they are.
+goes on. Attaching again replaces the program between two packets and leaves the flows as they are; where another
+version laid them out differently, they are translated.
 """
 
 from __future__ import annotations
 
-import errno
 import os
+import stat
+import time
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -18,9 +20,21 @@ from pathlib import Path
 from bpf import RELAY_OBJECT
 from ctl import xdp
 from ctl._libbpf import lib
-from ctl.flowtable import FlowTable, RelayConfig
-from ctl.libbpf import BpfError, BpfObject, Link, Map, Mode, Program
-from ctl.pins import LINK_PREFIX, MAPS, PROGRAM, Pins
+from ctl.attach_record import AttachRecord
+from ctl.flowtable import RelayConfig
+from ctl.layouts import TRANSLATIONS, Takeover, config_of, live_flows
+from ctl.libbpf import BpfError, BpfObject, Map, Mode, Program
+from ctl.pinned_links import (
+    AttachError,
+    every_link,
+    hold,
+    move_links,
+    refuse_foreign,
+    remove_all,
+    remove_layout,
+    remove_link,
+)
+from ctl.pins import MAPS, PROGRAM, Pins
 from ctl.privileges import is_bpffs, missing_capabilities, missing_to_attach
 from ctl.reserved_ports import ReservedPorts, format_ports
 from ctl.xdp_status import status
@@ -28,10 +42,7 @@ from ctl.xdp_status import status
 __all__ = ["AttachError", "AttachReport", "AttachSettings", "DetachReport", "attach", "detach", "status"]
 
 STATE_DIR = Path("/run/voxdp")
-
-
-class AttachError(Exception):
-    """Attaching or detaching is not possible; one line that says why and what to do."""
+SETTLE_SECONDS = 0.01  # packets under way are through with the former program after microseconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +67,10 @@ class AttachSettings:
 
 @dataclass(frozen=True, slots=True)
 class AttachReport:
-    """What was done. Interface names by what happened to them; removed: not among the settings any more."""
+    """What was done. Interface names by what happened to them; removed: not among the settings any more.
+
+    taken_over: the layout whose flows were translated, None if they are where they were.
+    """
 
     pin_dir: Path
     program_id: int
@@ -66,6 +80,7 @@ class AttachReport:
     upgraded: tuple[str, ...]
     removed: tuple[str, ...]
     reserved_ports: str
+    taken_over: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,15 +101,17 @@ def attach(settings: AttachSettings) -> AttachReport:
     pins, ports = Pins(settings.bpffs), ReservedPorts(settings.state_dir)
     with ports.locked():
         try:
-            _refuse_foreign(settings, pins)
-            _clear_for(settings, pins, config)
+            _refuse_planted(settings, pins)
+            refuse_foreign(settings.interfaces, pins)
+            former = _former(settings, pins, config)
             ports.reserve(settings.port_min, settings.port_max)
-            return _put(settings, pins, config)
+            return _put(settings, pins, config, former)
         except BpfError as error:
             raise AttachError(str(error)) from error
         finally:
-            if not pins.exist():
+            if not pins.exist() and not pins.others():
                 ports.release()
+                AttachRecord.remove(settings.state_dir)
 
 
 def detach(bpffs: Path, state_dir: Path = STATE_DIR) -> DetachReport:
@@ -107,7 +124,8 @@ def detach(bpffs: Path, state_dir: Path = STATE_DIR) -> DetachReport:
         raise AttachError("; ".join(missing))
     pins, ports = Pins(bpffs), ReservedPorts(state_dir)
     with ports.locked():
-        names = _remove_all(pins) if is_bpffs(bpffs) else []
+        names = remove_all(pins) if is_bpffs(bpffs) else []
+        AttachRecord.remove(state_dir)
         return DetachReport(tuple(names), format_ports(ports.release()))
 
 
@@ -137,79 +155,94 @@ def _address(text: str) -> str:
         raise AttachError(f"addresses: {text} is not an IPv4 address") from None
 
 
-def _refuse_foreign(settings: AttachSettings, pins: Pins) -> None:
-    """Nobody's program is replaced but ours."""
-    links = pins.links()
-    for name in settings.interfaces:
-        found = xdp.attached(xdp.interface_index(name))
-        if found is None:
-            continue
-        if name in links:
-            with Link.from_pin(links[name]) as link:
-                if link.program_id == found.program_id:
-                    continue
-        with Program.from_id(found.program_id) as program:
-            raise AttachError(
-                f"{name}: another XDP program is attached: id {program.id}, name {program.name}, tag {program.tag};"
-                f" take it off first: ip link set dev {name} xdp off, or bpftool link detach, or voxdp detach"
-            )
-
-
-def _clear_for(settings: AttachSettings, pins: Pins, config: RelayConfig) -> None:
-    """Remove what cannot be upgraded in place, unless calls live on it."""
-    if not pins.exist():
-        _remove_all(pins)
+def _refuse_planted(settings: AttachSettings, pins: Pins) -> None:
+    """Nobody but root and the owner may have made the directory that the pins are to lie in."""
+    try:
+        found = pins.root.lstat()
+    except FileNotFoundError:
         return
-    table = FlowTable.open(pins.directory)
-    changes = _changes(settings, pins, config, table.config)
-    live = len(table.active())
-    table.close()
+    if found.st_uid not in (0, os.geteuid(), settings.owner_uid) or not stat.S_ISDIR(found.st_mode):
+        raise AttachError(f"{pins.root} was made by user id {found.st_uid}; look at it, then: rm -r {pins.root}")
+
+
+def _former(settings: AttachSettings, pins: Pins, config: RelayConfig) -> Pins | None:
+    """Return the pins whose flows are to go on; remove what cannot be upgraded, unless calls live on it."""
+    former = next((each for each in (pins, *pins.others()) if each.complete()), None)
+    if former is None:
+        remove_all(pins)
+        return None
+    if former != pins:
+        remove_layout(pins)  # an upgrade that was cut off before its program was pinned
+    changes, live = _changes(settings, pins, config, config_of(former)), live_flows(former)
+    if former != pins and former.layout not in TRANSLATIONS:
+        if live:
+            raise AttachError(
+                f"{live} flows live on a relay of layout {former.layout}, which this version cannot take over;"
+                " when its calls have ended, run voxdp detach first"
+            )
+        changes.append("layout")
     if changes and live:
         raise AttachError(f"{', '.join(changes)} changed while {live} flows are live; run voxdp detach first")
     if changes:
-        _remove_all(pins)
+        remove_all(pins)
+        return None
+    return former
 
 
 def _changes(settings: AttachSettings, pins: Pins, config: RelayConfig, loaded: RelayConfig) -> list[str]:
     ports = (config.port_min, config.port_max) != (loaded.port_min, loaded.port_max)
     found = {"addresses": config.addresses != loaded.addresses, "port range": ports}
-    for name in set(pins.links()) & set(settings.interfaces):
+    for name in set(every_link(pins)) & set(settings.interfaces):
         now = xdp.attached(xdp.interface_index(name))
         found["mode"] = found.get("mode", False) or (now is not None and now.mode != settings.mode)
     return [name for name, changed in found.items() if changed]
 
 
-def _put(settings: AttachSettings, pins: Pins, config: RelayConfig) -> AttachReport:
+def _put(settings: AttachSettings, pins: Pins, config: RelayConfig, former: Pins | None) -> AttachReport:
     """Load and attach; on any failure all is as it was before."""
-    upgrade = pins.exist()
-    with ExitStack() as undo:
-        program, maps = _load(settings, pins, config, upgrade)
-        if not upgrade:
-            undo.callback(_remove_all, pins)
+    with ExitStack() as finally_, ExitStack() as undo:
+        program, maps = _load(settings, pins, config, reuse=former == pins)
+        if former != pins:
+            undo.callback(remove_layout if former else remove_all, pins)
             _pin_maps(pins, maps)
-        held = {name: _hold(settings, pins, program, name, undo) for name in settings.interfaces}
+        takeover = Takeover(former, maps["flows"], maps["ledgers"]) if former and former != pins else None
+        if takeover:
+            finally_.callback(takeover.close)
+            takeover.copy()
+        held = {name: hold(pins, program, name, settings.mode, undo) for name in settings.interfaces}
+        AttachRecord(config.layout, program.tag).write(settings.state_dir)
         _pin_program(pins, program)
-        removed = [name for name in pins.links() if name not in settings.interfaces]
         _give_away(settings, pins)
         undo.pop_all()
+        move_links(pins)
+        if takeover:
+            time.sleep(SETTLE_SECONDS)
+            takeover.catch_up()
+    for other in pins.others():
+        remove_layout(other)
+    removed = [name for name in pins.links() if name not in settings.interfaces]
     for name in removed:
-        _remove_link(pins.link(name))
+        remove_link(pins.link(name))
     by_result = {kind: tuple(name for name in held if held[name] == kind) for kind in ("attached", "upgraded")}
-    span = f"{settings.port_min}-{settings.port_max}"
     return AttachReport(
-        pins.directory, program.id, program.tag, settings.mode, **by_result, removed=tuple(removed), reserved_ports=span
+        pins.directory,
+        program.id,
+        program.tag,
+        settings.mode,
+        **by_result,
+        removed=tuple(removed),
+        reserved_ports=f"{settings.port_min}-{settings.port_max}",
+        taken_over=former.layout if former and former != pins else None,
     )
 
 
-def _load(
-    settings: AttachSettings, pins: Pins, config: RelayConfig, upgrade: bool
-) -> tuple[Program, Mapping[str, Map]]:
+def _load(settings: AttachSettings, pins: Pins, config: RelayConfig, reuse: bool) -> tuple[Program, Mapping[str, Map]]:
     entries = len(config.addresses) * lib.FLOWS_PER_ADDRESS
     relay = BpfObject.open(
         settings.object_path, map_sizes={"flows": entries, "ledgers": entries}, rodata=config.encode()
     )
     try:
-        for name in MAPS if upgrade else ():
+        for name in MAPS if reuse else ():
             with Map.from_pin(pins.map(name)) as existing:
                 relay.reuse(name, existing)
         relay.load()
@@ -232,63 +265,12 @@ def _pin_program(pins: Pins, program: Program) -> None:
     following.replace(pins.program)
 
 
-def _hold(settings: AttachSettings, pins: Pins, program: Program, name: str, undo: ExitStack) -> str:
-    """Put the program on one interface by a pinned link: the one that is there, or a new one."""
-    path, ifindex = pins.link(name), xdp.interface_index(name)
-    if path.exists():
-        with Link.from_pin(path) as link:
-            if link.ifindex == ifindex:
-                undo.callback(_restore, path, link.program_id)
-                link.update(program)
-                return "upgraded"
-        path.unlink()
-    with _new_link(settings, program, name, ifindex) as link:
-        undo.callback(_remove_link, path)
-        link.pin(path)
-    return "attached"
-
-
-def _new_link(settings: AttachSettings, program: Program, name: str, ifindex: int) -> Link:
-    try:
-        return Link.attach_xdp(program, ifindex, settings.mode)
-    except BpfError as error:
-        reason = xdp.refusal(program, ifindex, settings.mode) or os.strerror(error.errno or errno.EIO)
-        remedy = 'use mode = "generic", or "off": the engine then carries all calls'
-        raise AttachError(f"{name} takes no XDP in {settings.mode} mode: {reason.rstrip('.')}; {remedy}") from error
-
-
-def _restore(path: Path, program_id: int) -> None:
-    with Link.from_pin(path) as link, Program.from_id(program_id) as program:
-        link.update(program)
-
-
 def _give_away(settings: AttachSettings, pins: Pins) -> None:
-    """Only the owner passes the directories and opens the pins."""
-    for directory in (pins.root, pins.directory):
-        directory.chmod(0o700)
-        os.chown(directory, settings.owner_uid, settings.owner_gid)
-    for pin in pins.directory.iterdir():
+    """Only the owner passes the directories and opens the pins, those that are still under another layout too."""
+    directories = [each.directory for each in (pins, *pins.others())]
+    for path in (pins.root, *directories):
+        path.chmod(0o700)
+        os.chown(path, settings.owner_uid, settings.owner_gid)
+    for pin in (pin for directory in directories for pin in directory.iterdir()):
         pin.chmod(0o600)
         os.chown(pin, settings.owner_uid, settings.owner_gid)
-
-
-def _remove_all(pins: Pins) -> list[str]:
-    """Every layout's links, pins and directories; names of the interfaces that had a link of this one."""
-    names = list(pins.links())
-    for directory in pins.layouts():
-        for path in sorted(directory.iterdir(), key=lambda path: not path.name.startswith(LINK_PREFIX)):
-            _remove_link(path) if path.name.startswith(LINK_PREFIX) else path.unlink()
-        directory.rmdir()
-    if pins.root.exists():
-        pins.root.rmdir()
-    return names
-
-
-def _remove_link(path: Path) -> None:
-    """Detach even if someone else holds the link; one whose interface is gone only has its name left."""
-    if not path.exists():
-        return
-    with Link.from_pin(path) as link:
-        if link.ifindex:
-            link.destroy()
-    path.unlink()

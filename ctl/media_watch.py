@@ -14,7 +14,7 @@ from zlib import crc32
 
 import structlog
 
-from ctl.events import Event, Learned, Rejected, Rtcp, SsrcChanged
+from ctl.events import Dtmf, Event, Learned, Rejected, Rtcp, SsrcChanged
 from ctl.flowrule import Endpoint
 from ctl.journal import Journal, Recovered
 from ctl.plan import FlowPlan
@@ -30,6 +30,7 @@ TURNS = 5
 IDLE_SECONDS = 5.0
 STRANGER_SECONDS = 60.0
 QUALITY = "quality"
+DIGITS = "0123456789*#ABCD"
 
 log = structlog.get_logger()
 
@@ -44,7 +45,18 @@ class Stopped:
     seconds: float
 
 
-MediaEvent = Stopped
+@dataclass(frozen=True, slots=True)
+class Digit:
+    """A leg has dialled a digit, 0-9 * # A-D, as a telephone event. milliseconds: how long, None: unknown clock."""
+
+    call: str
+    stream: int
+    leg: Leg
+    digit: str
+    milliseconds: float | None
+
+
+MediaEvent = Stopped | Digit
 Listener = Callable[[MediaEvent], None]
 
 
@@ -122,6 +134,8 @@ class MediaWatch:
                     log.info("source learned", flow=_name(local), source=_name(event.source))
                 case Rejected():
                     self._rejected(event, local)
+                case Dtmf():
+                    self._dtmf(event, local)
                 case SsrcChanged():
                     log.info("another SSRC", flow=_name(local), ssrc=event.ssrc)
 
@@ -135,6 +149,17 @@ class MediaWatch:
         clock_rate = next((each.clock_rate for each in received if each.leg != plan.leg), 0)
         for report in parse(event.payload):
             self._quality.report(call, plan.stream, plan.leg, report, clock_rate, event.time)
+
+    def _dtmf(self, event: Dtmf, local: Endpoint) -> None:
+        """The digit itself is told to who listens and shown on demand, but not logged: it may be of a PIN."""
+        owner = self._programmer.flow_at(local)
+        if owner is None or event.event >= len(DIGITS):
+            return
+        call, plan = owner
+        digit = DIGITS[event.event]
+        self._quality.digit(call, plan.stream, plan.leg, digit)
+        length = 1000 * event.duration / plan.clock_rate if plan.clock_rate else None
+        self._publish(Digit(call, plan.stream, plan.leg, digit, length))
 
     def _rejected(self, event: Rejected, local: Endpoint) -> None:
         times = self._strangers.to_tell(local, event.time)

@@ -19,6 +19,7 @@ class Pins:
     """The pin directory of one layout of bpf/flow.h, `<bpffs>/voxdp/v<LAYOUT>`."""
 
     bpffs: Path
+    layout: int = lib.VOXDP_LAYOUT
 
     @property
     def root(self) -> Path:
@@ -28,7 +29,7 @@ class Pins:
     @property
     def directory(self) -> Path:
         """This layout's directory: what `FlowTable.open` and `EventReader` take."""
-        return self.root / f"v{lib.VOXDP_LAYOUT}"
+        return self.root / f"v{self.layout}"
 
     @property
     def program(self) -> Path:
@@ -55,9 +56,15 @@ class Pins:
         except PermissionError:
             return self._hidden()
 
-    def layouts(self) -> list[Path]:
-        """The pin directories of every layout that is there."""
-        return sorted(self.root.glob("v*"))
+    def complete(self) -> bool:
+        """Whether all of a relay is pinned: the program comes last. Where not, attaching was cut off."""
+        return self.map("flows").exists() and self.program.exists()
+
+    def others(self) -> list[Pins]:
+        """What is there of other layouts, the newest first."""
+        layouts = (path.name.removeprefix("v") for path in self.root.glob("v*"))
+        numbers = sorted(map(int, filter(str.isdecimal, layouts)), reverse=True)
+        return [Pins(self.bpffs, number) for number in numbers if number != self.layout]
 
     def _hidden(self) -> bool:
         """If not even the file system may be passed, no relay of ours is in it: attaching would have refused."""

@@ -29,6 +29,7 @@ from ctl.config import Config
 from ctl.control import ControlServer
 from ctl.dataplane import Carriers, DataPlaneError, relay_addresses
 from ctl.directory import Directory
+from ctl.flow_verbs import FlowVerbs
 from ctl.inactivity import Inactivity
 from ctl.journal import Journal
 from ctl.media_watch import MediaWatch
@@ -186,7 +187,9 @@ class Service:
     def _control(self) -> ControlServer:
         verbs = Verbs(self.core, self.conductor, self.programmer, self.storage)
         sip = SipVerbs(self.core, self.transport, self.reload)
-        return ControlServer(self._config.run.directory / SOCKET_NAME, {**verbs.table(), **sip.table()})
+        flows = FlowVerbs(self.core, self.programmer, self.hops, self.carriers)
+        table = {**verbs.table(), **sip.table(), **flows.table()}
+        return ControlServer(self._config.run.directory / SOCKET_NAME, table)
 
     def _api(self) -> ApiServer:
         figures = ControllerFigures(self)
@@ -203,6 +206,7 @@ class Service:
                 await asyncio.sleep(LOOK_SECONDS)
                 self._look()
                 self.silent_calls.look(time.monotonic())
+                self._take_events()
                 self.media_watch.look(time.monotonic())
                 if time.monotonic() - refreshed > REFRESH_SECONDS:
                     self.hops.refresh()
@@ -217,7 +221,8 @@ class Service:
             asyncio.get_running_loop().add_reader(self._watched, self._take_events)
 
     def _take_events(self) -> None:
-        self.media_watch.events(self.carriers.take_events())
+        if self.carriers.events:
+            self.media_watch.events(self.carriers.take_events())
 
     def _unwatch_events(self) -> None:
         if self._watched is not None:

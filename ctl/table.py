@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Tables as plain lines: whole values, two spaces between columns, numbers to the right; no box, never cut."""
+"""Tables as plain lines: whole values, two spaces between columns, numbers to the right; no box, never cut.
+
+On a terminal that is too narrow whole columns are left out, those first that are missed least; elsewhere none is.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +10,24 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+GAP = "  "
+STYLES = {"bold": "\x1b[1m", "dim": "\x1b[2m", "red": "\x1b[31m", "green": "\x1b[32m", "yellow": "\x1b[33m"}
+RESET = "\x1b[0m"
+
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column. value: the key of the row, or a function of it. unit: "si" shortens numbers on a terminal."""
+    """One column. value: the key of the row, or a function of it. unit: "si" shortens numbers on a terminal.
+
+    keep: among columns that do not all fit, those with less go first. style: the name of a colour for a row, or "".
+    """
 
     title: str
     value: str | Callable[[Mapping[str, Any]], Any]
     right: bool = False
     unit: str = ""
+    keep: int = 9
+    style: Callable[[Mapping[str, Any]], str] | None = None
 
     def text(self, row: Mapping[str, Any], human: bool) -> str:
         """Return the cell of `row`; what is not known is a dash."""
@@ -27,6 +39,33 @@ class Column:
         if human and self.unit == "si" and isinstance(value, int):
             return si(value)
         return str(value)
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """A table before it is put together. cells: without the titles."""
+
+    columns: Sequence[Column]
+    rows: Sequence[Mapping[str, Any]]
+    cells: Sequence[Sequence[str]]
+    widths: Sequence[int]
+    hidden: int = 0
+
+    def titles(self) -> str:
+        """Return the line of titles."""
+        return self._line([column.title for column in self.columns])
+
+    def line(self, place: int, color: bool = False) -> str:
+        """Return the line of one row."""
+        return self._line(self.cells[place], self.rows[place] if color else None)
+
+    def _line(self, cells: Sequence[str], styled: Mapping[str, Any] | None = None) -> str:
+        parts = []
+        for cell, column, width in zip(cells, self.columns, self.widths, strict=True):
+            padded = cell.rjust(width) if column.right else cell.ljust(width)
+            style = column.style(styled) if styled is not None and column.style else ""
+            parts.append(f"{STYLES[style]}{padded}{RESET}" if style else padded)
+        return GAP.join(parts).rstrip()
 
 
 def si(number: int) -> str:
@@ -52,22 +91,53 @@ def plain(value: Any) -> str:
         return ", ".join(map(plain, value)) or "-"
     if isinstance(value, Mapping):
         if value.keys() == {"address", "port"}:
-            return f"{value['address']}:{plain(value['port'])}"
+            return endpoint(value)
         return ", ".join(f"{key} {plain(each)}" for key, each in value.items()) or "-"
     return str(value)
 
 
-def render(rows: Sequence[Mapping[str, Any]], columns: Sequence[Column], *, header: bool, human: bool) -> str:
-    """Return the table as text with a newline at the end of each line."""
+def endpoint(value: Mapping[str, Any] | None, unknown: str = "-") -> str:
+    """Write an endpoint, an IPv6 address in brackets; unknown: the port that is not known yet."""
+    if not value:
+        return "-"
+    address = f"[{value['address']}]" if ":" in value["address"] else value["address"]
+    return f"{address}:{value['port'] or unknown}"
+
+
+def grid(rows: Sequence[Mapping[str, Any]], columns: Sequence[Column], *, human: bool, width: int = 0) -> Grid:
+    """Return the table; with a width, in characters, only the columns that fit into it."""
     cells = [[column.text(row, human) for column in columns] for row in rows]
-    lines = [[column.title for column in columns], *cells] if header else cells
-    widths = [max((len(line[place]) for line in lines), default=0) for place in range(len(columns))]
-    return "".join(_line(line, columns, widths) for line in lines)
-
-
-def _line(cells: Sequence[str], columns: Sequence[Column], widths: Sequence[int]) -> str:
-    padded = (
-        cell.rjust(width) if column.right else cell.ljust(width)
-        for cell, column, width in zip(cells, columns, widths, strict=True)
+    widths = [max([len(column.title), *(len(line[place]) for line in cells)]) for place, column in enumerate(columns)]
+    kept = _fitting(columns, widths, width) if width else list(range(len(columns)))
+    return Grid(
+        [columns[place] for place in kept],
+        rows,
+        [[line[place] for place in kept] for line in cells],
+        [widths[place] for place in kept],
+        len(columns) - len(kept),
     )
-    return "  ".join(padded).rstrip() + "\n"
+
+
+def render(
+    rows: Sequence[Mapping[str, Any]],
+    columns: Sequence[Column],
+    *,
+    header: bool,
+    human: bool,
+    width: int = 0,
+    color: bool = False,
+) -> str:
+    """Return the table as text with a newline at the end of each line."""
+    table = grid(rows, columns, human=human, width=width)
+    lines = [table.line(place, color) for place in range(len(rows))]
+    if header:
+        titles = table.titles()
+        lines.insert(0, f"{STYLES['bold']}{titles}{RESET}" if color else titles)
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _fitting(columns: Sequence[Column], widths: Sequence[int], room: int) -> list[int]:
+    kept = list(range(len(columns)))
+    while len(kept) > 1 and sum(widths[place] for place in kept) + len(GAP) * (len(kept) - 1) > room:
+        kept.remove(min(reversed(kept), key=lambda place: columns[place].keep))
+    return kept

@@ -8,9 +8,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ctl.conductor import Conductor
-from ctl.control import ControlError, Verb, not_found
+from ctl.control import ControlError, Verb
 from ctl.exits import NOT_FOUND, USAGE
-from ctl.flowviews import flow_row
+from ctl.flow_verbs import find_call
+from ctl.flowviews import flow_row, quality_of_call
 from ctl.objects import Objects
 from ctl.programmer import FlowView, Programmer
 from ctl.storage import Storage
@@ -44,25 +45,9 @@ class Verbs:
             "call.show": self.call_show,
             "cdr.list": self.cdr_list,
             "db.rotate-key": self.db_rotate_key,
-            "flow.list": self.flow_list,
-            "flow.show": self.flow_show,
             "reg.list": self.reg_list,
             **self._objects.table(),
         }
-
-    def flow_list(self, arguments: dict[str, Any]) -> list[dict[str, Any]]:
-        """Return the flows, all or of one call."""
-        wanted = str(arguments.get("call", ""))
-        call = self._find_call(wanted).id if wanted else None
-        return [flow_row(view) for view in self._programmer.flows(call)]
-
-    def flow_show(self, arguments: dict[str, Any]) -> dict[str, Any]:
-        """Return one flow."""
-        wanted = _text(arguments, "id")
-        for view in self._programmer.flows():
-            if view.id == wanted:
-                return flow_row(view)
-        raise not_found("flow", wanted)
 
     def call_list(self, _arguments: dict[str, Any]) -> list[dict[str, Any]]:
         """Return the calls with the sums of their flows."""
@@ -74,7 +59,7 @@ class Verbs:
 
     def call_show(self, arguments: dict[str, Any]) -> dict[str, Any]:
         """Return one call with both legs and its flows."""
-        call = self._find_call(_text(arguments, "id"))
+        call = find_call(self._core, _text(arguments, "id"))
         flows = self._programmer.flows(call.id)
         row = _call_row(call, flows, time.monotonic())
         row["a"], row["b"] = _leg_row(call.a), _leg_row(call.b) if call.b else None
@@ -83,7 +68,7 @@ class Verbs:
 
     def call_hangup(self, arguments: dict[str, Any]) -> str:
         """End a call on both legs."""
-        call = self._find_call(_text(arguments, "id"))
+        call = find_call(self._core, _text(arguments, "id"))
         self._conductor.hang_up(call.id, NORMAL_CLEARING)
         return call.id
 
@@ -124,14 +109,6 @@ class Verbs:
         except ProvisioningError as error:
             raise ControlError(str(error)) from None
 
-    def _find_call(self, beginning: str) -> CallView:
-        matches = [call for call in self._core.calls() if call.id.startswith(beginning)]
-        if len(matches) > 1 and beginning:
-            raise ControlError(f"{len(matches)} calls begin with {beginning!r}; give more of the id", USAGE)
-        if not matches or not beginning:
-            raise not_found("call", beginning)
-        return matches[0]
-
 
 def _text(arguments: Mapping[str, Any], name: str) -> str:
     value = arguments.get(name)
@@ -152,6 +129,7 @@ def _call_row(call: CallView, flows: Iterable[FlowView], now: float) -> dict[str
         "path": "+".join(sorted({flow.path for flow in flows})) or None,
         "packets": sum(each.packets for each in counted),
         "lost": sum(each.lost for each in counted),
+        **quality_of_call(flows),
     }
 
 

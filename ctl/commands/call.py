@@ -7,19 +7,27 @@ from typing import Any
 
 import click
 
-from ctl.session import Session, json_option
+from ctl.flow_columns import ALIASES, JITTER, LOSS, MOS, PATH, RTT
+from ctl.flow_columns import COLUMNS as FLOW_COLUMNS
+from ctl.session import Session, json_option, list_options
 from ctl.table import Column
 
 COLUMNS = (
-    Column("ID", "id"),
-    Column("STATE", "state"),
-    Column("CALLER", "caller"),
-    Column("DIALLED", "dialled"),
-    Column("SECONDS", "seconds", right=True),
-    Column("PATH", "path"),
-    Column("PACKETS", "packets", right=True, unit="si"),
-    Column("LOST", "lost", right=True),
+    Column("ID", "id", keep=10),
+    Column("STATE", "state", keep=7),
+    Column("CALLER", "caller", keep=9),
+    Column("DIALLED", "dialled", keep=9),
+    Column("SECONDS", "seconds", right=True, keep=8),
+    Column("CODEC", "codec", keep=5),
+    PATH,
+    Column("PACKETS", "packets", right=True, unit="si", keep=2),
+    Column("LOST", "lost", right=True, keep=1),
+    LOSS,
+    JITTER,
+    RTT,
+    MOS,
 )
+"""The figures of quality are those of the worst direction."""
 
 
 @click.group()
@@ -28,11 +36,11 @@ def call() -> None:
 
 
 @call.command("list")
-@json_option
+@list_options
 @click.pass_obj
 def list_(session: Session) -> None:
     """List the calls that are up or being set up."""
-    session.show("call.list", COLUMNS, "call")
+    session.show("call.list", COLUMNS, "call", ALIASES)
 
 
 @call.command()
@@ -48,8 +56,6 @@ def show(session: Session, identifier: str) -> None:
     flows = answer.pop("flows")
     session.document(answer)
     click.echo()
-    from ctl.commands.flow import COLUMNS as FLOW_COLUMNS
-
     session.table(flows, FLOW_COLUMNS)
 
 

@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
-from ctl.session import Session, json_option
+from ctl.session import Session, list_options
 from ctl.table import Column
 
 COLUMNS = (
@@ -19,6 +21,7 @@ COLUMNS = (
     Column("PATH", "path"),
     Column("PACKETS", lambda record: sum(each["packets"] for each in record["directions"]), right=True, unit="si"),
     Column("LOST", lambda record: sum(each["lost"] for each in record["directions"]), right=True),
+    Column("MOS", lambda record: _worst(record["directions"]), right=True),
 )
 
 
@@ -30,11 +33,17 @@ def cdr() -> None:
 @cdr.command("list")
 @click.option("-n", "--count", type=click.IntRange(1, 10_000), default=50, show_default=True, help="At most")
 @click.option("--user", default="", help="Only calls from or to this user")
-@json_option
+@list_options
 @click.pass_obj
 def list_(session: Session, count: int, user: str) -> None:
     """List the newest records, newest first."""
     session.show("cdr.list", COLUMNS, "record", count=count, user=user)
+
+
+def _worst(directions: list[dict[str, Any]]) -> str | None:
+    """The mean MOS of the direction that had it worst."""
+    known = [each["mos_avg"] for each in directions if each["mos_avg"] is not None]
+    return f"{min(known):.2f}" if known else None
 
 
 def _moment(stamp: str) -> str:

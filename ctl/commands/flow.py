@@ -9,42 +9,26 @@ from typing import Any
 
 import click
 
-from ctl.session import Session, json_option
-from ctl.table import Column, counted, render
+from ctl.flow_columns import ALIASES, COLUMNS
+from ctl.session import Session, json_option, list_options
+from ctl.table import counted
 
-COLUMNS = (
-    Column("ID", "id"),
-    Column("CALL", lambda flow: flow["call"][:8]),
-    Column("KIND", "kind"),
-    Column("CODEC", "codec"),
-    Column("FROM", lambda flow: _endpoint(flow["source"])),
-    Column("RELAY", lambda flow: f"{_endpoint(flow['local'])} > {_endpoint(flow['egress'])}"),
-    Column("TO", lambda flow: _endpoint(flow["target"])),
-    Column("PATH", "path"),
-    Column("STATE", "state"),
-    Column("PACKETS", "packets", right=True, unit="si"),
-    Column("LOST", "lost", right=True),
-    Column("JITTER", lambda flow: _milliseconds(flow["jitter_ms"]), right=True),
-    Column("REJECTED", "rejected", right=True),
-    Column("WHY", "reason"),
-)
-RATE = Column("PACKETS/S", "rate", right=True)
-WATCH_COLUMNS = (*COLUMNS[:9], RATE, *COLUMNS[9:])
 CLEAR = "\x1b[H\x1b[J"
+MARKS = {True: "ok", False: "FAILS", None: "-"}
 
 
 @click.group()
 def flow() -> None:
-    """Media flows: list, show, watch."""
+    """Media flows: list, show, watch, explain."""
 
 
 @flow.command("list")
 @click.option("--call", default="", metavar="ID", help="Only those of one call")
-@json_option
+@list_options
 @click.pass_obj
 def list_(session: Session, call: str) -> None:
-    """List the flows with their path and the reason for it."""
-    session.show("flow.list", COLUMNS, "flow", call=call)
+    """List the flows: where they run, how they fare in the last five seconds, and why they run there."""
+    session.show("flow.list", COLUMNS, "flow", ALIASES, call=call)
 
 
 @flow.command()
@@ -60,46 +44,48 @@ def show(session: Session, identifier: str) -> None:
 @click.option("-w", "--watch", "interval", type=click.FloatRange(min=0.1), default=1.0, help="Seconds between")
 @click.option("-n", "--count", type=click.IntRange(min=1), help="Stop after this many")
 @click.option("--call", default="", metavar="ID", help="Only those of one call")
-@json_option
+@list_options
 @click.pass_obj
 def watch(session: Session, interval: float, count: int | None, call: str) -> None:
-    """Show the flows again and again, with packets a second; with -j one JSON document a line."""
-    before: dict[str, int] = {}
-    then = time.monotonic()
+    """Show the flows again and again; with -j one JSON document a line."""
     shown = 0
     while count is None or shown < count:
         if shown:
             time.sleep(interval)
-        flows = session.ask("flow.list", call=call)
-        now = time.monotonic()
-        _add_rates(flows, before, now - then)
-        before, then = {each["id"]: each["packets"] for each in flows}, now
-        _draw(session, flows)
+        _draw(session, session.chosen(session.ask("flow.list", call=call), ALIASES))
         shown += 1
 
 
-def _add_rates(flows: list[dict[str, Any]], before: dict[str, int], seconds: float) -> None:
-    for each in flows:
-        known = before.get(each["id"])
-        each["rate"] = None if known is None else round((each["packets"] - known) / seconds)
+@flow.command()
+@click.argument("identifier", metavar="ID")
+@json_option
+@click.pass_obj
+def explain(session: Session, identifier: str) -> None:
+    """Say why a flow runs where it does, and why nothing is heard of it. ID: of a flow, or of a call."""
+    found = session.ask("flow.explain", id=identifier)
+    if session.as_json:
+        session.document(found)
+        return
+    click.echo("\n".join(_explained(each) for each in found), nl=False)
+
+
+def _explained(found: dict[str, Any]) -> str:
+    width = max(len(check["name"]) for check in found["checks"])
+    lines = [
+        f"{found['id']}  {found['kind']} from leg {found['leg']} of call {found['call']}",
+        f"  {found['why']}",
+        f"  {found['cause'].replace('_', ' ')}: {found['text']}",
+        *([f"  {found['remedy']}"] if found["remedy"] else []),
+        *(f"    {check['name']:<{width}}  {MARKS[check['holds']]:<5}  {check['text']}" for check in found["checks"]),
+    ]
+    return "".join(f"{line}\n" for line in lines)
 
 
 def _draw(session: Session, flows: list[dict[str, Any]]) -> None:
     if session.as_json:
         session.document({"flows": flows})
         return
-    human = sys.stdout.isatty()
-    stamp = time.strftime("%H:%M:%S")
-    head = f"{CLEAR if human else ''}{stamp}  {counted(len(flows), 'flow')}\n"
-    sys.stdout.write(head + render(flows, WATCH_COLUMNS, header=session.header, human=human))
+    clear = CLEAR if sys.stdout.isatty() else ""
+    sys.stdout.write(f"{clear}{time.strftime('%H:%M:%S')}  {counted(len(flows), 'flow')}\n")
+    session.table(flows, COLUMNS)
     sys.stdout.flush()
-
-
-def _endpoint(endpoint: dict[str, Any] | None) -> str:
-    if not endpoint:
-        return "-"
-    return f"{endpoint['address']}:{endpoint['port'] or 'learning'}"
-
-
-def _milliseconds(value: float | None) -> str | None:
-    return None if value is None else f"{value:.1f} ms"

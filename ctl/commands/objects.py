@@ -14,7 +14,7 @@ import click
 
 from ctl.client import CommandError
 from ctl.exits import USAGE
-from ctl.session import Session, json_option
+from ctl.session import Session, json_option, list_options
 from ctl.table import Column, plain
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -123,7 +123,7 @@ def make_group(kind: str, known: tuple[str, tuple[Column, ...]], without: tuple[
 def _list(kind: str, noun: str, columns: tuple[Column, ...]) -> click.Command:
     @click.command("list", help=f"List the {noun}s.")
     @tenant_option
-    @json_option
+    @list_options
     @click.pass_obj
     def list_(session: Session, tenant: str) -> None:
         session.show(f"{kind}.list", columns, noun, tenant=tenant)

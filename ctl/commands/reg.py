@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import click
 
-from ctl.session import Session, json_option
+from ctl.session import Session, list_options
 from ctl.table import Column
 
 COLUMNS = (
@@ -23,7 +23,7 @@ def reg() -> None:
 
 
 @reg.command("list")
-@json_option
+@list_options
 @click.pass_obj
 def list_(session: Session) -> None:
     """List the contacts that are registered now; EXPIRES in seconds."""

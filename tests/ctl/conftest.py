@@ -61,6 +61,9 @@ class FakeTable:
     def read(self, index: int) -> FlowStatistics:
         return self.counted.get(index, statistics())
 
+    def read_many(self, indexes: Iterable[int]) -> list[FlowStatistics]:
+        return [self.read(index) for index in indexes]
+
     def columns(self, indexes: Sequence[int]) -> FlowColumns:
         """Packets, losses and the times of the last packets; no test asks for another column."""
         counted = [self.read(index) for index in indexes]

@@ -7,9 +7,9 @@ import time
 import pytest
 from structlog.testing import capture_logs
 
-from ctl.events import Learned, Rejected, Rtcp, SsrcChanged
+from ctl.events import Dtmf, Learned, Rejected, Rtcp, SsrcChanged
 from ctl.journal import Journal
-from ctl.media_watch import TURNS, MediaWatch, Stopped
+from ctl.media_watch import TURNS, Digit, MediaWatch, Stopped
 from tests.ctl.world import ALICE, BOB, RELAY_A, RELAY_B, World, rtp_port
 
 NTP = 0x0000111122220000
@@ -147,6 +147,17 @@ def test_an_ended_call_takes_its_last_seconds_along(watched):
     views = {view.leg: view for view in watched.world.sessions.delete("call", 0.0) if view.kind == "rtp"}
     assert (views["a"].quality.intervals, views["b"].quality.intervals) == (1, 0)
     assert watched.world.programmer.quality.calls() == set()
+
+
+def test_digits_are_told_and_shown_and_not_logged(watched):
+    def dial(event, duration=800):
+        return Dtmf(1.0, 0, 0, (BOB, 9), 5, event, 10, 0, duration), watched.b
+
+    with capture_logs() as lines:
+        watched.watch.events([dial(4), dial(11, 480), dial(16)])
+    assert watched.stopped == [Digit("call", 0, "b", "4", 100.0), Digit("call", 0, "b", "#", 60.0)]
+    assert watched.quality("b").digits == "4#"
+    assert lines == []
 
 
 def test_strangers_are_told_once_a_minute_and_flow(watched):

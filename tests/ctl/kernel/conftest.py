@@ -84,6 +84,13 @@ def cabled() -> Iterator[Cabled]:
 
 
 @pytest.fixture
+def quiet(cabled: Cabled) -> None:
+    """No IPv6: its neighbour discovery would be counted by whoever counts packets."""
+    for name in (cabled.left, cabled.right, *cabled.ends):
+        Path(f"/proc/sys/net/ipv6/conf/{name}/disable_ipv6").write_text("1")
+
+
+@pytest.fixture
 def settings(bpffs: Path, state_dir: Path, cabled: Cabled) -> loader.AttachSettings:
     return loader.AttachSettings(
         bpffs,
