@@ -28,6 +28,10 @@ Verb = Callable[[dict[str, Any]], Awaitable[Any] | Any]
 log = structlog.get_logger()
 
 
+class Encoded(bytes):
+    """A result that is JSON already; for long ones, which are made piece by piece so that calls do not wait."""
+
+
 class ControlError(Exception):
     """A command that cannot be done; `code` becomes the exit code, the text one line on standard error."""
 
@@ -87,7 +91,8 @@ class ControlServer:
             log.exception("command failed")
             text = f"the controller failed: {type(error).__name__}: {error}; see its log"
             return json.dumps({"code": FAILED, "error": text}).encode() + b"\n"
-        return b'{"code":0}\n' + json.dumps(result, separators=(",", ":")).encode()
+        encoded = result if isinstance(result, Encoded) else json.dumps(result, separators=(",", ":")).encode()
+        return b'{"code":0}\n' + encoded
 
     async def _call(self, line: bytes) -> Any:
         try:

@@ -49,27 +49,27 @@ def _number(key: str, digits: int) -> Any:
 
 MOS = Column("MOS", _number("mos", 2), right=True, keep=8, style=mos_style)
 LOSS = Column("LOSS%", _number("loss_pct", 1), right=True, keep=8, style=_loss_style)
-JITTER = Column("JITTER", _number("jitter_ms", 1), right=True, keep=7)
-RTT = Column("RTT", _number("rtt_ms", 0), right=True, keep=6)
+JITTER = Column("JITms", _number("jitter_ms", 1), right=True, keep=7)
+RTT = Column("RTTms", _number("rtt_ms", 0), right=True, keep=6)
 PATH = Column("PATH", "path", keep=8, style=_path_style)
 
 COLUMNS = (
     Column("ID", "id", keep=10),
-    Column("CALL", lambda flow: flow["call"][:8], keep=5),
-    Column("LEG", "leg", keep=4),
-    Column("KIND", "kind", keep=3),
-    Column("CODEC", "codec", keep=6),
-    Column("FROM", lambda flow: endpoint(flow["source"], "learning"), keep=7),
-    Column("TO", lambda flow: endpoint(flow["target"]), keep=2),
+    Column("CALL", "call", unit="id", keep=7),
+    Column("LEG", "leg", keep=7),
+    Column("KIND", "kind", keep=1),
+    Column("CODEC", lambda flow: flow["codec"] or flow["kind"], keep=7),
+    Column("FROM", lambda flow: endpoint(flow["source"], "learning"), keep=5),
+    Column("TO", lambda flow: endpoint(flow["target"]), keep=4),
     PATH,
     Column("STATE", "state", keep=3),
-    Column("PKT/S", _number("packets_per_second", 0), right=True, keep=8),
+    Column("PPS", _number("packets_per_second", 0), right=True, keep=8),
     Column("PACKETS", "packets", right=True, unit="si", keep=3),
     LOSS,
     JITTER,
     RTT,
     MOS,
     Column("REJECTED", "rejected", right=True, unit="si", keep=1),
-    Column("WHY", "reason", keep=1),
+    Column("WHY", "reason", keep=2),
 )
-"""Of flows: JITTER and RTT in ms; PKT/S, LOSS% and MOS of the last five seconds."""
+"""Of flows: PKT/S, LOSS% and MOS of the last five seconds; RTT from end to end."""

@@ -135,11 +135,11 @@ class Programmer:
 
     def flows(self, call: str | None = None) -> list[FlowView]:
         """Return the flows of one call, or of all, as they stand now."""
-        listed = [
-            (each, pair)
-            for each in (self._calls if call is None else (call,))
-            for pair in self._calls.get(each, {}).values()
-        ]
+        return self.flows_of(self._calls if call is None else (call,))
+
+    def flows_of(self, calls: Iterable[str]) -> list[FlowView]:
+        """Return the flows of these calls as they stand now; those that have ended since have none."""
+        listed = [(each, pair) for each in calls for pair in self._calls.get(each, {}).values()]
         counted = self._counted([pair for _, pair in listed])
         return [
             self._view(each, plan, statistics)

@@ -83,8 +83,8 @@ class Session:
 
     def table(self, rows: Sequence[Any], columns: Sequence[Column]) -> int:
         """Print objects as lines; return how many columns a narrow terminal has no room for."""
-        human = sys.stdout.isatty()
-        width = shutil.get_terminal_size().columns if human and not self.wide else 0
+        human = sys.stdout.isatty() and not self.wide
+        width = shutil.get_terminal_size().columns if human else 0
         sys.stdout.write(render(rows, columns, header=self.header, human=human, width=width, color=self.color))
         return grid(rows, columns, human=human, width=width).hidden if width else 0
 

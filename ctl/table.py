@@ -11,13 +11,15 @@ from dataclasses import dataclass
 from typing import Any
 
 GAP = "  "
+ID_SHOWN = 8
 STYLES = {"bold": "\x1b[1m", "dim": "\x1b[2m", "red": "\x1b[31m", "green": "\x1b[32m", "yellow": "\x1b[33m"}
 RESET = "\x1b[0m"
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column. value: the key of the row, or a function of it. unit: "si" shortens numbers on a terminal.
+    """One column. value: the key of the row, or a function of it. unit: on a terminal, "si" shortens numbers and "id"
+    identifiers, of which a beginning will do.
 
     keep: among columns that do not all fit, those with less go first. style: the name of a colour for a row, or "".
     """
@@ -38,7 +40,7 @@ class Column:
             return f"{value:.1f}"
         if human and self.unit == "si" and isinstance(value, int):
             return si(value)
-        return str(value)
+        return str(value)[:ID_SHOWN] if human and self.unit == "id" else str(value)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from ctl.session import Session, json_option, list_options
 from ctl.table import Column
 
 COLUMNS = (
-    Column("ID", "id", keep=10),
+    Column("ID", "id", unit="id", keep=10),
     Column("STATE", "state", keep=7),
     Column("CALLER", "caller", keep=9),
     Column("DIALLED", "dialled", keep=9),

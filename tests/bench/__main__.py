@@ -5,10 +5,10 @@ import argparse
 import sys
 from collections.abc import Iterable
 
-from tests.bench import relay
+from tests.bench import cli, relay
 from tests.bench.figures import Figure
 
-BENCHES = {"relay": relay.measure}
+BENCHES = {"cli": cli.measure, "relay": relay.measure}
 
 
 def main() -> int:

@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 from ctl.events import Dtmf, Learned, Rejected, Rtcp, SsrcChanged
 from ctl.journal import Journal
 from ctl.media_watch import TURNS, Digit, MediaWatch, Stopped
-from tests.ctl.world import ALICE, BOB, RELAY_A, RELAY_B, World, rtp_port
+from tests.ctl.world import ALICE, BOB, RELAY_A, RELAY_B, rtp_port
 
 NTP = 0x0000111122220000
 
@@ -179,22 +179,3 @@ def test_what_is_learned_or_changes_its_ssrc_is_logged(watched):
             [(Learned(1.0, 0, 0, (ALICE, 9)), watched.a), (SsrcChanged(1.0, 0, 0, (ALICE, 9), 5), watched.a)]
         )
     assert [line["event"] for line in lines] == ["source learned", "another SSRC"]
-
-
-def test_a_look_at_ten_thousand_flows_takes_little_of_a_core(hops, engine, table, tmp_path):
-    """Below 5 % of a core, five looks in five seconds; the bound is wide, for others run here too."""
-    world = World(table, hops, engine, pairs=5000)
-    for number in range(5000):
-        world.call(str(number))
-    watch = MediaWatch(world.programmer, Journal.open(tmp_path / "quality", 0.0)[0], lambda interval: None)
-    packets = iter(range(250, 10_000, 250))
-    best = 1.0
-    for _ in range(3):
-        some = next(packets)
-        for index in table.rules:
-            table.count(table.local(index), packets=some, last_seen=1.0)
-        began = time.process_time()
-        for second in range(TURNS):
-            watch.look(1000.0 + some + second)
-        best = min(best, time.process_time() - began)
-    assert best < 0.5
