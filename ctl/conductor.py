@@ -63,6 +63,7 @@ class Conductor:
         self._meters = meters
         self._reports: dict[str, tuple[FlowReport, ...]] = {}
         self._timer: asyncio.TimerHandle | None = None
+        self._due = 0.0
 
     def received(self, data: bytes, source: Address, local: Address) -> None:
         """A message came in by a transport."""
@@ -182,13 +183,15 @@ class Conductor:
             log.error("live state not saved; free space on its disk", kind=kind, key=key, error=error.strerror)
 
     def _set_timer(self) -> None:
+        """See that `_expire` is called in time; a call that comes too early does no harm."""
+        expiry = self._core.next_expiry()
+        if expiry is None or (self._timer is not None and self._due <= expiry):
+            return
         if self._timer is not None:
             self._timer.cancel()
-            self._timer = None
-        expiry = self._core.next_expiry()
-        if expiry is not None:
-            delay = max(0.0, expiry - time.monotonic())
-            self._timer = asyncio.get_running_loop().call_later(delay, self._expire)
+        self._due = expiry
+        delay = max(0.0, expiry - time.monotonic())
+        self._timer = asyncio.get_running_loop().call_later(delay, self._expire)
 
     def _expire(self) -> None:
         self._timer = None

@@ -8,7 +8,7 @@ from typing import Any
 
 from sip.call import Call, CallHost
 from sip.call_table import CallState
-from sip.dialog import pack, restored
+from sip.dialog import restored
 from sip.effects import Address
 from sip.headers import CSeq
 from sip.leg import Leg
@@ -57,7 +57,7 @@ def _leg(leg: Leg) -> Mapping[str, Any]:
         "call_id": leg.call_id,
         "peer_tag": leg.peer_tag,
         "branch": leg.branch,
-        "source": pack(leg.source) if leg.source else None,
+        "source": leg.source.packed if leg.source else None,
         "last": [leg.last.number, leg.last.method] if leg.last else None,
         "dialog": leg.dialog.state() if leg.dialog else None,
         "ack": [leg.ack[0], _text(leg.ack[1])] if leg.ack else None,
@@ -85,8 +85,8 @@ def _restore_leg(host: CallHost, call: Call, state: Mapping[str, Any], now: floa
     return leg
 
 
-def _addresses(waiting: Transaction | None) -> list[list[str | int | bool]] | None:
-    return [pack(waiting.target), pack(waiting.local)] if waiting else None
+def _addresses(waiting: Transaction | None) -> list[tuple[str | int | bool, ...]] | None:
+    return [waiting.target.packed, waiting.local.packed] if waiting else None
 
 
 def _request(text: str | None) -> Request | None:
