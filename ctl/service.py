@@ -28,11 +28,12 @@ from ctl.client import SOCKET_NAME
 from ctl.conductor import Conductor
 from ctl.config import Config
 from ctl.control import ControlServer
-from ctl.dataplane import Carriers, DataPlaneError, relay_addresses
+from ctl.dataplane import Carriers
 from ctl.directory import Directory
 from ctl.flow_verbs import FlowVerbs
 from ctl.inactivity import Inactivity
 from ctl.journal import Journal
+from ctl.media_interfaces import relay_addresses
 from ctl.media_watch import MediaWatch
 from ctl.metrics import ControllerFigures, Meters
 from ctl.nexthop import NextHops
@@ -53,6 +54,7 @@ from media.flows import EngineError
 from sip.effects import Send
 
 LOOK_SECONDS = 1.0
+WATCH_SECONDS = 0.5
 REFRESH_SECONDS = 10.0
 
 log = structlog.get_logger()
@@ -83,6 +85,7 @@ class Service:
         self._live, self._recovered = Journal.open(config.run.state / "live", offset)
         self.records = Records(self.storage.journal)
         self._watched: int | None = None
+        self._told: tuple[str, dict[str, str]] = ("", {})
         self.meters = Meters()
         self.conductor = Conductor(
             self.core,
@@ -121,6 +124,7 @@ class Service:
                 owned = [
                     tasks.create_task(self.storage.run(patient=restored.calls > 0), name="storage"),
                     tasks.create_task(self._look_around(), name="data plane"),
+                    tasks.create_task(self._watch_relay(), name="kernel relay"),
                 ]
                 collect_rarely()
                 log.info("serving", listen=list(self._config.sip.listen), **_reasons(self.sessions.data_plane.attached))
@@ -135,7 +139,7 @@ class Service:
 
     def components(self) -> Sequence[Component]:
         """Say how each part is. Implements `api.health.HealthSource`."""
-        bare = sorted(set(self.carriers.interfaces.values()) - self.sessions.data_plane.attached)
+        relay = self._relay_trouble()
         database = self.storage.trouble
         return (
             Component(
@@ -143,9 +147,13 @@ class Service:
             ),
             Component("users", self.storage.keeper.ready, "" if self.storage.keeper.ready else database or ""),
             Component("database", database is None, database or "", required=False),
-            Component("kernel relay", not bare, f"not attached to {', '.join(bare)}" if bare else "", required=False),
+            Component("kernel relay", not relay, relay, required=False),
             Component("engine", self.carriers.process.alive()),
         )
+
+    def _relay_trouble(self) -> str:
+        bare = (f"{interface}: {why}" for interface, why in sorted(self.carriers.bare.items()))
+        return self.carriers.trouble or "; ".join(bare)
 
     def _restore(self) -> Restored:
         restorer = Restorer(
@@ -198,7 +206,7 @@ class Service:
         return ApiServer(create_app(self, [PlatformCollector(figures), *self.meters.histograms.collectors()]))
 
     async def _look_around(self) -> None:
-        """Follow what changes: routes and neighbours at once, attachment, engine and silent calls each second."""
+        """Follow what changes: routes and neighbours at once, silent calls and quality each second."""
         loop = asyncio.get_running_loop()
         loop.add_reader(self.hops.fileno(), self.hops.drain)
         self._watch_events()
@@ -206,7 +214,6 @@ class Service:
         try:
             while True:
                 await asyncio.sleep(LOOK_SECONDS)
-                self._look()
                 self.silent_calls.look(time.monotonic())
                 self._take_events()
                 self.media_watch.look(time.monotonic())
@@ -216,6 +223,12 @@ class Service:
         finally:
             loop.remove_reader(self.hops.fileno())
             self._unwatch_events()
+
+    async def _watch_relay(self) -> None:
+        """Notice within a second what somebody does to the relay, and an engine that died."""
+        while True:
+            self._look()
+            await asyncio.sleep(WATCH_SECONDS)
 
     def _watch_events(self) -> None:
         if self.carriers.events:
@@ -233,11 +246,8 @@ class Service:
 
     def _look(self) -> None:
         former = self.carriers.kernel
-        try:
-            found = self.carriers.look()
-        except DataPlaneError as error:
-            log.error("kernel relay not usable", why=str(error))
-            found = replace(self.sessions.data_plane, attached=frozenset())
+        found = self.carriers.look()
+        self._tell_trouble()
         if self.carriers.kernel is not former:
             self._unwatch_events()
             self._move(replace(found, attached=frozenset()))  # out of the former table, before it goes
@@ -248,6 +258,19 @@ class Service:
             self._move(found)
         if not self.carriers.process.alive():
             self._restart_engine()
+
+    def _tell_trouble(self) -> None:
+        """An alarm for each change: what an operator must look at, and that it is over."""
+        trouble, bare = self.carriers.trouble, self.carriers.bare
+        if (trouble, bare) == self._told or self._config.xdp.mode == "off":
+            return
+        self._told = trouble, dict(bare)
+        if trouble:
+            log.error("kernel relay not usable", why=trouble)
+        for interface, why in bare.items():
+            log.error("kernel relay does not carry this interface", interface=interface, why=why)
+        if not trouble and not bare:
+            log.info("kernel relay carries every interface")
 
     def _move(self, found: DataPlane) -> None:
         """Let every call go on by what carries it now."""

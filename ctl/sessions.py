@@ -70,6 +70,8 @@ class MediaSessions:
         source: the address that the signalling of `leg` came from. toward: the one that of the other leg goes to.
         Raises MediaRefused: 488 for what is not relayed, 503 if there are no ports.
         """
+        if self.data_plane.refusal and call not in self._calls:
+            raise MediaRefused(503, self.data_plane.refusal)
         description, streams = self._read(sdp, source)
         media = self._calls.get(call, CallMedia())
         self._close_exchange(call, media, now)
