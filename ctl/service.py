@@ -37,6 +37,7 @@ from ctl.media_interfaces import relay_addresses
 from ctl.media_watch import MediaWatch
 from ctl.metrics import ControllerFigures, Meters
 from ctl.nexthop import NextHops
+from ctl.ng.front import NgFront
 from ctl.plan import DataPlane
 from ctl.ports import Ports
 from ctl.programmer import Programmer
@@ -101,12 +102,15 @@ class Service:
         inactivity = Inactivity(media.timeout, media.hold_timeout, time.monotonic())
         self._figures, self._former_figures = Journal.open(config.run.state / "quality", offset)
         self.media_watch = MediaWatch(self.programmer, self._figures, self.meters.interval)
-        self.silent_calls = SilentCalls(self.core, self.sessions, self.programmer, self.conductor, inactivity)
+        self.ng = NgFront(config.ng, self.sessions, self.ports, self._live, self._secret)
+        self.silent_calls = SilentCalls(
+            self.core, self.sessions, self.programmer, self.conductor, inactivity, (self.ng.relay,)
+        )
 
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT. Live calls stay in the kernel and the journal for the next controller.
 
-        Raises TransportError, ApiUnavailable, ProvisioningError.
+        Raises TransportError, ApiUnavailable, NgUnavailable, ProvisioningError.
         """
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
@@ -120,6 +124,7 @@ class Service:
             await self.transport.open(self.ours)
             await control.start()
             await api.start(*_host_port(self._config.api.listen))
+            await self.ng.open()
             async with asyncio.TaskGroup() as tasks:
                 owned = [
                     tasks.create_task(self.storage.run(patient=restored.calls > 0), name="storage"),
@@ -165,7 +170,7 @@ class Service:
             self._live,
             self.records,
         )
-        restored = restorer.restore(self._recovered)
+        restored = restorer.restore(self._recovered, self.ng.restore(self._recovered))
         self.media_watch.restore(self._former_figures)
         log.info(
             "taken up",
@@ -215,6 +220,7 @@ class Service:
             while True:
                 await asyncio.sleep(LOOK_SECONDS)
                 self.silent_calls.look(time.monotonic())
+                self.ng.relay.look(time.time())
                 self._take_events()
                 self.media_watch.look(time.monotonic())
                 if time.monotonic() - refreshed > REFRESH_SECONDS:
@@ -299,6 +305,7 @@ class Service:
 
     async def _close(self, control: ControlServer, api: ApiServer) -> None:
         self.conductor.close()
+        await self.ng.close()
         await self.transport.close()
         await control.close()
         await api.stop()
