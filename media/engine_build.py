@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 from cffi import FFI
 
 ROOT = Path(__file__).resolve().parent.parent
+SOURCES = sorted(source.name for source in (ROOT / "media").glob("[!_]*.c"))
 LIBRARIES = ("bcg729", "crypto", "m", "opus", "spandsp", "speexdsp", "ssl")
 
 TYPES = """
@@ -44,7 +45,7 @@ ffibuilder.cdef(
 ffibuilder.set_source(
     "media._engine",
     '#include "engine.h"',
-    sources=sorted(f"media/{source.name}" for source in (ROOT / "media").glob("[!_]*.c")),
+    sources=[f"media/{name}" for name in SOURCES],
     libraries=list(LIBRARIES),
     include_dirs=[str(ROOT / "bpf"), str(ROOT / "media")],
     depends=[str(header) for room in ("bpf", "media") for header in sorted((ROOT / room).glob("*.h"))],

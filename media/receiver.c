@@ -188,6 +188,7 @@ static void play_sound(struct receiver *receiver, const struct jitterbuffer_fram
 	}
 	jitterbuffer_advance(receiver->jitter, ticks_of(receiver, (unsigned)count));
 	receiver->counts.played++;
+	receiver->counts.decoded += milliseconds(receiver, (unsigned)count);
 	keep_redundancy_useful(receiver, (unsigned)count);
 	note_starved(receiver);
 	receiver->described = 0;

@@ -25,6 +25,7 @@ struct receiver_settings {
 
 struct receiver_counts {
 	uint64_t played;     /* packets decoded */
+	uint64_t decoded;    /* ms of sound in them */
 	uint64_t concealed;  /* ms made up for packets lost or late */
 	uint64_t recovered;  /* packets restored from the one after */
 	uint64_t silent;     /* ms of comfort noise or silence while the sender sent nothing */
