@@ -194,6 +194,7 @@ class Carriers:
         except DataPlaneError:
             table.close()
             raise
+        table.clear_flags(FlowFlag.CAPTURE)  # of a controller that was killed while it captured
         self.table = table
         self.events = EventReader(self._pins.directory)
         self.kernel = KernelCarrier(table, self._hops, FlowFlag.RTCP_COPY)

@@ -24,6 +24,7 @@ import structlog
 from api.health import Component
 from api.metrics import PlatformCollector
 from api.server import ApiServer, create_app
+from ctl.captures import Captures
 from ctl.client import SOCKET_NAME
 from ctl.conductor import Conductor
 from ctl.config import Config
@@ -101,6 +102,7 @@ class Service:
         self.transport = Transports(self.conductor, stream_limits(config), self.tls, config.sip.origins)
         inactivity = Inactivity(media.timeout, media.hold_timeout, time.monotonic())
         self._figures, self._former_figures = Journal.open(config.run.state / "quality", offset)
+        self.captures = Captures(self.programmer, self.carriers)
         self.media_watch = MediaWatch(self.programmer, self._figures, self.meters.interval)
         self.ng = NgFront(config.ng, self.sessions, self.ports, self._live, self._secret)
         self.silent_calls = SilentCalls(
@@ -202,7 +204,7 @@ class Service:
     def _control(self) -> ControlServer:
         verbs = Verbs(self.core, self.conductor, self.programmer, self.storage)
         sip = SipVerbs(self.core, self.transport, self.reload)
-        flows = FlowVerbs(self.core, self.programmer, self.hops, self.carriers)
+        flows = FlowVerbs(self.core, self.programmer, self.hops, self.carriers, self.captures)
         table = {**verbs.table(), **sip.table(), **flows.table()}
         return ControlServer(self._config.run.directory / SOCKET_NAME, table)
 
@@ -223,6 +225,7 @@ class Service:
                 self.ng.relay.look(time.time())
                 self._take_events()
                 self.media_watch.look(time.monotonic())
+                self.captures.look()
                 if time.monotonic() - refreshed > REFRESH_SECONDS:
                     self.hops.refresh()
                     refreshed = time.monotonic()
@@ -304,6 +307,7 @@ class Service:
         log.info("next hop changed", peers=sorted(addresses), pairs_rewritten=rewritten)
 
     async def _close(self, control: ControlServer, api: ApiServer) -> None:
+        self.captures.close()
         self.conductor.close()
         await self.ng.close()
         await self.transport.close()
