@@ -1,131 +1,113 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The close way, for whatever is not plain RTP of an expected source: other traffic, fragments, RTCP, first
- * packets, strangers, damage. Each check stands where docs/verdicts.md has it, and gives its reason.
+ * packets, strangers, damage, and flows that ask for more. Each check stands where docs/verdicts.md has it,
+ * and gives its reason.
  */
 #ifndef VOXDP_CLOSELY_H
 #define VOXDP_CLOSELY_H
 
-/* Headers at the places where this frame has them. */
-struct headers {
-	struct iphdr *ip;
-	struct udphdr *udp;
-};
-
-static __always_inline enum reason find_ip(const struct xdp_md *ctx, void *frame, struct headers *headers)
+/* RTP, or on a flow for RTCP that, tells who sends; RTCP beside RTP does not. */
+static __always_inline bool teaches(const struct passage *passage)
 {
-	if (!holds(ctx, frame, IP_OFFSET + sizeof(struct iphdr)))
-		return REASON_PASS_NOT_IP;
-	headers->ip = ip_of(frame);
-	if (*(__be16 *)(frame + TYPE_OFFSET) != bpf_htons(ETH_P_IP))
-		return REASON_PASS_NOT_IP;
-	if (headers->ip->version != 4 || headers->ip->ihl < 5)
-		return REASON_PASS_NOT_IP;
-	return GO_ON;
+	return passage->kind == KIND_RTP || passage->control.flags & FLAG_RTCP;
 }
 
-/* Is it UDP to the media range of a relay address? Everything else is passed untouched. */
-static __always_inline enum reason find_port(const struct xdp_md *ctx, struct headers *headers, __u32 *index)
+/* Source, payload, and where the source is not known yet, learning it from the first that may teach. */
+static __always_inline enum reason admit(struct xdp_md *ctx, struct passage *passage,
+					 const struct entry *entry)
 {
-	__u32 options = (headers->ip->ihl - 5) * 4 & 0x3c;
-	__u32 slot;
-	__u16 port;
-
-	if (headers->ip->protocol != IPPROTO_UDP)
-		return REASON_PASS_NOT_UDP;
-	slot = address_slot(headers->ip->daddr);
-	if (slot >= RELAY_ADDRESSES)
-		return REASON_PASS_NOT_OURS;
-	if (headers->ip->frag_off & bpf_htons(IP_FRAGMENTED))
-		return REASON_PASS_FRAGMENT;
-	headers->udp = (void *)(headers->ip + 1) + options;
-	if ((void *)(headers->udp + 1) > (void *)(long)ctx->data_end)
-		return REASON_PASS_NOT_OURS;
-	port = bpf_ntohs(headers->udp->dest);
-	if (!is_media_port(port))
-		return REASON_PASS_NOT_OURS;
-	*index = slot * FLOWS_PER_ADDRESS + port;
-	return GO_ON;
-}
-
-/* Source, payload, and where the port is not known yet, learning it from the first payload that may teach. */
-static __always_inline enum reason admit(struct xdp_md *ctx, const struct headers *headers,
-					 struct passage *passage, enum payload_kind *kind)
-{
-	union control control = passage->control;
 	enum reason reason;
 	bool unbound;
 
-	reason = check_source(headers->ip, headers->udp, passage->flow, control, &unbound);
+	reason = check_source(passage, entry, &unbound);
 	if (reason != GO_ON)
 		return reason;
-	if (!holds(ctx, passage->frame, SHORTEST))
-		return REASON_SHORT;
-	reason = check_payload(ctx, passage->frame, control.flags, kind);
+	reason = check_payload(ctx, passage, &entry->ledger->wide);
 	if (reason != GO_ON)
 		return reason;
-	if (unbound && (*kind == KIND_RTP || control.flags & FLAG_RTCP)) {
-		struct report report = report_of(passage, EVENT_LEARNED, 0);
-
-		return learn(ctx, passage->flow, &report, headers->udp->source);
-	}
-	return GO_ON;
+	if (passage->former)
+		return GO_ON;
+	if (unlikely(unbound && passage->control.state == FLOW_LATCHING))
+		reason = teaches(passage) ? latch(ctx, passage) : REASON_UNLATCHED;
+	else if (unlikely(unbound && teaches(passage)))
+		reason = learn(ctx, passage);
+	if (reason == GO_ON && passage->control.flags & FLAG_PREVIOUS && teaches(passage))
+		entry->ledger->tally.settled = passage->control.generation;
+	return reason;
 }
 
-static __always_inline enum reason decide(struct xdp_md *ctx, const struct headers *headers,
-					  struct passage *passage, enum payload_kind *kind)
+static __always_inline enum reason police(const struct passage *passage, struct flow_ledger *ledger)
+{
+	if (likely(!(passage->control.flags & FLAG_POLICED)))
+		return GO_ON;
+	return conforms(&ledger->tally.police_time, passage->now, ledger->wide.police_interval,
+			ledger->wide.police_burst)
+		       ? GO_ON
+		       : REASON_POLICED;
+}
+
+static __always_inline enum reason decide(struct xdp_md *ctx, struct passage *passage,
+					  const struct entry *entry)
 {
 	enum reason reason;
 
-	if (headers->ip->ihl != 5)
-		return REASON_OPTIONS;
-	reason = check_headers(headers->ip, headers->udp, frame_length(ctx));
+	reason = check_headers(ctx, passage);
 	if (reason != GO_ON)
 		return reason;
 	reason = check_rule(passage->control);
 	if (reason != GO_ON)
 		return reason;
-	return admit(ctx, headers, passage, kind);
+	reason = admit(ctx, passage, entry);
+	return reason != GO_ON ? reason : police(passage, entry->ledger);
 }
 
-static __always_inline int closely_to_flow(struct xdp_md *ctx, const struct headers *headers,
-					   struct passage *passage)
+/* The rule's next hop; the kernel's, where the rule has none or is for another target. */
+static __always_inline bool find_hop(struct xdp_md *ctx, const struct passage *passage,
+				     const struct entry *entry, const struct heading *heading,
+				     struct hop *hop)
 {
-	const struct flow_rule *rule = &passage->flow->rule;
-	enum payload_kind kind = KIND_RTP;
-	struct hop routed = {};
-	enum reason reason;
+	const struct flow_wide *wide = &entry->ledger->wide;
 
-	reason = decide(ctx, headers, passage, &kind);
+	__builtin_memcpy(hop, hop_of(&entry->flow->rule), sizeof(*hop));
+	if (likely(hop->ifindex && heading->target == wide->target_address))
+		return true;
+	return route(ctx, wide, heading->target, passage->control.flags, hop) || hop->ifindex;
+}
+
+static __always_inline int closely_to_flow(struct xdp_md *ctx, struct passage *passage,
+					   const struct entry *entry)
+{
+	struct heading heading = {};
+	enum reason reason;
+	struct hop hop;
+
+	if (unlikely(passage->control.flags & FLAG_CAPTURE))
+		capture(ctx, passage, COPY_BEFORE);
+	reason = decide(ctx, passage, entry);
 	if (reason != GO_ON)
-		return refuse_passage(ctx, passage, reason);
-	passage->payload = payload_length(headers->udp);
-	passage->tos = headers->ip->tos;
-	if (rule->ifindex)
-		return deliver(ctx, passage, hop_of(rule), kind, passage->control.flags);
-	if (!route(ctx, rule, &routed))
-		return refuse_passage(ctx, passage, REASON_NO_NEXTHOP);
-	return deliver(ctx, passage, &routed, kind, passage->control.flags);
+		return refuse(ctx, passage, reason);
+	aim(passage, entry, &heading);
+	if (!find_hop(ctx, passage, entry, &heading, &hop))
+		return refuse(ctx, passage, REASON_NO_NEXTHOP);
+	return deliver(ctx, passage, entry, &hop, &heading);
 }
 
 static __noinline int closely(struct xdp_md *ctx, __u64 now)
 {
-	struct passage passage = {.now = now, .frame = frame_of(ctx), .length = frame_length(ctx)};
-	struct headers headers = {};
+	struct passage passage = {.now = now, .length = frame_length(ctx)};
+	struct entry entry;
 	enum reason reason;
-	__u32 index = 0;
 
-	reason = find_ip(ctx, passage.frame, &headers);
-	if (reason == GO_ON)
-		reason = find_port(ctx, &headers, &index);
+	reason = locate(ctx, &passage);
 	if (reason != GO_ON)
-		return verdict(ctx, reason);
-	passage.index = index;
-	passage.flow = flow_at(index);
-	if (!passage.flow)
-		return verdict(ctx, REASON_UNKNOWN_PORT);
-	passage.control = control_of(&passage.flow->rule);
-	return closely_to_flow(ctx, &headers, &passage);
+		return verdict(passage.length, unmatched(&passage, reason));
+	entry.flow = flow_at(passage.index);
+	entry.ledger = ledger_at(passage.index);
+	if (!entry.flow || !entry.ledger)
+		return verdict(passage.length, REASON_UNKNOWN_PORT);
+	passage.control = control_of(&entry.flow->rule);
+	return closely_to_flow(ctx, &passage, &entry);
 }
 
 #endif

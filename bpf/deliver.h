@@ -1,67 +1,99 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The end of a packet that may pass: rewritten, counted, sent. */
+/* The end of a packet that passes: counted, told where somebody asked for it, sent. */
 #ifndef VOXDP_DELIVER_H
 #define VOXDP_DELIVER_H
 
-/* RTP that is not simply the next packet of its stream. */
-static __noinline int observe_break(struct xdp_md *ctx, struct flow *flow, struct report *report,
-				    const struct rtp_packet *rtp)
-{
-	struct flow_tally *tally = tally_at(report->flow);
-	struct source source;
+/* What keeps a flow off the express way. IPv6 has one of its own, for flows that stay IPv6. */
+#define CLOSE_FLAGS                                                                                          \
+	(FLAG_RTCP | FLAG_ZERO_CHECKSUM | FLAG_MIRROR | FLAG_CAPTURE | FLAG_FULL_CHECKSUM | FLAG_TAGGED |    \
+	 FLAG_POLICED | FLAG_MOVABLE)
+#define FAMILY_FLAGS (FLAG_LOCAL6 | FLAG_TARGET6)
 
-	if (!tally || rtp_observe(&flow->track, tally, rtp, flow->rule.clock) != RTP_NEW_SSRC)
+/* What flow_track.express is while packets of this second byte, marker and payload type, may go that way. */
+static __always_inline __u16 express_mark(__u32 generation, __u32 second)
+{
+	return generation << 8 | (second | 0x80);
+}
+
+/* RTP that is not simply the next packet of its stream. */
+__noinline int observe_break(struct xdp_md *ctx, const struct passage *passage)
+{
+	struct report report = {.type = EVENT_SSRC};
+	struct flow_ledger *ledger;
+	struct flow *flow;
+
+	if (!passage)
 		return 0;
-	report->ssrc = rtp->ssrc;
-	source = sender_of(flow, control_of(&flow->rule));
-	emit(ctx, report, &source, 0);
+	ledger = ledger_at(passage->index);
+	flow = flow_at(passage->index);
+	report.ssrc = passage->rtp.ssrc;
+	if (ledger && flow &&
+	    rtp_observe(&flow->track, &ledger->tally, &passage->rtp, flow->rule.clock) == RTP_NEW_SSRC)
+		emit(ctx, passage, &report);
 	return 0;
 }
 
-static __always_inline void observe_rtp(struct xdp_md *ctx, const struct passage *passage)
+/* May the packets that follow, if they are like this one, take the express way? */
+static __always_inline bool may_express(const struct passage *passage, const struct entry *entry)
 {
-	struct rtp_packet rtp = read_rtp(passage->frame + PAYLOAD_OFFSET, passage->now);
-	struct flow *flow = passage->flow;
+	const struct flow_ledger *ledger = entry->ledger;
+	__u16 flags = passage->control.flags;
+	__u8 type = passage->rtp.payload_type;
 
-	if (unlikely(!rtp_next(&flow->track, &rtp, flow->rule.clock))) {
-		struct report report = report_of(passage, EVENT_SSRC, 0);
-		struct rtp_packet copy = rtp; /* the first one stays in registers, as it has no address */
-
-		observe_break(ctx, flow, &report, &copy);
-	}
+	if (flags & CLOSE_FLAGS || passage->control.state == FLOW_LATCHING || entry->flow->track.moved ||
+	    !entry->flow->rule.ifindex || is_rtcp_type(type | 0x80))
+		return false;
+	if (flags & FLAG_PREVIOUS && ledger->tally.settled != passage->control.generation)
+		return false;
+	return !(flags & FLAG_DTMF) || (type != ledger->wide.dtmf_type && !is_open(&ledger->tally));
 }
 
-static __always_inline void observe(struct xdp_md *ctx, const struct passage *passage, enum payload_kind kind,
-				    __u16 flags)
+static __always_inline void observe_rtp(struct xdp_md *ctx, const struct passage *passage,
+					const struct entry *entry)
 {
-	flow_observe(&passage->flow->track, passage->payload, passage->tos, passage->now);
-	if (kind == KIND_RTP) {
-		observe_rtp(ctx, passage);
-	} else if (flags & FLAG_RTCP_COPY) {
-		struct source source = sender_of(passage->flow, passage->control);
-		struct report report = report_of(passage, EVENT_RTCP, 0);
+	struct flow_track *track = &entry->flow->track;
 
-		emit(ctx, &report, &source, passage->payload);
+	if (!rtp_next(track, &passage->rtp, entry->flow->rule.clock))
+		observe_break(ctx, passage);
+	if (passage->control.flags & FLAG_DTMF)
+		observe_dtmf(ctx, passage);
+	track->express = may_express(passage, entry)
+				 ? express_mark(passage->control.generation, passage->rtp.payload_type)
+				 : 0;
+	if (passage->control.flags & FLAG_MIRROR)
+		mirror_payload(ctx, passage);
+}
+
+static __always_inline void observe(struct xdp_md *ctx, const struct passage *passage,
+				    const struct entry *entry)
+{
+	flow_observe(&entry->flow->track, passage->payload, passage->tos, passage->now);
+	if (passage->kind == KIND_RTP) {
+		observe_rtp(ctx, passage, entry);
+	} else if (passage->control.flags & FLAG_RTCP_COPY) {
+		struct report report = {.type = EVENT_RTCP, .copied = passage->payload};
+
+		emit(ctx, passage, &report);
 	}
 }
 
 /*
  * The rule is read while it is written to the packet, and its control word once more after that: where it
- * changed meanwhile, the packet may be made of two rules, and is dropped. `flags` are those of the control
- * word, or constants where the caller knows them.
+ * changed meanwhile, the packet may be made of two rules, and is dropped.
  */
-static __always_inline int deliver(struct xdp_md *ctx, const struct passage *passage, const struct hop *hop,
-				   enum payload_kind kind, __u16 flags)
+static __always_inline int deliver(struct xdp_md *ctx, struct passage *passage, const struct entry *entry,
+				   const struct hop *hop, struct heading *heading)
 {
-	const struct flow *flow = passage->flow;
-	union control control = passage->control;
 	__u32 ifindex = hop->ifindex;
+	enum reason reason = rebuild(ctx, passage, entry, hop, heading);
 
-	rewrite(passage->frame, &flow->rule, hop, flags & FLAG_ZERO_CHECKSUM,
-		learned_port(flow->track.target, control.generation));
-	if (unlikely(control_of(&flow->rule).word != control.word))
-		return refuse_passage(ctx, passage, REASON_OFF);
-	observe(ctx, passage, kind, flags);
+	if (reason == GO_ON && is_changed(&entry->flow->rule, passage->control))
+		reason = REASON_OFF;
+	if (reason != GO_ON)
+		return refuse(ctx, passage, reason);
+	observe(ctx, passage, entry);
+	if (passage->control.flags & FLAG_CAPTURE)
+		capture(ctx, passage, COPY_AFTER);
 	return forward(ctx, ifindex, passage->length);
 }
 

@@ -1,80 +1,69 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * What user space is told, by ring buffer. A full ring loses the event, never the packet: all but RTCP copies
- * can be read from the flow as well. The reader is woken as the ring's default has it, only where it had
- * read everything: events are rare next to packets, and a reader behind is awake already.
+ * and telephone events can be read from the flow as well. What comes often, or at a stranger's will, wakes
+ * nobody.
  */
 #ifndef VOXDP_EVENTS_H
 #define VOXDP_EVENTS_H
 
-/* An event before it has a place in the ring. */
+/* What an event has beside the packet that it is about. */
 struct report {
-	__u64 now;
-	__u32 flow;
-	__u32 generation;
-	__u32 ssrc;
 	__u8 type;
 	__u8 reason;
+	__u8 digit;
+	__u8 volume;
+	__u32 ssrc;
+	__u32 timestamp;
+	__u32 duration;
+	__u32 copied; /* bytes of payload */
 };
 
-struct source {
-	__be32 address;
-	__be16 port;
-};
-
-/* Where a packet came from that is not rewritten yet and whose headers are at their places. */
-static __always_inline struct source source_of(struct xdp_md *ctx)
-{
-	struct source source = {};
-
-	bpf_xdp_load_bytes(ctx, SOURCE_OFFSET, &source.address, sizeof(source.address));
-	bpf_xdp_load_bytes(ctx, UDP_OFFSET, &source.port, sizeof(source.port));
-	return source;
-}
-
-/* ::ffff:a.b.c.d */
-static __always_inline void map_address(__u8 mapped[16], __be32 address)
-{
-	__builtin_memset(mapped, 0, 10);
-	mapped[10] = 0xff;
-	mapped[11] = 0xff;
-	__builtin_memcpy(mapped + 12, &address, sizeof(address));
-}
-
-/* Copies up to EVENT_PAYLOAD bytes of a payload of `length` bytes; 0: none. */
-static __always_inline void attach_payload(struct xdp_md *ctx, struct event *event, __u32 length)
+/* Copies up to EVENT_PAYLOAD bytes of the payload. */
+static __always_inline void attach_payload(struct xdp_md *ctx, struct event *event,
+					   const struct passage *passage, __u32 length)
 {
 	if (length > EVENT_PAYLOAD)
 		length = EVENT_PAYLOAD;
-	if (length && !bpf_xdp_load_bytes(ctx, PAYLOAD_OFFSET, event->payload, length))
+	if (length &&
+	    !bpf_xdp_load_bytes(ctx, passage->transport + sizeof(struct udphdr), event->payload, length))
 		event->length = length;
 }
 
 /* A function of its own, as this is what brings struct event into the object's type information. */
-static __noinline void describe(struct event *event, const struct report *report, const struct source *source)
+static __noinline void describe(struct event *event, const struct passage *passage,
+				const struct report *report)
 {
 	__builtin_memset(event, 0, sizeof(*event));
-	event->time = report->now;
-	event->flow = report->flow;
-	event->generation = report->generation;
+	event->time = passage->now;
+	event->flow = passage->index;
+	event->generation = passage->control.generation;
 	event->type = report->type;
 	event->reason = report->reason;
 	event->ssrc = report->ssrc;
-	map_address(event->address, source->address);
-	event->port = source->port;
+	event->digit = report->digit;
+	event->volume = report->volume;
+	event->timestamp = report->timestamp;
+	event->duration = report->duration;
+	copy_address(event->address, passage->source);
+	event->port = passage->source_port;
 }
 
-/* Reports what the packet in `ctx` brought about, with a copy of its first `copied` bytes of payload. */
-static __noinline void emit(struct xdp_md *ctx, const struct report *report, const struct source *source,
-			    __u32 copied)
+__noinline int emit(struct xdp_md *ctx, const struct passage *passage, const struct report *report)
 {
-	struct event *event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
+	struct event *event;
+	__u64 wake;
 
+	if (!passage || !report)
+		return 0;
+	wake = report->type == EVENT_RTCP || report->type == EVENT_REJECTED ? BPF_RB_NO_WAKEUP : 0;
+	event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
 	if (!event)
-		return;
-	describe(event, report, source);
-	attach_payload(ctx, event, copied);
-	bpf_ringbuf_submit(event, 0);
+		return 0;
+	describe(event, passage, report);
+	attach_payload(ctx, event, passage, report->copied);
+	bpf_ringbuf_submit(event, wake);
+	return 0;
 }
 
 #endif

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The express way: RTP without extras, from the expected source, to a flow that forwards by a known next hop.
- * What is not expected is not therefore wrong: `closely` finds out. To take few steps, the headers are read
- * in words of several fields and compared under masks.
+ * The express way: RTP without extras, from the expected source, to a flow that forwards by a known next hop,
+ * and of a payload type that was found to be allowed. What is not expected is not therefore wrong: `closely`
+ * finds out. To take few steps, the headers are read in words of several fields and compared under masks.
  */
 #ifndef VOXDP_EXPRESS_H
 #define VOXDP_EXPRESS_H
@@ -15,50 +15,66 @@
 #define PROTO_UDP	  bpf_htonl(IPPROTO_UDP) /* not a fragment */
 #define TTL_MASK	  bpf_htonl(0x0000fe00)	 /* 0 for TTL 0 and 1 */
 
-#define WORD_RTP(frame)                                                                                      \
-	(*(__u32 *)((frame) + PAYLOAD_OFFSET)) /* version and counts, type, sequence number                  \
-						*/
-#define RTP_MASK   bpf_htonl(0xdf000000)       /* all of the first byte but padding */
-#define RTP_PLAIN  bpf_htonl(0x80000000)       /* version 2, no extension, no CSRC */
-#define RTCP_MASK  bpf_htonl(0x00e00000)
-#define RTCP_TYPES bpf_htonl(0x00c00000) /* what the types 192-223 have in common */
+#define RTP_MASK	0xdf /* all of the first byte but padding */
+#define RTP_PLAIN	0x80 /* version 2, no extension, no CSRC */
+#define RTP_SECOND(rtp) ((rtp) >> 8 & 0xff)
 
 /* What counts of the upper half of the control word: state, action, and the flags that take the close way. */
-#define CLOSE_FLAGS	(FLAG_RTCP | FLAG_ZERO_CHECKSUM)
-#define EXPRESS_CONTROL (0xffffU | (__u32)CLOSE_FLAGS << 16)
-#define EXPRESS_FLAGS	0 /* of these, a flow of the express way has none */
+#define EXPRESS_CONTROL (0xffffU | (__u32)(CLOSE_FLAGS | FAMILY_FLAGS) << 16)
+
+/* What of a packet the express way goes by. */
+struct express {
+	void *frame;
+	struct flow *flow;
+	__u64 now;
+	union control control;
+	__u32 index;
+	__u32 length;
+	__u32 payload;
+	__u8 tos;
+};
 
 /* Does the flow forward RTP, and is this its source port? Its action is 0, as ACTION_FORWARD is. */
-static __always_inline bool is_sender(const struct flow *flow, union control control, __u32 port)
+static __always_inline bool is_sender(const struct flow *flow, union control control, __u32 family,
+				      __u32 port)
 {
 	__u32 kind = control.word >> 32 & EXPRESS_CONTROL;
 
-	_Static_assert(ACTION_FORWARD == 0, "kind is the state alone");
-	if (likely(kind == FLOW_PINNED))
+	_Static_assert(ACTION_FORWARD == 0, "kind is the state alone, but for the family");
+	if (likely(kind == (FLOW_PINNED | family << 16)))
 		return port == flow->rule.source_port;
-	return kind == FLOW_LEARNING && port && port == learned_port(flow->track.binding, control.generation);
+	return kind == (FLOW_LEARNING | family << 16) && port &&
+	       port == learned_port(flow->track.binding, control.generation);
 }
 
-static __always_inline bool is_expected(struct passage *passage)
+/* Plain RTP of a payload type that went the close way before, and was found good, in this generation? */
+static __always_inline bool is_known(const struct express *express, const struct rtp_header *header)
 {
-	const struct flow_rule *rule = &passage->flow->rule;
-	void *frame = passage->frame;
-	__u32 length = passage->length;
-	__u32 rtp = WORD_RTP(frame);
+	__u32 rtp = *(const __u32 *)(const void *)header;
 
-	passage->control = control_of(rule);
-	passage->payload = length - PAYLOAD_OFFSET;
+	return (rtp & RTP_MASK) == RTP_PLAIN &&
+	       express->flow->track.express == express_mark(express->control.generation, RTP_SECOND(rtp));
+}
+
+static __always_inline bool is_expected(struct express *express)
+{
+	const struct flow_rule *rule = &express->flow->rule;
+	void *frame = express->frame;
+	__u32 length = express->length;
+
+	express->control = control_of(rule);
+	express->payload = length - PAYLOAD_OFFSET;
 	return ip_of(frame)->saddr == rule->source_address &&
-	       is_sender(passage->flow, passage->control, udp_of(frame)->source) &&
+	       is_sender(express->flow, express->control, 0, udp_of(frame)->source) &&
 	       bpf_ntohs(ip_of(frame)->tot_len) + IP_OFFSET == length &&
-	       bpf_ntohs(udp_of(frame)->len) + UDP_OFFSET == length && (rtp & RTP_MASK) == RTP_PLAIN &&
-	       (rtp & RTCP_MASK) != RTCP_TYPES && rule->ifindex;
+	       bpf_ntohs(udp_of(frame)->len) + UDP_OFFSET == length &&
+	       is_known(express, frame + PAYLOAD_OFFSET);
 }
 
 /* Finds the flow of a packet whose headers are as those of nearly every packet are. Reads nothing of it. */
-static __always_inline bool find_flow(const struct xdp_md *ctx, struct passage *passage)
+static __always_inline bool find_flow(const struct xdp_md *ctx, struct express *express)
 {
-	void *frame = passage->frame;
+	void *frame = express->frame;
 	__u32 type, proto, slot, port;
 
 	if (!holds(ctx, frame, RTP_SHORTEST))
@@ -71,10 +87,10 @@ static __always_inline bool find_flow(const struct xdp_md *ctx, struct passage *
 	port = bpf_ntohs(udp_of(frame)->dest);
 	if (slot >= RELAY_ADDRESSES || !is_media_port(port))
 		return false;
-	passage->tos = type >> TOS_SHIFT;
-	passage->index = slot * FLOWS_PER_ADDRESS + port;
-	passage->flow = flow_at(passage->index);
-	return passage->flow;
+	express->tos = type >> TOS_SHIFT;
+	express->index = slot * FLOWS_PER_ADDRESS + port;
+	express->flow = flow_at(express->index);
+	return express->flow;
 }
 
 /*
@@ -85,6 +101,67 @@ static __always_inline void touch(struct flow *flow)
 {
 	*(volatile __u8 *)&flow->rule.touch = 0;
 	*(volatile __u8 *)&flow->track.touch = 0;
+}
+
+/* The passage that the close way would have made of it: for who is to be told, and for what is rare. */
+static __noinline void express_break(struct xdp_md *ctx, struct express *express,
+				     const struct rtp_packet *rtp)
+{
+	struct flow_ledger *ledger = ledger_at(express->index);
+	struct flow *flow = express->flow;
+	struct passage passage = {
+		.now = express->now,
+		.control = express->control,
+		.rtp = *rtp,
+		.index = express->index,
+		.source_port = flow->rule.source_port
+				       ?: learned_port(flow->track.binding, express->control.generation),
+	};
+
+	if (!ledger)
+		return;
+	copy_address(passage.source, ledger->wide.source_address);
+	observe_break(ctx, &passage);
+}
+
+static __always_inline int express_refuse(struct express *express)
+{
+	struct flow_ledger *ledger = ledger_at(express->index);
+
+	if (ledger) {
+		__sync_fetch_and_add(&ledger->tally.dropped, 1);
+		ledger->tally.last_reason = REASON_OFF;
+	}
+	return verdict(express->length, REASON_OFF);
+}
+
+/* The rewritten packet: is the rule still the same? Then it is counted and sent; see deliver.h. */
+static __always_inline int express_forward(struct xdp_md *ctx, struct express *express,
+					   const struct rtp_header *header)
+{
+	struct rtp_packet rtp = read_rtp(header, express->now);
+	struct flow *flow = express->flow;
+	__u32 ifindex = flow->rule.ifindex;
+
+	if (unlikely(is_changed(&flow->rule, express->control)))
+		return express_refuse(express);
+	flow_observe(&flow->track, express->payload, express->tos, express->now);
+	if (unlikely(!rtp_next(&flow->track, &rtp, flow->rule.clock))) {
+		struct rtp_packet copy = rtp; /* the first stay in registers, as they have no address */
+		struct express rare = *express;
+
+		express_break(ctx, &rare, &copy);
+	}
+	return forward(ctx, ifindex, express->length);
+}
+
+static __always_inline int express_ipv4(struct xdp_md *ctx, struct express *express)
+{
+	const struct flow *flow = express->flow;
+
+	rewrite(express->frame, &flow->rule, hop_of(&flow->rule),
+		learned_port(flow->track.target, express->control.generation));
+	return express_forward(ctx, express, express->frame + PAYLOAD_OFFSET);
 }
 
 #endif

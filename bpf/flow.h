@@ -51,6 +51,8 @@ enum flow_flag {
 	FLAG_PAYLOAD_TYPES = 2048, /* flow_wide.payload_types */
 	FLAG_DTMF = 4096,	   /* flow_wide.dtmf_type */
 	FLAG_PREVIOUS = 8192,	   /* flow_wide.previous_address */
+	FLAG_MOVABLE = 16384,	   /* the partner latches, so the target may become another */
+	FLAG_TAGGED_TWICE = 32768, /* both of flow_rule.vlan, with FLAG_TAGGED */
 };
 
 /*
@@ -139,23 +141,23 @@ struct flow_wide {
 
 /* Lines 2 and 3, written by the kernel on the rare packet only: loss, disorder, drops, strangers. */
 struct flow_tally {
-	__u64 rejected;		   /* packets from a source that is not the flow's */
-	__u64 dropped;		   /* packets of this flow dropped for any other reason */
-	__u64 rejected_event;	   /* ns of the last EVENT_REJECTED: at most one a second and flow */
-	__u64 police_time;	   /* ns: when the bucket is full again */
+	__u64 rejected;	      /* packets from a source that is not the flow's */
+	__u64 dropped;	      /* packets of this flow dropped for any other reason */
+	__u64 rejected_event; /* ns of the last EVENT_REJECTED: at most one a second and flow */
+	__u64 police_time;    /* ns: when the bucket is full again */
+	__u32 lost;	      /* by sequence numbers, less those that came late */
+	__u32 reordered;
+	__u32 duplicates;
+	__u32 ssrc_changes;
+	__u32 resets;		   /* sequence jumped too far to be loss */
+	__u32 policed;		   /* of `dropped`: too many packets */
+	__u32 copies_dropped;	   /* for which `mirror` or `captures` had no room */
+	__u32 settled;		   /* generation in which the previous source lost its right */
 	__u8 rejected_address[16]; /* IPv4 as ::ffff:a.b.c.d */
 	__u8 latch_address[16]; /* FLOW_LATCHING: the candidate, and the source once track.binding is set */
 	__u32 latch_guard;	/* 1 while one CPU works on the candidate */
 	__u32 latch_generation; /* that the candidate is of */
 	__u32 latch_ssrc;
-	__u32 lost; /* by sequence numbers, less those that came late */
-	__u32 reordered;
-	__u32 duplicates;
-	__u32 ssrc_changes;
-	__u32 resets;	      /* sequence jumped too far to be loss */
-	__u32 policed;	      /* of `dropped`: too many packets */
-	__u32 copies_dropped; /* for which `mirror` or `captures` had no room */
-	__u32 settled;	      /* generation in which the previous source lost its right */
 	/* The telephone event that is or was last in progress. */
 	__u32 dtmf_timestamp;
 	__u32 dtmf_ssrc;

@@ -1,36 +1,94 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What is known of a packet on its way to a flow. */
+/* What is known of a packet on its way to a flow, and the words that are compared as one. */
 #ifndef VOXDP_PASSAGE_H
 #define VOXDP_PASSAGE_H
 
-struct passage {
-	void *frame;
-	struct flow *flow;
-	__u64 now; /* ns, CLOCK_MONOTONIC */
-	union control control;
-	__u32 index;   /* of the flow */
-	__u32 length;  /* of the frame, bytes */
-	__u32 payload; /* of the datagram, bytes */
-	__u8 tos;      /* as it came */
+#define GO_ON REASON_FORWARDED
+
+/* generation, state, action and flags of a rule: one word, so that they are of one time. */
+union control {
+	__u64 word;
+	struct {
+		__u32 generation;
+		__u8 state;
+		__u8 action;
+		__u16 flags;
+	};
 };
 
-static __always_inline struct report report_of(const struct passage *passage, __u8 type, __u8 reason)
+enum payload_kind {
+	KIND_RTP,
+	KIND_RTCP,
+};
+
+/* Places are bytes from the beginning of the frame, as it is at the time. */
+struct passage {
+	__u64 now; /* ns, CLOCK_MONOTONIC */
+	union control control;
+	struct rtp_packet rtp;
+	__be32 source[ADDRESS_WORDS];
+	__u32 index;	 /* of the flow */
+	__u32 length;	 /* of the frame as it came */
+	__u32 network;	 /* place of the IP header */
+	__u32 transport; /* place of the UDP header */
+	__u32 payload;	 /* of the datagram, bytes */
+	__u32 body;	 /* of that, RTP header with CSRC list and extension */
+	__be16 source_port;
+	__u8 tos; /* or traffic class, as it came */
+	__u8 ttl; /* or hop limit, as it came */
+	__u8 kind;
+	bool ipv6;
+	bool ours;   /* to a relay address */
+	bool former; /* from the source that the flow had before */
+};
+
+/*
+ * Both halves of a flow. Apart from the passage: what goes to a function that is verified by itself, comes
+ * back without its pointers.
+ */
+struct entry {
+	struct flow *flow;
+	struct flow_ledger *ledger;
+};
+
+/* Read now, once and as one word: what else is read of the rule stays before it or after it. */
+static __always_inline union control control_of(const struct flow_rule *rule)
 {
-	return (struct report){
-		.now = passage->now,
-		.flow = passage->index,
-		.generation = passage->control.generation,
-		.type = type,
-		.reason = reason,
-	};
+	union control control;
+
+	barrier();
+	control.word = *(const volatile __u64 *)(const void *)rule;
+	barrier();
+	return control;
 }
 
-static __always_inline int refuse_passage(struct xdp_md *ctx, const struct passage *passage,
-					  enum reason reason)
+/* Is the rule another than when `control` was read? Flags may change while a flow goes on. */
+static __always_inline bool is_changed(const struct flow_rule *rule, union control control)
 {
-	struct report report = report_of(passage, EVENT_REJECTED, reason);
+	_Static_assert(__builtin_offsetof(union control, flags) == 6, "flags are the upper 16 bits");
 
-	return refuse(ctx, &report);
+	return (control_of(rule).word ^ control.word) << 16;
+}
+
+static __always_inline bool same_address(const void *one, const void *other)
+{
+	const __u64 *left = one, *right = other;
+
+	return left[1] == right[1] && left[0] == right[0];
+}
+
+/* ::ffff:a.b.c.d */
+static __always_inline void map_address(__be32 mapped[ADDRESS_WORDS], __be32 address)
+{
+	mapped[0] = 0;
+	mapped[1] = 0;
+	mapped[2] = bpf_htonl(0xffff);
+	mapped[3] = address;
+}
+
+static __always_inline void copy_address(void *to, const void *from)
+{
+	__builtin_memcpy(to, from, sizeof(__be32[ADDRESS_WORDS]));
 }
 
 #endif

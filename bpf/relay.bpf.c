@@ -5,12 +5,14 @@
  *
  * Two ways lead through it. Nearly every packet is plain RTP from the source that its flow expects; the
  * express way finds just that out, in as few steps as possible. Whatever is anything else goes the close way,
- * where each check has its place and its reason. Both end in the same delivery.
+ * where each check has its place and its reason, and which lets the express way have what is like it.
  */
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
 #include <linux/in.h>
+#include <linux/in6.h>
 #include <linux/ip.h>
+#include <linux/ipv6.h>
 #include <linux/udp.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -18,6 +20,7 @@
 #include <bpf/bpf_helpers.h>
 
 #define AF_INET	    2
+#define AF_INET6    10
 #define likely(x)   __builtin_expect(!!(x), 1)
 #define unlikely(x) __builtin_expect(!!(x), 0)
 
@@ -27,14 +30,19 @@ _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
 #include "flow.h"
 #include "rtp_stats.h"
 #include "maps.h"
+#include "passage.h"
 #include "parse.h"
 #include "payload.h"
 #include "events.h"
+#include "copies.h"
 #include "source.h"
+#include "police.h"
 #include "nexthop.h"
+#include "checksum.h"
 #include "rewrite.h"
+#include "rebuild.h"
 #include "verdict.h"
-#include "passage.h"
+#include "dtmf.h"
 #include "deliver.h"
 #include "closely.h"
 #include "express.h"
@@ -42,15 +50,15 @@ _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
 SEC("xdp")
 int relay(struct xdp_md *ctx)
 {
-	struct passage passage = {.frame = frame_of(ctx), .length = frame_length(ctx)};
+	struct express express = {.frame = frame_of(ctx), .length = frame_length(ctx)};
 
-	if (unlikely(!find_flow(ctx, &passage)))
+	if (unlikely(!find_flow(ctx, &express)))
 		return closely(ctx, bpf_ktime_get_ns());
-	touch(passage.flow);
-	passage.now = bpf_ktime_get_ns();
-	if (likely(is_expected(&passage)))
-		return deliver(ctx, &passage, hop_of(&passage.flow->rule), KIND_RTP, EXPRESS_FLAGS);
-	return closely(ctx, passage.now);
+	touch(express.flow);
+	express.now = bpf_ktime_get_ns();
+	if (likely(is_expected(&express)))
+		return express_ipv4(ctx, &express);
+	return closely(ctx, express.now);
 }
 
 const char relay_license[] SEC("license") = "GPL";

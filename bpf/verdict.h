@@ -16,9 +16,9 @@ static __always_inline void count(__u32 reason, __u32 bytes)
 }
 
 /* Everything but REASON_FORWARDED: the numbers themselves say which reasons drop and which pass. */
-static __noinline int verdict(struct xdp_md *ctx, enum reason reason)
+__noinline int verdict(__u32 bytes, __u32 reason)
 {
-	count(reason, frame_length(ctx));
+	count(reason, bytes);
 	return reason >= REASON_PASS_NOT_IP ? XDP_PASS : XDP_DROP;
 }
 
@@ -31,35 +31,41 @@ static __always_inline int forward(struct xdp_md *ctx, __u32 ifindex, __u32 byte
 
 /* Any number of CPUs may see a flood of strangers, so these count atomically; one event a second tells of it.
  */
-static __always_inline void reject(struct xdp_md *ctx, struct flow_tally *tally, const struct report *report)
+static __always_inline void reject(struct xdp_md *ctx, struct flow_tally *tally,
+				   const struct passage *passage)
 {
-	struct source source = source_of(ctx);
+	struct report report = {.type = EVENT_REJECTED, .reason = REASON_WRONG_SOURCE};
 	__u64 before = tally->rejected_event;
 
 	__sync_fetch_and_add(&tally->rejected, 1);
-	map_address(tally->rejected_address, source.address);
-	tally->rejected_port = source.port;
-	if (before && report->now - before < REPORT_INTERVAL)
+	copy_address(tally->rejected_address, passage->source);
+	tally->rejected_port = passage->source_port;
+	if (before && passage->now - before < REPORT_INTERVAL)
 		return;
-	if (__sync_val_compare_and_swap(&tally->rejected_event, before, report->now) == before)
-		emit(ctx, report, &source, 0);
+	if (__sync_val_compare_and_swap(&tally->rejected_event, before, passage->now) == before)
+		emit(ctx, passage, &report);
 }
 
 /* A packet to a flow that does not get through: counted at the flow as well, if there ever was one. */
-static __noinline int refuse(struct xdp_md *ctx, const struct report *report)
+__noinline int refuse(struct xdp_md *ctx, const struct passage *passage, __u32 reason)
 {
-	struct flow_tally *tally = tally_at(report->flow);
-	enum reason reason = report->reason;
+	struct flow_ledger *ledger;
 
-	if (!tally)
-		return verdict(ctx, reason);
+	if (!passage)
+		return XDP_DROP;
+	ledger = ledger_at(passage->index);
+
+	if (!ledger)
+		return verdict(passage->length, reason);
 	if (reason == REASON_WRONG_SOURCE) {
-		reject(ctx, tally, report);
-	} else if (reason < REASON_PASS_NOT_IP && report->generation) {
-		__sync_fetch_and_add(&tally->dropped, 1);
-		tally->last_reason = reason;
+		reject(ctx, &ledger->tally, passage);
+	} else if (reason < REASON_PASS_NOT_IP && passage->control.generation) {
+		__sync_fetch_and_add(&ledger->tally.dropped, 1);
+		if (reason == REASON_POLICED)
+			__sync_fetch_and_add(&ledger->tally.policed, 1);
+		ledger->tally.last_reason = reason;
 	}
-	return verdict(ctx, reason);
+	return verdict(passage->length, reason);
 }
 
 #endif

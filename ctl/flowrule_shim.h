@@ -98,7 +98,7 @@ static uint16_t flags_of(const struct flow_wanted *wanted, const uint32_t local[
 {
 	return wanted->flags | (is_ipv4(local) ? 0 : FLAG_LOCAL6) |
 	       (is_ipv4(wanted->target_address) ? 0 : FLAG_TARGET6) | (wanted->vlan[0] ? FLAG_TAGGED : 0) |
-	       (wanted->police_rate ? FLAG_POLICED : 0);
+	       (wanted->vlan[1] ? FLAG_TAGGED_TWICE : 0) | (wanted->police_rate ? FLAG_POLICED : 0);
 }
 
 /* `local` is the relay address of the flow; its port is in the index. */

@@ -234,11 +234,13 @@ static void group_write(struct flow_table *table, const struct flow_wanted *grou
 		settle();
 	for (unsigned int i = 0; i < size && !fresh; i++) { /* each is where the partner sends to, too */
 		binding[i] = kept_binding(flows[i], ledgers[i], &rules[i], &wide[i], generation);
-		latched[i] = has_latched(&ledgers[i]->tally);
+		latched[i] = rules[i].state != FLOW_LEARNING && has_latched(&ledgers[i]->tally);
 	}
 	for (unsigned int i = 0; i < size; i++) {
 		unsigned int partner = partner_place(&rules[i], group, size);
 
+		if (partner < size && group[partner].state == FLOW_LATCHING)
+			rules[i].flags |= FLAG_MOVABLE;
 		if (fresh)
 			flow_clear_counters(flows[i], ledgers[i]);
 		flows[i]->track.binding = binding[i];

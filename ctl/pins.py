@@ -9,7 +9,7 @@ from urllib.parse import quote, unquote
 
 from ctl._libbpf import lib
 
-MAPS = ("flows", "ledgers", "reasons", "events", "config")
+MAPS = ("flows", "ledgers", "reasons", "events", "mirror", "captures", "sources", "scratch", "config")
 PROGRAM = "relay"
 LINK_PREFIX = "link_"
 

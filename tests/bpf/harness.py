@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The loaded relay under BPF_PROG_TEST_RUN: rules in, packets through, counters and events out."""
+"""The loaded relay under BPF_PROG_TEST_RUN: rules in, packets through, counters, events and copies out."""
 
 import contextlib
 import ctypes
-import mmap
 import os
 import socket
 import struct
@@ -12,22 +11,27 @@ from typing import NamedTuple
 
 from ctl._libbpf import ffi, lib
 
-from ctl.libbpf import BpfObject
+from ctl.copies import CopyReader
+from ctl.events import Dtmf, Learned, Rejected, Rtcp, SsrcChanged, decode
+from ctl.flowrule import FlowAction, FlowFlag, FlowRule, FlowState, mapped, pack_rule, unmapped
+from ctl.flowtable import RelayConfig
+from ctl.libbpf import BpfObject, check
+from ctl.ringbuffer import RingBuffer
 from tests.bpf import model
 
 ROOT = Path(__file__).resolve().parents[2]
 OBJECT = ROOT / "bpf" / "relay.bpf.o"
-ADDRESSES = (socket.inet_aton("10.0.0.1"), socket.inet_aton("10.0.0.2"))
+TEXTS = ("10.0.0.1", "10.0.0.2", "2001:db8:0:1::1", "2001:db8:0:2::1")
+ADDRESSES = tuple(map(mapped, TEXTS))
 ENTRIES = 65536 * len(ADDRESSES)
 PORT_MIN, PORT_MAX = 10000, 10999
 CLONE_NEWNET = 0x40000000
-TALLIED = (
-    *("rejected", "dropped", "rejected_port", "last_reason"),
-    *("lost", "reordered", "duplicates", "ssrc_changes", "resets"),
-)
-MAPPED = bytes(10) + b"\xff\xff"
-EVENT_HEADER, EVENT_SIZE = 8, 144
-NAMES = {1: "learned", 2: "rejected", 3: "ssrc", 4: "rtcp"}
+FLOW_MAPS = ("flows", "ledgers")
+RINGS = ("mirror", "captures")
+COPIES = 100_000
+TALLIED = ("rejected", "dropped", "policed", "last_reason", "lost", "reordered", "duplicates", "ssrc_changes", "resets")
+EXPRESS = struct.Struct("=62sH")
+METADATA = 252
 
 
 class Outcome(NamedTuple):
@@ -38,37 +42,57 @@ class Outcome(NamedTuple):
 class Harness:
     """One loaded relay; `clear` makes it as new."""
 
-    def __init__(self):
+    def __init__(self, unmatched_rate=0, unmatched_burst=0):
         require_object()
-        sizes = dict.fromkeys(("flows", "ledgers"), ENTRIES)
-        rodata = configuration(ADDRESSES, PORT_MIN, PORT_MAX)
-        self.object = BpfObject.open(OBJECT, map_sizes=sizes, rodata=rodata)
+        self.config = RelayConfig(lib.VOXDP_LAYOUT, TEXTS, PORT_MIN, PORT_MAX, unmatched_rate, unmatched_burst)
+        self.object = BpfObject.open(OBJECT, map_sizes=dict.fromkeys(FLOW_MAPS, ENTRIES), rodata=self.config.encode())
         self.object.load()
         self.program = self.object.program("relay")
         self.reason_map = self.object.map("reasons")
-        self.memories = [self.object.map(name).mmap(True) for name in sizes]
+        self.memories = [self.object.map(name).mmap(True) for name in FLOW_MAPS]
         self.flows = ffi.from_buffer("struct flow[]", self.memories[0])
         self.ledgers = ffi.from_buffer("struct flow_ledger[]", self.memories[1])
-        self.ring = Ring(self.object.map("events"))
+        self.ring = RingBuffer(self.object.map("events"))
+        self.taken = ffi.new("struct event[]", 16384)
+        self.readers = [CopyReader(self.object.map(name)) for name in RINGS]
         self.used = set()
 
     def run(self, data):
         result = self.program.test_run(data)
         return Outcome(result.retval, result.data)
 
-    def put(self, index, flow):
+    def run_cramped(self, data):
+        """The verdict with metadata before the frame, so that hardly any room is left there."""
+        whole = bytes(METADATA) + data
+        options = ffi.new("struct bpf_test_run_opts *", {"sz": ffi.sizeof("struct bpf_test_run_opts")})
+        context = ffi.new("struct xdp_md *", {"data": METADATA, "data_end": len(whole)})
+        options.data_in, options.data_size_in = ffi.from_buffer(whole), len(whole)
+        options.ctx_in, options.ctx_size_in = context, ffi.sizeof("struct xdp_md")
+        check(lib.bpf_prog_test_run_opts(self.program.fd, options), "run with metadata")
+        return options.retval
+
+    def put(self, index, flow, movable=False):
         """Write the rule of a model flow, as the controller would."""
-        rule = self.flows[index].rule
+        entry, ledger = self.flows[index], self.ledgers[index]
         self.used.update((index, flow.partner or index))
-        rule.state = model.OFF
-        ffi.memmove(ffi.addressof(rule), pack_rule(index, flow), 64)
+        wanted = ffi.from_buffer("struct flow_wanted *", pack_rule(index, rule_of(flow)))
+        encoded = ffi.new("struct flow_rule *")
+        lib.rule_encode(wanted, ffi.from_buffer("uint32_t[4]", ADDRESSES[index >> 16]), encoded, ledger_wide(ledger))
+        if flow.police:
+            ledger.wide.police_interval = flow.police[0]
+        encoded.generation = flow.generation
+        encoded.flags |= lib.FLAG_MOVABLE if movable else 0
+        entry.rule.state = model.OFF
+        ffi.memmove(ffi.addressof(entry, "rule"), encoded, ffi.sizeof("struct flow_rule"))
+        entry.track.express = 0
 
     def clear(self):
         for index in self.used & set(range(ENTRIES)):
             for entry in (self.flows[index], self.ledgers[index]):
                 ffi.memmove(ffi.addressof(entry), bytes(ffi.sizeof(entry)), ffi.sizeof(entry))
         self.used.clear()
-        self.ring.drain()
+        self.events()
+        self.copies()
         cpus = len(self.reason_map.lookup_percpu(bytes(4)))
         for reason in range(64):
             self.reason_map.update(struct.pack("=I", reason), bytes(16 * cpus))
@@ -84,101 +108,90 @@ class Harness:
         return totals
 
     def state(self, index):
-        """Track and tally as the kernel left them."""
+        """Track and tally as the kernel left them, but for what may take the express way."""
         track, tally = self.flows[index].track, self.ledgers[index].tally
-        return bytes(ffi.buffer(ffi.addressof(track))), tally_image(tally)
+        kept, _ = EXPRESS.unpack(ffi.buffer(ffi.addressof(track)))
+        return kept, tally_image(tally)
+
+    def raw_events(self):
+        """The events as struct event; they stay readable until the next are read."""
+        return self.taken[0 : lib.events_drain(*self.ring.memory, self.taken, len(self.taken))]
 
     def events(self):
-        return [decode_event(raw) for raw in self.ring.drain()]
+        """(name, flow, generation, detail) as the model tells them; of `rejected` source and reason."""
+        return [as_told(decode(raw)) for raw in self.raw_events()]
+
+    def copies(self):
+        """(kind, flow, generation, length, data) as the model tells them; those of `mirror` come first."""
+        found = [copy for reader in self.readers for copy in reader.read(COPIES)]
+        return [(int(copy.kind), copy.flow, copy.generation, copy.length, copy.data) for copy in found]
 
 
-class Ring:
-    """Consumer of a BPF ring buffer, see Documentation/bpf/ringbuf.rst of the kernel."""
-
-    def __init__(self, ring):
-        self.size, page = ring.max_entries, mmap.PAGESIZE
-        self.consumer = mmap.mmap(ring.fd, page, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
-        self.producer = mmap.mmap(ring.fd, page + 2 * self.size, mmap.MAP_SHARED, mmap.PROT_READ, offset=page)
-
-    def drain(self):
-        position, end = (struct.unpack_from("=Q", memory)[0] for memory in (self.consumer, self.producer))
-        records = []
-        while position < end:
-            start = mmap.PAGESIZE + position % self.size + EVENT_HEADER
-            records.append(self.producer[start : start + EVENT_SIZE])
-            position += EVENT_HEADER + EVENT_SIZE
-        struct.pack_into("=Q", self.consumer, 0, position)
-        return records
-
-
-def decode_event(raw):
-    """(name, flow, generation, detail) as the model tells them; `rejected` has (address, port, reason)."""
-    _, flow, generation, kind, reason, length, ssrc = struct.unpack_from("=QIIBBHI", raw)
-    address, port = raw[24:40], int.from_bytes(raw[40:42], "big")
-    assert address[:12] == bytes(10) + b"\xff\xff"
-    detail = {"learned": port, "rejected": (address[12:], port, reason), "ssrc": ssrc, "rtcp": raw[56 : 56 + length]}
-    return NAMES[kind], flow, generation, detail[NAMES[kind]]
-
-
-def configuration(addresses, port_min, port_max):
-    """struct relay_config."""
-    places = [*addresses, *addresses[:1] * (8 - len(addresses))]
-    mapped = b"".join(MAPPED + each for each in places)
-    ipv4 = b"".join(places)
-    return struct.pack("=IIHHIII", lib.VOXDP_LAYOUT, len(addresses), port_min, port_max, 0, 0, 0) + mapped + ipv4
-
-
-def pack_rule(index, flow):
-    """struct flow_rule of a model flow, with the deltas that flow.h asks for."""
-    relay = ADDRESSES[index >> 16] + struct.pack("!H", index & 0xFFFF)
-    addresses = flow.egress[0] + flow.target[0]
-    ports = struct.pack("!HH", flow.egress[1], flow.target[1])
-    port = 0 if flow.state == model.LEARNING else flow.source[1]
-    ip_delta = delta(addresses + b"\xfe\xff", flow.source[0] + relay[:4])
-    udp_delta = delta(addresses + ports, flow.source[0] + relay + struct.pack("!H", port))
-    return (
-        struct.pack("=IBBH", flow.generation, flow.state, flow.action, flow.flags)
-        + flow.source[0]
-        + struct.pack("!HH", port, ip_delta)
-        + addresses
-        + ports
-        + struct.pack("!HBx", udp_delta, flow.dscp)
-        + flow.macs
-        + struct.pack("=IHHI", flow.ifindex, 0, 0, flow.clock)
-        + struct.pack("=IHH", 0xFFFFFFFF if flow.partner is None else flow.partner, 0, 0)
+def rule_of(flow):
+    """The controller's rule of a model flow. What it has no way to say, `put` writes."""
+    return FlowRule(
+        FlowState(flow.state),
+        *(endpoint(each) for each in (flow.source, flow.egress, flow.target)),
+        action=FlowAction(flow.action),
+        flags=FlowFlag(flow.flags),
+        target_mac=flow.macs[:6],
+        egress_mac=flow.macs[6:],
+        ifindex=flow.ifindex,
+        dscp=None if flow.dscp == model.KEEP else flow.dscp,
+        clock_rate=int(flow.clock * 10**9 / 2**42 + 0.5),
+        partner=flow.partner,
+        vlans=flow.vlans,
+        latch_packets=flow.latch_packets,
+        previous_source=flow.previous and endpoint(flow.previous),
+        police=flow.police and (1, flow.police[1]),
+        payload_types=flow.payload_types,
+        dtmf_type=flow.dtmf_type,
     )
 
 
-def delta(after, before):
-    """Ones' complement sum of `after` minus that of `before`, folded, as a number in network order."""
-    return (words(after) - words(before)) % 0xFFFF or 0xFFFF
+def endpoint(packed):
+    return unmapped(packed[0]), packed[1]
 
 
-def words(data):
-    return sum(struct.unpack(f"!{len(data) // 2}H", data))
+def ledger_wide(ledger):
+    return ffi.addressof(ledger, "wide")
+
+
+def as_told(event):
+    name, head = NAMES[type(event)], (event.flow, event.generation)
+    return name, *head, DETAILS[type(event)](event)
+
+
+NAMES = {Learned: "learned", Rejected: "rejected", SsrcChanged: "ssrc", Rtcp: "rtcp", Dtmf: "dtmf"}
+DETAILS = {
+    Learned: lambda event: (mapped(event.source[0]), event.source[1]),
+    Rejected: lambda event: (mapped(event.source[0]), event.source[1], event.reason),
+    SsrcChanged: lambda event: event.ssrc,
+    Rtcp: lambda event: event.payload,
+    Dtmf: lambda event: (event.ssrc, event.event, event.volume, event.timestamp, event.duration),
+}
 
 
 def pack_track(flow):
-    """struct flow_track of a model flow."""
+    """struct flow_track of a model flow, but for its last field."""
     window = sum(1 << (flow.sequence - seen) % 65536 for seen in flow.seen)
     return (
         b"".join(struct.pack("=I", tag << 16 | socket.htons(port)) for tag, port in (flow.binding, flow.override))
         + struct.pack("=QQQQ", flow.packets, flow.bytes, flow.last_seen, window)
         + struct.pack("=IIIH", flow.ssrc, flow.transit, flow.jitter, flow.sequence)
-        + struct.pack("=BBII", flow.payload_type, flow.tos, flow.largest_gap, 0)
+        + struct.pack("=BBIBB", flow.payload_type, flow.tos, flow.largest_gap, 0, flow.moved)
     )
 
 
 def tally_image(tally):
-    """What a model knows of a struct flow_tally, by field; the time of the last event is the kernel's own."""
-    return {name: getattr(tally, name) for name in TALLIED} | {"from": bytes(tally.rejected_address)}
+    """What a model knows of a struct flow_tally; the time of the last event is the kernel's own."""
+    source = bytes(tally.rejected_address), socket.ntohs(tally.rejected_port)
+    return tuple(getattr(tally, name) for name in TALLIED), source, tally.settled
 
 
 def expected_tally(flow):
     """The same of a model flow."""
-    address, port = flow.rejected_from
-    known = {name: getattr(flow, name) for name in TALLIED if name != "rejected_port"}
-    return known | {"rejected_port": socket.htons(port), "from": MAPPED + address if address else bytes(16)}
+    return tuple(getattr(flow, name) for name in TALLIED), flow.rejected_from, flow.settled
 
 
 def require_object():

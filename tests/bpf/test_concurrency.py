@@ -4,8 +4,7 @@
 import socket
 import threading
 
-from ctl._libbpf import ffi
-
+from ctl.flowtable import FlowTable
 from tests.bpf import harness, model
 from tests.bpf.cases import INDEX, PARTNER, callee_flow, caller_flow, packed, sent
 from tests.bpf.packets import CALLEE, CALLER, frame
@@ -34,15 +33,11 @@ def test_no_packet_is_made_of_two_rules(relay):
 
 
 def rewrite(relay, rules, done):
-    """OFF, then all but the control word, then the control word with a new generation."""
-    at = ffi.cast("uint8_t *", ffi.addressof(relay.flows[INDEX]))
-    for generation in range(6, 6 + REWRITES):
-        flow = rules[generation % 2]
-        flow.generation = generation
-        encoded = harness.pack_rule(INDEX, flow)
-        relay.flows[INDEX].rule.state = model.OFF
-        ffi.memmove(at + 8, encoded[8:], 56)
-        ffi.cast("uint64_t *", at)[0] = int.from_bytes(encoded[:8], "little")
+    table = FlowTable(*map(relay.object.map, ("flows", "ledgers", "reasons")), relay.config)
+    wanted = [harness.rule_of(rule) for rule in rules]
+    for number in range(REWRITES):
+        table.write(INDEX, wanted[number % 2], fresh=False)
+    table.close()
     done.set()
 
 
@@ -57,7 +52,7 @@ def test_one_of_two_sources_is_learned(relay):
         binding = (generation & 0xFFFF) << 16 | socket.htons(winner)
         assert relay.flows[INDEX].track.binding == relay.flows[PARTNER].track.target == binding
         learned = [event for event in relay.events() if event[0] == "learned"]
-        assert learned == [("learned", INDEX, generation, winner)]
+        assert learned == [("learned", INDEX, generation, packed((CALLER[0], winner)))]
     assert relay.ledgers[INDEX].tally.rejected == RACES
     assert relay.run(frame(source=CALLEE)).verdict == model.DROP
 

@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What user space is told, and how often."""
 
-import struct
 import time
 
 import pytest
 
+from ctl.flowrule import mapped_endpoint
 from tests.bpf import model
 from tests.bpf.cases import INDEX, caller_flow
 from tests.bpf.packets import CALLER, frame, rtcp, rtp
 
-COPY = model.RTCP_COPY
+COPY = model.RTCP_COPY | model.RTCP_MUX
 SECOND = 1_000_000_000
 
 
@@ -26,10 +26,10 @@ def test_rtcp_is_copied(relay, flags, body):
 def test_event_carries_time_and_source(relay):
     relay.put(INDEX, caller_flow(flags=COPY))
     relay.run(frame(rtcp()))
-    (raw,) = relay.ring.drain()
-    assert struct.unpack_from("=Q", raw)[0] == relay.flows[INDEX].track.last_seen
-    assert raw[36:42] == bytes([192, 0, 2, 10]) + struct.pack("!H", CALLER[1])
-    assert raw[56 + 28 :] == bytes(60)
+    (event,) = relay.raw_events()
+    assert event.time == relay.flows[INDEX].track.last_seen
+    assert mapped_endpoint(event.address, event.port) == CALLER
+    assert bytes(event.payload)[28:] == bytes(60)
 
 
 @pytest.mark.parametrize("payload", [rtcp(), rtp()], ids=["RTCP", "RTP"])

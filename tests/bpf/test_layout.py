@@ -53,7 +53,7 @@ def test_enumerations_agree(btf):
 def test_maps(relay):
     for name, size in (("flows", 128), ("ledgers", 256)):
         found = relay.object.map(name)
-        assert (found.key_size, found.value_size, found.max_entries) == (4, size, 2 * 65536)
+        assert (found.key_size, found.value_size, found.max_entries) == (4, size, harness.ENTRIES)
     assert relay.object.map("events").max_entries == 1 << 20
     assert relay.reason_map.max_entries == lib.REASONS
 

@@ -7,7 +7,7 @@ import socket
 import pytest
 
 from tests.bpf import model
-from tests.bpf.cases import INDEX, PARTNER, Case, callee_flow, caller_flow, check, ids, sent
+from tests.bpf.cases import INDEX, PARTNER, Case, callee_flow, caller_flow, check, ids, packed, sent
 from tests.bpf.packets import CALLEE, CALLER, frame, rtcp, rtp
 
 STRANGERS = 100_000
@@ -30,9 +30,10 @@ def test_rejected(relay, case):
     tally = relay.ledgers[INDEX].tally
     source = case.packet[26:30], int.from_bytes(case.packet[34:36], "big")
     assert (tally.rejected, tally.dropped) == (1, 0)
-    assert bytes(tally.rejected_address) == bytes(10) + b"\xff\xff" + source[0]
+    mapped = bytes(10) + b"\xff\xff" + source[0]
+    assert bytes(tally.rejected_address) == mapped
     assert socket.ntohs(tally.rejected_port) == source[1]
-    assert relay.events() == [("rejected", INDEX, 5, (*source, model.WRONG_SOURCE))]
+    assert relay.events() == [("rejected", INDEX, 5, (mapped, source[1], "wrong_source"))]
 
 
 def test_strangers_are_never_forwarded(relay):
@@ -60,10 +61,10 @@ def stranger(dice):
 
 
 def test_learns_the_port_and_tells_the_partner(relay):
-    relay.put(INDEX, caller_flow(state=model.LEARNING, source=(socket.inet_aton(CALLER[0]), 0)))
+    relay.put(INDEX, caller_flow(state=model.LEARNING, source=packed((CALLER[0], 0))))
     relay.put(PARTNER, callee_flow())
     assert relay.run(frame(source=SAME_HOST)) == (model.TX, sent())
-    assert relay.events() == [("learned", INDEX, 5, 4002)]
+    assert relay.events() == [("learned", INDEX, 5, packed(SAME_HOST))]
     back = relay.run(frame(source=CALLEE, to=("10.0.0.2", 10002)))
     assert back.data[34:38] == bytes.fromhex("27100fa2")  # 10000 to 4002
     assert back.data == sent(source=("10.0.0.1", 10000), to=SAME_HOST)
@@ -88,7 +89,7 @@ def test_learned_port_does_not_move(relay):
         (0, b"\x80" + bytes(6), model.DROP),
         (0, rtp(first=0x40), model.DROP),
         (0, rtp(first=0x8F, body=bytes(8)), model.DROP),
-        (0, rtcp(), model.TX),
+        (model.RTCP_MUX, rtcp(), model.TX),
         (model.RTCP, rtp(), model.DROP),
         (model.RTCP, rtcp(words=9), model.DROP),
     ],
@@ -105,7 +106,7 @@ def test_teaches_nothing(relay, flags, payload, verdict):
 def test_rtcp_flow_learns_from_rtcp(relay):
     relay.put(INDEX, caller_flow(state=model.LEARNING, flags=model.RTCP))
     assert relay.run(frame(rtcp(), source=SAME_HOST)).verdict == model.TX
-    assert relay.events() == [("learned", INDEX, 5, 4002)]
+    assert relay.events() == [("learned", INDEX, 5, packed(SAME_HOST))]
 
 
 def test_new_generation_learns_anew(relay):

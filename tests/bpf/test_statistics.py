@@ -79,7 +79,7 @@ def test_type_of_service_and_payload_type(relay):
 
 
 def test_multiplexed_rtcp_takes_no_part(relay):
-    relay.put(INDEX, caller_flow())
+    relay.put(INDEX, caller_flow(flags=model.RTCP_MUX))
     play(relay, [1])
     before = model_fields(relay)
     relay.run(frame(rtcp()))

@@ -13,13 +13,12 @@ MARKED = {"marker": True, "payload_type": 63}
 MARKED_96 = {"marker": True, "payload_type": 96}
 
 PASSED = [
-    Case("IPv6", frame(ethertype=0x86DD), model.NOT_IPV4),
-    Case("ARP", frame(ethertype=0x0806), model.NOT_IPV4),
-    Case("VLAN tag", frame()[:12] + bytes.fromhex("81000064") + frame()[12:], model.NOT_IPV4),
-    Case("Ethernet header alone", frame()[:14], model.NOT_IPV4),
-    Case("IPv4 header cut off", frame()[:33], model.NOT_IPV4),
-    Case("IP version 6 under the EtherType of IPv4", frame(version=6), model.NOT_IPV4),
-    Case("IP header of four words", frame(ihl=4), model.NOT_IPV4),
+    Case("IPv6", frame(ethertype=0x86DD), model.NOT_IP),
+    Case("ARP", frame(ethertype=0x0806), model.NOT_IP),
+    Case("Ethernet header alone", frame()[:14], model.NOT_IP),
+    Case("IPv4 header cut off", frame()[:33], model.NOT_IP),
+    Case("IP version 6 under the EtherType of IPv4", frame(version=6), model.NOT_IP),
+    Case("IP header of four words", frame(ihl=4), model.NOT_IP),
     Case("TCP", frame(protocol=6), model.NOT_UDP),
     Case("TCP in a fragment", frame(protocol=6, fragment=0x2000), model.NOT_UDP),
     Case("another host", frame(to=("10.0.0.9", 10000)), model.NOT_OURS),
@@ -75,7 +74,9 @@ DROPPED = [
     Case("RTCP of type 224", frame(rtcp(224)), model.BAD_RTCP, flow={"flags": model.RTCP}),
     Case("RTCP longer than the payload", frame(rtcp(words=7)), model.BAD_RTCP, flow={"flags": model.RTCP}),
     Case("RTCP of 65,536 words", frame(rtcp(words=0xFFFF)), model.BAD_RTCP, flow={"flags": model.RTCP}),
-    Case("multiplexed RTCP longer than the payload", frame(rtcp(words=7)), model.BAD_RTCP),
+    Case(
+        "multiplexed RTCP longer than the payload", frame(rtcp(words=7)), model.BAD_RTCP, flow={"flags": model.RTCP_MUX}
+    ),
     Case("RTCP of 4 bytes", frame(bytes.fromhex("80c90000")), model.SHORT, flow={"flags": model.RTCP}),
     Case("RTCP version 1", frame(rtcp(first=0x40)), model.BAD_VERSION, flow={"flags": model.RTCP}),
 ]
@@ -89,7 +90,12 @@ ALLOWED = [
         out=sent(rtp(first=0x91, body=bytes(4) + bytes.fromhex("bede0001") + bytes(4))),
     ),
     Case("RTP header alone", frame(rtp(body=b"")), out=sent(rtp(body=b""))),
-    Case("shortest RTCP", frame(rtcp(201, words=1, body=b"")), out=sent(rtcp(201, words=1, body=b""))),
+    Case(
+        "shortest RTCP",
+        frame(rtcp(201, words=1, body=b"")),
+        out=sent(rtcp(201, words=1, body=b"")),
+        flow={"flags": model.RTCP_MUX},
+    ),
     Case(
         "marker and payload type 63",
         frame(rtp(**MARKED)),

@@ -16,7 +16,7 @@ from ctl import privileges
 from ctl.flowtable import FlowTable
 from ctl.libbpf import BpfError, Link, Program
 from ctl.loader import AttachError, attach, detach, status
-from ctl.pins import Pins
+from ctl.pins import MAPS, Pins
 from ctl.reserved_ports import SYSCTL, ReservedPorts, format_ports, parse_ports
 from ctl.xdp import attached as xdp_on
 
@@ -34,14 +34,18 @@ def test_attach_pins_everything_and_detach_leaves_nothing(settings) -> None:
     assert report.attached == ("left", "right.0")
     assert report.reserved_ports == "10000-19999"
     assert sorted(path.name for path in report.pin_dir.iterdir()) == [
+        "captures",
         "config",
         "events",
         "flows",
         "ledgers",
         "link_left",
         "link_right%2E0",
+        "mirror",
         "reasons",
         "relay",
+        "scratch",
+        "sources",
     ]
     assert on("left") == on("right.0") == report.program_id
     assert SYSCTL.read_text().strip() == "10000-19999"
@@ -317,9 +321,7 @@ def test_status_tells_program_maps_and_reasons(settings, quiet, attached) -> Non
     assert found.program.compiled_size > found.program.translated_size / 4
     assert abs(found.program.loaded_at - attached.program.stat().st_mtime) < 60
     assert {each.name: each.ours for each in found.interfaces} == {"left": True, "right.0": True}
-    assert {each.name: each.memory > 0 for each in found.maps} == dict.fromkeys(
-        ("flows", "ledgers", "reasons", "events", "config"), True
-    )
+    assert {each.name: each.memory > 0 for each in found.maps} == dict.fromkeys(MAPS, True)
     assert all(each.memory >= 2 * 65536 * 128 for each in found.maps if each.name in ("flows", "ledgers"))
     assert found.reasons["pass_not_ip"].packets == 3
 
