@@ -47,15 +47,20 @@ state = "{directory}/state"
 class Controller:
     """`voxdp attach`, `voxdp run` and questions to it. Nothing runs until `attach` and `start`.
 
+    listen: where signalling listens, if not at the relay's addresses. more: further tables of the configuration.
     user: who owns the relay's pins and runs everything but `attach` and `detach`; root if empty. timeout: seconds
     without media after which a call is ended.
     """
 
-    def __init__(self, lab: Lab, mode: Mode = "native", user: str = "", timeout: float = 120.0) -> None:
+    def __init__(
+        self, lab: Lab, mode: Mode = "native", user: str = "", timeout: float = 120.0, listen: str = "", more: str = ""
+    ) -> None:
         self._lab = lab
         self._mode = mode
         self._user = user
         self._timeout = timeout
+        self._listen = listen
+        self._more = more
         self._process: Process | None = None
         self.config = lab.directory / "voxdp.toml"
         self.config.write_text(self._settings())
@@ -142,8 +147,9 @@ class Controller:
 
     def _settings(self) -> str:
         topology = self._lab.topology
-        return CONFIG.format(
-            listen=json.dumps([f"{address}:5060" for address in topology.relay_addresses]),
+        listen = [self._listen] if self._listen else [f"{address}:5060" for address in topology.relay_addresses]
+        settings = CONFIG.format(
+            listen=json.dumps(listen),
             domain=DOMAIN,
             addresses=json.dumps(topology.relay_addresses),
             interfaces=json.dumps(topology.relay_interfaces),
@@ -153,6 +159,7 @@ class Controller:
             user=self._user,
             directory=self._lab.directory,
         )
+        return settings + self._more
 
     def _variables(self) -> list[str]:
         return [f"{name}={value}" for name, value in self._lab.environment().items()]

@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Kamailio and its rtpengine module, unchanged, with this relay in place of rtpengine: calls between real phones."""
+
+import time
+
+import pytest
+
+from vm import audio
+from vm.baresip import Account, Baresip
+from vm.controller import DOMAIN, Controller
+from vm.kamailio import Kamailio
+from vm.lab import Lab
+
+NG = '\n[ng]\nlisten = ["127.0.0.1:2223"]\ndelete_delay = 0\n'
+RELAY, DEAD = "udp:127.0.0.1:2223", "udp:127.0.0.1:2299"
+TONES = {"alice": 440, "bob": 1000}
+
+
+class Proxied:
+    """A relay without users of its own, Kamailio before it, and two phones registered there."""
+
+    def __init__(self, lab, relays):
+        self.controller = Controller(lab, listen="127.0.0.1:5080", more=NG)
+        self.controller.attach()
+        self.controller.start()
+        self.proxy = Kamailio(lab, DOMAIN, relays)
+        self.alice, self.bob = (self._phone(lab, *each) for each in (("alice", lab.a), ("bob", lab.b)))
+
+    def _phone(self, lab, name, endpoint):
+        phone = Baresip(lab, endpoint, Account(name, DOMAIN, "none", endpoint.relay), TONES[name])
+        phone.registered()
+        return phone
+
+    def connect(self):
+        self.alice.dial(f"sip:bob@{DOMAIN}")
+        self.alice.established()
+        self.bob.established()
+
+    def carried(self, least):
+        deadline = time.monotonic() + 15
+        while True:
+            flows = [flow for flow in self.controller.ask("flow", "list") if flow["kind"] == "rtp"]
+            if len(flows) == 2 and min(flow["packets"] for flow in flows) >= least:
+                return flows
+            assert time.monotonic() < deadline, flows
+            time.sleep(0.1)
+
+    def tones(self):
+        pairs = ((self.alice, TONES["bob"]), (self.bob, TONES["alice"]))
+        heard = [(tone, audio.judge(audio.read(path))) for phone, tone in pairs for path in phone.heard()]
+        return [(tone, each.is_tone(tone)) for tone, each in heard]
+
+
+@pytest.fixture
+def proxied():
+    def make(*relays):
+        return Proxied(lab, relays or (RELAY,))
+
+    with Lab("two") as lab:
+        yield make
+
+
+def test_a_call_is_carried_by_the_kernel_and_accounted_by_the_proxy(proxied):
+    world = proxied()
+    world.connect()
+    flows = world.carried(350)
+    assert {flow["path"] for flow in flows} == {"kernel"}
+    assert {flow["call"].partition("/")[0] for flow in flows} == {"ng"}
+    world.alice.hangup()
+    world.bob.closed()
+    totals, average, lowest, samples = world.proxy.accounted()
+    packets = int(totals.split()[1])
+    assert packets >= 700, totals
+    assert 4.0 <= float(average) <= 4.5
+    assert 4.0 <= float(lowest) <= float(average)
+    assert int(samples) >= 1
+    assert world.controller.until("flows", "flow", "list", count=0) == []
+    assert world.tones() == [(1000, True), (440, True)]
+
+
+def test_hold_and_resume_pass_through_the_proxy(proxied):
+    world = proxied()
+    world.connect()
+    world.carried(50)
+    world.alice.hold()
+    time.sleep(0.5)
+    (before,) = (flow["packets"] for flow in world.carried(0) if flow["leg"] == "b")
+    world.alice.resume()
+    world.carried(before + 50)
+    world.bob.hangup()
+    world.alice.closed()
+    assert world.controller.until("flows", "flow", "list", count=0) == []
+
+
+def test_a_dead_relay_is_passed_over(proxied):
+    world = proxied(DEAD, RELAY)
+    world.connect()
+    world.carried(50)
+    world.bob.hangup()
+    world.alice.closed()
+    assert world.tones() == [(1000, True), (440, True)]
+
+
+def test_a_killed_controller_goes_on_with_the_proxys_calls(proxied):
+    world = proxied()
+    world.connect()
+    world.carried(50)
+    world.controller.kill()
+    world.controller.start()
+    world.carried(150)
+    world.alice.hangup()
+    world.bob.closed()
+    totals = world.proxy.accounted()[0]
+    assert int(totals.split()[1]) >= 300
+    assert world.controller.until("flows", "flow", "list", count=0) == []
