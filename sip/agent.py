@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
+import hmac
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
-from hashlib import blake2s
 
-from sip.build import response_bytes
+from sip.build import response_to
+from sip.client_auth import ClientAuth
 from sip.dialog import Dialog
 from sip.effects import Address, Effect, Send
 from sip.headers import COOKIE
@@ -20,8 +21,10 @@ from sip.timers import Timers
 from sip.transaction import OnResponse, Transaction, TransactionLayer
 from sip.uri import host_port
 
-ALLOW = ("INVITE", "ACK", "BYE", "CANCEL", "OPTIONS", "REGISTER", "INFO", "UPDATE")
+ALLOW = ("INVITE", "ACK", "BYE", "CANCEL", "OPTIONS", "REGISTER", "INFO", "UPDATE", "PRACK", "REFER")
 ALLOWED = ("Allow", ", ".join(ALLOW))
+EXTENSIONS = ("100rel", "timer", "replaces", "norefersub")
+SUPPORTED = ("Supported", ", ".join(EXTENSIONS))
 SDP = "application/sdp"
 MAX_FORWARDS = 70
 MAX_DATAGRAM = 1300
@@ -49,7 +52,6 @@ class Agent:
         self.timers = Timers()
         self.layer = TransactionLayer(self.timers, settings.intervals, self.effects)
         self.questions = Questions(self.timers)
-        self._tags = blake2s(key=settings.secret[:32], digest_size=8)
         self._datagrams_only: set[tuple[str, int]] = set()
 
     def respond(
@@ -66,9 +68,10 @@ class Agent:
         """Answer in a server transaction; returns what was sent. tag: ours, made up where None is given."""
         to_tag = None if status == 100 else tag or self.tag_for(request)
         content_type = SDP if body else None
-        data = response_bytes(
+        response = response_to(
             request, status, reason, to_tag=to_tag, headers=self._signed(headers), body=body, content_type=content_type
         )
+        data = response.to_bytes()
         transaction.respond(status, data, now)
         return data
 
@@ -76,19 +79,21 @@ class Agent:
         self, request: Request, source: Address, local: Address, status: int, reason: str | None, headers: Fields = ()
     ) -> None:
         """Answer without a transaction, so that a flood of bad requests leaves nothing behind."""
-        data = response_bytes(request, status, reason, to_tag=self.tag_for(request), headers=self._signed(headers))
-        self.effects.append(Send(data, source, local))
+        response = response_to(request, status, reason, to_tag=self.tag_for(request), headers=self._signed(headers))
+        self.effects.append(Send(response.to_bytes(), source, local))
 
     def tag_for(self, request: Request) -> str:
         """The To tag of our answers to a request outside a dialog: the same for each retransmission (§8.2.7).
 
         It reads raw values alone, so that what could not be parsed has one as well.
         """
-        values = request.values
-        text = "\n".join([*values("call-id"), *values("from"), *values("cseq")])
-        tag = self._tags.copy()
-        tag.update(text.encode("utf-8", "surrogateescape"))
-        return tag.hexdigest()
+        text = "\n".join([*request.values("Call-ID"), *request.values("From"), *request.values("CSeq")])
+        return hmac.digest(self.settings.secret, text.encode("utf-8", "surrogateescape"), "sha256")[:8].hex()
+
+    def chance(self) -> float:
+        """A random number from 0 to 1."""
+        seed = hmac.digest(self.settings.secret, self.token().encode(), "sha256")
+        return int.from_bytes(seed[:4], "big") / 2**32
 
     def send(
         self,
@@ -99,10 +104,32 @@ class Agent:
         headers: Fields = (),
         body: bytes = b"",
         content_type: str = SDP,
+        auth: ClientAuth | None = None,
     ) -> tuple[Request, Transaction]:
-        """Send a request in a dialog; returns it and its transaction."""
+        """Send a request in a dialog; returns it and its transaction. auth: what to answer a challenge with.
+
+        The challenge of an INVITE is its sender's to answer, by `repeated`.
+        """
         request = self.in_dialog(dialog, method, dialog.next_cseq(), headers, body, content_type)
-        return request, self.begin(request, dialog.next_hop(), dialog.local, now, on_response)
+        if auth is None:
+            return request, self.begin(request, dialog.next_hop(), dialog.local, now, on_response)
+        request = auth.sign(request, self.token())
+        if method == "INVITE":
+            return request, self.begin(request, dialog.next_hop(), dialog.local, now, on_response)
+
+        def answered(response: Response | None, when: float) -> None:
+            if response and response.status >= 200 and auth.answers(response):
+                again = self.repeated(request, dialog.next_cseq(), dialog.local, auth)
+                self.begin(again, dialog.next_hop(), dialog.local, when, on_response)
+            elif on_response:
+                on_response(response, when)
+
+        return request, self.begin(request, dialog.next_hop(), dialog.local, now, answered)
+
+    def repeated(self, request: Request, cseq: int, local: Address, auth: ClientAuth | None) -> Request:
+        """A request of ours once more, in a transaction of its own, with credentials if there are any."""
+        again = request.replaced("Via", [self.via(local)]).replaced("CSeq", [f"{cseq} {request.method}"])
+        return auth.sign(again, self.token()) if auth else again
 
     def begin(
         self, request: Request, target: Address, local: Address, now: float, on_response: OnResponse | None = None
@@ -161,9 +188,9 @@ class Agent:
         """The ACK of a failed INVITE: same branch, the response's To (RFC 3261 §17.1.1.3)."""
         return _by(self._beside(invite, "ACK", response.get("To") or str(invite.to)), target).to_bytes()
 
-    def cancel(self, invite: Request, target: Address, local: Address, now: float) -> None:
+    def cancel(self, invite: Request, target: Address, local: Address, now: float, headers: Fields = ()) -> None:
         """Send the CANCEL of our INVITE (RFC 3261 §9.1)."""
-        self.begin(_by(self._beside(invite, "CANCEL", str(invite.to)), target), target, local, now)
+        self.begin(_by(self._beside(invite, "CANCEL", str(invite.to), headers), target), target, local, now)
 
     def via(self, local: Address) -> str:
         """A Via of ours with a new branch."""
@@ -175,7 +202,7 @@ class Agent:
         transport = f";transport={local.transport}" if local.reliable else ""
         return "Contact", f"<sip:{host_port(local.host, local.port)}{transport}>"
 
-    def _beside(self, invite: Request, method: str, to: str) -> Request:
+    def _beside(self, invite: Request, method: str, to: str, headers: Fields = ()) -> Request:
         fields = [
             ("Via", str(invite.via)),
             ("Max-Forwards", str(MAX_FORWARDS)),
@@ -184,6 +211,7 @@ class Agent:
             ("To", to),
             ("Call-ID", invite.call_id),
             ("CSeq", f"{invite.cseq.number} {method}"),
+            *headers,
         ]
         return Request(method, invite.uri, fields)
 

@@ -24,6 +24,14 @@ def session_description(message: Message) -> bytes:
     raise ProtocolError(415, "Unsupported Media Type")
 
 
+def described(message: Message) -> bool:
+    """Whether a message carries a session description."""
+    try:
+        return bool(session_description(message))
+    except ProtocolError:
+        return False
+
+
 def _part(message: Message) -> bytes:
     match = _BOUNDARY.search(message.get("Content-Type") or "")
     if match:

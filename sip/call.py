@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A call between two peers, each of which only ever sees us: runs the table of `sip.call_table` over two legs."""
+"""A call between two peers, each of which only ever sees us: runs the table of `sip.call_table` over its legs."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ from collections.abc import Iterable
 from functools import partial
 from typing import Protocol
 
-from sip.agent import Agent
+from sip.agent import Agent, Fields
 from sip.bodies import session_description
+from sip.branches import Branches
+from sip.call_actions import ACTIONS
+from sip.call_event import NOTHING, Event, Progress
 from sip.call_table import CALL, SAVED, CallDo, CallSignal, CallState
-from sip.causes import NORMAL, RECOVERY_ON_TIMER, cause_in, cause_of, status_for_caller
-from sip.effects import Address, CallEnded, CloseMedia, ForgetCall, RevertMedia
-from sip.errors import ProtocolError
+from sip.causes import NORMAL, RECOVERY_ON_TIMER, cause_in, cause_of
+from sip.client_auth import ClientAuth
+from sip.dialog import DialogKey
+from sip.effects import Address
 from sip.hunt import Ending, Hunt
+from sip.identity import Caller
 from sip.leg import Leg
 from sip.leg_table import LegSignal, LegState
-from sip.message import Message, Request, Response
-from sip.outgoing import Destination, first_invite
+from sip.loan import Loan
+from sip.message import Request, Response
+from sip.outgoing import Destination, Group
 from sip.timers import Alarm
 from sip.transaction import Transaction
-
-_FROM_LEG = {
-    LegSignal.ACCEPT: CallSignal.ACCEPTED,
-    LegSignal.NO_ACK: CallSignal.NO_ACK,
-    LegSignal.BYE: CallSignal.BYE,
-}
 
 
 class CallHost(Protocol):
@@ -33,20 +33,35 @@ class CallHost(Protocol):
 
     agent: Agent
 
-    def ask_route(self, call: Call, now: float) -> None:
-        """Ask where the call goes."""
+    def ask_route(self, call: Call, now: float, redirection: Response | None = None) -> None:
+        """Ask where the call goes, or where the callee's redirection leads to."""
 
-    def ask_offer(self, call: Call, leg: Leg, sdp: bytes, other: Leg, now: float) -> None:
-        """Ask for the offer of `leg` as the other leg shall see it; MEDIA_READY or REFUSED comes back."""
+    def ask_offer(self, call: Call, leg: Leg, sdp: bytes, other: Leg, signal: CallSignal, now: float) -> None:
+        """Ask for the offer of `leg` as the other leg shall see it; `signal` or REFUSED comes back."""
 
     def ask_answer(self, call: Call, leg: Leg, sdp: bytes, signal: CallSignal, now: float) -> None:
         """Ask for the answer of `leg` as the other leg shall see it; `signal` or REFUSED comes back."""
 
-    def joined(self, call: Call, leg: Leg) -> None:
-        """Find this dialog's requests from now on."""
+    def auth(self, trunk: str) -> ClientAuth | None:
+        """What to answer the challenges of a trunk with."""
+
+    def equip(self, leg: Leg, destination: Destination) -> None:
+        """Give a leg what it needs towards its destination: credentials, a channel of its trunk."""
+
+    def invitation(self, call: Call, leg: Leg, destination: Destination, local: Address, sdp: bytes) -> Request:
+        """Write the INVITE that makes a leg."""
+
+    def found(self, call: Call, leg: Leg, key: DialogKey) -> None:
+        """Find the requests of this dialog from now on."""
 
     def left(self, call: Call, leg: Leg) -> None:
-        """And no longer."""
+        """And those of none of its dialogs any longer."""
+
+    def hunt(self) -> Hunt:
+        """A search that has no targets yet."""
+
+    def settle(self, call: Call, offerer: Leg, answerer: Leg, now: float) -> None:
+        """Tell media what both legs have said last, where neither needs to hear of it any more."""
 
     def save(self, call: Call) -> None:
         """Write the call down."""
@@ -56,11 +71,12 @@ class CallHost(Protocol):
 
 
 class Call:
-    """One call. `a` is the caller's leg, `b` the leg of the callee that is tried or was reached."""
+    """One call. `a` is the caller's leg, `b` that of the callee who was reached, or the first of those tried."""
 
     def __init__(self, host: CallHost, identity: str, caller: str, dialled: str, domain: str, now: float) -> None:
         self.id = identity
         self.caller = caller
+        self.identity = Caller(caller)
         self.dialled = dialled
         self.domain = domain
         self.state = CallState.ROUTING
@@ -75,59 +91,112 @@ class Call:
         self.media = False
         self.turn = 0
         """Counts the offers; an answer to a question of an earlier turn is nothing."""
-        self._host = host
-        self._legs: list[Leg] = []
-        self._hunt = Hunt(lambda peer: host.agent.local_for(peer) == peer)
-        self._early = (180, "")
-        self._early_sdp = b""
-        self._offered = False
+        self.diverted = ""
+        """The user who sent the call on to here."""
+        self.visited: set[str] = set()
+        """Whom it was for before redirections."""
+        self.headers: Fields = ()
+        """Further headers of our INVITEs."""
+        self.loans: list[Loan] = []
+        """Legs of other calls that this one takes over."""
+        self.progress: Progress | None = None
+        """Hears what becomes of the call where the caller's INVITE is no longer pending."""
+        self.branches = Branches(host.hunt(), host.agent.settings.redirections)
+        self.host = host
+        self.legs: list[Leg] = []
+        """All that are not gone, those that merely ring included."""
+        self.early = (180, "", "")
+        """Status, reason and branch of the 1xx whose description media is working on."""
+        self.branch = ""
+        """The branch of the callee's fork that answered."""
+        self.owed: Response | None = None
+        """The reliable 1xx whose offer waits for its answer in our PRACK."""
+        self.deferred: list[tuple[CallSignal, Event]] = []
+        self.offered = False
+        """Whether media knows of the exchange under way."""
+        self.settled = False
+        """Whether a change before the answer has overtaken what the first exchange agreed on."""
         self._alarm: Alarm | None = None
+        self._signless = False
 
     # --- what comes in ---
 
     def start(self, request: Request, transaction: Transaction, source: Address, now: float) -> None:
-        """Begin with the INVITE of an authenticated caller."""
+        """Begin with the INVITE of a caller who is let in; `routed` has to follow."""
         self.first = request
         self.late = not session_description(request)
-        self._legs = [self.a]
+        self.legs = [self.a]
         self.a.receive(request, transaction, source)
         self.a.alert(100, None, b"", now)
-        self._host.ask_route(self, now)
 
-    def routed(self, targets: Iterable[Destination], now: float) -> None:
+    def start_with(self, leg: Leg, request: Request, now: float) -> bool:
+        """Begin with a leg of another call, because of its REFER; whether that call lets it go."""
+        if not self.borrow(leg, now):
+            return False
+        self.first = request
+        self.a = self.near = leg
+        leg.name = "a"
+        self.legs = [leg]
+        return True
+
+    def routed(self, groups: Iterable[Group], now: float) -> None:
         """The route was found."""
-        self._hunt.add(targets)
+        self.branches.hunt.add(groups)
         self.feed(CallSignal.ROUTED, now)
+
+    def ready(self, signal: CallSignal, sdp: bytes, now: float) -> None:
+        """Media has done what was asked of it; `sdp` is for the other leg."""
+        self.feed(signal, now, Event(sdp=sdp))
 
     def refused(self, status: int, reason: str, now: float) -> None:
         """We ourselves, routing or media, say no."""
-        self.feed(CallSignal.REFUSED, now, ending=Ending(status, cause_of(status), "server", reason))
+        self.feed(CallSignal.REFUSED, now, Event(ending=Ending(status, cause_of(status), "server", reason)))
 
     def cancel(self, leg: Leg, request: Request, now: float) -> None:
         """CANCEL, or a BYE before the answer, of the INVITE that `leg` has pending."""
         if leg.pending:
-            self.feed(CallSignal.CANCEL, now, ending=Ending(487, cause_in(request, NORMAL), leg.name))
+            ending = Ending(487, cause_in(request, NORMAL), leg.name)
+            self.feed(CallSignal.CANCEL, now, Event(ending=ending))
 
     def change(self, leg: Leg, request: Request, transaction: Transaction, source: Address, now: float) -> bool:
-        """A re-INVITE, or an UPDATE with an offer, of `leg`; whether the state allows it."""
-        if (self.state, CallSignal.CHANGE) not in CALL:
+        """A re-INVITE, or an UPDATE or PRACK with an offer, of `leg`; whether the state allows it."""
+        if (self.state, CallSignal.CHANGE) not in CALL or not self._may_change(leg):
             return False
         leg.receive(request, transaction, source)
         self.near, self.far = leg, self.other(leg)
         self.late = not session_description(request)
-        self._offered = False
+        self.offered = False
         self.turn += 1
         if not leg.updating:
             leg.alert(100, None, b"", now)
-        return self.feed(CallSignal.CHANGE, now, request)
+        return self.feed(CallSignal.CHANGE, now, Event(request))
+
+    def pracked(self, sdp: bytes, now: float) -> None:
+        """The caller's PRACK of a 1xx with a description came, with the answer where one was owed."""
+        if self.owed and sdp:
+            self.feed(CallSignal.PRACK_ANSWER, now, Event(sdp=sdp))
+
+    def note_answer(self, now: float) -> None:
+        """The call is answered once the caller has its 2xx, which can have to wait for a PRACK."""
+        if self.answered is None and not self.a.pending:
+            self.answered = now
+            self.first = None
+            loans, self.loans = self.loans, []
+            for loan in loans:
+                loan.keep(now)
+
+    @property
+    def owes_early(self) -> bool:
+        """Whether the caller's next PRACK has to bring an answer."""
+        return self.owed is not None
 
     def hang_up(self, cause: int, reason: str, now: float) -> None:
         """An operator or a limit ends the call."""
-        self.feed(CallSignal.HANGUP, now, ending=Ending(480, cause, "server", reason))
+        self.feed(CallSignal.HANGUP, now, Event(ending=Ending(480, cause, "server", reason)))
 
     def fail(self, status: int, now: float) -> None:
         """The call cannot go on."""
-        self.feed(CallSignal.HANGUP, now, ending=Ending(status, cause_of(status), "server"))
+        self.feed(CallSignal.HANGUP, now, Event(ending=Ending(status, cause_of(status), "server")))
 
     def other(self, leg: Leg) -> Leg:
         """The leg that is not this one."""
@@ -136,259 +205,227 @@ class Call:
     @property
     def over(self) -> bool:
         """Whether nothing of the call is left."""
-        return self.state is CallState.ENDED and all(leg.state is LegState.GONE for leg in self._legs)
+        return self.state is CallState.ENDED and all(leg.state is LegState.GONE for leg in self.legs)
+
+    @property
+    def lendable(self) -> bool:
+        """Whether a leg could go over to another call."""
+        return (self.state, CallSignal.LEND) in CALL
+
+    def party(self, leg: Leg) -> Caller:
+        """Whom a call from this leg is from."""
+        return self.identity if leg is self.a else Caller(leg.user or self.dialled)
+
+    @property
+    def update_tag(self) -> str:
+        """The tag of the far leg's early dialog that a change of the near leg is meant for."""
+        request = self.near.asked.request
+        if request is None:
+            return ""
+        if self.near is self.a:
+            return self.a.asked.tags.branch(request.to.tag or "").partition("/")[2]
+        return self.a.asked.tags.get(f"{self.near.tag}/{request.from_.tag or ''}")
 
     def touched(self) -> None:
         """Something that a restarted process must know has changed."""
-        if self.state in SAVED:
-            self._host.save(self)
+        if self.state in SAVED and not self.loans:
+            self.host.save(self)
 
-    def adopt(self, a: Leg, b: Leg, near: Leg) -> None:
-        """Take these legs, when the call is restored."""
-        self.a, self.b, self._legs = a, b, [a, b]
+    def adopt(self, a: Leg, b: Leg, near: Leg, beside: Iterable[Leg]) -> None:
+        """Take these legs, when the call is restored. beside: those that ring beside b."""
+        self.a, self.b, self.legs = a, b, [a, b, *beside]
         self.near, self.far = near, self.other(near)
-        self.first = a.invite
+        self.first = a.asked.invite
+        for leg in self.legs:
+            if leg.state is LegState.CALLING and leg.source:
+                self.branches.legs[leg] = Destination("", "", leg.source, leg.user, leg.trunk)
 
     def resume(self, now: float) -> None:
         """Go on after a restart, or end where the media's answer was lost with the process."""
-        if self.a.server:
-            self.a.server.on_cancel = partial(self.cancel, self.a)
+        if self.a.asked.server:
+            self.a.asked.server.on_cancel = partial(self.cancel, self.a)
         if self.state is CallState.CALLING:
-            self._start_ringing(now)
-        elif self.state is CallState.ANSWERING:
+            self.start_ringing(now)
+        elif self.state is CallState.ANSWERING or (self.state is CallState.ANSWERED and self.a.pending):
             self.fail(503, now)
+
+    # --- legs of other calls ---
+
+    @property
+    def lent_near(self) -> bool:
+        """Whether the caller is in another call still, which it leaves when the callee has answered."""
+        return any(loan.leg is self.a for loan in self.loans)
+
+    def borrow(self, leg: Leg, now: float) -> bool:
+        """Have the leg of another call for now; whether that lets it go."""
+        lender = leg.owner
+        loan = lender.lend(leg, self, now) if isinstance(lender, Call) else None
+        if loan:
+            self.loans.append(loan)
+            for key in leg.keys:
+                self.host.found(self, leg, key)
+        return loan is not None
+
+    def lend(self, leg: Leg, borrower: Call, now: float) -> Loan | None:
+        """Let another call have a leg; None while something is under way here."""
+        if leg.busy or self.other(leg).busy or not self.feed(CallSignal.LEND, now):
+            return None
+        loan = Loan(self, leg, leg.name, leg.said)
+        self.legs.remove(leg)
+        leg.owner = borrower
+        return loan
+
+    def take_back(self, loan: Loan, now: float) -> None:
+        """A leg comes back: the call goes on, or the leg ends where the call has."""
+        leg = loan.leg
+        if leg.state is LegState.GONE:
+            self.hang_up(NORMAL, "Transfer Failed", now)
+        elif self.state is not CallState.LENT:
+            self.legs.append(leg)
+            leg.owner = self
+            leg.end((487, None), (), now)
+        else:
+            self.legs.append(leg)
+            leg.owner, leg.name = self, loan.name
+            for key in leg.keys:
+                self.host.found(self, leg, key)
+            self.feed(CallSignal.RETURNED, now)
+            leg.restate(loan.said, now)
+
+    def part_with(self, loan: Loan, now: float) -> None:
+        """A leg is another call's for good."""
+        self.feed(CallSignal.TAKEN, now, Event(ending=Ending(200, NORMAL, "server", "Transferred")))
 
     # --- what the legs tell ---
 
     def told(self, leg: Leg, signal: LegSignal, message: Request | Response | None, now: float) -> None:
         """Turn a leg's news into the call's."""
+        event = Event(message, leg=leg)
         match signal:
             case LegSignal.PROVISIONAL if isinstance(message, Response):
+                self._signed(now)
                 if message.status > 100:
-                    self.feed(CallSignal.PROGRESS, now, message)
+                    self.feed(CallSignal.PROGRESS, now, event)
+            case LegSignal.ACCEPT:
+                self.feed(CallSignal.ACCEPTED, now, event)
             case LegSignal.REJECT:
                 self._rejected(leg, message, now)
+            case LegSignal.UPDATED:
+                accepted = isinstance(message, Response) and message.status < 300
+                self.feed(CallSignal.UPDATED if accepted else CallSignal.UPDATE_FAILED, now, event)
             case LegSignal.ACK:
                 self._acked(message, now)
-            case LegSignal.BYE | LegSignal.NO_ACK:
+            case LegSignal.BYE | LegSignal.NO_ACK | LegSignal.NO_PRACK | LegSignal.EXPIRED:
                 self._torn(leg, signal, message, now)
-            case _:
-                self.feed(_FROM_LEG[signal], now, message)
 
-    def joined(self, leg: Leg) -> None:
-        """A leg has its dialog."""
-        self._host.joined(self, leg)
+    def joined(self, leg: Leg, key: DialogKey) -> None:
+        """A leg has this dialog."""
+        self.host.found(self, leg, key)
+
+    def tell(self, status: int, reason: str, sdp: bytes, branch: str, now: float) -> None:
+        """Pass a 1xx on to the caller, or to whoever else wants to know."""
+        self.report(status, reason, now)
+        if not self.lent_near:
+            self.a.alert(status, reason, sdp, now, branch)
+
+    def report(self, status: int, reason: str, now: float) -> None:
+        """Tell the one who transferred the call what becomes of it; the final status is the last."""
+        if self.progress:
+            self.progress(status, reason, now)
+            if status >= 200:
+                self.progress = None
 
     def left(self, leg: Leg, now: float) -> None:
         """A leg is gone; so may be the call."""
-        self._host.left(self, leg)
+        self.host.left(self, leg)
+        if leg is not self.a and leg is not self.b and leg in self.legs:
+            self.legs.remove(leg)
         if self.over:
-            self._host.forget(self)
+            self.host.forget(self)
 
     def ring(self, name: str, now: float) -> None:
         """The callee rang too long."""
-        self._hunt.unanswered()
-        self.feed(CallSignal.UNANSWERED, now)
+        self.branches.hunt.unanswered()
+        self.feed(CallSignal.UNANSWERED, now, Event(ending=self.branches.hunt.ending))
+
+    def _may_change(self, leg: Leg) -> bool:
+        """No exchange of our own may be under way; before the answer the first one must be settled (RFC 3311 §5.1)."""
+        if self.state is not CallState.CALLING:
+            return not (leg.busy or self.other(leg).busy)
+        return len(self.branches.legs) == 1 and self.a.asked.any_settled and self.b.asking.any_settled
 
     def _rejected(self, leg: Leg, message: Request | Response | None, now: float) -> None:
         status = message.status if isinstance(message, Response) else 408
         lost = Ending(status, RECOVERY_ON_TIMER if status == 408 else cause_of(status), leg.name)
-        if status in (408, 481) and self.feed(CallSignal.LOST, now, ending=lost):
+        event = Event(message, ending=lost, leg=leg)
+        if status in (408, 481) and self.feed(CallSignal.LOST, now, event):
             return
-        self.feed(CallSignal.FAILED, now, message)
+        if not self.branches.decides(leg, message):
+            self.feed(CallSignal.BRANCH_FAILED, now, event)
+        elif self.state is CallState.CALLING and self.branches.redirects(message):
+            self.feed(CallSignal.REDIRECTED, now, event)
+        else:
+            self.feed(CallSignal.FAILED, now, event)
 
     def _acked(self, message: Request | Response | None, now: float) -> None:
         sdp = session_description(message) if message else b""
         if not self.late:
             self.feed(CallSignal.ACKED, now)
         elif sdp:
-            self.feed(CallSignal.ACK_ANSWER, now, sdp=sdp)
+            self.feed(CallSignal.ACK_ANSWER, now, Event(sdp=sdp))
         else:
-            self.feed(CallSignal.ACK_EMPTY, now, ending=Ending(488, cause_of(488), self.near.name, "No Answer In ACK"))
+            ending = Ending(488, cause_of(488), self.near.name, "No Answer In ACK")
+            self.feed(CallSignal.ACK_EMPTY, now, Event(ending=ending))
 
     def _torn(self, leg: Leg, signal: LegSignal, message: Request | Response | None, now: float) -> None:
-        if signal is LegSignal.NO_ACK:
-            ending = Ending(408, RECOVERY_ON_TIMER, "server", "No ACK")
-        else:
-            ending = Ending(480, cause_in(message, NORMAL), leg.name)
-        self.feed(_FROM_LEG[signal], now, ending=ending)
+        match signal:
+            case LegSignal.BYE:
+                self.feed(CallSignal.BYE, now, Event(ending=Ending(480, cause_in(message, NORMAL), leg.name)))
+            case LegSignal.EXPIRED:
+                self.hang_up(RECOVERY_ON_TIMER, "Session Expired", now)
+            case LegSignal.NO_PRACK:
+                ending = Ending(504, RECOVERY_ON_TIMER, "server", "No PRACK")
+                self.feed(CallSignal.NO_PRACK, now, Event(ending=ending))
+            case _:
+                self.feed(CallSignal.NO_ACK, now, Event(ending=Ending(408, RECOVERY_ON_TIMER, "server", "No ACK")))
 
     # --- the machine ---
 
-    def feed(
-        self,
-        signal: CallSignal,
-        now: float,
-        message: Message | None = None,
-        sdp: bytes = b"",
-        ending: Ending | None = None,
-    ) -> bool:
+    def feed(self, signal: CallSignal, now: float, event: Event = NOTHING) -> bool:
         """Take one step of the table; whether it has an entry."""
         step = CALL.get((self.state, signal))
         if step is None:
             return False
         self.state, actions = step
         for action in actions:
-            self._act(action, now, message, sdp, ending)
+            if action is CallDo.DEFER:
+                self.deferred.append((signal, event))
+            else:
+                ACTIONS[action](self, event, now)
         return True
 
-    def _act(self, action: CallDo, now: float, message: Message | None, sdp: bytes, ending: Ending | None) -> None:
-        match action:
-            case CallDo.NEXT_TARGET:
-                self._next_target(now)
-            case CallDo.NOTE:
-                self._hunt.failed(message)
-            case CallDo.OFFER:
-                self._offer(now)
-            case CallDo.INVITE:
-                self._invite(sdp, now)
-            case CallDo.REINVITE:
-                self.far.reinvite(sdp, now)
-            case CallDo.PROGRESS if isinstance(message, Response):
-                self._progress(message, now)
-            case CallDo.EARLY:
-                self.near.alert(*self._early, sdp, now)
-            case CallDo.TAKE_ANSWER if isinstance(message, Response):
-                self._take_answer(message, now)
-            case CallDo.ANSWER:
-                self._answer(sdp, now)
-            case CallDo.COMPLETE:
-                self._host.ask_answer(self, self.near, sdp, CallSignal.MEDIA_READY, now)
-            case CallDo.CONFIRM:
-                self.far.confirm(sdp, now)
-            case CallDo.GIVE_UP_FAR:
-                self.far.end((480, None), (), now)
-            case CallDo.WITHDRAW:
-                self.far.withdraw(now)
-            case CallDo.REFUSE_CHANGE:
-                self._refuse_change(message, ending, now)
-            case CallDo.SAVE:
-                self.touched()
-            case CallDo.FINISH if ending:
-                self._finish(ending, now)
+    def end_with(self, signal: CallSignal, ending: Ending, now: float) -> None:
+        """Take the step of a signal that ends the call."""
+        self.feed(signal, now, Event(ending=ending))
 
-    def _next_target(self, now: float) -> None:
-        self._stop_ringing()
-        self.turn += 1
-        destination = self._hunt.next()
-        if destination is None:
-            self.feed(CallSignal.EXHAUSTED, now, ending=self._hunt.ending)
-            return
-        self.b = self.far = Leg("b", self._host.agent, self, LegState.CALLING)
-        self.b.source = destination.address
-        self._early_sdp = b""
-        self._offer(now)
-
-    def _offer(self, now: float) -> None:
-        request = self.first if self.state is CallState.OFFERING else self.near.invite
-        if self.late or request is None:
-            self.feed(CallSignal.MEDIA_READY, now)
-        else:
-            self._ask_offer(self.near, session_description(request), self.far, now)
-
-    def _ask_offer(self, leg: Leg, sdp: bytes, other: Leg, now: float) -> None:
-        self.media = self._offered = True
-        self._host.ask_offer(self, leg, sdp, other, now)
-
-    def _invite(self, sdp: bytes, now: float) -> None:
-        destination = self._hunt.current
-        assert destination
-        assert self.first
-        agent = self._host.agent
-        local = agent.local_for(destination.address)
-        request = first_invite(agent, self.first, destination, local, self.caller, self.b.tag, sdp)
-        self._legs.append(self.b)
-        self.b.call(request, destination.address, local, now)
-        self._start_ringing(now)
-
-    def _progress(self, response: Response, now: float) -> None:
-        if self.ringing is None and response.status == 180:
-            self.ringing = now
-        try:
-            sdp = b"" if self.late else session_description(response)
-        except ProtocolError:
-            sdp = b""
-        if not sdp or sdp == self._early_sdp:
-            self.near.alert(response.status, response.reason, b"", now)
-            return
-        self._early, self._early_sdp = (response.status, response.reason), sdp
-        self._host.ask_answer(self, self.far, sdp, CallSignal.EARLY_READY, now)
-
-    def _take_answer(self, response: Response, now: float) -> None:
-        """The far leg's 2xx: its answer is acknowledged at once, its offer when the answer to that is there."""
-        self._stop_ringing()
-        try:
-            sdp = session_description(response) or (b"" if self.late else self._early_sdp)
-        except ProtocolError:
-            sdp = b""
-        if not self.late:
-            self.far.confirm(b"", now)
-        if not sdp:
-            self.refused(488, "No Session Description", now)
-        elif self.late:
-            self._ask_offer(self.far, sdp, self.near, now)
-        else:
-            self._host.ask_answer(self, self.far, sdp, CallSignal.MEDIA_READY, now)
-
-    def _answer(self, sdp: bytes, now: float) -> None:
-        if self.answered is None:
-            self.answered = now
-            self.first = None
-        self.near.answer(sdp, now)
-        if self.near.updating:
-            self.feed(CallSignal.ACKED, now)
-
-    def _refuse_change(self, message: Message | None, ending: Ending | None, now: float) -> None:
-        if ending:
-            self.near.reject(ending.status, ending.reason or None, now)
-        elif isinstance(message, Response):
-            status = message.status if message.status == 491 else status_for_caller(message.status)
-            self.near.reject(status, message.reason if status == message.status else None, now)
-        else:
-            self.near.reject(504, None, now)
-        if self._offered:
-            self._host.agent.effects.append(RevertMedia(self.id))
-        self.touched()
-
-    def _start_ringing(self, now: float) -> None:
-        agent = self._host.agent
-        self._alarm = agent.timers.start(self, "unanswered", now + agent.settings.ring_time)
-
-    def _stop_ringing(self) -> None:
-        self._host.agent.timers.stop(self._alarm)
+    def stop_ringing(self) -> None:
+        """Nobody is waited for any more."""
+        self.host.agent.timers.stop(self._alarm)
         self._alarm = None
 
-    def _finish(self, ending: Ending, now: float) -> None:
-        self._stop_ringing()
-        self._hunt.stop()
-        refusal = (487, None) if self.answered else (ending.status, ending.reason or None)
-        farewell = [] if ending.cause == NORMAL else [("Reason", f"Q.850;cause={ending.cause}")]
-        for leg in tuple(self._legs):
-            leg.end(refusal, farewell, now)
-        self._record(ending, now)
-        self.first = None
-        if self.over:
-            self._host.forget(self)
+    def start_ringing(self, now: float) -> None:
+        """Wait for an answer, but not for ever, and for a sign of those called, where that is due sooner."""
+        self.stop_ringing()
+        self._signless = self.branches.setup_time > 0
+        self._wait(self.branches.setup_time or self.branches.ring_time, now)
 
-    def _record(self, ending: Ending, now: float) -> None:
-        effects = self._host.agent.effects
-        if self.media:
-            effects.append(CloseMedia(self.id))
-        effects.append(
-            CallEnded(
-                call=self.id,
-                caller=self.caller,
-                dialled=self.dialled,
-                a_call_id=self.a.call_id,
-                b_call_id=self.b.call_id or None,
-                started=self.started,
-                ringing=self.ringing,
-                answered=self.answered,
-                ended=now,
-                status=200 if self.answered is not None else ending.status,
-                cause=ending.cause,
-                ended_by=ending.by,
-                reason=ending.reason,
-            )
-        )
-        effects.append(ForgetCall(self.id))
+    def _signed(self, now: float) -> None:
+        """Somebody gave a sign: now it may ring."""
+        if self._signless:
+            self._signless = False
+            self.stop_ringing()
+            self._wait(self.branches.ring_time, now)
+
+    def _wait(self, seconds: float, now: float) -> None:
+        agent = self.host.agent
+        self._alarm = agent.timers.start(self, "unanswered", now + (seconds or agent.settings.ring_time))

@@ -2,8 +2,8 @@
 """The machine of a back-to-back call: two legs, and at most one offer and answer on its way between them.
 
 The near leg is where an offer or an INVITE without one came from, the far leg where it goes: a and b at first,
-either way round in a re-INVITE or UPDATE. What has no entry changes nothing, and the sender learns that
-(RFC 3261 §14.2: 491 or 500).
+either way round in a re-INVITE or UPDATE. While the callee is sought there can be several far legs, the branches of
+a fork. What has no entry changes nothing, and the sender learns that (RFC 3261 §14.2: 491 or 500).
 """
 
 from __future__ import annotations
@@ -13,11 +13,19 @@ from enum import StrEnum
 
 
 class CallState(StrEnum):
-    """Where a call stands; the states from REOFFERING to RECOMPLETING are those of a change of a running call."""
+    """Where a call stands.
+
+    The states whose names begin with EARLY are those of a change before the answer (RFC 3311), those from REOFFERING to
+    RECOMPLETING of a change of a running call. LENT: a leg of it is to become another call's, by a transfer or because
+    its peer is replaced.
+    """
 
     ROUTING = "routing"
     OFFERING = "offering"
     CALLING = "calling"
+    EARLY_OFFERING = "early offering"
+    EARLY_UPDATING = "early updating"
+    EARLY_ANSWERING = "early answering"
     ANSWERING = "answering"
     ANSWERED = "answered"
     COMPLETING = "completing"
@@ -27,6 +35,7 @@ class CallState(StrEnum):
     REANSWERING = "reanswering"
     REANSWERED = "reanswered"
     RECOMPLETING = "recompleting"
+    LENT = "lent"
     ENDED = "ended"
 
 
@@ -38,7 +47,12 @@ class CallSignal(StrEnum):
     EARLY_READY = "early media ready"
     REFUSED = "refused by ourselves"
     PROGRESS = "1xx from the far leg"
+    PRACK_ANSWER = "PRACK with the answer owed"
+    PRACK_READY = "media ready for PRACK"
+    NO_PRACK = "no PRACK from the near leg"
     ACCEPTED = "2xx from the far leg"
+    BRANCH_FAILED = "failure of one branch"
+    REDIRECTED = "redirection to follow"
     FAILED = "failure from the far leg"
     LOST = "the far leg knows no such call"
     EXHAUSTED = "no target left"
@@ -49,6 +63,11 @@ class CallSignal(StrEnum):
     NO_ACK = "no ACK from the near leg"
     CANCEL = "CANCEL from the near leg"
     CHANGE = "re-INVITE or UPDATE"
+    UPDATED = "UPDATE accepted"
+    UPDATE_FAILED = "UPDATE refused"
+    LEND = "another call takes a leg over"
+    RETURNED = "the other call has failed"
+    TAKEN = "the other call stands"
     BYE = "BYE from a leg"
     HANGUP = "hang-up by ourselves"
 
@@ -63,11 +82,18 @@ class CallDo(StrEnum):
     REINVITE = "send re-INVITE to the far leg"
     PROGRESS = "pass 1xx on"
     EARLY = "pass 1xx on with its media"
+    COMPLETE_EARLY = "take the answer in the PRACK"
+    PRACK = "send PRACK with the answer"
+    UPDATE = "send UPDATE to the far leg"
+    DEFER = "keep for later"
+    RESUME = "go on with what was kept"
+    REDIRECT = "ask for the way to where the callee points"
     TAKE_ANSWER = "take the far leg's 2xx"
     ANSWER = "send 2xx to the near leg"
+    TAKE_OVER = "take the leg over that was lent"
     COMPLETE = "take the answer in the ACK"
     CONFIRM = "send ACK to the far leg"
-    GIVE_UP_FAR = "cancel the far leg"
+    GIVE_UP_FAR = "cancel all branches"
     WITHDRAW = "cancel the re-INVITE"
     REFUSE_CHANGE = "refuse the change"
     SAVE = "save"
@@ -85,6 +111,10 @@ _SETUP: CallTable = {
     (CallState.OFFERING, CallSignal.MEDIA_READY): (CallState.CALLING, (CallDo.INVITE, CallDo.SAVE)),
     (CallState.CALLING, CallSignal.PROGRESS): (CallState.CALLING, (CallDo.PROGRESS,)),
     (CallState.CALLING, CallSignal.EARLY_READY): (CallState.CALLING, (CallDo.EARLY,)),
+    (CallState.CALLING, CallSignal.PRACK_ANSWER): (CallState.CALLING, (CallDo.COMPLETE_EARLY,)),
+    (CallState.CALLING, CallSignal.PRACK_READY): (CallState.CALLING, (CallDo.PRACK,)),
+    (CallState.CALLING, CallSignal.BRANCH_FAILED): (CallState.CALLING, (CallDo.NOTE,)),
+    (CallState.CALLING, CallSignal.REDIRECTED): (CallState.ROUTING, (CallDo.NOTE, CallDo.REDIRECT)),
     (CallState.CALLING, CallSignal.FAILED): (CallState.OFFERING, (CallDo.NOTE, CallDo.NEXT_TARGET)),
     (CallState.CALLING, CallSignal.UNANSWERED): (
         CallState.OFFERING,
@@ -93,8 +123,25 @@ _SETUP: CallTable = {
     (CallState.CALLING, CallSignal.ACCEPTED): (CallState.ANSWERING, (CallDo.TAKE_ANSWER, CallDo.SAVE)),
     (CallState.ANSWERING, CallSignal.MEDIA_READY): (CallState.ANSWERED, (CallDo.ANSWER, CallDo.SAVE)),
     (CallState.ANSWERED, CallSignal.ACKED): (CallState.TALKING, (CallDo.SAVE,)),
+    (CallState.ANSWERED, CallSignal.ACCEPTED): (CallState.TALKING, (CallDo.TAKE_OVER, CallDo.SAVE)),
     (CallState.ANSWERED, CallSignal.ACK_ANSWER): (CallState.COMPLETING, (CallDo.COMPLETE,)),
     (CallState.COMPLETING, CallSignal.MEDIA_READY): (CallState.TALKING, (CallDo.CONFIRM, CallDo.SAVE)),
+}
+
+_DURING_EARLY = (CallSignal.PROGRESS, CallSignal.ACCEPTED, CallSignal.BRANCH_FAILED, CallSignal.FAILED)
+_EARLY_STATES = (CallState.EARLY_OFFERING, CallState.EARLY_UPDATING, CallState.EARLY_ANSWERING)
+_BACK: CallStep = (CallState.CALLING, (CallDo.REFUSE_CHANGE, CallDo.RESUME))
+
+_EARLY: CallTable = {
+    (CallState.CALLING, CallSignal.CHANGE): (CallState.EARLY_OFFERING, (CallDo.OFFER,)),
+    (CallState.EARLY_OFFERING, CallSignal.MEDIA_READY): (CallState.EARLY_UPDATING, (CallDo.UPDATE,)),
+    (CallState.EARLY_OFFERING, CallSignal.REFUSED): _BACK,
+    (CallState.EARLY_UPDATING, CallSignal.REFUSED): _BACK,
+    (CallState.EARLY_UPDATING, CallSignal.UPDATE_FAILED): _BACK,
+    (CallState.EARLY_UPDATING, CallSignal.UPDATED): (CallState.EARLY_ANSWERING, (CallDo.TAKE_ANSWER,)),
+    (CallState.EARLY_ANSWERING, CallSignal.MEDIA_READY): (CallState.CALLING, (CallDo.ANSWER, CallDo.RESUME)),
+    (CallState.EARLY_ANSWERING, CallSignal.REFUSED): _BACK,
+    **{(state, signal): (state, (CallDo.DEFER,)) for state in _EARLY_STATES for signal in _DURING_EARLY},
 }
 
 _CHANGE: CallTable = {
@@ -111,17 +158,34 @@ _CHANGE: CallTable = {
     (CallState.RECOMPLETING, CallSignal.MEDIA_READY): (CallState.TALKING, (CallDo.CONFIRM, CallDo.SAVE)),
 }
 
+_LOAN: CallTable = {
+    (CallState.TALKING, CallSignal.LEND): (CallState.LENT, ()),
+    (CallState.LENT, CallSignal.RETURNED): (CallState.TALKING, ()),
+    (CallState.LENT, CallSignal.TAKEN): _END,
+}
+
 _ENDS: Mapping[CallSignal, tuple[CallState, ...]] = {
     CallSignal.REFUSED: (
         CallState.ROUTING,
         CallState.OFFERING,
+        CallState.CALLING,
         CallState.ANSWERING,
         CallState.COMPLETING,
         CallState.REANSWERING,
         CallState.RECOMPLETING,
     ),
     CallSignal.EXHAUSTED: (CallState.OFFERING,),
-    CallSignal.CANCEL: (CallState.ROUTING, CallState.OFFERING, CallState.CALLING, CallState.ANSWERING),
+    CallSignal.FAILED: (CallState.ANSWERED,),
+    CallSignal.CANCEL: (
+        CallState.ROUTING,
+        CallState.OFFERING,
+        CallState.CALLING,
+        *_EARLY_STATES,
+        CallState.ANSWERING,
+        CallState.ANSWERED,
+    ),
+    CallSignal.NO_PRACK: (CallState.CALLING, *_EARLY_STATES, CallState.ANSWERED),
+    CallSignal.UNANSWERED: _EARLY_STATES,
     CallSignal.ACK_EMPTY: (CallState.ANSWERED, CallState.REANSWERED),
     CallSignal.NO_ACK: (CallState.ANSWERED, CallState.REANSWERED),
     CallSignal.LOST: (CallState.REINVITING,),
@@ -137,7 +201,7 @@ def _ends() -> Iterator[tuple[tuple[CallState, CallSignal], CallStep]]:
             yield (state, signal), _END
 
 
-CALL: CallTable = {**_SETUP, **_CHANGE, **dict(_ends())}
+CALL: CallTable = {**_SETUP, **_EARLY, **_CHANGE, **_LOAN, **dict(_ends())}
 
 SAVED = frozenset({CallState.CALLING, CallState.ANSWERING, CallState.ANSWERED, CallState.TALKING, CallState.REANSWERED})
 """States that a restarted process can find a call in; in between the journal holds the one before."""

@@ -3,21 +3,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
 from sip.agent import Agent
 from sip.call import Call
 from sip.call_table import CallSignal
+from sip.client_auth import ClientAuth
 from sip.dialog import DialogKey
 from sip.effects import Address, AnswerMedia, FindRoute, OfferMedia, SaveCall, Target
+from sip.errors import ProtocolError
+from sip.hunt import Ending, Hunt
+from sip.identity import caller_of
 from sip.leg import Leg
-from sip.message import Request
-from sip.outgoing import destinations
+from sip.message import Request, Response
+from sip.outgoing import Destination, destinations, first_invite
 from sip.registrar import Registrar
+from sip.reliable import TAG as RELIABLE
+from sip.reliable import supports
+from sip.session_timer import too_small
 from sip.snapshot import restore_call, snapshot
 from sip.transaction import Transaction
+from sip.transfer import Referral, Report, replaced_dialog
+from sip.trunk import Trunk
+from sip.trunks import Trunks
 
 CallerKey = tuple[str, str]
 """Call-ID and From tag of the INVITE that made a call."""
@@ -28,6 +38,7 @@ class Calls:
 
     def __init__(self, agent: Agent, registrar: Registrar) -> None:
         self.agent = agent
+        self.trunks = Trunks(agent)
         self._registrar = registrar
         self._calls: dict[str, Call] = {}
         self._dialogs: dict[DialogKey, tuple[Call, Leg]] = {}
@@ -46,7 +57,7 @@ class Calls:
 
     def peers(self) -> set[Address]:
         """Where the peers of all legs are reached by a connection."""
-        legs = (leg for call in self._calls.values() for leg in (call.a, call.b))
+        legs = (leg for call in self._calls.values() for leg in call.legs)
         found = (leg.dialog.peer if leg.dialog else leg.source for leg in legs)
         return {peer for peer in found if peer and peer.reliable}
 
@@ -57,7 +68,7 @@ class Calls:
         return self._calls.get(identity)
 
     def dialog(self, key: DialogKey) -> tuple[Call, Leg] | None:
-        """The call and leg of this dialog."""
+        """The call and leg of this dialog, be it early or not."""
         return self._dialogs.get(key)
 
     def caller(self, request: Request) -> tuple[Call, Leg] | None:
@@ -66,40 +77,135 @@ class Calls:
 
     # --- beginning ---
 
-    def start(self, username: str, request: Request, transaction: Transaction, source: Address, now: float) -> None:
-        """A new call of an authenticated user."""
+    def start(
+        self,
+        username: str,
+        request: Request,
+        transaction: Transaction,
+        source: Address,
+        now: float,
+        trunk: Trunk | None = None,
+    ) -> None:
+        """A new call of an authenticated user, or of a trunk. Raises ProtocolError where it cannot begin."""
+        if too_small(request, self.agent.settings):
+            raise ProtocolError(422, "Session Interval Too Small")
+        replaced = self._replaced(request)
+        if trunk and self._full(trunk):
+            raise ProtocolError(503, "No Channel Free")
         uri = request.request_uri
-        call = Call(self, self.agent.token(), username, uri.decoded_user() or "", uri.host, now)
+        identity = caller_of(request, username, trunk)
+        call = Call(self, self.agent.token(), username or identity.name, uri.decoded_user() or "", uri.host, now)
+        call.identity = identity
+        call.a.user, call.a.trunk = username, trunk.name if trunk else ""
+        self.trunks.carry(call.a.trunk, 1)
         self._calls[call.id] = call
         transaction.on_cancel = partial(call.cancel, call.a)
         self._callers[request.call_id, request.from_.tag or ""] = (call, call.a)
         call.start(request, transaction, source, now)
+        if replaced:
+            call.routed([(self._lent(replaced),)], now)
+        else:
+            self.ask_route(call, now)
+
+    def transfer(
+        self,
+        call: Call,
+        referrer: Leg,
+        referral: Referral,
+        request: Request,
+        report: Report,
+        accept: Callable[[], object],
+        now: float,
+    ) -> None:
+        """Send the other party of `referrer` on, after `accept`. Raises ProtocolError where nothing was begun."""
+        target, moved = referral.target, call.other(referrer)
+        callee = self._consulted(referral.replaces, referrer) if referral.replaces else None
+        payer = referrer.user or call.caller
+        new = Call(self, self.agent.token(), payer, target.decoded_user() or "", target.host, now)
+        if not new.start_with(moved, request, now):
+            raise ProtocolError(491, "Request Pending")
+        self._calls[new.id] = new
+        new.identity = call.party(moved)
+        new.diverted, new.progress = payer, report
+        new.headers = [("Referred-By", f"<sip:{payer}@{self.agent.settings.host}>")]
+        accept()
+        report(100, "Trying", now)
+        if callee:
+            new.routed([(self._lent(callee),)], now)
+        else:
+            self.ask_route(new, now)
 
     def restore(self, state: Mapping[str, Any], now: float) -> None:
         """Take up a saved call."""
         call = restore_call(self, state, now)
         self._calls[call.id] = call
-        for leg in (call.a, call.b):
+        for leg in call.legs:
+            self.trunks.carry(leg.trunk, 1)
             if leg.dialog:
-                self.joined(call, leg)
+                leg.joined(leg.dialog)
         self._callers[call.a.call_id, call.a.peer_tag] = (call, call.a)
         call.resume(now)
 
+    def _full(self, trunk: Trunk) -> bool:
+        state = self.trunks.find(trunk.name)
+        return state is not None and state.full
+
+    def _replaced(self, request: Request) -> Leg | None:
+        """The party that an INVITE with Replaces wants to talk to (RFC 3891 §3). Raises ProtocolError (400, 481)."""
+        values = request.values("Replaces")
+        if not values:
+            return None
+        if len(values) > 1:
+            raise ProtocolError(400, "One Replaces Expected")
+        found = self._dialogs.get(replaced_dialog(values[0]))
+        if found is None or not found[0].lendable:
+            raise ProtocolError(481, "Nothing To Replace")
+        call, leg = found
+        return call.other(leg)
+
+    def _consulted(self, key: DialogKey, referrer: Leg) -> Leg:
+        """The party of the referrer's other call, who shall talk to the one it transfers. Raises ProtocolError."""
+        found = self._dialogs.get(key)
+        if found is None or not found[0].lendable or found[1] is referrer:
+            raise ProtocolError(481, "Nothing To Replace")
+        call, leg = found
+        if (leg.user, leg.trunk) != (referrer.user, referrer.trunk):
+            raise ProtocolError(403, "Not Your Call")
+        return call.other(leg)
+
+    @staticmethod
+    def _lent(leg: Leg) -> Destination:
+        assert leg.source
+        return Destination("", "", leg.source, leg.user, leg.trunk, leg=leg)
+
     # --- CallHost ---
 
-    def ask_route(self, call: Call, now: float) -> None:
+    def ask_route(self, call: Call, now: float, redirection: Response | None = None) -> None:
         """See CallHost."""
+        if redirection and not self._redirect(call, redirection):
+            call.refused(482, "Loop Detected", now)
+            return
 
         def answer(targets: Iterable[Target], when: float) -> None:
             host = self.agent.settings.host
-            call.routed(destinations(targets, self._registrar, host, when), when)
+            known, local_for = self.trunks.known, self.agent.local_for
+            call.routed(destinations(targets, self._registrar, known, local_for, host, when), when)
 
         token = self.agent.questions.ask(answer, call.refused, now)
-        self.agent.effects.append(FindRoute(token, call.id, call.caller, call.dialled, call.domain))
+        question = FindRoute(token, call.id, call.caller, call.dialled, call.domain, call.a.trunk, call.diverted)
+        self.agent.effects.append(question)
 
-    def ask_offer(self, call: Call, leg: Leg, sdp: bytes, other: Leg, now: float) -> None:
+    def _redirect(self, call: Call, response: Response) -> bool:
+        """Dial the contact that is preferred; whether it was not dialled before."""
+        contact = max((each for each in response.contacts if each.uri.is_sip), key=lambda each: each.q)
+        call.visited.add(call.dialled)
+        call.diverted = call.b.user or call.caller
+        call.dialled, call.domain = contact.uri.decoded_user() or "", contact.uri.host
+        return call.dialled not in call.visited
+
+    def ask_offer(self, call: Call, leg: Leg, sdp: bytes, other: Leg, signal: CallSignal, now: float) -> None:
         """See CallHost."""
-        token = self._ask(call, CallSignal.MEDIA_READY, now)
+        token = self._ask(call, signal, now)
         self.agent.effects.append(OfferMedia(token, call.id, leg.name, sdp, leg.peer_host, other.peer_host))
 
     def ask_answer(self, call: Call, leg: Leg, sdp: bytes, signal: CallSignal, now: float) -> None:
@@ -107,17 +213,72 @@ class Calls:
         token = self._ask(call, signal, now)
         self.agent.effects.append(AnswerMedia(token, call.id, leg.name, sdp, leg.peer_host))
 
-    def joined(self, call: Call, leg: Leg) -> None:
+    def settle(self, call: Call, offerer: Leg, answerer: Leg, now: float) -> None:
         """See CallHost."""
-        if leg.dialog:
-            self._dialogs[leg.dialog.key] = (call, leg)
+
+        def refuse(status: int, reason: str, when: float) -> None:
+            call.fail(status, when)
+
+        def offered(_: bytes, when: float) -> None:
+            token = self.agent.questions.ask(lambda *_: None, refuse, when)
+            answer = AnswerMedia(token, call.id, answerer.name, answerer.heard, answerer.peer_host)
+            self.agent.effects.append(answer)
+
+        token = self.agent.questions.ask(offered, refuse, now)
+        offer = OfferMedia(token, call.id, offerer.name, offerer.heard, offerer.peer_host, answerer.peer_host)
+        self.agent.effects.append(offer)
+
+    def hunt(self) -> Hunt:
+        """See CallHost."""
+        return Hunt(self._admit)
+
+    def _admit(self, destination: Destination) -> Ending | None:
+        """Why a destination cannot be tried: it is ourselves, what we would send there comes back, or a trunk's."""
+        if destination.leg:
+            return None
+        if self.agent.local_for(destination.address) == destination.address:
+            return Ending(482, 25, "server", "Loop Detected")
+        return self.trunks.admit(destination) if destination.trunk else None
+
+    def equip(self, leg: Leg, destination: Destination) -> None:
+        """See CallHost."""
+        leg.user, leg.trunk = destination.user, destination.trunk
+        if destination.trunk:
+            self.trunks.carry(destination.trunk, 1)
+            leg.asking.auth = self.auth(destination.trunk)
+
+    def auth(self, trunk: str) -> ClientAuth | None:
+        """See CallHost."""
+        return self.trunks.auth(trunk)
+
+    def invitation(self, call: Call, leg: Leg, destination: Destination, local: Address, sdp: bytes) -> Request:
+        """See CallHost."""
+        assert call.first
+        alone = len(call.branches.legs) == 1 and supports(call.first, RELIABLE)
+        return first_invite(
+            self.agent,
+            call.first,
+            destination,
+            local,
+            call.identity,
+            self.trunks.known.get(destination.trunk),
+            leg.tag,
+            leg.speak(sdp),
+            call.diverted,
+            [*call.headers, *leg.session.propose(first=True)],
+            reliable=bool(sdp) or alone,
+        )
+
+    def found(self, call: Call, leg: Leg, key: DialogKey) -> None:
+        """See CallHost."""
+        self._dialogs[key] = (call, leg)
 
     def left(self, call: Call, leg: Leg) -> None:
         """See CallHost."""
-        if leg.dialog:
-            self._dialogs.pop(leg.dialog.key, None)
-        if leg is call.a:
-            self._callers.pop((leg.call_id, leg.peer_tag), None)
+        for key in leg.keys:
+            self._dialogs.pop(key, None)
+        self.trunks.carry(leg.trunk, -1)
+        self._callers.pop((leg.call_id, leg.peer_tag), None)
 
     def save(self, call: Call) -> None:
         """See CallHost."""
@@ -133,10 +294,10 @@ class Calls:
 
         def answer(sdp: bytes, when: float) -> None:
             if call.turn == turn:
-                call.feed(signal, when, sdp=sdp)
+                call.ready(signal, sdp, when)
 
         def refuse(status: int, reason: str, when: float) -> None:
-            if call.turn == turn and signal is CallSignal.MEDIA_READY:
+            if call.turn == turn and signal is not CallSignal.EARLY_READY:
                 call.refused(status, reason, when)
 
         return self.agent.questions.ask(answer, refuse, now)

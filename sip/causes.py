@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 
-from sip.message import Message
+from sip.message import Message, Response
 
 NORMAL = 16
 NO_ANSWER = 19
@@ -59,12 +59,24 @@ _FOR_CALLER = {401: 403, 407: 403, 408: 408, 420: 500, 421: 500, 481: 480, 482: 
 NEXT_TARGET = frozenset({301, 302, 404, 408, 410, 480, 481, 487, 491, 500, 501, 502, 503, 504})
 """Failures after which another contact of the same callee may still answer."""
 
+CARRIER_FAILS = frozenset({3, 27, 34, 38, 41, 42, 44, 47, RECOVERY_ON_TIMER})
+"""Causes that are a trunk's and not the call's: another way to the same number may do."""
+
+BUSY = frozenset({486, 600})
+UNREACHED = frozenset({404, 408, 410, 480, 487, 503})
+"""Failures after which a user counts as one who did not answer."""
+
 _Q850 = re.compile(r"Q\.850\s*;.*?\bcause\s*=\s*([0-9]{1,3})\b", re.IGNORECASE)
 
 
 def cause_of(status: int) -> int:
     """The Q.850 cause of a final failure; 31 (normal, unspecified) where RFC 3398 names none."""
     return _CAUSES.get(status, 31)
+
+
+def redirects(response: Response) -> bool:
+    """Whether a failure names other contacts to try (RFC 3261 §8.1.3.4)."""
+    return response.status in (300, 301, 302, 305) and any(contact.uri.is_sip for contact in response.contacts)
 
 
 def status_for_caller(status: int) -> int:

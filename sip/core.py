@@ -19,7 +19,8 @@ from sip.message import Request, Response
 from sip.parser import parse
 from sip.registration import Registration
 from sip.settings import Settings
-from sip.views import CallView, RegistrationView, view_call
+from sip.trunk import Trunk
+from sip.views import CallView, RegistrationView, TrunkView, view_call, view_trunk
 
 _ECHOED = ("Via", "From", "To", "Call-ID", "CSeq")
 """Without each of these nobody could tell what a response is to (RFC 3261 §8.1.1)."""
@@ -59,8 +60,7 @@ class Core:
             self._take_response(message, now)
         else:
             self._front.draining = self.draining
-            message.stamp(source.host, source.port)
-            self._front.take(message, source, local, now)
+            self._front.take(message.received_from(source.host, source.port), source, local, now)
         return self._drain()
 
     def unreadable(self, error: ParseError, source: Address, local: Address) -> list[Effect]:
@@ -71,6 +71,11 @@ class Core:
     def undelivered(self, effect: Send, now: float) -> list[Effect]:
         """This effect certainly did not reach its target (RFC 3261 §8.1.3.1, §17.1.4)."""
         self._agent.undelivered(effect.data, effect.target, now)
+        return self._drain()
+
+    def set_trunks(self, trunks: Iterable[Trunk], now: float) -> list[Effect]:
+        """Have these trunks and no others; calls by one that is gone go on."""
+        self._calls.trunks.replace(trunks, now)
         return self._drain()
 
     def expire(self, now: float) -> list[Effect]:
@@ -141,6 +146,10 @@ class Core:
         """All users that are registered."""
         return [RegistrationView(*entry) for entry in self._registration.registrar.users()]
 
+    def trunks(self) -> list[TrunkView]:
+        """All trunks."""
+        return [view_trunk(state) for state in self._calls.trunks]
+
     def peers(self) -> set[Address]:
         """Who is reached by a connection that a registration or a call depends on."""
         return self._registration.registrar.peers() | self._calls.peers()
@@ -163,7 +172,7 @@ class Core:
             return
         found = self._calls.dialog((response.call_id, response.from_.tag or "", response.to.tag or ""))
         if found and response.cseq.method == "INVITE":
-            found[1].acknowledge_again(response)
+            found[1].asking.acknowledge_again(response)
 
     def _refuse_unread(self, error: ParseError, source: Address, local: Address) -> None:
         request = error.partial

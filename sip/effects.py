@@ -30,11 +30,6 @@ class Address:
     name: str = field(default="", compare=False)
 
     @property
-    def packed(self) -> tuple[str, int, str, bool, str]:
-        """The address as JSON can carry it; `Address(*packed)` is it again."""
-        return self.host, self.port, self.transport, self.inbound, self.name
-
-    @property
     def reliable(self) -> bool:
         """Whether its transport keeps messages whole and in order."""
         return self.transport != "udp"
@@ -62,7 +57,9 @@ class Authenticate:
 class FindRoute:
     """Where does this call go? Answered by `Core.routed(token, targets, now)` or `Core.refused`.
 
-    caller: the authenticated user name. dialled: the user part of the request URI; domain: its host part.
+    caller: the authenticated user name; for a call from a trunk, the number that it names. trunk: the trunk that the
+    call came from, "" for a user's. dialled: the user part of the request URI; domain: its host part. diverted: the
+    user who sends the call on, by a redirection or a transfer, "" at first: it is this user who has to be allowed to.
     """
 
     token: int
@@ -70,24 +67,64 @@ class FindRoute:
     caller: str
     dialled: str
     domain: str
+    trunk: str = ""
+    diverted: str = ""
+
+
+After = Literal["any", "busy", "no_answer"]
 
 
 @dataclass(frozen=True, slots=True)
 class UserTarget:
-    """A route to the contacts that a local user has registered."""
+    """A route to the contacts that a local user has registered.
+
+    ring: seconds until the next target is tried, 0: as the settings say. beside: rings at the same time as the target
+    before it. after: tried only if what came before ended so. diverted: the user who sent the call on to here, which
+    the callee is told.
+    """
 
     username: str
+    ring: float = 0.0
+    beside: bool = False
+    after: After = "any"
+    diverted: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class UriTarget:
-    """A route to a SIP URI outside, by way of the given address if there is one."""
+    """A route to a SIP URI outside, by way of the given address if there is one; the rest as in UserTarget."""
 
     uri: str
     address: Address | None = None
+    ring: float = 0.0
+    beside: bool = False
+    after: After = "any"
+    diverted: str = ""
 
 
-Target = UserTarget | UriTarget
+@dataclass(frozen=True, slots=True)
+class TrunkTarget:
+    """A route to a number by a trunk, its addresses tried in order; the rest as in UserTarget.
+
+    caller_id: the number to show as the caller's, "" for the caller's own; hidden: show none. next_on: the Q.850 causes
+    after which the next target is tried, None for those of a carrier that is out of order. setup: seconds until it must
+    have given a sign, 0: as long as it may ring. urgent: no limit and no state of the trunk may keep this call off it.
+    """
+
+    trunk: str
+    number: str
+    caller_id: str = ""
+    hidden: bool = False
+    next_on: frozenset[int] | None = None
+    setup: float = 0.0
+    urgent: bool = False
+    ring: float = 0.0
+    beside: bool = False
+    after: After = "any"
+    diverted: str = ""
+
+
+Target = UserTarget | UriTarget | TrunkTarget
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +216,9 @@ class CallEnded:
     """Q.850 cause of the end."""
     ended_by: Literal["a", "b", "server"]
     reason: str
+    from_trunk: str = ""
+    to_trunk: str = ""
+    """The trunks that it came from and went to, "" where it did not."""
 
 
 Effect = (

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from sip.agent import ALLOW, ALLOWED, Agent, Fields
+from sip.agent import ALLOW, ALLOWED, EXTENSIONS, SUPPORTED, Agent, Fields
 from sip.authentication import Authentication
 from sip.bodies import SDP, session_description
 from sip.calls import Calls
@@ -19,11 +19,13 @@ from sip.errors import ProtocolError
 from sip.indialog import InDialog
 from sip.message import Request
 from sip.registration import Registration
+from sip.session_timer import too_small
 from sip.transaction import Transaction, server_key
+from sip.trunk import Trunk
 
-KNOWN = frozenset({*ALLOW, "PRACK", "SUBSCRIBE", "NOTIFY", "REFER", "MESSAGE", "PUBLISH"})
+KNOWN = frozenset({*ALLOW, "SUBSCRIBE", "NOTIFY", "MESSAGE", "PUBLISH"})
 """Methods that exist: those we do not serve are 405, any other is 501."""
-_IN_DIALOG_ONLY = frozenset({"BYE", "INFO", "UPDATE", "PRACK", "NOTIFY"})
+_IN_DIALOG_ONLY = frozenset({"BYE", "INFO", "UPDATE", "PRACK", "NOTIFY", "REFER"})
 
 
 class Front:
@@ -70,7 +72,7 @@ class Front:
     def _invite(self, request: Request, source: Address, local: Address, now: float) -> None:
         """A new call, unless it is an INVITE that a restarted process has seen, or one that came by two ways."""
         found = self._calls.caller(request)
-        if found and found[1].repeat(request):
+        if found and found[1].asked.repeated(request):
             return
         if found:
             raise ProtocolError(482, "Loop Detected")
@@ -78,8 +80,15 @@ class Front:
         session_description(request)
         if self.draining or len(self._calls) >= self._agent.settings.max_calls:
             self._busy(request, source, local)
+        elif trunk := self._trunk(request, source):
+            transaction = self._agent.layer.serve(request, source, local, now)
+            self._start("", request, transaction, source, now, trunk)
         else:
             self._authenticate(request, source, local, now)
+
+    def _trunk(self, request: Request, source: Address) -> Trunk | None:
+        """The trunk that an INVITE comes from; whoever offers credentials of ours wants to be a user."""
+        return None if self._authentication.credentials(request) else self._calls.trunks.caller(source)
 
     def _authenticate(self, request: Request, source: Address, local: Address, now: float) -> None:
         offered = self._authentication.credentials(request)
@@ -108,7 +117,22 @@ class Front:
         elif request.from_.uri.decoded_user() != username:
             self._agent.respond(transaction, request, 403, now)
         else:
-            self._calls.start(username, request, transaction, source, now)
+            self._start(username, request, transaction, source, now)
+
+    def _start(
+        self,
+        username: str,
+        request: Request,
+        transaction: Transaction,
+        source: Address,
+        now: float,
+        trunk: Trunk | None = None,
+    ) -> None:
+        try:
+            self._calls.start(username, request, transaction, source, now, trunk)
+        except ProtocolError as error:
+            headers = too_small(request, self._agent.settings)
+            self._agent.respond(transaction, request, error.status, now, error.reason, headers=headers)
 
     def _cancel(self, request: Request, source: Address, local: Address, now: float) -> None:
         """Answer CANCEL, whatever comes of it, where its INVITE is known (RFC 3261 §9.2)."""
@@ -135,7 +159,7 @@ def _screen(request: Request) -> None:
         raise ProtocolError(416, "Unsupported URI Scheme")
     if request.max_forwards == 0 and request.method not in ("OPTIONS", "REGISTER") and not request.to.tag:
         raise ProtocolError(483, "Too Many Hops")
-    if request.require or request.proxy_require:
+    if _unsupported(request):
         raise ProtocolError(420, "Bad Extension")
 
 
@@ -147,10 +171,15 @@ def _explanation(request: Request, error: ProtocolError) -> Fields:
         case 415:
             return [("Accept", SDP)]
         case 420:
-            return [("Unsupported", ", ".join((*request.require, *request.proxy_require)))]
+            return [("Unsupported", ", ".join(_unsupported(request)))]
         case _:
             return []
 
 
+def _unsupported(request: Request) -> list[str]:
+    """What the request cannot do without and we do not know; a proxy's extensions we have none of."""
+    return [*(word for word in request.require if word.lower() not in EXTENSIONS), *request.proxy_require]
+
+
 def _capabilities() -> Fields:
-    return [ALLOWED, ("Accept", SDP), ("Supported", "")]
+    return [ALLOWED, ("Accept", SDP), SUPPORTED]

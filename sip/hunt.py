@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How a call ends, and the search for somebody who answers: targets one by one, and the failure that tells most."""
+"""How a call ends, and the search for somebody who answers: targets in turn, and the failure that tells most."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from sip.causes import NEXT_TARGET, NO_ANSWER, RECOVERY_ON_TIMER, cause_in, cause_of, status_for_caller
-from sip.effects import Address
+from sip.causes import BUSY, NEXT_TARGET, NO_ANSWER, RECOVERY_ON_TIMER, UNREACHED, cause_in, cause_of, status_for_caller
 from sip.message import Message, Response
-from sip.outgoing import Destination
+from sip.outgoing import Destination, Group
 
 _ABSENT = 20
 
@@ -27,52 +26,75 @@ class Ending:
 
 
 class Hunt:
-    """The targets of one call. is_ours: whether an address is one of ours, and so no target."""
+    """The targets of one call, in groups that ring together. admit: why a destination cannot be tried, None: it can."""
 
-    def __init__(self, is_ours: Callable[[Address], bool]) -> None:
-        self._is_ours = is_ours
-        self._targets: deque[Destination] = deque()
+    def __init__(self, admit: Callable[[Destination], Ending | None]) -> None:
+        self._admit = admit
+        self._groups: deque[Group] = deque()
         self._failure: Ending | None = None
-        self.current: Destination | None = None
+        self._outcome = "no_answer"
+        """How the last ones ended; a user whom nothing reaches does not answer either."""
+        self._decided = False
+        """Whether no other target would answer differently."""
 
     @property
     def ending(self) -> Ending:
         """What to tell the caller when nobody is left."""
         return self._failure or Ending(480, _ABSENT, "server", "Nobody Is Registered")
 
-    def add(self, targets: Iterable[Destination]) -> None:
-        """More targets, behind the others."""
-        self._targets.extend(targets)
+    def add(self, groups: Iterable[Group]) -> None:
+        """More targets, before the others."""
+        self._groups.extendleft(reversed(list(groups)))
 
     def stop(self) -> None:
         """Try no other target."""
-        self._targets.clear()
+        self._groups.clear()
 
-    def next(self) -> Destination | None:
-        """The next target that is not ourselves: what we would send there comes back for ever."""
-        self.current = None
-        while self._targets and self.current is None:
-            target = self._targets.popleft()
-            if self._is_ours(target.address):
-                self._keep(Ending(482, cause_of(482), "server", "Loop Detected"))
-            else:
-                self.current = target
-        return self.current
+    def next(self) -> Group:
+        """Those to try next, () when nobody is left."""
+        while self._groups:
+            group = self._groups.popleft()
+            if self._is_due(group[0]) and (group := tuple(each for each in group if self._admitted(each))):
+                self._decided = False
+                return group
+        return ()
 
     def unanswered(self) -> None:
-        """The current target rang too long."""
+        """The targets under way rang too long."""
+        self._outcome = "no_answer"
         self._keep(Ending(480, NO_ANSWER, "server", "No Answer"))
 
-    def failed(self, response: Message | None) -> None:
-        """The current target failed, with this response or without any. A busy or declined call ends the search."""
+    def failed(self, destination: Destination, response: Message | None) -> None:
+        """One target failed, with this response or without any.
+
+        A busy or declined call ends the search, and whatever no other target would answer differently: but for those
+        that are there for the busy.
+        """
         if not isinstance(response, Response):
+            self._outcome = "no_answer"
             self._keep(Ending(408, RECOVERY_ON_TIMER, "server", "No Response"))
+            self._decide(destination, 408, RECOVERY_ON_TIMER)
             return
-        status = status_for_caller(response.status)
-        reason = response.reason if status == response.status else ""
-        self._keep(Ending(status, cause_in(response, cause_of(response.status)), "b", reason))
-        if response.status not in NEXT_TARGET:
-            self.stop()
+        status, cause = response.status, cause_in(response, cause_of(response.status))
+        self._outcome = "busy" if status in BUSY else "no_answer" if status in UNREACHED else ""
+        told = status_for_caller(status)
+        self._keep(Ending(told, cause, "b", response.reason if told == status else ""))
+        self._decide(destination, status, cause)
+
+    def _is_due(self, destination: Destination) -> bool:
+        """Whether a target's turn has come, as what came before has ended."""
+        return not self._decided if destination.after == "any" else destination.after == self._outcome
+
+    def _decide(self, destination: Destination, status: int, cause: int) -> None:
+        usual = destination.next_on is None
+        again = status in NEXT_TARGET if usual else cause in (destination.next_on or ())
+        self._decided = self._decided or not again
+
+    def _admitted(self, destination: Destination) -> bool:
+        refusal = self._admit(destination)
+        if refusal:
+            self._keep(refusal)
+        return refusal is None
 
     def _keep(self, failure: Ending) -> None:
         """Keep the failure of the lowest class, a 6xx above all (RFC 3261 §16.7 step 6)."""

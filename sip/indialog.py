@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Requests inside a dialog: BYE, re-INVITE, UPDATE, INFO, OPTIONS, and ACK of a 2xx (RFC 3261 §12.2.2, §14, §15)."""
+"""Requests inside a dialog: BYE, re-INVITE, UPDATE, PRACK, REFER, INFO… and ACK of a 2xx (RFC 3261 §12.2.2, §14)."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
-from sip.agent import ALLOWED, Agent
+from sip.agent import ALLOWED, SUPPORTED, Agent
 from sip.bodies import SDP, session_description
 from sip.call import Call
+from sip.call_table import CallState
 from sip.calls import Calls
 from sip.dialog import key_of
 from sip.effects import Address
@@ -15,7 +17,9 @@ from sip.errors import ProtocolError
 from sip.leg import Leg
 from sip.leg_table import LegSignal
 from sip.message import Request, Response
+from sip.session_timer import too_small
 from sip.transaction import Transaction
+from sip.transfer import Report, referral
 
 _INFO_HEADERS = ("Info-Package", "Content-Disposition")
 
@@ -35,38 +39,82 @@ class InDialog:
 
     def take(self, request: Request, source: Address, local: Address, now: float) -> None:
         """Handle one request. Raises ProtocolError with the status to answer where nothing was begun."""
-        found = self._calls.dialog(key_of(request))
-        if found is None:
-            self._take_early(request, source, local, now)
+        call, leg = self._find(request)
+        dialog = leg.dialog_with(request)
+        if dialog is None:
+            self._take_before_any(call, leg, request, source, local, now)
             return
-        call, leg = found
-        assert leg.dialog
-        leg.dialog.accept(request)
+        dialog.accept(request)
         transaction = self._agent.layer.serve(request, source, local, now)
+        try:
+            self._handle(call, leg, request, transaction, source, now)
+        except ProtocolError as error:
+            headers = too_small(request, self._agent.settings)
+            self._agent.respond(transaction, request, error.status, now, error.reason, headers=headers)
+        call.touched()
+
+    def _find(self, request: Request) -> tuple[Call, Leg]:
+        found = self._calls.dialog(key_of(request))
+        if found:
+            return found
+        found = self._calls.caller(request)
+        if found is None or request.to.tag not in found[1].asked.tags:
+            raise ProtocolError(481, "Call/Transaction Does Not Exist")
+        return found
+
+    def _handle(
+        self, call: Call, leg: Leg, request: Request, transaction: Transaction, source: Address, now: float
+    ) -> None:
         match request.method:
             case "BYE":
-                self._agent.respond(transaction, request, 200, now)
-                leg.feed(LegSignal.BYE, now, request)
+                self._bye(call, leg, request, transaction, now)
+            case "PRACK":
+                self._pracked(call, leg, request, transaction, source, now)
             case "INVITE" | "UPDATE":
                 self._change(call, leg, request, transaction, source, now)
             case "INFO":
                 self._inform(call, leg, request, transaction, now)
+            case "REFER":
+                self._refer(call, leg, request, transaction, now)
             case "OPTIONS":
-                self._agent.respond(transaction, request, 200, now, headers=[ALLOWED, ("Accept", SDP)])
+                headers = [ALLOWED, SUPPORTED, ("Accept", SDP)]
+                self._agent.respond(transaction, request, 200, now, headers=headers)
             case _:
                 self._agent.respond(transaction, request, 405, now, headers=[ALLOWED])
-        call.touched()
 
-    def _take_early(self, request: Request, source: Address, local: Address, now: float) -> None:
-        """A caller may hang up before the answer (RFC 3261 §15.1.1); all else has to wait for it."""
-        call, leg = self._calls.caller(request) or (None, None)
-        if call is None or leg is None or leg.tag != request.to.tag:
-            raise ProtocolError(481, "Call/Transaction Does Not Exist")
+    def _take_before_any(
+        self, call: Call, leg: Leg, request: Request, source: Address, local: Address, now: float
+    ) -> None:
+        """A caller may hang up before anything but a tag of ours has reached it; all else has to wait."""
         if request.method != "BYE":
             raise ProtocolError(491, "Request Pending")
         transaction = self._agent.layer.serve(request, source, local, now)
+        self._bye(call, leg, request, transaction, now)
+
+    def _bye(self, call: Call, leg: Leg, request: Request, transaction: Transaction, now: float) -> None:
+        """End the dialog, be it early (RFC 3261 §15.1.1)."""
         self._agent.respond(transaction, request, 200, now)
-        call.cancel(leg, request, now)
+        if leg.dialog is None and not leg.called:
+            call.cancel(leg, request, now)
+        else:
+            leg.feed(LegSignal.BYE, now, request)
+
+    def _pracked(
+        self, call: Call, leg: Leg, request: Request, transaction: Transaction, source: Address, now: float
+    ) -> None:
+        """The PRACK of a 1xx of ours: with the answer it is owed, with an offer of its own, or with nothing."""
+        sdp = session_description(request)
+        described = leg.asked.acknowledge(request, now)
+        if sdp and not (described and call.owes_early):
+            if not call.change(leg, request, transaction, source, now):
+                raise ProtocolError(491, "Request Pending")
+            return
+        self._agent.respond(transaction, request, 200, now)
+        if described:
+            call.pracked(sdp, now)
+        leg.asked.release(now)
+        if call.state is CallState.ANSWERED:
+            call.note_answer(now)
 
     def _change(
         self, call: Call, leg: Leg, request: Request, transaction: Transaction, source: Address, now: float
@@ -77,18 +125,41 @@ class InDialog:
         except ProtocolError as error:
             self._agent.respond(transaction, request, error.status, now, headers=[("Accept", SDP)])
             return
-        assert leg.dialog
-        leg.dialog.refresh(request, source)
+        if too_small(request, self._agent.settings):
+            raise ProtocolError(422, "Session Interval Too Small")
+        if leg.dialog:
+            leg.dialog.refresh(request, source)
+        leg.note(request)
         if request.method == "UPDATE" and not sdp:
-            headers = [self._agent.contact(transaction.local), ALLOWED]
+            headers = [self._agent.contact(transaction.local), ALLOWED, *leg.session.grant(request, now)]
             self._agent.respond(transaction, request, 200, now, headers=headers)
-        elif leg.pending:
-            headers = [("Retry-After", str(_wait(self._agent.token())))]
+        elif leg.updating or (leg.pending and leg.dialog):
+            headers = [("Retry-After", str(int(10 * self._agent.chance())))]
             self._agent.respond(transaction, request, 500, now, headers=headers)
         elif call.change(leg, request, transaction, source, now):
             transaction.on_cancel = partial(call.cancel, leg)
         else:
             self._agent.respond(transaction, request, 491, now)
+
+    def _refer(self, call: Call, leg: Leg, request: Request, transaction: Transaction, now: float) -> None:
+        """A user of ours may transfer, and a trunk that was given leave to. Raises ProtocolError."""
+        trunk = self._calls.trunks.known.get(leg.trunk)
+        if not leg.dialog:
+            raise ProtocolError(491, "Request Pending")
+        if not leg.user and not (trunk and trunk.refer):
+            raise ProtocolError(403, "Forbidden")
+        wanted, report = referral(request), Report(self._agent, leg, request)
+        headers = [self._agent.contact(transaction.local), ALLOWED]
+        if report.silent:
+            headers.append(("Refer-Sub", "false"))
+        self._calls.transfer(
+            call, leg, wanted, request, report, self._accepted(transaction, request, headers, now), now
+        )
+
+    def _accepted(
+        self, transaction: Transaction, request: Request, headers: list[tuple[str, str]], now: float
+    ) -> Callable[[], object]:
+        return lambda: self._agent.respond(transaction, request, 202, now, headers=headers)
 
     def _inform(self, call: Call, leg: Leg, request: Request, transaction: Transaction, now: float) -> None:
         """Pass INFO on to the other leg, and its answer back (RFC 6086)."""
@@ -110,14 +181,9 @@ class InDialog:
             content_type=request.get("Content-Type") or "application/octet-stream",
         )
         if not sent:
-            self._agent.respond(transaction, request, 481, now)
+            raise ProtocolError(481, "Call/Transaction Does Not Exist")
 
 
 def _status_of(response: Response) -> int:
     """A challenge, and that the other dialog is gone, are not the sender's business."""
     return {401: 403, 407: 403, 481: 480}.get(response.status, response.status)
-
-
-def _wait(token: str) -> int:
-    """A random number of seconds from 0 to 10 (RFC 3261 §14.2)."""
-    return sum(token.encode()) % 11

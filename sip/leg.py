@@ -1,20 +1,27 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One leg of a call: runs the table of `sip.leg_table` over the INVITE transactions and the dialog of one peer."""
+"""One leg of a call: runs the table of `sip.leg_table` over the INVITE transactions and the dialogs of one peer."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any, Literal, Protocol
+from zlib import crc32
 
-from sip.agent import ALLOWED, Agent, Fields
-from sip.dialog import Dialog, dialog_of_request, dialog_of_response
-from sip.effects import Address, Send
-from sip.headers import CSeq
+from sip.agent import Agent, Fields
+from sip.dialog import Dialog, DialogKey
+from sip.effects import Address
+from sip.invited import Invited
+from sip.inviting import Inviting
 from sip.leg_table import LEG, TALKING, LegDo, LegSignal, LegState
-from sip.message import Request, Response
+from sip.message import Message, Request, Response
+from sip.offer_answer import renumbered
+from sip.session_timer import EXPIRED, REFRESH, SessionTimer
 from sip.timers import Alarm
 from sip.transaction import Transaction
-from sip.transaction_table import Signal, State
+from sip.transaction_table import Signal
+
+_MOMENT = 2.0
+"""Seconds until a refresh is tried again that met another exchange."""
+_LOST = (408, 481)
 
 
 class LegUser(Protocol):
@@ -26,51 +33,53 @@ class LegUser(Protocol):
     def left(self, leg: Leg, now: float) -> None:
         """The leg is gone."""
 
-    def joined(self, leg: Leg) -> None:
-        """The leg has a dialog from now on."""
+    def joined(self, leg: Leg, key: DialogKey) -> None:
+        """The leg has this dialog from now on."""
 
 
 class Leg:
     """One peer.
 
-    invite, server: the INVITE or UPDATE of the peer that waits for our final response; `last` is the CSeq of the last
-    one. sent, client: our INVITE, until it is acknowledged. ack: the ACK of the peer's last 2xx, with its CSeq;
-    success: our own last 2xx, until it is.
-    source: where the leg's INVITE came from or went to. refusal, farewell: how to refuse `invite`, and what to add to
-    our BYE, when the leg ends.
+    dialog: the one that a 2xx confirmed. asked: what the peer wants of us; asking: our own INVITE. source: where the
+    leg's INVITE came from or went to. user: the account that the peer has proved or was called as, "" if none.
+    trunk: the trunk that it is. said: the last description that we sent to the peer; heard: the last one of its own.
+    refusal, farewell: how to refuse what is pending, and what to add to our BYE or CANCEL, when the leg ends.
     """
 
     def __init__(self, name: Literal["a", "b"], agent: Agent, user: LegUser, state: LegState) -> None:
         self.name: Literal["a", "b"] = name
         self.state = state
         self.dialog: Dialog | None = None
-        self.invite: Request | None = None
-        self.last: CSeq | None = None
+        self.keys: list[DialogKey] = []
         self.farewell: Fields = ()
         self.refusal: tuple[int, str | None] = (487, None)
         self.source: Address | None = None
         self.tag = agent.token()
         self.call_id = ""
         self.peer_tag = ""
-        self.branch: str | None = None
-        self._agent = agent
-        self._user = user
-        self.server: Transaction | None = None
-        self.client: Transaction | None = None
-        self.sent: Request | None = None
-        self.ack: tuple[int, bytes] | None = None
-        self.success = b""
-        self._withdrawn = False
-        self._pause = 0.0
-        self._alarms: list[Alarm] = []
+        self.user = ""
+        self.trunk = ""
+        self.allow: tuple[str, ...] = ()
+        self.said = self.heard = self._wanted = b""
+        self.agent = agent
+        self.owner = user
+        self.asked = Invited(self)
+        self.asking = Inviting(self)
+        self.session = SessionTimer(agent.timers, agent.settings, self)
+        self._alarm: Alarm | None = None
 
     # --- the peer's INVITE ---
 
     def receive(self, request: Request, transaction: Transaction, source: Address) -> None:
-        """Take an INVITE or UPDATE of the peer, which `answer` or `reject` must answer."""
-        self.invite, self.server, self.last = request, transaction, request.cseq
-        self.branch, self.source = request.via.branch, self.source or source
+        """Take an INVITE, UPDATE or PRACK of the peer, which `answer` or `reject` must answer."""
+        self.source = self.source or source
         self.call_id, self.peer_tag = request.call_id, request.from_.tag or ""
+        self.note(request)
+        self.asked.receive(request, transaction)
+
+    def note(self, message: Message) -> None:
+        """Learn what the peer can do."""
+        self.allow = message.allow or self.allow
 
     @property
     def peer_host(self) -> str:
@@ -79,84 +88,105 @@ class Leg:
 
     @property
     def pending(self) -> bool:
-        """Whether the peer waits for our final response."""
-        return self.server is not None
+        """Whether the peer waits for our final response to its INVITE."""
+        return self.asked.server is not None
 
     @property
     def updating(self) -> bool:
-        """Whether what the peer sent last was an UPDATE, which no ACK follows."""
-        return self.last is not None and self.last.method == "UPDATE"
+        """Whether the peer waits for our answer to the offer in an UPDATE or PRACK, which no ACK follows."""
+        return self.asked.update is not None
 
-    def alert(self, status: int, reason: str | None, sdp: bytes, now: float) -> None:
-        """Send a provisional response; 100 has neither tag nor Contact."""
-        if not self.server or not self.invite:
-            return
-        headers = [self._agent.contact(self.server.local), ALLOWED] if status > 100 else []
-        self._agent.respond(self.server, self.invite, status, now, reason, self.tag, headers, sdp)
+    @property
+    def busy(self) -> bool:
+        """Whether an INVITE of one side is under way in this dialog (RFC 3261 §14.1)."""
+        return self.pending or self.asking.sent is not None
 
-    def answer(self, sdp: bytes, now: float) -> None:
+    @property
+    def called(self) -> bool:
+        """Whether it was we who called the peer, so that the Call-ID is ours."""
+        return self.asked.first is None
+
+    def alert(self, status: int, reason: str | None, sdp: bytes, now: float, branch: str = "") -> None:
+        """Send a provisional response; 100 has neither tag nor Contact. branch: which of those behind us speaks."""
+        self.asked.alert(status, reason, sdp, now, branch)
+
+    def answer(self, sdp: bytes, now: float, branch: str = "") -> None:
         """Send the 200, and repeat it until the ACK comes (RFC 3261 §13.3.1.4). Makes the dialog of an INVITE."""
-        if not self.server or not self.invite:
-            return
-        invite, server = self._take_pending()
-        if self.dialog is None and self.source:
-            self.dialog = dialog_of_request(invite, self.tag, self.source, server.local)
-            self._user.joined(self)
-        headers = [self._agent.contact(server.local), ALLOWED]
-        self.success = self._agent.respond(server, invite, 200, now, None, self.tag, headers, sdp)
-        if not self.updating:
-            self.feed(LegSignal.ANSWER, now)
+        self.asked.answer(sdp, now, branch)
 
     def reject(self, status: int, reason: str | None, now: float, headers: Fields = ()) -> None:
         """Send the final failure to what the peer waits for, if it does."""
-        if self.server and self.invite:
-            invite, server = self._take_pending()
-            self._agent.respond(server, invite, status, now, reason, self.tag, headers)
+        self.asked.reject(status, reason, now, headers)
 
     def acknowledged(self, request: Request, now: float) -> None:
         """The ACK of our 2xx came; one for an older INVITE is nothing."""
-        if self.last and request.cseq.number == self.last.number:
+        if self.asked.last and request.cseq.number == self.asked.last.number:
             self.feed(LegSignal.ACK, now, request)
-
-    def repeat(self, request: Request) -> bool:
-        """Whether `request` is the INVITE that made this leg, seen again; a 2xx not acknowledged is sent again."""
-        if request.cseq != self.last or request.via.branch != self.branch:
-            return False
-        if self.state in (LegState.UNACKED, LegState.PARTING):
-            self._resend()
-        return True
 
     # --- our INVITE ---
 
     def call(self, request: Request, target: Address, local: Address, now: float) -> None:
         """Send the INVITE that makes this leg."""
-        self.source, self.sent, self.call_id = target, request, request.call_id
-        self.client = self._agent.begin(request, target, local, now, self._responded)
+        self.source, self.call_id = target, request.call_id
+        self.asking.start(request, target, local, now)
 
     def reinvite(self, sdp: bytes, now: float) -> None:
         """Send a re-INVITE; without a description it asks for an offer."""
-        assert self.dialog
-        self._withdrawn = False
-        headers = [self._agent.contact(self.dialog.local), ALLOWED]
-        self.sent, self.client = self._agent.send(self.dialog, "INVITE", now, self._responded, headers, sdp)
-
-    def withdraw(self, now: float) -> None:
-        """Cancel our re-INVITE, as soon as a 1xx has come."""
-        self._withdrawn = True
-        if self.client and self.client.state is State.PROCEEDING:
-            self._cancel(now)
+        self.asking.again(self.speak(sdp), now)
 
     def confirm(self, sdp: bytes, now: float) -> None:
         """Send the ACK of the peer's 2xx, with the answer it is owed or nothing."""
-        self.ack = self._make_ack(sdp)
+        self.asking.make_ack(self.speak(sdp))
         self.feed(LegSignal.CONFIRM, now)
+
+    def update(self, sdp: bytes, now: float, branch: str = "") -> bool:
+        """Send an UPDATE with an offer; whether there is a dialog for it. UPDATED tells its answer."""
+        dialog = self.dialog_of(branch)
+        if dialog is None or "UPDATE" not in self.allow:
+            return False
+        headers = [self.agent.contact(dialog.local), *self.session.propose()]
+        self.send("UPDATE", now, on_response=self._updated, headers=headers, body=self.speak(sdp), dialog=dialog)
+        return True
 
     def request(self, method: str, now: float, **message: Any) -> bool:
         """Send any other request in the dialog, if there is one still; arguments as those of `Agent.send`."""
         if not self.dialog or self.state not in TALKING:
             return False
-        self._agent.send(self.dialog, method, now, **message)
+        self.send(method, now, **message)
         return True
+
+    def send(self, method: str, now: float, dialog: Dialog | None = None, **message: Any) -> None:
+        """Send a request in a dialog, by default the leg's; arguments as those of `Agent.send`."""
+        target = dialog or self.dialog
+        assert target
+        self.agent.send(target, method, now, auth=self.asking.auth, **message)
+
+    def speak(self, sdp: bytes) -> bytes:
+        """A description as this peer is to see it: in a session of its own, its version counted by us."""
+        if sdp:
+            self.said = sdp = renumbered(sdp, self.said, crc32(self.tag.encode()))
+        return sdp
+
+    def restate(self, said: bytes, now: float) -> None:
+        """Tell the peer a description again that it had before, as soon as nothing is under way."""
+        if self.asking.sent:
+            self._wanted = said
+            self.asking.disown(now)
+        elif said != self.said:
+            self.asking.again(self.speak(said), now, refreshing=True)
+
+    def dialog_of(self, tag: str) -> Dialog | None:
+        """The dialog with this tag, ours of a caller and the peer's of a callee; that of the 2xx once it is there."""
+        early = self.asking.early if self.called else self.asked.early
+        if self.dialog or not early:
+            return self.dialog
+        return early[tag].dialog if tag in early else next(reversed(early.values())).dialog
+
+    def dialog_with(self, request: Request) -> Dialog | None:
+        """The dialog that a request of the peer is in, an early one included."""
+        early = self.asking.early if self.called else self.asked.early
+        found = early.get((request.from_.tag if self.called else request.to.tag) or "")
+        return self.dialog or (found.dialog if found else None)
 
     # --- both ---
 
@@ -173,11 +203,8 @@ class Leg:
         self.state, actions = step
         for action in actions:
             self._act(action, signal, now, message)
-        if self.state is LegState.GONE:
-            self._hush()
-            if self.client:
-                self.client.limit(now)
-            self._user.left(self, now)
+        if self.state is LegState.GONE and actions is not _REPEATED:
+            self._go(now)
         return True
 
     def resume(self, target: Address, local: Address, now: float) -> None:
@@ -185,148 +212,111 @@ class Leg:
 
         target, local: of the transaction that is taken up.
         """
-        if self.invite:
-            self.server = self._agent.layer.serve(self.invite, target, local, now)
-        if self.sent and self.state is LegState.CALLING:
-            self.client = self._agent.begin(self.sent, target, local, now, self._responded)
-        if self.state is LegState.UNACKED:
-            self._repeat(now)
+        self.asked.resume(target, local, now)
+        self.asking.resume(target, local, now)
 
     def ring(self, name: str, now: float) -> None:
-        """A timer is due: `2xx` repeats it, the others name their signal."""
-        if name == "2xx":
-            self._resend()
-            self._repeat_later(now)
+        """A timer is due: the session's, or one that names its signal."""
+        if name == REFRESH:
+            self._refresh(now)
+        elif name == EXPIRED:
+            self.feed(LegSignal.EXPIRED, now)
         else:
             self.feed(LegSignal(name), now)
+
+    def glare_wait(self) -> float:
+        """Seconds to wait after a 491, shorter for the side that does not own the Call-ID (RFC 3261 §14.1)."""
+        return 2.1 + 1.9 * self.agent.chance() if self.called else 2.0 * self.agent.chance()
+
+    def joined(self, dialog: Dialog) -> None:
+        """Let requests of this dialog be found."""
+        if dialog.key not in self.keys:
+            self.keys.append(dialog.key)
+            self.owner.joined(self, dialog.key)
+
+    def _go(self, now: float) -> None:
+        self._hush()
+        self.session.stop()
+        if self.asking.client:
+            self.asking.client.limit(now)
+        self.owner.left(self, now)
 
     def _act(self, action: LegDo, signal: LegSignal, now: float, message: Request | Response | None) -> None:
         match action:
             case LegDo.TELL:
-                self._user.told(self, signal, message, now)
+                self.owner.told(self, signal, message, now)
             case LegDo.REJECT:
-                self.reject(*self.refusal, now)
+                while self.updating or self.pending:
+                    self.reject(*self.refusal, now, self.farewell)
             case LegDo.REPEAT:
-                self._repeat(now)
+                self.asked.repeat(now)
             case LegDo.HUSH:
                 self._hush()
             case LegDo.ACK:
-                self._send_ack()
+                self.asking.send_ack()
             case LegDo.CANCEL:
-                self._cancel(now)
+                self.asking.cancel(now)
             case LegDo.WATCH:
-                self._start(LegSignal.NO_FINAL, now + self._agent.settings.intervals.give_up)
-            case LegDo.ABANDON if self.client:
-                self.client.feed(Signal.ABANDON, now)
+                give_up = now + self.agent.settings.intervals.give_up
+                self._alarm = self.agent.timers.start(self, LegSignal.NO_FINAL, give_up)
+            case LegDo.ABANDON if self.asking.client:
+                self.asking.client.feed(Signal.ABANDON, now)
             case LegDo.BYE:
-                self._bye(now)
-
-    def _responded(self, response: Response | None, now: float) -> None:
-        """Each response to our INVITE, None: there was no final one."""
-        if response is None or response.status >= 300:
-            self.feed(LegSignal.REJECT, now, response)
-        elif response.status >= 200:
-            self._succeeded(response, now)
-        else:
-            self._progressed(response, now)
-
-    def _progressed(self, response: Response, now: float) -> None:
-        if self._withdrawn:
-            self._withdrawn = False
-            self._cancel(now)
-        self.feed(LegSignal.PROVISIONAL, now, response)
-
-    def _succeeded(self, response: Response, now: float) -> None:
-        """A 2xx: the first, one repeated, which is acknowledged again, or one of another branch of a fork."""
-        assert self.client
-        if self.dialog is None:
-            assert self.sent
-            self.dialog = dialog_of_response(self.sent, response, self.client.target, self.client.local)
-            self._user.joined(self)
-        elif self.dialog.their_tag != (response.to.tag or ""):
-            self._drop_fork(self.dialog, response, now)
-            return
-        else:
-            self.dialog.refresh(response, self.client.target)
-        if self.acknowledge_again(response):
-            return
-        if self.sent is None or self.sent.cseq != response.cseq:
-            self._acknowledge_older(self.dialog, response)
-            return
-        if self.state is not LegState.ACCEPTED:
-            self.ack = None
-        self.feed(LegSignal.ACCEPT, now, response)
-
-    def _acknowledge_older(self, dialog: Dialog, response: Response) -> None:
-        """A 2xx of an INVITE before the last one: its ACK was lost, and what it carried is past."""
-        ack = self._agent.in_dialog(dialog, "ACK", response.cseq.number)
-        self._agent.effects.append(Send(ack.to_bytes(), dialog.next_hop(), dialog.local))
-
-    def _drop_fork(self, dialog: Dialog, response: Response, now: float) -> None:
-        """Only one 2xx makes the call; the others are acknowledged and hung up (RFC 3261 §13.2.2.4)."""
-        fork = replace(dialog, their_tag=response.to.tag or "", our_cseq=response.cseq.number)
-        fork.refresh(response, dialog.peer)
-        ack = self._agent.in_dialog(fork, "ACK", response.cseq.number)
-        self._agent.effects.append(Send(ack.to_bytes(), fork.next_hop(), fork.local))
-        self._agent.send(fork, "BYE", now)
-
-    def _take_pending(self) -> tuple[Request, Transaction]:
-        assert self.invite
-        assert self.server
-        pending = self.invite, self.server
-        self.invite = self.server = None
-        return pending
-
-    def _make_ack(self, sdp: bytes) -> tuple[int, bytes]:
-        assert self.dialog
-        assert self.sent
-        cseq = self.sent.cseq.number
-        self.sent = None
-        return cseq, self._agent.in_dialog(self.dialog, "ACK", cseq, body=sdp).to_bytes()
-
-    def _send_ack(self) -> None:
-        assert self.dialog
-        self.ack = self.ack or self._make_ack(b"")
-        self._agent.effects.append(Send(self.ack[1], self.dialog.next_hop(), self.dialog.local))
-
-    def acknowledge_again(self, response: Response) -> bool:
-        """Whether `response` is a 2xx of this dialog that was acknowledged before; then it is again."""
-        if not self.ack or self.ack[0] != response.cseq.number:
-            return False
-        self._send_ack()
-        return True
-
-    def _cancel(self, now: float) -> None:
-        if self.client and self.sent:
-            self._agent.cancel(self.sent, self.client.target, self.client.local, now)
-
-    def _bye(self, now: float) -> None:
-        assert self.dialog
-        self._agent.send(self.dialog, "BYE", now, self._bye_answered, self.farewell)
+                self.send("BYE", now, on_response=self._bye_answered, headers=self.farewell)
 
     def _bye_answered(self, response: Response | None, now: float) -> None:
         if response is None or response.status >= 200:
             self.feed(LegSignal.LEFT, now)
 
-    def _repeat(self, now: float) -> None:
-        self._pause = self._agent.settings.intervals.t1
-        self._repeat_later(now)
-        self._start(LegSignal.NO_ACK, now + self._agent.settings.intervals.give_up)
-
-    def _repeat_later(self, now: float) -> None:
-        self._start("2xx", now + self._pause)
-        self._pause = min(2 * self._pause, self._agent.settings.intervals.t2)
-
-    def _resend(self) -> None:
-        if self.dialog:
-            target = self.source or self.dialog.peer
-            self._agent.effects.append(Send(self.success, target, self.dialog.local))
-
-    def _start(self, name: str, due: float) -> None:
-        self._alarms.append(self._agent.timers.start(self, name, due))
-
     def _hush(self) -> None:
-        for alarm in self._alarms:
-            self._agent.timers.stop(alarm)
-        self._alarms.clear()
-        self.success = b""
+        self.agent.timers.stop(self._alarm)
+        self.asked.hush()
+
+    def _updated(self, response: Response | None, now: float) -> None:
+        if response is None or response.status >= 200:
+            if response and response.status < 300:
+                self.session.agree(response, now)
+                self._refresh_target(response)
+            self.feed(LegSignal.UPDATED, now, response)
+
+    # --- the session timer (RFC 4028) ---
+
+    def _refresh(self, now: float) -> None:
+        if self.state is not LegState.CONFIRMED or self.busy or self.updating:
+            self.session.retry(now, _MOMENT)
+        elif "UPDATE" in self.allow:
+            headers = [self.agent.contact(self.dialog.local), *self.session.propose()] if self.dialog else []
+            self.send("UPDATE", now, on_response=self.refreshed, headers=headers)
+        else:
+            self.asking.again(self.said, now, refreshing=True)
+
+    def refreshed(self, response: Response | None, now: float) -> None:
+        """What came of our refresh: only a peer that has lost the call, or is gone, ends it."""
+        wanted, self._wanted = self._wanted, b""
+        if response is None or response.status in _LOST:
+            self.feed(LegSignal.EXPIRED, now)
+        elif response.status // 100 == 2:
+            self._refresh_target(response)
+            self.session.agree(response, now)
+            if wanted:
+                self.restate(wanted, now)
+        elif response.status >= 300:
+            self._refresh_later(response, now)
+
+    def _refresh_later(self, response: Response, now: float) -> None:
+        if response.status == 422 and self.session.raise_floor(response):
+            self._refresh(now)
+        elif response.status in (405, 501) and "UPDATE" in self.allow:
+            self.allow = tuple(method for method in self.allow if method != "UPDATE")
+            self._refresh(now)
+        else:
+            wait = self.glare_wait() if response.status == 491 else self.session.interval / 2
+            self.session.retry(now, wait)
+
+    def _refresh_target(self, response: Response) -> None:
+        if self.dialog:
+            self.dialog.refresh(response, self.dialog.peer)
+
+
+_REPEATED = LEG[LegState.GONE, LegSignal.ACCEPT][1]
+"""What a leg that is gone still does; it does not go twice."""

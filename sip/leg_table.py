@@ -41,6 +41,10 @@ class LegSignal(StrEnum):
     BYE = "BYE received"
     LEFT = "BYE answered"
     NO_FINAL = "CANCEL without effect"
+    AGAIN = "challenge answered"
+    NO_PRACK = "no PRACK came"
+    UPDATED = "UPDATE answered"
+    EXPIRED = "session expired"
 
 
 class LegDo(StrEnum):
@@ -59,7 +63,18 @@ class LegDo(StrEnum):
 
 LegStep = tuple[LegState, tuple[LegDo, ...]]
 
+TALKING = frozenset({LegState.UNACKED, LegState.CONFIRMED})
+"""States in which a leg's dialog takes any request of ours."""
+
+_TOLD = {
+    LegSignal.NO_PRACK: (LegState.INCOMING,),
+    LegSignal.UPDATED: (LegState.INCOMING, LegState.RINGING, LegState.ACCEPTED, *sorted(TALKING)),
+    LegSignal.EXPIRED: tuple(sorted(TALKING)),
+}
+"""News that are the call's alone."""
+
 LEG: Mapping[tuple[LegState, LegSignal], LegStep] = {
+    **{(state, signal): (state, (LegDo.TELL,)) for signal, states in _TOLD.items() for state in states},
     (LegState.INCOMING, LegSignal.ANSWER): (LegState.UNACKED, (LegDo.REPEAT,)),
     (LegState.INCOMING, LegSignal.END): (LegState.GONE, (LegDo.REJECT,)),
     (LegState.CALLING, LegSignal.PROVISIONAL): (LegState.RINGING, (LegDo.TELL,)),
@@ -67,6 +82,7 @@ LEG: Mapping[tuple[LegState, LegSignal], LegStep] = {
     (LegState.CALLING, LegSignal.REJECT): (LegState.GONE, (LegDo.TELL,)),
     (LegState.CALLING, LegSignal.END): (LegState.ABANDONED, (LegDo.WATCH,)),
     (LegState.RINGING, LegSignal.PROVISIONAL): (LegState.RINGING, (LegDo.TELL,)),
+    (LegState.RINGING, LegSignal.AGAIN): (LegState.CALLING, ()),
     (LegState.RINGING, LegSignal.ACCEPT): (LegState.ACCEPTED, (LegDo.TELL,)),
     (LegState.RINGING, LegSignal.REJECT): (LegState.GONE, (LegDo.TELL,)),
     (LegState.RINGING, LegSignal.END): (LegState.CANCELLING, (LegDo.CANCEL, LegDo.WATCH)),
@@ -97,6 +113,3 @@ LEG: Mapping[tuple[LegState, LegSignal], LegStep] = {
     (LegState.LEAVING, LegSignal.LEFT): (LegState.GONE, ()),
     (LegState.GONE, LegSignal.ACCEPT): (LegState.GONE, (LegDo.ACK,)),
 }
-
-TALKING = frozenset({LegState.UNACKED, LegState.CONFIRMED})
-"""States in which a leg's dialog takes any request of ours."""

@@ -3,69 +3,225 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from itertools import groupby
+from typing import TYPE_CHECKING
 
-from sip.agent import ALLOWED, MAX_FORWARDS, SDP, Agent
-from sip.effects import Address, Target, UriTarget, UserTarget
+from sip.agent import ALLOWED, EXTENSIONS, MAX_FORWARDS, SDP, Agent, Fields
+from sip.causes import CARRIER_FAILS
+from sip.effects import Address, After, Target, TrunkTarget, UriTarget, UserTarget
 from sip.errors import ParseError
-from sip.headers import NameAddr
+from sip.identity import Caller, diversion, escaped, identified
 from sip.message import Request
 from sip.reach import literal, request_uri
 from sip.registrar import Registrar
-from sip.uri import Uri
+from sip.reliable import TAG as RELIABLE
+from sip.trunk import Trunk
+from sip.uri import Uri, host_port
+
+if TYPE_CHECKING:
+    from sip.leg import Leg
 
 DIALLED = ("udp", "tcp", "tls")
 """Transports by which we can go to a peer that has not come to us."""
 PASSED_ON = ("Subject", "Priority", "Accept-Language")
 """The only headers that reach the other leg as they came. All else would tell of the caller's network, or promise
 what only an end-to-end dialog can keep."""
+_NEVER = frozenset(
+    {
+        *("via", "route", "record-route", "path", "service-route", "contact", "from", "to", "call-id", "cseq"),
+        *("max-forwards", "content-length", "content-type", "authorization", "proxy-authorization"),
+        *("proxy-authenticate", "www-authenticate", "require", "proxy-require", "supported", "allow", "rack", "rseq"),
+        *("session-expires", "min-se", "replaces", "refer-to", "p-asserted-identity", "p-preferred-identity"),
+        *("privacy", "diversion", "remote-party-id", "user-agent", "server"),
+    }
+)
+"""Headers that are ours to write, whatever the settings say."""
 
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """Where an INVITE goes. uri: its request URI; to: the address of record in To; address: the next hop."""
+    """Where an INVITE goes. uri: its request URI; to: the address of record in To; address: the next hop.
+
+    user: whose contact it is; trunk: which trunk's address. ring: seconds it may ring, 0: as the settings say. next_on:
+    causes after which the next target is tried, None: the statuses usual for a user. The rest: see TrunkTarget.
+    leg: a leg of another call that is to come over to this one.
+    """
 
     uri: str
     to: str
     address: Address
+    user: str = ""
+    trunk: str = ""
+    ring: float = 0.0
+    next_on: frozenset[int] | None = None
+    caller_id: str = ""
+    hidden: bool = False
+    after: After = "any"
+    setup: float = 0.0
+    diverted: str = ""
+    urgent: bool = False
+    leg: Leg | None = None
 
 
-def destinations(targets: Iterable[Target], registrar: Registrar, host: str, now: float) -> Iterable[Destination]:
-    """The targets of a route one by one, a user's contacts in order of preference.
+Group = tuple[Destination, ...]
+"""Destinations that ring at the same time."""
 
-    A URI whose host is a name has no address of its own, and so no destination here: names are not looked up.
+
+def destinations(
+    targets: Iterable[Target],
+    registrar: Registrar,
+    trunks: Mapping[str, Trunk],
+    local_for: Callable[[Address], Address],
+    host: str,
+    now: float,
+) -> Iterator[Group]:
+    """The targets of a route in groups that ring together: contacts of equal preference, and targets beside others.
+
+    One offer serves a whole group, so its members are those that face the same address of ours; others form the next
+    group. A URI whose host is a name has no address of its own, and so no destination here: names are not looked up.
     """
+    together: list[Destination] = []
     for target in targets:
-        if isinstance(target, UserTarget):
-            for binding in registrar.contacts(target.username, now):
-                yield Destination(request_uri(Uri.parse(binding.uri)), f"sip:{target.username}@{host}", binding.target)
-        elif (address := _address(target)) is not None:
-            yield Destination(target.uri, target.uri, address)
+        ranks = list(_ranks(target, registrar, trunks, host, now))
+        if together and not target.beside:
+            yield from _by_local(together, local_for)
+            together = []
+        for rank in ranks[:-1]:
+            yield from _by_local([*together, *rank], local_for)
+            together = []
+        together += ranks[-1] if ranks else []
+    yield from _by_local(together, local_for)
 
 
 def first_invite(
-    agent: Agent, incoming: Request, destination: Destination, local: Address, caller: str, tag: str, sdp: bytes
+    agent: Agent,
+    incoming: Request,
+    destination: Destination,
+    local: Address,
+    caller: Caller,
+    trunk: Trunk | None,
+    tag: str,
+    sdp: bytes,
+    diverted: str = "",
+    headers: Fields = (),
+    reliable: bool = True,
 ) -> Request:
-    """Our INVITE to the callee. From names the user that was authenticated, with the display name it chose."""
-    caller_uri = Uri.parse(f"sip:{caller}@{agent.settings.host}")
-    identity = NameAddr(caller_uri, display=incoming.from_.display).with_tag(tag)
+    """Our INVITE to the callee.
+
+    incoming: the caller's; trunk: the one it goes to; diverted: who sent it on; reliable: whether 1xx may be.
+    """
     hops = MAX_FORWARDS if incoming.max_forwards is None else min(incoming.max_forwards, MAX_FORWARDS + 1) - 1
+    host = agent.settings.host
+    diverted = destination.diverted or diverted
+    caller = replace(caller, hidden=True) if destination.hidden else caller
+    ours = (trunk.ours or (trunk.domain if trunk.register else "")) if trunk else ""
+    from_, identity = identified(caller, _shown(destination, caller, trunk), ours or host, ours or host, trunk)
     fields = [
         ("Via", agent.via(local)),
         ("Max-Forwards", str(hops)),
-        ("From", str(identity)),
+        ("From", str(from_.with_tag(tag))),
         ("To", f"<{destination.to}>"),
         ("Call-ID", agent.token()),
         ("CSeq", "1 INVITE"),
         agent.contact(local),
         ALLOWED,
-        *((name, value) for name in PASSED_ON for value in incoming.values(name)),
+        ("Supported", ", ".join(word for word in EXTENSIONS if reliable or word != RELIABLE)),
+        *identity,
+        *([diversion(diverted, host)] if diverted and trunk and trunk.trusted else []),
+        *_passed_on(incoming, agent.settings.pass_headers),
+        *headers,
         ("User-Agent", agent.settings.server),
     ]
     if sdp:
         fields.append(("Content-Type", SDP))
     return Request("INVITE", destination.uri, fields, sdp)
+
+
+def _shown(destination: Destination, caller: Caller, trunk: Trunk | None) -> str:
+    return destination.caller_id or (trunk.from_user if trunk else "") or caller.name
+
+
+def _passed_on(incoming: Request, patterns: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    for name in PASSED_ON:
+        for value in incoming.values(name):
+            yield name, value
+    for name, value in incoming.fields() if patterns else ():
+        key = name.lower()
+        if key not in _NEVER and any(_matches(pattern.lower(), key) for pattern in patterns):
+            yield name, value
+
+
+def _matches(pattern: str, key: str) -> bool:
+    return key.startswith(pattern[:-1]) if pattern.endswith("*") else key == pattern
+
+
+def _ranks(
+    target: Target, registrar: Registrar, trunks: Mapping[str, Trunk], host: str, now: float
+) -> Iterator[list[Destination]]:
+    """The destinations of one target, those of equal preference together."""
+    match target:
+        case UserTarget():
+            live = registrar.contacts(target.username, now)
+            for _, bindings in groupby(live, key=lambda binding: binding.q):
+                yield [
+                    Destination(
+                        request_uri(Uri.parse(binding.uri)),
+                        f"sip:{escaped(target.username)}@{host}",
+                        binding.target,
+                        user=target.username,
+                        ring=target.ring,
+                        after=target.after,
+                        diverted=target.diverted,
+                    )
+                    for binding in bindings
+                ]
+        case UriTarget():
+            address = _address(target)
+            if address is not None:
+                yield [
+                    Destination(
+                        target.uri,
+                        target.uri,
+                        address,
+                        ring=target.ring,
+                        after=target.after,
+                        diverted=target.diverted,
+                    )
+                ]
+        case TrunkTarget():
+            trunk = trunks.get(target.trunk)
+            if trunk:
+                yield from ([_by_trunk(target, trunk, address)] for address in trunk.addresses)
+
+
+def _by_trunk(target: TrunkTarget, trunk: Trunk, address: Address) -> Destination:
+    uri = f"sip:{escaped(target.number)}@{host_port(trunk.domain, None)}"
+    return Destination(
+        uri,
+        uri,
+        address,
+        trunk=trunk.name,
+        ring=target.ring,
+        next_on=CARRIER_FAILS if target.next_on is None else target.next_on,
+        caller_id=target.caller_id,
+        hidden=target.hidden,
+        after=target.after,
+        setup=target.setup,
+        diverted=target.diverted,
+        urgent=target.urgent,
+    )
+
+
+def _by_local(group: list[Destination], local_for: Callable[[Address], Address]) -> Iterator[Group]:
+    if len(group) == 1:
+        yield (group[0],)
+        return
+    by_local: dict[str, list[Destination]] = {}
+    for destination in group:
+        by_local.setdefault(local_for(destination.address).host, []).append(destination)
+    yield from map(tuple, by_local.values())
 
 
 def _address(target: UriTarget) -> Address | None:

@@ -38,6 +38,13 @@ class Settings:
     """Whether requests too long for a datagram may go by TCP: only where answers can come back by it."""
     retry_after: int = 5
     """What a 503 tells the client to wait."""
+    session_expires: int = 1800
+    """The interval of session timers (RFC 4028), 0: none are used."""
+    min_session_expires: int = 90
+    redirections: int = 0
+    """How many redirections of one call are followed, each by the routing for the user who redirects; 0: none."""
+    pass_headers: tuple[str, ...] = ()
+    """Further headers of an INVITE that reach the callee, by name or, with a star at the end, by their beginning."""
     intervals: Intervals = field(default_factory=Intervals)
 
     @property

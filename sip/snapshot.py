@@ -8,7 +8,8 @@ from typing import Any
 
 from sip.call import Call, CallHost
 from sip.call_table import CallState
-from sip.dialog import restored
+from sip.dialog import pack, restored
+from sip.early import Tags
 from sip.effects import Address
 from sip.headers import CSeq
 from sip.leg import Leg
@@ -34,6 +35,7 @@ def snapshot(call: Call) -> Mapping[str, Any]:
         "near": call.near.name,
         "a": _leg(call.a),
         "b": _leg(call.b),
+        "beside": [_leg(leg) for leg in call.branches.legs if leg is not call.b],
     }
 
 
@@ -44,26 +46,35 @@ def restore_call(host: CallHost, state: Mapping[str, Any], now: float) -> Call:
         setattr(call, name, state[name])
     call.state = CallState(state["state"])
     a, b = (_restore_leg(host, call, state[name], now) for name in ("a", "b"))
-    call.adopt(a, b, b if state["near"] == "b" else a)
+    beside = [_restore_leg(host, call, leg, now) for leg in state["beside"]]
+    call.adopt(a, b, b if state["near"] == "b" else a, beside)
     return call
 
 
 def _leg(leg: Leg) -> Mapping[str, Any]:
-    waiting = leg.server if leg.invite else leg.client if leg.state in _RINGING else None
+    asked, asking = leg.asked, leg.asking
+    waiting = asked.server if asked.invite else asking.client if leg.state in _RINGING else None
     return {
         "name": leg.name,
         "state": (LegState.CALLING if leg.state in _RINGING else leg.state).value,
         "tag": leg.tag,
         "call_id": leg.call_id,
         "peer_tag": leg.peer_tag,
-        "branch": leg.branch,
-        "source": leg.source.packed if leg.source else None,
-        "last": [leg.last.number, leg.last.method] if leg.last else None,
+        "user": leg.user,
+        "trunk": leg.trunk,
+        "allow": list(leg.allow),
+        "said": _text(leg.said),
+        "heard": _text(leg.heard),
+        "session": leg.session.state() if leg.dialog else None,
+        "branch": asked.branch,
+        "source": pack(leg.source) if leg.source else None,
+        "first": _cseq(asked.first),
+        "last": _cseq(asked.last),
         "dialog": leg.dialog.state() if leg.dialog else None,
-        "ack": [leg.ack[0], _text(leg.ack[1])] if leg.ack else None,
-        "success": _text(leg.success) if leg.state is LegState.UNACKED else "",
-        "invite": _text(leg.invite.to_bytes()) if leg.invite else None,
-        "sent": _text(leg.sent.to_bytes()) if leg.sent and leg.state in _UNFINISHED else None,
+        "ack": [asking.ack[0], _text(asking.ack[1])] if asking.ack else None,
+        "success": _text(asked.success) if leg.state is LegState.UNACKED else "",
+        "invite": _text(asked.invite.to_bytes()) if asked.invite else None,
+        "sent": _text(asking.sent.to_bytes()) if asking.sent and leg.state in _UNFINISHED else None,
         "waiting": _addresses(waiting),
     }
 
@@ -71,22 +82,30 @@ def _leg(leg: Leg) -> Mapping[str, Any]:
 def _restore_leg(host: CallHost, call: Call, state: Mapping[str, Any], now: float) -> Leg:
     leg = Leg(state["name"], host.agent, call, LegState(state["state"]))
     leg.tag, leg.call_id, leg.peer_tag = state["tag"], state["call_id"], state["peer_tag"]
-    leg.branch = state["branch"]
+    leg.user, leg.trunk, leg.allow = state["user"], state["trunk"], tuple(state["allow"])
+    leg.said, leg.heard = _data(state["said"]), _data(state["heard"])
     leg.source = Address(*state["source"]) if state["source"] else None
-    leg.last = CSeq(*state["last"]) if state["last"] else None
-    leg.ack = (state["ack"][0], _data(state["ack"][1])) if state["ack"] else None
-    leg.success = _data(state["success"])
-    leg.invite, leg.sent = _request(state["invite"]), _request(state["sent"])
+    asked, asking = leg.asked, leg.asking
+    asked.tags, asked.branch = Tags(leg.tag), state["branch"]
+    asked.first, asked.last = (CSeq(*state[name]) if state[name] else None for name in ("first", "last"))
+    asked.success, asked.invite = _data(state["success"]), _request(state["invite"])
+    asking.ack = (state["ack"][0], _data(state["ack"][1])) if state["ack"] else None
+    asking.sent, asking.auth = _request(state["sent"]), host.auth(leg.trunk)
     if state["dialog"]:
         leg.dialog = restored(state["dialog"])
         leg.dialog.our_cseq += CSEQ_GAP
+        leg.session.resume(state["session"], now)
     target, local = (Address(*item) for item in state["waiting"]) if state["waiting"] else _NOWHERE
     leg.resume(target, local, now)
     return leg
 
 
-def _addresses(waiting: Transaction | None) -> list[tuple[str | int | bool, ...]] | None:
-    return [waiting.target.packed, waiting.local.packed] if waiting else None
+def _cseq(cseq: CSeq | None) -> list[int | str] | None:
+    return [cseq.number, cseq.method] if cseq else None
+
+
+def _addresses(waiting: Transaction | None) -> list[list[str | int | bool]] | None:
+    return [pack(waiting.target), pack(waiting.local)] if waiting else None
 
 
 def _request(text: str | None) -> Request | None:

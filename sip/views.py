@@ -9,6 +9,7 @@ from sip.call import Call
 from sip.effects import Address
 from sip.leg import Leg
 from sip.registrar import Binding
+from sip.trunk_state import TrunkState
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,37 @@ class RegistrationView:
 
     username: str
     bindings: tuple[Binding, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TrunkView:
+    """One trunk.
+
+    addresses: each with whether it answered when it was last asked. registered: None where it need not be; error: why
+    it is not. calls, channels: how many it carries, and may, 0: any number.
+    """
+
+    name: str
+    domain: str
+    addresses: tuple[tuple[Address, bool], ...]
+    registered: bool | None
+    error: str
+    calls: int
+    channels: int
+
+
+def view_trunk(state: TrunkState) -> TrunkView:
+    """The trunk as it stands."""
+    trunk = state.trunk
+    return TrunkView(
+        name=trunk.name,
+        domain=trunk.domain,
+        addresses=tuple((address, state.up(address)) for address in trunk.addresses),
+        registered=state.registered,
+        error=state.error,
+        calls=state.calls,
+        channels=trunk.channels,
+    )
 
 
 def view_call(call: Call) -> CallView:

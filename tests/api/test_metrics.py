@@ -80,7 +80,6 @@ def test_no_label_grows_with_the_number_of_calls() -> None:
         "trunk",
         "result",
         "cause",
-        "interface",
     }
 
 

@@ -248,8 +248,10 @@ class Peer:
 
     def reply(self, request: Request, status: int, sdp: bytes = b"", *extra: tuple[str, str], tag: str = "") -> None:
         tag = tag or f"{self.user}-tag"
-        contact = ("Contact", f"<sip:{self.user}@{self.address.host}:{self.address.port}>")
-        headers = [contact, *extra, *([("Content-Type", "application/sdp")] if sdp else [])]
+        contact = [("Contact", f"<sip:{self.user}@{self.address.host}:{self.address.port}>")]
+        if any(name == "Contact" for name, _ in extra):
+            contact = []
+        headers = [*contact, *extra, *([("Content-Type", "application/sdp")] if sdp else [])]
         self.say(response_to(request, status, to_tag=tag, headers=headers, body=sdp))
 
     def beside(

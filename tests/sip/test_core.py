@@ -6,6 +6,7 @@ from __future__ import annotations
 import pytest
 
 from sip.effects import Address, Authenticate, FindRoute, SaveBindings
+from tests.sip.talk import ANSWER
 
 NAT = Address("192.0.2.7", 40000)
 
@@ -109,13 +110,13 @@ def test_ack_and_cancel_are_never_challenged(world, anna, method):
 
 
 REFUSALS = [
-    ("SUBSCRIBE", {}, [], 405, ("Allow", "INVITE, ACK, BYE, CANCEL, OPTIONS, REGISTER, INFO, UPDATE")),
-    ("REFER", {}, [], 405, None),
+    ("SUBSCRIBE", {}, [], 405, ("Allow", "INVITE, ACK, BYE, CANCEL, OPTIONS, REGISTER, INFO, UPDATE, PRACK, REFER")),
+    ("REFER", {}, [], 481, None),
     ("MESSAGE", {}, [], 405, None),
-    ("FLY", {}, [], 501, ("Allow", "INVITE, ACK, BYE, CANCEL, OPTIONS, REGISTER, INFO, UPDATE")),
+    ("FLY", {}, [], 501, ("Allow", "INVITE, ACK, BYE, CANCEL, OPTIONS, REGISTER, INFO, UPDATE, PRACK, REFER")),
     ("INVITE", {"hops": "0"}, [], 483, None),
     ("OPTIONS", {"hops": "0"}, [], 200, None),
-    ("INVITE", {}, [("Require", "100rel, nothingSupportsThis")], 420, ("Unsupported", "100rel, nothingSupportsThis")),
+    ("INVITE", {}, [("Require", "100rel, nothingSupportsThis")], 420, ("Unsupported", "nothingSupportsThis")),
     ("INVITE", {}, [("Proxy-Require", "privacy")], 420, ("Unsupported", "privacy")),
     ("BYE", {}, [], 481, None),
     ("BYE", {"to_tag": "invented"}, [], 481, None),
@@ -222,7 +223,7 @@ def test_contacts_expire_by_themselves(world, bert):
 
 def test_requests_out_of_order_in_a_dialog(world, anna, bert):
     invite = anna.invite("bert")
-    bert.reply(bert.hears("INVITE")[0], 200, b"v=0\r\n")
+    bert.reply(bert.hears("INVITE")[0], 200, ANSWER)
     ok = anna.heard()[-1]
     anna.say(anna.beside(invite, "ACK", to=str(ok.to), branch="a"))
     first, second = anna.within(ok, "INFO"), anna.within(ok, "OPTIONS")

@@ -152,7 +152,7 @@ class Phone:
         if isinstance(message, Response):
             leg = self.legs.get(message.call_id)
             if not self.agent.layer.response(message, now) and leg and message.cseq.method == "INVITE":
-                leg.acknowledge_again(message)
+                leg.asking.acknowledge_again(message)
         elif not self.agent.layer.absorb(message, now):
             self.take(message, now)
         self.flush()
@@ -206,7 +206,7 @@ class Phone:
         if signal is LegSignal.ACCEPT:
             leg.confirm(b"", now)
 
-    def joined(self, leg) -> None:
+    def joined(self, leg, key) -> None:
         pass
 
     def left(self, leg, now) -> None:

@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What comes with a signal to a call's table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sip.hunt import Ending
+from sip.message import Message
+
+if TYPE_CHECKING:
+    from sip.leg import Leg
+
+Progress = Callable[[int, str, float], None]
+"""Takes status and reason of what happens to a call that nobody's INVITE waits for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """The message of a leg, a description of ours, or how the call ends."""
+
+    message: Message | None = None
+    sdp: bytes = b""
+    ending: Ending | None = None
+    leg: Leg | None = None
+
+
+NOTHING = Event()

@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Who a call is from: what a caller may say of itself, and what each callee is told of it (RFC 3323, 3325, 5806)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sip.agent import Fields
+from sip.errors import ParseError
+from sip.headers import NameAddr
+from sip.message import Request
+from sip.trunk import Trunk
+from sip.uri import Uri
+
+_HIDING = frozenset({"id", "user", "header", "full"})
+_ANONYMOUS = "anonymous"
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """A caller as far as we vouch for it. name: its number or user name; hidden: it wants not to be shown.
+
+    asserted: the name is proved, by our own digest or by a trunk that we trust. diversions: Diversion values of a
+    trusted trunk, as they came.
+    """
+
+    name: str
+    display: str = ""
+    hidden: bool = False
+    asserted: bool = True
+    diversions: tuple[str, ...] = ()
+
+
+def caller_of(request: Request, username: str, trunk: Trunk | None) -> Caller:
+    """The caller of an INVITE; what only a trusted peer may say is overheard from all others."""
+    said = request.from_
+    hidden = bool(_HIDING & {word.lower() for value in request.values("Privacy") for word in value.split(";")})
+    if trunk is None:
+        return Caller(username, said.display, hidden)
+    number = said.uri.decoded_user() or ""
+    if not trunk.trusted:
+        return Caller(number, said.display, hidden, asserted=False)
+    diversions = tuple(request.values("Diversion"))
+    asserted = _asserted(request)
+    if asserted:
+        name = asserted.uri.decoded_user() or number
+        return Caller(name, asserted.display or said.display, hidden, diversions=diversions)
+    return Caller(number, said.display, hidden, diversions=diversions)
+
+
+def identified(caller: Caller, user: str, host: str, ours: str, trunk: Trunk | None) -> tuple[NameAddr, Fields]:
+    """From without its tag, and the headers that go with it.
+
+    user, host: what From shows of the caller; ours: the host of the address that we assert. trunk: where the INVITE
+    goes, None for a user of ours.
+    """
+    shown = Uri("sip", user=escaped(user) or None, host=host)
+    if caller.hidden:
+        shown = Uri("sip", user=_ANONYMOUS, host="anonymous.invalid")
+    from_ = NameAddr(shown, display="Anonymous" if caller.hidden else caller.display)
+    fields: list[tuple[str, str]] = []
+    if caller.hidden:
+        fields.append(("Privacy", "id"))
+    if trunk and trunk.trusted and caller.asserted:
+        asserted = NameAddr(Uri("sip", user=escaped(user) or None, host=ours), display=caller.display)
+        fields.append(("P-Asserted-Identity", str(asserted)))
+    if trunk and trunk.trusted:
+        fields += [("Diversion", value) for value in caller.diversions]
+    return from_, fields
+
+
+def diversion(user: str, host: str, reason: str = "unknown") -> tuple[str, str]:
+    """The Diversion header of a call that `user` has sent on (RFC 5806)."""
+    return "Diversion", f"<sip:{escaped(user)}@{host}>;reason={reason};counter=1"
+
+
+def escaped(user: str) -> str:
+    """A name as the user part of a URI may spell it (RFC 3261 §25.1)."""
+    plain = "-_.!~*'()&=+$,;?/"
+    return "".join(c if c.isascii() and (c.isalnum() or c in plain) else _hex(c) for c in user)
+
+
+def _hex(character: str) -> str:
+    return "".join(f"%{byte:02X}" for byte in character.encode("utf-8", "surrogateescape"))
+
+
+def _asserted(request: Request) -> NameAddr | None:
+    try:
+        known = [value for value in request.asserted_identities if value.uri.scheme in ("sip", "sips", "tel")]
+    except ParseError:
+        return None
+    return known[0] if known else None

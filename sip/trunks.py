@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""All trunks and what is known of each: whose call comes in, whether it answers, how many calls it carries."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from types import MappingProxyType
+
+from sip.agent import Agent
+from sip.causes import cause_of
+from sip.client_auth import ClientAuth
+from sip.effects import Address
+from sip.hunt import Ending
+from sip.outgoing import Destination
+from sip.trunk import Trunk
+from sip.trunk_state import TrunkState
+
+_NO_CIRCUIT = 34
+
+
+class Trunks:
+    """The trunks by name."""
+
+    def __init__(self, agent: Agent) -> None:
+        self._agent = agent
+        self._states: dict[str, TrunkState] = {}
+        self._known: dict[str, Trunk] = {}
+
+    def __iter__(self) -> Iterator[TrunkState]:
+        return iter(self._states.values())
+
+    @property
+    def known(self) -> Mapping[str, Trunk]:
+        """All trunks."""
+        return MappingProxyType(self._known)
+
+    def replace(self, trunks: Iterable[Trunk], now: float) -> None:
+        """Have these trunks and no others. One that is as it was goes on undisturbed; its calls do in any case."""
+        wanted = {trunk.name: trunk for trunk in trunks}
+        for name, state in self._states.items():
+            if wanted.get(name) != state.trunk:
+                state.stop(now)
+        self._states = {name: self._state(trunk, now) for name, trunk in wanted.items()}
+        self._known = wanted
+
+    def find(self, name: str) -> TrunkState | None:
+        """The trunk of this name."""
+        return self._states.get(name)
+
+    def caller(self, source: Address, names: frozenset[str] = frozenset()) -> Trunk | None:
+        """The trunk that a new call from `source` is of. names: those that its certificate was verified for."""
+        for state in self._states.values():
+            trunk = state.trunk
+            if trunk.certificates and not names.isdisjoint(trunk.certificates):
+                return trunk
+            if not trunk.certificates and trunk.knows(source.host):
+                return trunk
+        return None
+
+    def admit(self, destination: Destination) -> Ending | None:
+        """Why a call cannot take this trunk now: out of order, or full."""
+        state = self._states.get(destination.trunk)
+        if destination.urgent or state is None:
+            return None
+        if not state.up(destination.address):
+            return Ending(503, cause_of(502), "server", "Trunk Out Of Order")
+        if state.full:
+            return Ending(503, _NO_CIRCUIT, "server", "No Channel Free")
+        return None
+
+    def auth(self, name: str) -> ClientAuth | None:
+        """What to answer the challenges of a trunk with."""
+        state = self._states.get(name)
+        return ClientAuth(state.trunk.login) if state and state.trunk.login else None
+
+    def carry(self, name: str, calls: int) -> None:
+        """So many calls more, or fewer, on a trunk."""
+        state = self._states.get(name)
+        if state:
+            state.calls = max(0, state.calls + calls)
+
+    def _state(self, trunk: Trunk, now: float) -> TrunkState:
+        before = self._states.get(trunk.name)
+        if before and before.trunk == trunk:
+            return before
+        state = TrunkState(self._agent, trunk, before.calls if before else 0)
+        state.start(now)
+        return state

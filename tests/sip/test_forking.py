@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Several that ring at once: our own branches, those of a proxy behind us, and what the caller sees of them."""
+
+from __future__ import annotations
+
+import pytest
+
+from sip.effects import Address, UriTarget, UserTarget
+from sip.message import Request
+from tests.sip.conftest import Peer
+from tests.sip.talk import ANSWER, HOLD, settle
+
+OTHER = ANSWER.replace(b"50000", b"50002")
+
+
+@pytest.fixture
+def second(world, bert):
+    """Bert's second phone."""
+    phone = Peer(world, "bert", "203.0.113.10")
+    assert phone.register(call_id="second").status == 200
+    return phone
+
+
+def test_contacts_of_equal_preference_ring_together(world, anna, bert, second):
+    invite = anna.invite("bert")
+    (one,), (two,) = bert.hears("INVITE"), second.hears("INVITE")
+    assert one.call_id != two.call_id
+    assert one.from_.tag != two.from_.tag
+    bert.reply(one, 180)
+    second.reply(two, 180)
+    anna.hears(100, 180, 180)
+    second.reply(two, 200, ANSWER, tag="s")
+    second.hears("ACK")
+    (cancel,) = bert.hears("CANCEL")
+    assert cancel.get("Reason") == 'SIP;cause=200;text="Call completed elsewhere"'
+    bert.reply(cancel, 200)
+    bert.reply(one, 487)
+    bert.hears("ACK")
+    (ok,) = anna.hears(200)
+    anna.say(anna.beside(invite, "ACK", to=str(ok.to), branch="x"))
+    anna.say(anna.within(ok, "BYE"))
+    second.reply(second.hears("BYE")[0], 200)
+    settle(world, 200, 16, "a")
+
+
+def test_answers_that_cross(world, anna, bert, second):
+    """Both answer in the same moment: the first has the call, the second is hung up at once."""
+    anna.invite("bert")
+    (one,), (two,) = bert.hears("INVITE"), second.hears("INVITE")
+    for phone, request in ((bert, one), (second, two)):
+        phone.reply(request, 180)
+    bert.reply(one, 200, ANSWER)
+    second.hears("CANCEL")
+    second.reply(two, 200, OTHER)
+    second.hears("ACK", "BYE")
+    bert.hears("ACK")
+    assert [message.status for message in anna.heard()] == [100, 180, 180, 200]
+
+
+def test_one_busy_phone_does_not_silence_the_other(world, anna, bert, second):
+    anna.invite("bert")
+    (one,), (two,) = bert.hears("INVITE"), second.hears("INVITE")
+    bert.reply(one, 486)
+    bert.hears("ACK")
+    second.hears()
+    second.reply(two, 404)
+    anna.hears(100, 486)
+    settle(world, 486, 17, "b")
+
+
+def test_a_declined_call_stops_ringing_everywhere(world, anna, bert, second):
+    anna.invite("bert")
+    (one,), (two,) = bert.hears("INVITE"), second.hears("INVITE")
+    second.reply(two, 180)
+    bert.reply(one, 603)
+    cancelled = second.hears("CANCEL")
+    anna.hears(100, 180, 603)
+    second.reply(cancelled[0], 200)
+    second.reply(two, 487)
+    settle(world, 603, 21, "b")
+
+
+def test_cancel_reaches_all(world, anna, bert, second):
+    invite = anna.invite("bert")
+    for phone in (bert, second):
+        phone.reply(phone.hears("INVITE")[0], 180)
+    anna.say(anna.beside(invite, "CANCEL"))
+    bert.hears("CANCEL")
+    second.hears("CANCEL")
+    settle(world, 487, 16, "a")
+
+
+def test_lower_preference_waits_its_turn(world, anna, bert):
+    late = Peer(world, "bert", "203.0.113.11")
+    contact = f"<sip:bert@{late.address.host}:5060>;q=0.3"
+    assert late.register(call_id="late", contact=contact).status == 200
+    anna.invite("bert")
+    (out,) = bert.hears("INVITE")
+    late.hears()
+    bert.reply(out, 480)
+    late.hears("INVITE")
+
+
+def test_targets_beside_each_other_are_a_ring_group(world, anna, bert):
+    outside = Peer(world, "carl", "203.0.113.20")
+    world.routes["all"] = (
+        UserTarget("bert", ring=20.0),
+        UriTarget("sip:carl@203.0.113.20", beside=True),
+        UriTarget("sip:night@203.0.113.21"),
+    )
+    anna.invite("all")
+    bert.hears("INVITE")
+    outside.hears("INVITE")
+    world.pass_time(19)
+    assert not any(b"night" in send.data for _, send in world.wire)
+    world.pass_time(2)
+    night = [send for _, send in world.wire if send.target == Address("203.0.113.21", 5060)]
+    assert night[0].data.startswith(b"INVITE sip:night@")
+
+
+def test_branches_of_a_proxy_have_tags_of_their_own(world, anna, bert):
+    invite = anna.invite("bert")
+    (out,) = bert.hears("INVITE")
+    bert.reply(out, 180, tag="x")
+    bert.reply(out, 183, ANSWER, tag="x")
+    bert.reply(out, 183, OTHER, tag="y")
+    bert.reply(out, 183, ANSWER, tag="x")
+    _, ring, one, two, again = anna.hears(100, 180, 183, 183, 183)
+    assert ring.to.tag == one.to.tag == again.to.tag != two.to.tag
+    assert (one.body, two.body, again.body) == (ANSWER + b"a=via-b\r\n", OTHER + b"a=via-b\r\n", b"")
+    bert.reply(out, 200, OTHER, tag="y")
+    (ack,) = bert.hears("ACK")
+    assert ack.to.tag == "y"
+    (ok,) = anna.hears(200)
+    assert ok.to.tag == two.to.tag
+    bert.reply(out, 200, ANSWER, tag="x")
+    ack, bye = bert.hears("ACK", "BYE")
+    assert ack.to.tag == bye.to.tag == "x"
+    anna.say(anna.beside(invite, "ACK", to=str(ok.to), branch="f"))
+    anna.say(anna.within(ok, "BYE"))
+    anna.hears(200)
+    assert [m.to.tag for m in bert.heard() if isinstance(m, Request) and m.method == "BYE"] == ["y"]
+
+
+def test_reliable_branches_are_numbered_each_by_itself(world, anna, bert):
+    anna.invite("bert", HOLD, ("Supported", "100rel"))
+    (out,) = bert.hears("INVITE")
+    for tag, number in (("x", 10), ("y", 70), ("x", 11), ("y", 71)):
+        bert.reply(out, 180, b"", ("Require", "100rel"), ("RSeq", str(number)), tag=tag)
+    pracks = bert.hears(*["PRACK"] * 4)
+    assert [(prack.to.tag, prack.get("RAck").split()[0]) for prack in pracks] == [
+        ("x", "10"),
+        ("y", "70"),
+        ("x", "11"),
+        ("y", "71"),
+    ]
+
+
+def test_next_target_after_early_media_is_another_dialog(world, anna, bert):
+    world.routes["both"] = (UserTarget("bert"), UriTarget("sip:carl@203.0.113.20"))
+    carl = Peer(world, "carl", "203.0.113.20")
+    anna.invite("both")
+    (out,) = bert.hears("INVITE")
+    bert.reply(out, 183, ANSWER)
+    bert.reply(out, 503)
+    (then,) = carl.hears("INVITE")
+    carl.reply(then, 200, OTHER)
+    _, early, ok = anna.hears(100, 183, 200)
+    assert early.to.tag != ok.to.tag
+    assert ok.body == OTHER + b"a=via-b\r\n"
+
+
+@pytest.mark.parametrize(
+    ("status", "tried"),
+    [(486, "sip:busy@203.0.113.20"), (480, "sip:noanswer@203.0.113.20"), (603, None), (500, "sip:any@203.0.113.20")],
+)
+def test_targets_for_the_busy_and_for_those_who_do_not_answer(world, anna, bert, status, tried):
+    world.routes["bert"] = (
+        UserTarget("bert"),
+        UriTarget("sip:busy@203.0.113.20", after="busy"),
+        UriTarget("sip:noanswer@203.0.113.20", after="no_answer"),
+        *([UriTarget("sip:any@203.0.113.20")] if status == 500 else []),
+    )
+    anna.invite("bert")
+    bert.reply(bert.hears("INVITE")[0], status)
+    voicemail = Peer(world, "any", "203.0.113.20").heard()
+    assert [message.uri for message in voicemail] == ([tried] if tried else [])
+
+
+def test_user_without_contacts_does_not_answer(world, anna):
+    world.routes["x"] = (UserTarget("nobody"), UriTarget("sip:mail@203.0.113.20", after="no_answer"))
+    anna.invite("x")
+    assert Peer(world, "mail", "203.0.113.20").hears("INVITE")
