@@ -47,6 +47,8 @@ class Figures:
     """(reason,)"""
     xdp_fallbacks: Series = field(default_factory=dict)
     """(reason,)"""
+    xdp_attached: Series = field(default_factory=dict)
+    """(interface,)"""
     sip_requests: Series = field(default_factory=dict)
     """(method, direction)"""
     sip_responses: Series = field(default_factory=dict)
@@ -91,6 +93,7 @@ KINDS = (
     _Kind("ports_free", "ports_free", "Relay ports that a call could have", counter=False),
     _Kind("xdp_drops", "xdp_drops", "Packets dropped by the kernel relay", ("reason",)),
     _Kind("xdp_fallbacks", "xdp_fallback", "Flows carried by the engine instead of the kernel", ("reason",)),
+    _Kind("xdp_attached", "xdp_attached", "Whether the relay carries the interface", ("interface",), counter=False),
     _Kind("sip_requests", "sip_requests", "SIP requests", ("method", "direction")),
     _Kind("sip_responses", "sip_responses", "SIP responses", ("direction", "code")),
     _Kind("registrations", "registrations", "Users with a registered contact", counter=False),

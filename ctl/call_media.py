@@ -61,11 +61,15 @@ class Media:
 
 @dataclass(slots=True)
 class CallMedia:
-    """agreed: what both legs have; proposed: what the exchange under way makes of it; offerer: who began that."""
+    """agreed: what both legs have; proposed: what the exchange under way makes of it; offerer: who began that.
+
+    blocked: legs of which no media is passed on, whatever they agree on.
+    """
 
     agreed: Media = field(default_factory=Media)
     proposed: Media | None = None
     offerer: Leg | None = None
+    blocked: frozenset[Leg] = frozenset()
 
     @property
     def current(self) -> Media:
@@ -78,13 +82,14 @@ class CallMedia:
 
     def to_json(self) -> dict[str, Any]:
         """Return what `from_json` makes the same of, in values that JSON can carry."""
-        return asdict(self)
+        return {**asdict(self), "blocked": sorted(self.blocked)}
 
     @classmethod
     def from_json(cls, state: Mapping[str, Any]) -> CallMedia:
         """Return what `to_json` was called on. Raises KeyError or TypeError if it is something else."""
         proposed = state["proposed"]
-        return cls(_media(state["agreed"]), proposed and _media(proposed), state["offerer"])
+        blocked = frozenset(state.get("blocked", ()))
+        return cls(_media(state["agreed"]), proposed and _media(proposed), state["offerer"], blocked)
 
 
 def _media(state: Mapping[str, Any]) -> Media:

@@ -42,6 +42,9 @@ class Table(Protocol):
     def write_pair(self, first: tuple[int, FlowRule], second: tuple[int, FlowRule], *, fresh: bool = True) -> None:
         """Write both flows under one generation."""
 
+    def set_flags(self, index: int, flags: FlowFlag, clear: FlowFlag = FlowFlag.NONE) -> None:
+        """Set and clear flags of a flow that goes on."""
+
     def rule(self, index: int) -> FlowRule | None:
         """Return the rule as it was written."""
 
@@ -103,12 +106,28 @@ class Carrier(Protocol):
 
 
 class KernelCarrier:
-    """Flows that XDP forwards. `flags` are set on every flow."""
+    """Flows that XDP forwards. `flags` are set on every flow; `mark` sets more on some of them."""
 
     def __init__(self, table: Table, hops: Hops, flags: FlowFlag = FlowFlag.NONE) -> None:
         self._table = table
         self._hops = hops
         self._flags = flags
+        self._marks: dict[int, FlowFlag] = {}
+
+    def mark(self, local: Endpoint, flag: FlowFlag) -> int:
+        """Set a flag on one flow, for all its rules to come until it ends; return its place in the table."""
+        index = self._table.index(*local)
+        if not self._marks.get(index, FlowFlag.NONE) & flag:
+            self._marks[index] = self._marks.get(index, FlowFlag.NONE) | flag
+            self._table.set_flags(index, flag)
+        return index
+
+    def unmark(self, local: Endpoint, flag: FlowFlag) -> None:
+        """Take a flag off one flow again, if it has it."""
+        index = self._table.index(*local)
+        if self._marks.get(index, FlowFlag.NONE) & flag:
+            self._marks[index] &= ~flag
+            self._table.set_flags(index, FlowFlag.NONE, flag)
 
     def write(self, pair: Pair, fresh: bool) -> None:
         """Write both flows. An unknown next hop leaves the kernel to ask its own routing table.
@@ -169,7 +188,9 @@ class KernelCarrier:
     def end(self, pair: Pair) -> list[FlowStatistics | None]:
         """Switch both flows off, then read them."""
         for plan in pair:
-            self._table.off(self._table.index(*plan.local))
+            index = self._table.index(*plan.local)
+            self._marks.pop(index, None)
+            self._table.off(index)
         return self.read(pair)
 
     def locals(self) -> set[Endpoint]:
@@ -189,16 +210,17 @@ class KernelCarrier:
 
     def _rules(self, pair: Pair) -> tuple[tuple[int, FlowRule], tuple[int, FlowRule]]:
         first, second = (self._table.index(*plan.local) for plan in pair)
-        return (first, self._rule(pair[0], second)), (second, self._rule(pair[1], first))
+        return (first, self._rule(pair[0], first, second)), (second, self._rule(pair[1], second, first))
 
-    def _rule(self, plan: FlowPlan, partner: int) -> FlowRule:
+    def _rule(self, plan: FlowPlan, index: int, partner: int) -> FlowRule:
         address, port = plan.source
+        kind = FlowFlag.RTCP if plan.kind == "rtcp" else FlowFlag.RTCP_MUX
         return FlowRule(
             state=_state(plan),
             source=(address, port or 0),
             egress=plan.egress,
             target=plan.target,
-            flags=self._flags | (FlowFlag.RTCP if plan.kind == "rtcp" else FlowFlag.RTCP_MUX),
+            flags=self._flags | kind | self._marks.get(index, FlowFlag.NONE),
             clock_rate=plan.clock_rate,
             partner=partner,
         )

@@ -8,6 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import structlog
@@ -16,6 +17,7 @@ from ctl.directory import Directory
 from ctl.journal import Journal
 from ctl.metrics import Meters
 from ctl.records import Records
+from ctl.resolver import Resolver
 from ctl.sessions import FlowReport, MediaRefused, MediaSessions
 from sip.causes import RECOVERY_ON_TIMER
 from sip.core import Core
@@ -33,6 +35,7 @@ from sip.effects import (
     SaveBindings,
     SaveCall,
     Send,
+    Target,
 )
 from sip.errors import ParseError
 
@@ -53,6 +56,7 @@ class Conductor:
         journal: Journal,
         records: Records,
         meters: Meters,
+        resolver: Resolver | None = None,
     ) -> None:
         self._core = core
         self._send = send
@@ -61,8 +65,10 @@ class Conductor:
         self._journal = journal
         self._records = records
         self._meters = meters
+        self._resolver = resolver or Resolver()
         self._reports: dict[str, tuple[FlowReport, ...]] = {}
         self._timer: asyncio.TimerHandle | None = None
+        self._due = 0.0
 
     def received(self, data: bytes, source: Address, local: Address) -> None:
         """A message came in by a transport."""
@@ -107,6 +113,7 @@ class Conductor:
 
     def close(self) -> None:
         """Let no timer fire any more."""
+        self._resolver.close()
         if self._timer is not None:
             self._timer.cancel()
 
@@ -150,8 +157,14 @@ class Conductor:
     def _find_route(self, effect: FindRoute) -> Iterable[Effect]:
         found = self._directory.route(effect.caller, effect.dialled, effect.domain)
         if isinstance(found, tuple):
-            return self._core.routed(effect.token, found, time.monotonic())
+            if not self._resolver.needed(found):
+                return self._core.routed(effect.token, found, time.monotonic())
+            self._resolver.later(found, partial(self._located, effect.token))
+            return ()
         return self._core.refused(effect.token, found.status, found.reason, time.monotonic())
+
+    def _located(self, token: int, targets: Sequence[Target]) -> None:
+        self.perform(self._core.routed(token, targets, time.monotonic()))
 
     def _change_media(self, effect: OfferMedia | AnswerMedia) -> Iterable[Effect]:
         now = time.monotonic()
@@ -182,13 +195,15 @@ class Conductor:
             log.error("live state not saved; free space on its disk", kind=kind, key=key, error=error.strerror)
 
     def _set_timer(self) -> None:
+        """See that `_expire` is called in time; a call that comes too early does no harm."""
+        expiry = self._core.next_expiry()
+        if expiry is None or (self._timer is not None and self._due <= expiry):
+            return
         if self._timer is not None:
             self._timer.cancel()
-            self._timer = None
-        expiry = self._core.next_expiry()
-        if expiry is not None:
-            delay = max(0.0, expiry - time.monotonic())
-            self._timer = asyncio.get_running_loop().call_later(delay, self._expire)
+        self._due = expiry
+        delay = max(0.0, expiry - time.monotonic())
+        self._timer = asyncio.get_running_loop().call_later(delay, self._expire)
 
     def _expire(self) -> None:
         self._timer = None

@@ -61,7 +61,25 @@ def _sip_listen(text: str) -> str:
     return text
 
 
+def _ng_listen(text: str) -> str:
+    host, _ = _host_port(text)
+    try:
+        ipaddress.ip_address(host.removeprefix("[").removesuffix("]"))
+    except ValueError:
+        raise ValueError(f"{host!r} is not an IP address") from None
+    return text
+
+
+def _network(text: str) -> str:
+    try:
+        return str(ipaddress.ip_network(text))
+    except ValueError as error:
+        raise ValueError(f"{text!r} is not a network: {error}") from None
+
+
 Ipv4 = Annotated[str, AfterValidator(_ipv4)]
+NgListen = Annotated[str, AfterValidator(_ng_listen)]
+Network = Annotated[str, AfterValidator(_network)]
 Listen = Annotated[str, AfterValidator(_listen)]
 SipListen = Annotated[str, AfterValidator(_sip_listen)]
 Seconds = Annotated[int, Field(ge=1)]
@@ -187,6 +205,42 @@ class ApiSection(Section):
     listen: Listen = "127.0.0.1:8080"
 
 
+class NgSection(Section):
+    """The ng protocol, by which proxies drive the relay: where it is served, to whom, and its limits."""
+
+    listen: tuple[NgListen, ...] = ()
+    """UDP."""
+    listen_tcp: tuple[NgListen, ...] = ()
+    listen_http: tuple[NgListen, ...] = ()
+    """HTTP and WebSocket."""
+    allow: tuple[Network, ...] = ()
+    secret_file: Path | None = None
+    certificate: Path | None = None
+    key: Path | None = None
+    client_ca: Path | None = None
+    delete_delay: Annotated[int, Field(ge=0)] = 30
+    max_sessions: Annotated[int, Field(ge=0)] = 0
+    load_limit: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Part of the media ports in use from which on new calls are sent elsewhere."""
+
+    @model_validator(mode="after")
+    def _guarded(self) -> NgSection:
+        """Whoever speaks ng can have calls copied or cut off, and it knows no authentication of its own."""
+        if _beyond_loopback(self.listen) and not (self.allow and self.secret_file):
+            raise ValueError("listen beyond loopback needs allow = [networks of the proxies] and secret_file")
+        certified = self.allow and self.certificate and self.key and self.client_ca
+        if _beyond_loopback((*self.listen_tcp, *self.listen_http)) and not certified:
+            raise ValueError(
+                "listen_tcp and listen_http beyond loopback need allow = [networks], certificate, key and client_ca"
+            )
+        return self
+
+
+def _beyond_loopback(listen: tuple[str, ...]) -> bool:
+    hosts = (_host_port(text)[0].removeprefix("[").removesuffix("]") for text in listen)
+    return any(not ipaddress.ip_address(host).is_loopback for host in hosts)
+
+
 class LogSection(Section):
     """What is logged to standard error, and how."""
 
@@ -205,6 +259,7 @@ class Config(BaseSettings):
     database: DatabaseSection = DatabaseSection()
     run: RunSection = RunSection()
     api: ApiSection = ApiSection()
+    ng: NgSection = NgSection()
     log: LogSection = LogSection()
 
     @classmethod

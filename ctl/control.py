@@ -13,6 +13,7 @@ import json
 import os
 import socket
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from ctl.exits import DENIED, FAILED, NOT_FOUND, USAGE
 
 REQUEST_LIMIT = 64 << 10
 REQUEST_SECONDS = 5.0
+ANSWERED = b'{"code":0}\n'
 
 Verb = Callable[[dict[str, Any]], Awaitable[Any] | Any]
 
@@ -30,6 +32,18 @@ log = structlog.get_logger()
 
 class Encoded(bytes):
     """A result that is JSON already; for long ones, which are made piece by piece so that calls do not wait."""
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A result that stands while its connection is open: `release` is called when either side closes it.
+
+    over: set by whoever gave the result when there is nothing to hold any more.
+    """
+
+    result: Any
+    release: Callable[[], None]
+    over: asyncio.Event
 
 
 class ControlError(Exception):
@@ -73,14 +87,30 @@ class ControlServer:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             line = await asyncio.wait_for(reader.readline(), REQUEST_SECONDS)
-            writer.write(await self._answer(line))
-            await writer.drain()
+            answer = await self._answer(line)
+            if isinstance(answer, Held):
+                await self._hold(answer, reader, writer)
+            else:
+                writer.write(answer)
+                await writer.drain()
         except (TimeoutError, ValueError, ConnectionError):
             log.debug("control connection dropped: no request of proper size in time")
         finally:
             writer.close()
 
-    async def _answer(self, line: bytes) -> bytes:
+    async def _hold(self, held: Held, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Answer, with a line feed behind it, and wait for the end of what is held or of who asked for it."""
+        waits = [asyncio.ensure_future(held.over.wait()), asyncio.ensure_future(reader.read(1))]
+        try:
+            writer.write(ANSWERED + json.dumps(held.result).encode() + b"\n")
+            await writer.drain()
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            held.release()
+            for each in waits:
+                each.cancel()
+
+    async def _answer(self, line: bytes) -> bytes | Held:
         try:
             result = await self._call(line)
         except ControlError as error:
@@ -91,8 +121,10 @@ class ControlServer:
             log.exception("command failed")
             text = f"the controller failed: {type(error).__name__}: {error}; see its log"
             return json.dumps({"code": FAILED, "error": text}).encode() + b"\n"
+        if isinstance(result, Held):
+            return result
         encoded = result if isinstance(result, Encoded) else json.dumps(result, separators=(",", ":")).encode()
-        return b'{"code":0}\n' + encoded
+        return ANSWERED + encoded
 
     async def _call(self, line: bytes) -> Any:
         try:

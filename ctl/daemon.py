@@ -14,7 +14,8 @@ import uvloop
 from api.server import ApiUnavailable
 from ctl.config import Config, load
 from ctl.configfile import ConfigError
-from ctl.dataplane import DataPlaneError
+from ctl.media_interfaces import DataPlaneError
+from ctl.ng.front import NgUnavailable
 from ctl.service import Service, ServiceError
 from ctl.tls import TlsError
 from media.flows import EngineError
@@ -26,6 +27,7 @@ REFUSALS = (
     ConfigError,
     DataPlaneError,
     EngineError,
+    NgUnavailable,
     OSError,
     ProvisioningError,
     ServiceError,

@@ -5,80 +5,77 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 from collections.abc import Mapping
 
 import structlog
 
-from ctl import xdp
+from ctl.attaching import attach_settings
 from ctl.carriers import EngineCarrier, KernelCarrier
-from ctl.config import Config, sip_listen
+from ctl.config import Config
 from ctl.events import Event, EventReader
 from ctl.flowrule import Endpoint, FlowFlag
 from ctl.flowtable import FlowTable
 from ctl.libbpf import BpfError
+from ctl.loader import AttachError, mend
+from ctl.media_interfaces import DataPlaneError, relay_interfaces
 from ctl.nexthop import NextHops
 from ctl.pins import Pins
 from ctl.plan import DataPlane
+from ctl.privileges import missing_to_attach
+from ctl.relay_watch import NOT_ATTACHED, RelayWatch, Untrusted
 from media.client import EngineClient, EngineProcess
 
 log = structlog.get_logger()
 
 ENGINE_SOCKET = "engine.sock"
+MEND_SECONDS = 5.0  # between two attempts to attach again
 HIDDEN = 0  # no file has this inode number: pins are there, and we may not even look at them
 
 
-class DataPlaneError(Exception):
-    """Nothing can carry media as configured; one line with the remedy."""
-
-
-def relay_addresses(config: Config) -> tuple[str, ...]:
-    """Return the addresses that peers send media to: those configured, else those of IPv4 that signalling has."""
-    listening = (host for listen in config.sip.listen for host, _, _ in sip_listen(listen) if ":" not in host)
-    return config.media.addresses or tuple(dict.fromkeys(listening))
-
-
-def relay_interfaces(config: Config, hops: NextHops) -> dict[str, str]:
-    """Return the interface of each relay address. Raises DataPlaneError if this host does not have one."""
-    found: dict[str, str] = {}
-    for address in relay_addresses(config):
-        interface = hops.interface_of(address)
-        if interface is None:
-            raise DataPlaneError(f"media.addresses: {address} is on no interface; see: ip -4 address")
-        found[address] = interface
-    return found
-
-
 class Carriers:
-    """Owner of the opened pins and of the engine process."""
+    """Owner of the opened pins and of the engine process.
+
+    trouble: why the pinned relay is of no use to us, in one line with the remedy; empty if it is. bare: the
+    interfaces that it does not carry, with the reason for each.
+    """
 
     def __init__(self, config: Config, hops: NextHops) -> None:
+        """Raise DataPlaneError where a relay is attached that we cannot work with, EngineError without an engine."""
         self._config = config
         self._hops = hops
         self._pins = Pins(config.xdp.bpffs)
+        self._watch = RelayWatch(self._pins, config.run.directory)
         self.interfaces: Mapping[str, str] = relay_interfaces(config, hops)
         self.table: FlowTable | None = None
         self.events: EventReader | None = None
         self.kernel: KernelCarrier | None = None
+        self.trouble = ""
+        self.bare: dict[str, str] = {}
         self._opened: int | None = None
         self._former: list[FlowTable] = []
+        self._mended = 0.0
         self.process = EngineProcess.ensure(
             config.run.directory / ENGINE_SOCKET, log=config.run.directory / "engine.log"
         )
         self.engine = self._engine_carrier()
         self.look()
+        if self.trouble:
+            self.close()
+            raise DataPlaneError(self.trouble)
 
     def look(self) -> DataPlane:
         """Say where the relay is attached now; open the pins if they have appeared or are others than before.
 
-        `kernel` and `engine` may be new ones then; the former table stays mapped until `forget_former`.
-        Raises DataPlaneError.
+        `kernel` and `engine` may be new ones then; the former table stays mapped until `forget_former`. Where the
+        relay was taken off an interface and we may attach, it is attached again.
         """
-        if self._config.xdp.mode != "off" and (pinned := self._pinned()) != self._opened:
-            self._leave()
-            if pinned is not None:
-                self._open(pinned)
-        attached = frozenset(name for name in self.interfaces.values() if self.table and self._attached(name))
-        return DataPlane(interfaces=self.interfaces, attached=attached)
+        self.trouble = "" if self._config.xdp.mode == "off" else self._follow_pins()
+        self._look_at_interfaces()
+        if NOT_ATTACHED in self.bare.values() and self.table and self._mend():
+            self._look_at_interfaces()
+        attached = frozenset(self.interfaces.values()) - self.bare.keys()
+        return DataPlane(interfaces=self.interfaces, attached=attached, refusal=self._refusal())
 
     def forget_former(self) -> None:
         """Unmap the tables that no flow is in any more."""
@@ -108,10 +105,65 @@ class Carriers:
         current = (each for each in self.events.drain() if each.generation == self.table.generation(each.flow))
         return [(event, self.table.local(event.flow)) for event in current]
 
+    def _follow_pins(self) -> str:
+        """Open what is pinned now; return why it is of no use."""
+        pinned = self._pinned()
+        if pinned is None and self._other_layout():
+            return self._refusal()  # the flows that we wrote go on there, so nothing is to be moved
+        try:
+            if pinned != self._opened:
+                self._leave()
+                if pinned is not None:
+                    self._open(pinned)
+            elif self.table:
+                self._check_trust()
+        except DataPlaneError as error:
+            self._leave()
+            return str(error)
+        return ""
+
+    def _refusal(self) -> str:
+        """Why no new call can have media at all: the ports are guarded by a relay that is not ours to program."""
+        if self._config.xdp.mode == "off" or self._pinned() is not None or not self._other_layout():
+            return ""
+        return f"a relay of another version is pinned in {self._pins.root}; attach and run one version of voxdp"
+
+    def _other_layout(self) -> bool:
+        try:
+            return any(each.complete() for each in self._pins.others())
+        except PermissionError:
+            return False
+
+    def _look_at_interfaces(self) -> None:
+        names = sorted(set(self.interfaces.values()))
+        if self.table is None:
+            off = self._config.xdp.mode == "off"
+            self.bare = dict.fromkeys(names, "xdp.mode is off" if off else NOT_ATTACHED)
+            return
+        if self._pinned() is None:  # the other layout's relay holds the links now
+            return
+        found = {name: self._watch.trouble(name) for name in names}
+        self.bare = {name: why for name, why in found.items() if why}
+
+    def _mend(self) -> bool:
+        """Attach again what somebody has taken off, if we may; not what was detached by `voxdp detach`."""
+        now = time.monotonic()
+        if now - self._mended < MEND_SECONDS:
+            return False
+        self._mended = now
+        try:
+            settings = attach_settings(self._config, self._hops)
+            if missing_to_attach(settings.bpffs, settings.owner_uid, settings.owner_gid):
+                return False
+            return mend(settings)
+        except (AttachError, DataPlaneError, OSError) as error:
+            log.error("kernel relay not attached again", why=str(error))
+            return False
+
     def _pinned(self) -> int | None:
         """Return what tells one pinned table from the next; a pin made anew is another file."""
         try:
-            return self._pins.map("flows").stat().st_ino
+            return self._pins.map("flows").stat().st_ino if self._pins.program.exists() else None
         except PermissionError:
             return HIDDEN if self._pins.exist() else None
         except OSError:
@@ -136,7 +188,13 @@ class Carriers:
                     f"or let it name user id {os.geteuid()} and run: voxdp attach"
                 ) from None
             raise DataPlaneError(str(error)) from None
-        self._check(table)
+        try:
+            self._check_trust()
+            self._check(table)
+        except DataPlaneError:
+            table.close()
+            raise
+        table.clear_flags(FlowFlag.CAPTURE)  # of a controller that was killed while it captured
         self.table = table
         self.events = EventReader(self._pins.directory)
         self.kernel = KernelCarrier(table, self._hops, FlowFlag.RTCP_COPY)
@@ -151,10 +209,12 @@ class Carriers:
                 "the attached relay has other media addresses or ports than the configuration; run: voxdp attach"
             )
 
-    def _attached(self, interface: str) -> bool:
-        if interface not in self._pins.links():
-            return False
-        return xdp.attached(xdp.interface_index(interface)) is not None
+    def _check_trust(self) -> None:
+        """The pinned program must be the one that was attached."""
+        try:
+            self._watch.check()
+        except (Untrusted, BpfError) as error:
+            raise DataPlaneError(str(error)) from None
 
     def _engine_carrier(self) -> EngineCarrier:
         return EngineCarrier(self.process.client, self.kernel)

@@ -42,6 +42,11 @@ class Description:
         for section in self._sections():
             _ = section.connection
 
+    @property
+    def sdp(self) -> SessionDescription:
+        """What was parsed; to be read."""
+        return self._sdp
+
     def streams(self, signalling: str) -> tuple[Stream, ...]:
         """Return the m-lines in order. signalling: the address that the leg's signalling came from.
 

@@ -10,8 +10,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any, Protocol
 
+from ctl.captures import Captures, endpoint
 from ctl.carriers import Hops
-from ctl.control import ControlError, Encoded, Verb, not_found
+from ctl.control import ControlError, Encoded, Held, Verb, not_found
 from ctl.dataplane import Carriers
 from ctl.exits import USAGE
 from ctl.explain import Facts, explain
@@ -37,15 +38,23 @@ class Routing(Hops, Protocol):
 class FlowVerbs:
     """Answers with plain values that JSON can carry."""
 
-    def __init__(self, core: Core, programmer: Programmer, hops: Routing, carriers: Carriers) -> None:
+    def __init__(
+        self, core: Core, programmer: Programmer, hops: Routing, carriers: Carriers, captures: Captures
+    ) -> None:
         self._core = core
+        self._captures = captures
         self._programmer = programmer
         self._hops = hops
         self._carriers = carriers
 
     def table(self) -> Mapping[str, Verb]:
         """Return every verb."""
-        return {"flow.list": self.flow_list, "flow.show": self.flow_show, "flow.explain": self.flow_explain}
+        return {
+            "flow.list": self.flow_list,
+            "flow.show": self.flow_show,
+            "flow.explain": self.flow_explain,
+            "capture": self.capture,
+        }
 
     async def flow_list(self, arguments: dict[str, Any]) -> Encoded:
         """Return the flows, all or of one call; in between, signalling has its turn."""
@@ -70,9 +79,20 @@ class FlowVerbs:
         now = time.monotonic()
         return [self._explained(view, now) for view in self._chosen(str(arguments.get("id", "")), whole_calls=True)]
 
+    def capture(self, arguments: dict[str, Any]) -> Held:
+        """Have the frames of calls and flows copied while the connection stands; return which they are."""
+        calls = [find_call(self._core, str(each)).id for each in arguments.get("calls", ())]
+        flows = [endpoint(str(each)) for each in arguments.get("flows", ())]
+        for local in flows:
+            if self._programmer.flow_at(local) is None:
+                raise not_found("flow", f"{local[0]}:{local[1]}")
+        if not calls and not flows:
+            raise ControlError("name a call or a flow", USAGE)
+        return self._captures.start(calls, flows)
+
     def _chosen(self, wanted: str, *, whole_calls: bool) -> Iterable[FlowView]:
         """Return the flow of that id or, of a call's, its media. Raises ControlError."""
-        owner = self._programmer.flow_at(_endpoint(wanted)) if ":" in wanted else None
+        owner = self._programmer.flow_at(endpoint(wanted)) if ":" in wanted else None
         if owner:
             return [view for view in self._programmer.flows(owner[0]) if view.local == owner[1].local]
         if whole_calls and wanted and ":" not in wanted:
@@ -132,8 +152,3 @@ def find_call(core: Core, beginning: str) -> CallView:
     if not matches or not beginning:
         raise not_found("call", beginning)
     return matches[0]
-
-
-def _endpoint(text: str) -> tuple[str, int]:
-    host, _, port = text.rpartition(":")
-    return host.strip("[]"), int(port) if port.isdecimal() else 0

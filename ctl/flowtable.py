@@ -201,6 +201,10 @@ class FlowTable:
         if not lib.flow_set_flags(self._at(index), flags, clear):
             raise ValueError(f"flow {index} was never written")
 
+    def clear_flags(self, flags: FlowFlag) -> int:
+        """Clear flags of every flow that has one of them; return how many did."""
+        return int(lib.flows_clear_flags(self._table, flags))
+
     def rule(self, index: int) -> FlowRule | None:
         """The rule as it was written; None if there never was one."""
         encoded = self._at(index).rule

@@ -114,6 +114,17 @@ static bool flow_set_flags(struct flow *flow, uint16_t set, uint16_t clear)
 	return true;
 }
 
+/* Clears flags of every flow that has one of them; returns how many did. */
+static uint32_t flows_clear_flags(const struct flow_table *table, uint16_t flags)
+{
+	uint32_t found = 0;
+
+	for (uint32_t i = 0; i < table->entries; i++)
+		if (control_load(&table->flows[i]).flags & flags)
+			found += flow_set_flags(&table->flows[i], 0, flags);
+	return found;
+}
+
 /* What was learned in the generation of `control`, as it is to be written in `generation`; 0: nothing. */
 static uint32_t learned_again(uint32_t learned, union control_word control, uint32_t generation)
 {

@@ -20,6 +20,7 @@ State = Mapping[str, Any] | Sequence[Any]
 Key = tuple[str, str]
 
 COMPACT_AT = 1 << 20
+_encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -109,7 +110,7 @@ def _write(file: int, data: bytes) -> int:
 
 
 def _line(key: Key, state: State | None) -> bytes:
-    return json.dumps([*key, state], separators=(",", ":")).encode() + b"\n"
+    return _encode([*key, state]).encode() + b"\n"
 
 
 def _read(path: Path) -> Recovered:

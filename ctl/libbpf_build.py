@@ -99,6 +99,7 @@ void rule_encode(const struct flow_wanted *wanted, const uint32_t local[4], stru
                  struct flow_wide *wide);
 uint32_t rate_interval(uint32_t rate);
 bool flow_set_flags(struct flow *flow, uint16_t set, uint16_t clear);
+uint32_t flows_clear_flags(const struct flow_table *table, uint16_t flags);
 bool flow_off(struct flow *flow);
 bool flows_write(struct flow_table *table, const void *packed, uint32_t count, uint32_t size, uint32_t tenant,
                  bool fresh);

@@ -97,21 +97,17 @@ def attach(settings: AttachSettings) -> AttachReport:
     Raises AttachError; what was attached before then still is, unless no flow lived on it and the addresses, the
     ports or the mode were to change.
     """
-    config = _check(settings)
-    pins, ports = Pins(settings.bpffs), ReservedPorts(settings.state_dir)
-    with ports.locked():
-        try:
-            _refuse_planted(settings, pins)
-            refuse_foreign(settings.interfaces, pins)
-            former = _former(settings, pins, config)
-            ports.reserve(settings.port_min, settings.port_max)
-            return _put(settings, pins, config, former)
-        except BpfError as error:
-            raise AttachError(str(error)) from error
-        finally:
-            if not pins.exist() and not pins.others():
-                ports.release()
-                AttachRecord.remove(settings.state_dir)
+    report = _attach(settings, afresh=True)
+    assert report is not None
+    return report
+
+
+def mend(settings: AttachSettings) -> bool:
+    """Attach again where the relay was taken off an interface; not if it is not pinned any more: then it was detached.
+
+    Return whether it was done. Needs root; raises AttachError.
+    """
+    return _attach(settings, afresh=False) is not None
 
 
 def detach(bpffs: Path, state_dir: Path = STATE_DIR) -> DetachReport:
@@ -127,6 +123,26 @@ def detach(bpffs: Path, state_dir: Path = STATE_DIR) -> DetachReport:
         names = remove_all(pins) if is_bpffs(bpffs) else []
         AttachRecord.remove(state_dir)
         return DetachReport(tuple(names), format_ports(ports.release()))
+
+
+def _attach(settings: AttachSettings, afresh: bool) -> AttachReport | None:
+    config = _check(settings)
+    pins, ports = Pins(settings.bpffs), ReservedPorts(settings.state_dir)
+    with ports.locked():
+        if not afresh and not pins.complete():
+            return None
+        try:
+            _refuse_planted(settings, pins)
+            refuse_foreign(settings.interfaces, pins)
+            former = _former(settings, pins, config)
+            ports.reserve(settings.port_min, settings.port_max)
+            return _put(settings, pins, config, former)
+        except BpfError as error:
+            raise AttachError(str(error)) from error
+        finally:
+            if not pins.exist() and not pins.others():
+                ports.release()
+                AttachRecord.remove(settings.state_dir)
 
 
 def _check(settings: AttachSettings) -> RelayConfig:

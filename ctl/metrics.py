@@ -129,6 +129,7 @@ class ControllerFigures:
             ports_free=2 * sum(parts.ports.free(address, now) for address in addresses),
             xdp_drops=self._drops(),
             xdp_fallbacks=Counter((each.reason,) for each in flows if each.path == "engine"),
+            xdp_attached=self._attached(),
             sip_requests=parts.meters.requests,
             sip_responses=parts.meters.responses,
             registrations=len(parts.core.bindings()),
@@ -138,6 +139,10 @@ class ControllerFigures:
             cdrs_refused=parts.storage.journal.counts.refused,
             cdr_journal_bytes=parts.storage.journal.waiting_bytes,
         )
+
+    def _attached(self) -> dict[tuple[str, ...], float]:
+        carriers = self._parts.carriers
+        return {(name,): float(name not in carriers.bare) for name in carriers.interfaces.values()}
 
     def _drops(self) -> dict[tuple[str, ...], float]:
         table = self._parts.carriers.table

@@ -87,6 +87,8 @@ class DataPlane:
     engine: bool = True
     allowed: tuple[IPv4Network, ...] = ()
     """Networks that media may go to though they are loopback, link-local or reserved: for laboratories."""
+    refusal: str = ""
+    """Why no new call can be carried at all, in one line with the remedy; empty if calls can."""
 
     def allows(self, address: str) -> bool:
         """Whether `address` is in one of the allowed networks."""

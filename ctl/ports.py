@@ -60,6 +60,10 @@ class Ports:
         """Return how many pairs are in use."""
         return self._pool(address).taken
 
+    def used(self) -> float:
+        """Return the part of all pairs that is in use, 0 to 1; of the address where it is the largest."""
+        return max((pool.taken / pool.size for pool in self._pools.values()), default=0.0)
+
     def _pool(self, address: str) -> _Pool:
         try:
             return self._pools[address]
@@ -81,6 +85,10 @@ class _Pool:
         self._free = array("H", range(pairs))
         self._place = array("H", range(pairs))
         self._resting: deque[tuple[float, int]] = deque()
+
+    @property
+    def size(self) -> int:
+        return max(len(self._place), 1)
 
     @property
     def taken(self) -> int:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -45,8 +45,11 @@ class Restorer:
     journal: Journal
     records: Records
 
-    def restore(self, recovered: Recovered) -> Restored:
-        """Take up what is there. A call that cannot be taken up is logged and does not hinder the others."""
+    def restore(self, recovered: Recovered, others: Set[str] = frozenset()) -> Restored:
+        """Take up what is there. A call that cannot be taken up is logged and does not hinder the others.
+
+        others: calls with media that are not signalling's and have been taken up already.
+        """
         calls = recovered.of(CALL)
         if recovered.same_boot:
             users = self._bindings(recovered.of(BINDINGS))
@@ -58,9 +61,9 @@ class Restorer:
             for username in recovered.of(BINDINGS):
                 self.journal.remove(BINDINGS, username)
         known = {view.id for view in self.core.calls()}
-        for call in self.sessions.calls() - known:
+        for call in self.sessions.calls() - known - others:
             self.sessions.delete(call, time.monotonic())
-        removed = self.programmer.reconcile(known)
+        removed = self.programmer.reconcile(known | others)
         return Restored(users, len(known), lost, written, removed)
 
     def _bindings(self, bindings: Mapping[str, Any]) -> int:

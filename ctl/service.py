@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import gc
 import os
 import secrets
 import signal
@@ -23,18 +24,21 @@ import structlog
 from api.health import Component
 from api.metrics import PlatformCollector
 from api.server import ApiServer, create_app
+from ctl.captures import Captures
 from ctl.client import SOCKET_NAME
 from ctl.conductor import Conductor
 from ctl.config import Config
 from ctl.control import ControlServer
-from ctl.dataplane import Carriers, DataPlaneError, relay_addresses
+from ctl.dataplane import Carriers
 from ctl.directory import Directory
 from ctl.flow_verbs import FlowVerbs
 from ctl.inactivity import Inactivity
 from ctl.journal import Journal
+from ctl.media_interfaces import relay_addresses
 from ctl.media_watch import MediaWatch
 from ctl.metrics import ControllerFigures, Meters
 from ctl.nexthop import NextHops
+from ctl.ng.front import NgFront
 from ctl.plan import DataPlane
 from ctl.ports import Ports
 from ctl.programmer import Programmer
@@ -52,6 +56,7 @@ from media.flows import EngineError
 from sip.effects import Send
 
 LOOK_SECONDS = 1.0
+WATCH_SECONDS = 0.5
 REFRESH_SECONDS = 10.0
 
 log = structlog.get_logger()
@@ -82,6 +87,7 @@ class Service:
         self._live, self._recovered = Journal.open(config.run.state / "live", offset)
         self.records = Records(self.storage.journal)
         self._watched: int | None = None
+        self._told: tuple[str, dict[str, str]] = ("", {})
         self.meters = Meters()
         self.conductor = Conductor(
             self.core,
@@ -96,13 +102,17 @@ class Service:
         self.transport = Transports(self.conductor, stream_limits(config), self.tls, config.sip.origins)
         inactivity = Inactivity(media.timeout, media.hold_timeout, time.monotonic())
         self._figures, self._former_figures = Journal.open(config.run.state / "quality", offset)
+        self.captures = Captures(self.programmer, self.carriers)
         self.media_watch = MediaWatch(self.programmer, self._figures, self.meters.interval)
-        self.silent_calls = SilentCalls(self.core, self.sessions, self.programmer, self.conductor, inactivity)
+        self.ng = NgFront(config.ng, self.sessions, self.ports, self._live, self._secret)
+        self.silent_calls = SilentCalls(
+            self.core, self.sessions, self.programmer, self.conductor, inactivity, (self.ng.relay,)
+        )
 
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT. Live calls stay in the kernel and the journal for the next controller.
 
-        Raises TransportError, ApiUnavailable, ProvisioningError.
+        Raises TransportError, ApiUnavailable, NgUnavailable, ProvisioningError.
         """
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
@@ -116,11 +126,14 @@ class Service:
             await self.transport.open(self.ours)
             await control.start()
             await api.start(*_host_port(self._config.api.listen))
+            await self.ng.open()
             async with asyncio.TaskGroup() as tasks:
                 owned = [
                     tasks.create_task(self.storage.run(patient=restored.calls > 0), name="storage"),
                     tasks.create_task(self._look_around(), name="data plane"),
+                    tasks.create_task(self._watch_relay(), name="kernel relay"),
                 ]
+                collect_rarely()
                 log.info("serving", listen=list(self._config.sip.listen), **_reasons(self.sessions.data_plane.attached))
                 await stop.wait()
                 log.info("stopping", calls=len(self.core.calls()))
@@ -133,7 +146,7 @@ class Service:
 
     def components(self) -> Sequence[Component]:
         """Say how each part is. Implements `api.health.HealthSource`."""
-        bare = sorted(set(self.carriers.interfaces.values()) - self.sessions.data_plane.attached)
+        relay = self._relay_trouble()
         database = self.storage.trouble
         return (
             Component(
@@ -141,9 +154,13 @@ class Service:
             ),
             Component("users", self.storage.keeper.ready, "" if self.storage.keeper.ready else database or ""),
             Component("database", database is None, database or "", required=False),
-            Component("kernel relay", not bare, f"not attached to {', '.join(bare)}" if bare else "", required=False),
+            Component("kernel relay", not relay, relay, required=False),
             Component("engine", self.carriers.process.alive()),
         )
+
+    def _relay_trouble(self) -> str:
+        bare = (f"{interface}: {why}" for interface, why in sorted(self.carriers.bare.items()))
+        return self.carriers.trouble or "; ".join(bare)
 
     def _restore(self) -> Restored:
         restorer = Restorer(
@@ -155,7 +172,7 @@ class Service:
             self._live,
             self.records,
         )
-        restored = restorer.restore(self._recovered)
+        restored = restorer.restore(self._recovered, self.ng.restore(self._recovered))
         self.media_watch.restore(self._former_figures)
         log.info(
             "taken up",
@@ -187,7 +204,7 @@ class Service:
     def _control(self) -> ControlServer:
         verbs = Verbs(self.core, self.conductor, self.programmer, self.storage)
         sip = SipVerbs(self.core, self.transport, self.reload)
-        flows = FlowVerbs(self.core, self.programmer, self.hops, self.carriers)
+        flows = FlowVerbs(self.core, self.programmer, self.hops, self.carriers, self.captures)
         table = {**verbs.table(), **sip.table(), **flows.table()}
         return ControlServer(self._config.run.directory / SOCKET_NAME, table)
 
@@ -196,7 +213,7 @@ class Service:
         return ApiServer(create_app(self, [PlatformCollector(figures), *self.meters.histograms.collectors()]))
 
     async def _look_around(self) -> None:
-        """Follow what changes: routes and neighbours at once, attachment, engine and silent calls each second."""
+        """Follow what changes: routes and neighbours at once, silent calls and quality each second."""
         loop = asyncio.get_running_loop()
         loop.add_reader(self.hops.fileno(), self.hops.drain)
         self._watch_events()
@@ -204,16 +221,23 @@ class Service:
         try:
             while True:
                 await asyncio.sleep(LOOK_SECONDS)
-                self._look()
                 self.silent_calls.look(time.monotonic())
+                self.ng.relay.look(time.time())
                 self._take_events()
                 self.media_watch.look(time.monotonic())
+                self.captures.look()
                 if time.monotonic() - refreshed > REFRESH_SECONDS:
                     self.hops.refresh()
                     refreshed = time.monotonic()
         finally:
             loop.remove_reader(self.hops.fileno())
             self._unwatch_events()
+
+    async def _watch_relay(self) -> None:
+        """Notice within a second what somebody does to the relay, and an engine that died."""
+        while True:
+            self._look()
+            await asyncio.sleep(WATCH_SECONDS)
 
     def _watch_events(self) -> None:
         if self.carriers.events:
@@ -231,11 +255,8 @@ class Service:
 
     def _look(self) -> None:
         former = self.carriers.kernel
-        try:
-            found = self.carriers.look()
-        except DataPlaneError as error:
-            log.error("kernel relay not usable", why=str(error))
-            found = replace(self.sessions.data_plane, attached=frozenset())
+        found = self.carriers.look()
+        self._tell_trouble()
         if self.carriers.kernel is not former:
             self._unwatch_events()
             self._move(replace(found, attached=frozenset()))  # out of the former table, before it goes
@@ -246,6 +267,19 @@ class Service:
             self._move(found)
         if not self.carriers.process.alive():
             self._restart_engine()
+
+    def _tell_trouble(self) -> None:
+        """An alarm for each change: what an operator must look at, and that it is over."""
+        trouble, bare = self.carriers.trouble, self.carriers.bare
+        if (trouble, bare) == self._told or self._config.xdp.mode == "off":
+            return
+        self._told = trouble, dict(bare)
+        if trouble:
+            log.error("kernel relay not usable", why=trouble)
+        for interface, why in bare.items():
+            log.error("kernel relay does not carry this interface", interface=interface, why=why)
+        if not trouble and not bare:
+            log.info("kernel relay carries every interface")
 
     def _move(self, found: DataPlane) -> None:
         """Let every call go on by what carries it now."""
@@ -273,7 +307,9 @@ class Service:
         log.info("next hop changed", peers=sorted(addresses), pairs_rewritten=rewritten)
 
     async def _close(self, control: ControlServer, api: ApiServer) -> None:
+        self.captures.close()
         self.conductor.close()
+        await self.ng.close()
         await self.transport.close()
         await control.close()
         await api.stop()
@@ -317,6 +353,13 @@ def _take_lock(path: Path) -> IO[str]:
     lock.write(str(os.getpid()))
     lock.flush()
     return lock
+
+
+def collect_rarely() -> None:
+    """What is there by now stays; and of what messages make, hardly anything is a cycle: look for those seldom."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
 
 
 def _host_port(listen: str) -> tuple[str, int]:

@@ -7,7 +7,7 @@ relay address that faces each leg, and once both legs have described themselves 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -33,6 +33,9 @@ from sip.errors import SdpError
 
 FlowReport = FlowView
 """The last view of a flow, its final statistics included."""
+
+Writer = Callable[[Description, Media, Leg], bytes]
+"""Writes a description toward a leg, whose relay address and ports are in the media."""
 
 
 class MediaRefused(Exception):
@@ -64,12 +67,24 @@ class MediaSessions:
         self._programmer = programmer
         self._calls: dict[str, CallMedia] = {}
 
-    def offer(self, call: str, leg: Leg, sdp: bytes, source: str, now: float, toward: str | None = None) -> bytes:
+    def offer(
+        self,
+        call: str,
+        leg: Leg,
+        sdp: bytes,
+        source: str,
+        now: float,
+        toward: str | None = None,
+        write: Writer | None = None,
+    ) -> bytes:
         """Take ports for an offer from `leg`; return the description to send to the other leg.
 
         source: the address that the signalling of `leg` came from. toward: the one that of the other leg goes to.
+        write: what makes the description that is returned, if it is not the one that came with our addresses in it.
         Raises MediaRefused: 488 for what is not relayed, 503 if there are no ports.
         """
+        if self.data_plane.refusal and call not in self._calls:
+            raise MediaRefused(503, self.data_plane.refusal)
         description, streams = self._read(sdp, source)
         media = self._calls.get(call, CallMedia())
         self._close_exchange(call, media, now)
@@ -80,9 +95,9 @@ class MediaSessions:
         proposed = Media(relays, self._take_ports(media.agreed, relays, streams, now), {leg: streams})
         self._calls[call] = media
         media.proposed, media.offerer = proposed, leg
-        return _redirected(description, proposed, _other(leg))
+        return (write or redirected)(description, proposed, _other(leg))
 
-    def answer(self, call: str, leg: Leg, sdp: bytes, source: str, now: float) -> bytes:
+    def answer(self, call: str, leg: Leg, sdp: bytes, source: str, now: float, write: Writer | None = None) -> bytes:
         """Program the flows as `leg` answers the offer; return the description to send to the offerer.
 
         Also for a further answer to the same offer. Raises MediaRefused: 488 for what is not relayed or does not
@@ -98,7 +113,7 @@ class MediaSessions:
         answered = replace(media.proposed, streams={**media.proposed.streams, leg: streams})
         self._program(call, answered)
         media.proposed = answered
-        return _redirected(description, answered, _other(leg))
+        return (write or redirected)(description, answered, _other(leg))
 
     def rollback(self, call: str, now: float) -> None:
         """Forget the exchange under way, answered or not: what was agreed before it holds again."""
@@ -119,9 +134,31 @@ class MediaSessions:
         finally:
             self._release(media.taken(), now)
 
+    def block(self, call: str, legs: Iterable[Leg]) -> None:
+        """Pass on no media that these legs of a call send, until it is called with others. RTCP goes on.
+
+        Raises MediaRefused: 481 if there is no such call.
+        """
+        media = self._calls.get(call)
+        if media is None:
+            raise MediaRefused(481, "the call has no media")
+        media.blocked = frozenset(legs)
+        self._program(call, media.current)
+
+    def blocked(self, call: str) -> frozenset[Leg]:
+        """Return the legs of a call that are blocked."""
+        media = self._calls.get(call)
+        return media.blocked if media else frozenset()
+
     def query(self, call: str) -> list[FlowView]:
         """Return the flows of a call as they stand now; none if it is unknown."""
         return self._programmer.flows(call)
+
+    def streams(self, call: str) -> tuple[Stream, ...]:
+        """Return the m-lines of a call as leg a, or else the only one that has spoken, describes them."""
+        media = self._calls.get(call)
+        described = media.current.streams if media else {}
+        return described.get("a") or next(iter(described.values()), ())
 
     def calls(self) -> frozenset[str]:
         """Return the calls that have media."""
@@ -142,7 +179,7 @@ class MediaSessions:
         media = CallMedia.from_json(state)
         self._restore_ports(media.taken())
         self._calls[call] = media
-        return self._programmer.adopt(call, self._plan(media.current))
+        return self._programmer.adopt(call, self._unblocked(call, self._plan(media.current)))
 
     def replan(self) -> dict[str, str]:
         """Move each flow to what carries it now, after `data_plane` or the interface to a peer has changed.
@@ -229,9 +266,15 @@ class MediaSessions:
         if reason:
             raise MediaRefused(503, reason)
         try:
-            self._programmer.apply(call, plans)
+            self._programmer.apply(call, self._unblocked(call, plans))
         except EngineError as error:
             raise MediaRefused(503, str(error)) from None
+
+    def _unblocked(self, call: str, plans: tuple[FlowPlan, ...]) -> tuple[FlowPlan, ...]:
+        blocked = self.blocked(call)
+        if not blocked:
+            return plans
+        return tuple(replace(plan, held=True) if plan.kind == "rtp" and plan.leg in blocked else plan for plan in plans)
 
     def _plan(self, media: Media) -> tuple[FlowPlan, ...]:
         if not media.agreed:
@@ -267,7 +310,8 @@ class MediaSessions:
             raise
 
 
-def _redirected(description: Description, media: Media, toward: Leg) -> bytes:
+def redirected(description: Description, media: Media, toward: Leg) -> bytes:
+    """Return the description with our addresses in place of the peer's: what is written unless asked otherwise."""
     return description.redirected(media.relays[toward], media.ports[toward])
 
 

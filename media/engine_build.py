@@ -12,29 +12,8 @@ from tempfile import TemporaryDirectory
 from cffi import FFI
 
 ROOT = Path(__file__).resolve().parent.parent
-SOURCES = (
-    "dtls.c",
-    "engine.c",
-    "flow_crypto.c",
-    "flow_slot.c",
-    "flow_stage.c",
-    "history_store.c",
-    "packet.c",
-    "relay.c",
-    "relay_batch.c",
-    "relay_socket.c",
-    "rtcp_rewrite.c",
-    "srtp.c",
-    "srtp_history.c",
-    "srtp_setup.c",
-    "stage_types.c",
-    "supervisor.c",
-    "table.c",
-    "worker.c",
-    "worker_page.c",
-    "worker_run.c",
-)
-LIBRARIES = ("ssl", "crypto")
+SOURCES = sorted(source.name for source in (ROOT / "media").glob("[!_]*.c"))
+LIBRARIES = ("bcg729", "crypto", "m", "opus", "spandsp", "speexdsp", "ssl")
 
 TYPES = """
 typedef uint8_t __u8; typedef uint16_t __u16; typedef uint32_t __u32; typedef uint64_t __u64;
@@ -67,9 +46,9 @@ ffibuilder.set_source(
     "media._engine",
     '#include "engine.h"',
     sources=[f"media/{name}" for name in SOURCES],
+    libraries=list(LIBRARIES),
     include_dirs=[str(ROOT / "bpf"), str(ROOT / "media")],
     depends=[str(header) for room in ("bpf", "media") for header in sorted((ROOT / room).glob("*.h"))],
-    libraries=list(LIBRARIES),
     define_macros=[("_GNU_SOURCE", "1")],
     extra_compile_args=["-std=gnu11", "-O2", "-Wall", "-Wextra", "-pthread"],
     extra_link_args=["-pthread"],

@@ -1,9 +1,13 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* Every kind of stage, by its number; number 0 is none. */
 #include "stage.h"
+#include "stage_transcode.h"
+
+extern const struct stage_type stage_transcode, stage_tap;
 
 static const struct stage_type *const stage_types[] = {
-	NULL,
+	[STAGE_TRANSCODE] = &stage_transcode,
+	[STAGE_TAP] = &stage_tap,
 };
 
 const struct stage_type *stage_type(unsigned number)

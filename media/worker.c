@@ -66,7 +66,22 @@ static _Noreturn void become_worker(const struct worker *worker, int channel, pi
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	keep_own_files(worker, channel);
+	if (send(channel, "", 1, MSG_NOSIGNAL) != 1)
+		_exit(0);
 	worker_run(worker, channel);
+}
+
+/* A byte on the channel, in time. */
+static int wait_answer(const struct worker *worker)
+{
+	struct pollfd answer = {.fd = worker->channel, .events = POLLIN};
+	char byte;
+	int ready;
+
+	do {
+		ready = poll(&answer, 1, ENGINE_HANG_MILLIS);
+	} while (ready < 0 && errno == EINTR);
+	return ready == 1 && recv(worker->channel, &byte, 1, MSG_DONTWAIT) == 1 ? 0 : -1;
 }
 
 static void forget_process(struct worker *worker)
@@ -101,7 +116,8 @@ int worker_start(struct worker *worker)
 	if (worker->process > 0) {
 		worker->starts++;
 		worker->descriptor = (int)syscall(SYS_pidfd_open, worker->process, 0);
-		if (worker->descriptor >= 0)
+		/* Until it has closed what is not its own, a port that is given up would stay taken. */
+		if (worker->descriptor >= 0 && !wait_answer(worker))
 			return 0;
 		worker_stop(worker);
 		return -1;
@@ -160,14 +176,7 @@ static int post(const struct worker *worker, const int *sockets, unsigned count)
 
 int worker_ask(struct worker *worker, const int *sockets, unsigned count)
 {
-	struct pollfd answer = {.fd = worker->channel, .events = POLLIN};
-	char byte;
-	int ready;
-
 	if (worker->channel < 0 || post(worker, sockets, count))
 		return -1;
-	do {
-		ready = poll(&answer, 1, ENGINE_HANG_MILLIS);
-	} while (ready < 0 && errno == EINTR);
-	return ready == 1 && recv(worker->channel, &byte, 1, MSG_DONTWAIT) == 1 ? 0 : -1;
+	return wait_answer(worker);
 }

@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
-import hmac
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
+from hashlib import blake2s
 
-from sip.build import response_to
+from sip.build import response_bytes
 from sip.client_auth import ClientAuth
 from sip.dialog import Dialog
 from sip.effects import Address, Effect, Send
@@ -52,6 +52,7 @@ class Agent:
         self.timers = Timers()
         self.layer = TransactionLayer(self.timers, settings.intervals, self.effects)
         self.questions = Questions(self.timers)
+        self._tags = blake2s(key=settings.secret[:32], digest_size=8)
         self._datagrams_only: set[tuple[str, int]] = set()
 
     def respond(
@@ -68,10 +69,9 @@ class Agent:
         """Answer in a server transaction; returns what was sent. tag: ours, made up where None is given."""
         to_tag = None if status == 100 else tag or self.tag_for(request)
         content_type = SDP if body else None
-        response = response_to(
+        data = response_bytes(
             request, status, reason, to_tag=to_tag, headers=self._signed(headers), body=body, content_type=content_type
         )
-        data = response.to_bytes()
         transaction.respond(status, data, now)
         return data
 
@@ -79,21 +79,25 @@ class Agent:
         self, request: Request, source: Address, local: Address, status: int, reason: str | None, headers: Fields = ()
     ) -> None:
         """Answer without a transaction, so that a flood of bad requests leaves nothing behind."""
-        response = response_to(request, status, reason, to_tag=self.tag_for(request), headers=self._signed(headers))
-        self.effects.append(Send(response.to_bytes(), source, local))
+        data = response_bytes(request, status, reason, to_tag=self.tag_for(request), headers=self._signed(headers))
+        self.effects.append(Send(data, source, local))
 
     def tag_for(self, request: Request) -> str:
         """The To tag of our answers to a request outside a dialog: the same for each retransmission (§8.2.7).
 
         It reads raw values alone, so that what could not be parsed has one as well.
         """
-        text = "\n".join([*request.values("Call-ID"), *request.values("From"), *request.values("CSeq")])
-        return hmac.digest(self.settings.secret, text.encode("utf-8", "surrogateescape"), "sha256")[:8].hex()
+        values = request.values
+        text = "\n".join([*values("call-id"), *values("from"), *values("cseq")])
+        tag = self._tags.copy()
+        tag.update(text.encode("utf-8", "surrogateescape"))
+        return tag.hexdigest()
 
     def chance(self) -> float:
         """A random number from 0 to 1."""
-        seed = hmac.digest(self.settings.secret, self.token().encode(), "sha256")
-        return int.from_bytes(seed[:4], "big") / 2**32
+        seed = self._tags.copy()
+        seed.update(self.token().encode())
+        return int.from_bytes(seed.digest()[:4], "big") / 2**32
 
     def send(
         self,

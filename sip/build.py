@@ -82,6 +82,7 @@ REASONS = {
 }
 """Reason phrases of the IANA registry of response codes."""
 
+_ECHOED = (("From", "from"), ("To", "to"), ("Call-ID", "call-id"), ("CSeq", "cseq"))
 _DIALOG_METHODS = ("INVITE", "SUBSCRIBE", "NOTIFY", "REFER")
 
 
@@ -100,17 +101,29 @@ def response_to(
     Copies every Via in order, From, To with `to_tag` where it has no tag yet, Call-ID and CSeq; Record-Route where
     the answer can make a dialog (§12.1.1), Timestamp in a 100 (§8.2.6.1).
     """
-    copied = [("Via", value) for value in request.values("via")]
-    for name in ("From", "To", "Call-ID", "CSeq"):
-        copied += [(name, value) for value in request.values(name)[:1]]
-    if to_tag is not None and status != 100:
-        copied = [_tagged(field, to_tag) for field in copied]
-    if 100 < status < 300 and request.method in _DIALOG_METHODS:
-        copied += [("Record-Route", value) for value in request.values("record-route")]
-    if status == 100:
-        copied += [("Timestamp", value) for value in request.values("timestamp")[:1]]
     fields = [*headers, *_typed(content_type)]
-    return Response(status, reason or REASONS.get(status, "Unknown"), fields, body, copied=copied)
+    return Response(
+        status, reason or REASONS.get(status, "Unknown"), fields, body, copied=_copied(request, status, to_tag)
+    )
+
+
+def response_bytes(
+    request: Request,
+    status: int,
+    reason: str | None = None,
+    *,
+    to_tag: str | None = None,
+    headers: Headers = (),
+    body: bytes = b"",
+    content_type: str | None = None,
+) -> bytes:
+    """What `response_to` makes, as it goes on the wire, without the message between."""
+    fields = [*headers, *_typed(content_type)]
+    reason = reason or REASONS.get(status, "Unknown")
+    checked("".join([reason, *(part for field in fields for part in field)]))
+    lines = [f"{name}: {value}" for name, value in (*_copied(request, status, to_tag), *fields)]
+    head = "\r\n".join([f"SIP/2.0 {status} {reason}", *lines, f"Content-Length: {len(body)}", "", ""])
+    return head.encode("utf-8", "surrogateescape") + body
 
 
 def request(
@@ -164,6 +177,20 @@ def _beside(invite: Request, method: str, to: list[str]) -> Request:
     fields.append(("Call-ID", invite.call_id))
     fields.append(("CSeq", str(CSeq(invite.cseq.number, method))))
     return Request(method, invite.uri, copied=fields)
+
+
+def _copied(request: Request, status: int, to_tag: str | None) -> list[tuple[str, str]]:
+    values = request.values
+    copied = [("Via", value) for value in values("via")]
+    for name, key in _ECHOED:
+        copied += [(name, value) for value in values(key)[:1]]
+    if to_tag is not None and status != 100:
+        copied = [_tagged(field, to_tag) for field in copied]
+    if 100 < status < 300 and request.method in _DIALOG_METHODS:
+        copied += [("Record-Route", value) for value in values("record-route")]
+    if status == 100:
+        copied += [("Timestamp", value) for value in values("timestamp")[:1]]
+    return copied
 
 
 def _tagged(field: tuple[str, str], tag: str) -> tuple[str, str]:

@@ -60,7 +60,8 @@ class Core:
             self._take_response(message, now)
         else:
             self._front.draining = self.draining
-            self._front.take(message.received_from(source.host, source.port), source, local, now)
+            message.stamp(source.host, source.port)
+            self._front.take(message, source, local, now)
         return self._drain()
 
     def unreadable(self, error: ParseError, source: Address, local: Address) -> list[Effect]:

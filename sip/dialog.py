@@ -83,12 +83,7 @@ class Dialog:
     def state(self) -> Mapping[str, Any]:
         """The dialog as JSON can carry it."""
         kept = {name: getattr(self, name) for name in _PLAIN}
-        return {**kept, "routes": list(self.routes), "peer": pack(self.peer), "local": pack(self.local)}
-
-
-def pack(address: Address) -> list[str | int | bool]:
-    """An address as JSON can carry it; `Address(*packed)` is it again."""
-    return [address.host, address.port, address.transport, address.inbound, address.name]
+        return {**kept, "routes": list(self.routes), "peer": self.peer.packed, "local": self.local.packed}
 
 
 def restored(state: Mapping[str, Any]) -> Dialog:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Self
 
 from sip.headers import AuthValue
@@ -17,7 +18,11 @@ from sip.params import quote
 STRONGEST_FIRST = ("SHA-512-256", "SHA-256", "MD5")
 """Algorithms that we can compute, in the order in which to prefer them; each also as its -sess variant."""
 
-_HASHES = {"MD5": "md5", "SHA-256": "sha256", "SHA-512-256": "sha512_256"}
+_HASHES = {
+    "MD5": partial(hashlib.md5, usedforsecurity=False),
+    "SHA-256": partial(hashlib.sha256, usedforsecurity=False),
+    "SHA-512-256": partial(hashlib.new, "sha512_256", usedforsecurity=False),
+}
 _SESSION = "-SESS"
 _NEEDED = {"username", "realm", "nonce", "uri", "response"}
 
@@ -132,8 +137,7 @@ class Credentials:
 
 def digest(algorithm: str, text: str) -> str:
     """Hex hash of text by an algorithm of STRONGEST_FIRST. Raises KeyError for another."""
-    data = text.encode("utf-8", "surrogateescape")
-    return hashlib.new(_HASHES[algorithm.upper()], data, usedforsecurity=False).hexdigest()
+    return _HASHES[algorithm.upper()](text.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def ha1(algorithm: str, username: str, realm: str, password: str) -> str:

@@ -30,6 +30,11 @@ class Address:
     name: str = field(default="", compare=False)
 
     @property
+    def packed(self) -> tuple[str, int, str, bool, str]:
+        """The address as JSON can carry it; `Address(*packed)` is it again."""
+        return self.host, self.port, self.transport, self.inbound, self.name
+
+    @property
     def reliable(self) -> bool:
         """Whether its transport keeps messages whole and in order."""
         return self.transport != "udp"

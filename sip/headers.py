@@ -13,6 +13,7 @@ from sip.params import EMPTY, PARAMS, QUOTED, TOKEN, Params, quote, unquote
 from sip.uri import HOST_PORT, Uri, bare_host, host_port, port_number
 
 COOKIE = "z9hG4bK"
+_COOKIE = COOKIE.lower()
 MAX_SECONDS = 2**32 - 1
 DEFAULT_PORTS = {"tls": 5061, "wss": 443, "ws": 80}
 """Of transports whose port is not 5060 where none is named (RFC 3261 §19.1.2, RFC 7118 §5)."""
@@ -25,6 +26,16 @@ _ADDR_SPEC = re.compile(rf"([^<>\"\s;?,]++)({PARAMS})\s*", re.DOTALL | re.ASCII)
 _CSEQ = re.compile(rf"([0-9]++)\s++({TOKEN})", re.ASCII)
 _ITEM = re.compile(rf"(?>(?:[^\",<]++|{QUOTED}|<[^>]*+>)+)", re.DOTALL | re.ASCII)
 _AUTH = re.compile(rf"({TOKEN})(?:\s++(.*))?", re.DOTALL | re.ASCII)
+_PLAIN_PAIR = r"(?:;[A-Za-z0-9_-]++(?:=[A-Za-z0-9_.-]++)?)*"
+_PLAIN_ADDRESS = re.compile(
+    rf"(?:\"([A-Za-z0-9 ._-]*+)\" ?)?<(sip:(?:([A-Za-z0-9_.+-]++)@)?([A-Za-z0-9][A-Za-z0-9.-]*+)"
+    rf"(?::([0-5]?[0-9]{{1,4}}))?({_PLAIN_PAIR}))>({_PLAIN_PAIR})",
+    re.ASCII,
+)
+_BRANCH = re.compile(r"\A(?:;rport(?:=[0-9]++)?)?;branch=([A-Za-z0-9.!%*_+`'~-]++)(?=;|\Z)")
+_RPORT = re.compile(r";rport(?=;|$)")
+_PLAIN_CREDENTIALS = re.compile(r"([A-Za-z]++) (?>(?:[A-Za-z]++=(?:\"[^\"\\]*+\"|[^\s\",]++)(?:, ?|$))+)", re.ASCII)
+_PLAIN_CREDENTIAL = re.compile(r"([A-Za-z]++)=(?:\"([^\"\\]*+)\"|([^\s\",]++))", re.ASCII)
 _AUTH_PARAM = re.compile(rf"\s*+({TOKEN})\s*+=\s*+({QUOTED}|[^\s\",]++)\s*+(?:,|$)", re.DOTALL | re.ASCII)
 _DATE = re.compile(
     r"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun), [0-9]{2} (?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec) [0-9]{4} "
@@ -60,13 +71,13 @@ class Via:
     @property
     def branch(self) -> str | None:
         """The branch as spelled; None from an RFC 2543 peer."""
-        return self.params.get("branch") or None
+        match = _BRANCH.search(self.params.text)
+        return match[1] if match else self.params.get("branch") or None
 
     @property
     def has_cookie(self) -> bool:
         """Whether the branch is a transaction identifier: the magic cookie and something after it."""
-        branch = self.branch or ""
-        return len(branch) > len(COOKIE) and branch[: len(COOKIE)].lower() == COOKIE.lower()
+        return is_cookie(self.branch)
 
     @property
     def sent_by(self) -> tuple[str, int]:
@@ -101,12 +112,17 @@ class Via:
 
     def received_from(self, host: str, port: int) -> Via:
         """As a server stamps it: `received` where the address differs or rport asks, `rport` where it asks."""
+        text = self.params.text
+        plain = text and "received" not in text and '"' not in text
+        stamped, found = _RPORT.subn(f";rport={port}", text, 1) if plain else ("", 0)
+        if found:
+            return Via(self.transport, self.host, self.port, Params.matched(f"{stamped};received={host}"))
         params = self.params.without("received")
         if host != self.host or self.wants_rport:
             params = params.set("received", host)
         if self.wants_rport:
             params = params.set("rport", str(port))
-        return replace(self, params=params)
+        return self if params == self.params else replace(self, params=params)
 
     def __str__(self) -> str:
         return f"SIP/2.0/{self.transport} {host_port(self.host, self.port)}{self.params}"
@@ -123,6 +139,12 @@ class NameAddr:
     @classmethod
     def parse(cls, text: str) -> NameAddr:
         """A name-addr or an addr-spec, whose parameters are the header's. Raises ParseError (400)."""
+        plain = _PLAIN_ADDRESS.fullmatch(text)
+        if plain:
+            display, whole, user, host, port, inner, params = plain.groups()
+            number = int(port) if port else None
+            where = Uri("sip", user, None, host, number, Params.matched(inner), None, whole)
+            return cls(where, Params.matched(params), display or "")
         if "<" not in text:
             match = _ADDR_SPEC.fullmatch(text)
             if not match:
@@ -192,6 +214,11 @@ class AuthValue:
     @classmethod
     def parse(cls, text: str) -> AuthValue:
         """Never raises: what cannot be read has no parameters, and so proves nothing."""
+        match = _PLAIN_CREDENTIALS.fullmatch(text)
+        if match:
+            pairs = _PLAIN_CREDENTIAL.findall(text, match.end(1))
+            params = {name.lower(): quoted or bare for name, quoted, bare in pairs}
+            return cls(match[1].lower(), params if len(params) == len(pairs) else {})
         match = _AUTH.fullmatch(text)
         if not match:
             return cls("", {})
@@ -250,6 +277,16 @@ def date(text: str) -> str:
     if not _DATE.fullmatch(text):
         raise ParseError(400, "Malformed Date")
     return text
+
+
+def plain_address(value: str) -> bool:
+    """Whether `value` is a name-addr of the simplest spelling, so that NameAddr.parse of it cannot fail."""
+    return _PLAIN_ADDRESS.fullmatch(value) is not None
+
+
+def is_cookie(branch: str | None) -> bool:
+    """Whether a branch is a transaction identifier: the magic cookie and something after it."""
+    return branch is not None and len(branch) > len(COOKIE) and branch[: len(COOKIE)].lower() == _COOKIE
 
 
 def has_tag(value: str) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cached_property
 from typing import Generic, Self, TypeVar, overload
 
 from sip.errors import ForbiddenCharacter, ParseError
@@ -18,6 +19,7 @@ from sip.headers import (
     NameAddr,
     Via,
     date,
+    is_cookie,
     number,
     parse_each,
     seconds,
@@ -250,13 +252,31 @@ class Request(Message):
         """The request URI in parts."""
         return Uri.parse(self.uri)
 
-    def received_from(self, host: str, port: int) -> Request:
-        """A copy whose top Via says where the request came from (RFC 3261 §18.2.1, RFC 3581 §4)."""
+    def stamp(self, host: str, port: int) -> None:
+        """Say in the top Via where the request came from, before anybody reads it (RFC 3261 §18.2.1, RFC 3581 §4)."""
         top = self.via.received_from(host, port)
-        if top == self.via:
-            return self
-        others = [item for value in self.values("via") for item in split_list(value)][1:]
-        return self._replaced("Via", [str(top), *others])
+        if top is self.via:
+            return
+        values, first = self._values["via"], str(top)
+        if "," in values[0]:
+            first = ", ".join([first, *split_list(values[0])[1:]])
+        place = next(place for place, line in enumerate(self._lines) if header_key(line.partition(":")[0]) == "via")
+        self._lines[place] = f"Via: {first}"
+        values[0] = first
+        self.__dict__["vias"] = (top, *self.vias[1:])
+
+    @cached_property
+    def transaction_key(self) -> tuple[object, ...]:
+        """What makes two requests one transaction (RFC 3261 §17.2.3). An ACK counts as its INVITE.
+
+        Without a proper branch, even the cookie alone, the rules of RFC 2543 hold: everything that tells two requests
+        apart is in the key.
+        """
+        via, method = self.via, "INVITE" if self.method == "ACK" else self.method
+        branch = via.branch
+        if is_cookie(branch):
+            return (method, branch, via.sent_by)
+        return (method, self.call_id, self.cseq.number, self.from_.tag, via.sent_by, branch)
 
     def _copy(self) -> Self:
         copy = object.__new__(type(self))

@@ -15,6 +15,7 @@ _VALUE = rf"(?:[A-Za-z0-9\-.!%*_+`'~\[\]:/@&$\x80-\U0010ffff]++|{QUOTED})"
 PARAMS = rf"(?>(?:\s*+;\s*+{TOKEN}(?:\s*+=\s*+{_VALUE}?)?)*)"
 """Pattern of any number of header parameters, each with its semicolon in front."""
 _ONE = re.compile(rf"\s*+;\s*+({TOKEN})(?:\s*+(=)\s*+({_VALUE})?)?", re.DOTALL | re.ASCII)
+_SPACED = re.compile(r"[\s\"]")
 _ALL = re.compile(PARAMS + r"\s*", re.DOTALL | re.ASCII)
 
 Pair = tuple[str, str | None]
@@ -48,6 +49,11 @@ class Params:
         params = object.__new__(cls)
         params._text, params._pairs, params._index = text, None, None
         return params
+
+    @property
+    def text(self) -> str:
+        """The text that was matched, and not changed since; "" where there is none."""
+        return self._text
 
     @property
     def pairs(self) -> tuple[Pair, ...]:
@@ -90,6 +96,8 @@ class Params:
         return len(self.pairs)
 
     def __str__(self) -> str:
+        if self._text and not _SPACED.search(self._text):
+            return self._text
         return "".join(f";{name}" if value is None else f";{name}={value}" for name, value in self.pairs)
 
     def __repr__(self) -> str:

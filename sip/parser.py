@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 
 from sip.errors import ParseError
+from sip.headers import plain_address
 from sip.message import Message, Request, Response, unfold
 from sip.names import KEYS, header_key, header_name
 from sip.params import TOKEN
@@ -154,7 +155,10 @@ def _cut(body: bytes, message: Message) -> bytes:
 
 def _check(message: Request | Response) -> None:
     """Read what the core relies on, so that later it cannot fail."""
-    _ = message.from_, message.to, message.call_id
+    values = message._values.get("from")
+    if not values or not plain_address(values[0]):
+        _ = message.from_
+    _ = message.to, message.call_id
     if len(message.vias) > MAX_VIAS:
         raise ParseError(400, "Too Many Via")
     for key, view in _CHECKED.items():

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from sip.effects import Address
@@ -14,6 +14,8 @@ from sip.message import Request
 from sip.reach import reach
 from sip.settings import Settings
 from sip.uri import Uri, equivalent
+
+_PLAIN = ("uri", "q", "expires", "call_id", "cseq", "agent")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +82,7 @@ class Registrar:
         else:
             after = self._merged(before, request, source, local, now)
         self._put(username, after)
-        return after != before
+        return bool(request.contacts) or after != before
 
     def purge(self, username: str, now: float) -> bool:
         """Drop what has expired; whether anything had."""
@@ -95,7 +97,7 @@ class Registrar:
 
     def state(self, username: str) -> list[Mapping[str, Any]]:
         """The bindings of a user as JSON can carry them."""
-        return [asdict(binding) for binding in self._users.get(username, ())]
+        return [_state(binding) for binding in self._users.get(username, ())]
 
     def restore(self, username: str, state: Sequence[Mapping[str, Any]], now: float) -> None:
         """Take back what `state` gave, but for what has expired meanwhile."""
@@ -151,7 +153,7 @@ def contact_value(binding: Binding, now: float) -> str:
 
 def _remove(bindings: list[Binding], uri: Uri, request: Request) -> None:
     for binding in tuple(bindings):
-        if equivalent(Uri.parse(binding.uri), uri):
+        if binding.uri == uri.text or equivalent(Uri.parse(binding.uri), uri):
             _check_order(binding, request)
             bindings.remove(binding)
 
@@ -168,6 +170,13 @@ def _bound(contact: NameAddr, request: Request, source: Address, local: Address,
     return Binding(str(contact.uri), contact.q, expires, request.call_id, number, source, local, agent)
 
 
+def _state(binding: Binding) -> Mapping[str, Any]:
+    return {name: getattr(binding, name) for name in _PLAIN} | {
+        "received": binding.received.packed,
+        "local": binding.local.packed,
+    }
+
+
 def _binding(item: Mapping[str, Any]) -> Binding:
-    addresses = {name: Address(**item[name]) for name in ("received", "local")}
+    addresses = {name: Address(*item[name]) for name in ("received", "local")}
     return Binding(**{**item, **addresses})

@@ -8,7 +8,7 @@ from typing import Any
 
 from sip.call import Call, CallHost
 from sip.call_table import CallState
-from sip.dialog import pack, restored
+from sip.dialog import restored
 from sip.early import Tags
 from sip.effects import Address
 from sip.headers import CSeq
@@ -67,7 +67,7 @@ def _leg(leg: Leg) -> Mapping[str, Any]:
         "heard": _text(leg.heard),
         "session": leg.session.state() if leg.dialog else None,
         "branch": asked.branch,
-        "source": pack(leg.source) if leg.source else None,
+        "source": leg.source.packed if leg.source else None,
         "first": _cseq(asked.first),
         "last": _cseq(asked.last),
         "dialog": leg.dialog.state() if leg.dialog else None,
@@ -104,8 +104,8 @@ def _cseq(cseq: CSeq | None) -> list[int | str] | None:
     return [cseq.number, cseq.method] if cseq else None
 
 
-def _addresses(waiting: Transaction | None) -> list[list[str | int | bool]] | None:
-    return [pack(waiting.target), pack(waiting.local)] if waiting else None
+def _addresses(waiting: Transaction | None) -> list[tuple[str | int | bool, ...]] | None:
+    return [waiting.target.packed, waiting.local.packed] if waiting else None
 
 
 def _request(text: str | None) -> Request | None:

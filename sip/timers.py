@@ -35,23 +35,18 @@ class Timed(Protocol):
 class Alarm:
     """One running timer; `stop` it and it never rings."""
 
-    __slots__ = ("due", "name", "order", "owner")
+    __slots__ = ("name", "owner")
 
-    def __init__(self, due: float, order: int, owner: Timed, name: str) -> None:
-        self.due = due
-        self.order = order
+    def __init__(self, owner: Timed, name: str) -> None:
         self.owner: Timed | None = owner
         self.name = name
-
-    def __lt__(self, other: Alarm) -> bool:
-        return (self.due, self.order) < (other.due, other.order)
 
 
 class Timers:
     """A heap of alarms. Starting and stopping cost O(log n) and O(1); stopped ones are swept out in time."""
 
     def __init__(self) -> None:
-        self._heap: list[Alarm] = []
+        self._heap: list[tuple[float, int, Alarm]] = []
         self._order = 0
         self._stopped = 0
 
@@ -61,8 +56,8 @@ class Timers:
     def start(self, owner: Timed, name: str, due: float) -> Alarm:
         """Ring `name` at `owner` when the time is `due`; equal times ring in the order of starting."""
         self._order += 1
-        alarm = Alarm(due, self._order, owner, name)
-        heappush(self._heap, alarm)
+        alarm = Alarm(owner, name)
+        heappush(self._heap, (due, self._order, alarm))
         return alarm
 
     def stop(self, alarm: Alarm | None) -> None:
@@ -77,25 +72,25 @@ class Timers:
     def next_due(self) -> float | None:
         """When the next alarm is due, None if there is none."""
         self._drop_stopped()
-        return self._heap[0].due if self._heap else None
+        return self._heap[0][0] if self._heap else None
 
     def due(self, now: float) -> Iterator[tuple[Timed, str]]:
         """Take out the alarms due by `now` one by one, also those started meanwhile."""
         while True:
             self._drop_stopped()
-            if not self._heap or self._heap[0].due > now:
+            if not self._heap or self._heap[0][0] > now:
                 return
-            alarm = heappop(self._heap)
+            _, _, alarm = heappop(self._heap)
             owner, alarm.owner = alarm.owner, None
             if owner is not None:
                 yield owner, alarm.name
 
     def _drop_stopped(self) -> None:
-        while self._heap and self._heap[0].owner is None:
+        while self._heap and self._heap[0][2].owner is None:
             heappop(self._heap)
             self._stopped -= 1
 
     def _sweep(self) -> None:
-        self._heap = [alarm for alarm in self._heap if alarm.owner is not None]
+        self._heap = [entry for entry in self._heap if entry[2].owner is not None]
         heapify(self._heap)
         self._stopped = 0

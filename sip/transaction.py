@@ -183,7 +183,7 @@ class TransactionLayer:
 
     def absorb(self, request: Request, now: float) -> bool:
         """Whether a server transaction took `request`: a retransmission, or the ACK of a failed INVITE."""
-        transaction = self._servers.get(server_key(request))
+        transaction = self._servers.get(request.transaction_key)
         if transaction is None:
             return False
         if request.method == "ACK":
@@ -196,7 +196,7 @@ class TransactionLayer:
     def serve(self, request: Request, source: Address, local: Address, now: float) -> Transaction:
         """Begin a server transaction for `request`, whose responses go back to `source` (RFC 3581 §4)."""
         table = INVITE_SERVER if request.method == "INVITE" else SERVER
-        transaction = Transaction(self, table, server_key(request), source, local)
+        transaction = Transaction(self, table, request.transaction_key, source, local)
         self._servers[transaction.key] = transaction
         transaction.feed(Signal.REQUEST, now)
         return transaction
@@ -254,15 +254,6 @@ def signal_of(status: int) -> Signal:
 
 
 def server_key(request: Request, method: str = "") -> Key:
-    """What makes two requests one transaction (RFC 3261 §17.2.3). An ACK counts as its INVITE.
-
-    method: look for this one instead, as a CANCEL does for its INVITE. Without a proper branch, even the cookie
-    alone, the rules of RFC 2543 hold: everything that tells two requests apart is in the key.
-    """
-    method = method or request.method
-    if method == "ACK":
-        method = "INVITE"
-    via = request.via
-    if via.has_cookie:
-        return (via.branch, via.sent_by, method)
-    return (request.call_id, request.cseq.number, request.from_.tag, via.sent_by, via.branch, method)
+    """The key of the server transaction of `request`, or of the one beside it with another method, as a CANCEL asks."""
+    key = request.transaction_key
+    return (method, *key[1:]) if method else key

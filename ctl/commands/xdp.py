@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import pwd
 from datetime import datetime
 from typing import Any
 
@@ -39,24 +38,28 @@ REASON_COLUMNS = (
 @click.pass_obj
 def attach(session: Session) -> None:
     """Load the kernel relay, pin it and attach it; again: upgrade it in place, without losing a packet."""
+    from ctl.attaching import attach_settings
     from ctl.config import load
-    from ctl.dataplane import DataPlaneError
     from ctl.loader import AttachError
     from ctl.loader import attach as put
+    from ctl.media_interfaces import DataPlaneError
+    from ctl.nexthop import NextHops
 
-    config = load(session.path)
-    if config.xdp.mode == "off":
-        raise CommandError("xdp.mode is off; set it to native or generic", FAILED)
+    config, hops = load(session.path), NextHops()
     try:
-        report = put(_settings(config))
+        report = put(attach_settings(config, hops))
     except (AttachError, DataPlaneError, OSError) as error:
         raise CommandError(str(error), FAILED) from None
+    finally:
+        hops.close()
     for name in report.attached:
         click.echo(f"attached to {name} ({report.mode}, program {report.program_id}, tag {report.tag})")
     for name in report.upgraded:
         click.echo(f"upgraded on {name} ({report.mode}, program {report.program_id}, tag {report.tag})")
     for name in report.removed:
         click.echo(f"removed from {name}")
+    if report.taken_over is not None:
+        click.echo(f"flows of layout {report.taken_over} taken over; start voxdp run of this version now")
 
 
 @click.command()
@@ -116,38 +119,3 @@ def _status(session: Session) -> dict[str, Any]:
     found["pin_dir"] = str(found["pin_dir"])
     found["reasons"] = [{"reason": name, **count} for name, count in found["reasons"].items()]
     return found
-
-
-def _settings(config: Any) -> Any:
-    from ctl.dataplane import relay_interfaces
-    from ctl.loader import AttachSettings
-    from ctl.nexthop import NextHops
-
-    hops = NextHops()
-    try:
-        by_address = relay_interfaces(config, hops)
-    finally:
-        hops.close()
-    interfaces = tuple(dict.fromkeys([*config.xdp.interfaces, *by_address.values()]))
-    uid, gid = _owner(config.xdp.owner)
-    return AttachSettings(
-        bpffs=config.xdp.bpffs,
-        interfaces=interfaces,
-        addresses=tuple(by_address),
-        port_min=config.media.port_min,
-        port_max=config.media.port_max,
-        mode=config.xdp.mode,
-        owner_uid=uid,
-        owner_gid=gid,
-        state_dir=config.run.directory,
-    )
-
-
-def _owner(name: str) -> tuple[int, int]:
-    if not name:
-        return 0, 0
-    try:
-        entry = pwd.getpwnam(name)
-    except KeyError:
-        raise CommandError(f"xdp.owner: no user {name}; create it: useradd --system {name}", FAILED) from None
-    return entry.pw_uid, entry.pw_gid

@@ -80,6 +80,7 @@ def test_no_label_grows_with_the_number_of_calls() -> None:
         "trunk",
         "result",
         "cause",
+        "interface",
     }
 
 

@@ -18,6 +18,7 @@ from tempfile import TemporaryDirectory
 from types import SimpleNamespace
 from typing import Any
 
+from ctl.captures import Captures
 from ctl.carriers import KernelCarrier
 from ctl.client import SOCKET_NAME, ask_raw
 from ctl.control import ControlServer
@@ -143,7 +144,9 @@ async def _serve(directory: Path, flows: int) -> None:
     _count(relay, 1500, time.monotonic())
     carriers: Any = SimpleNamespace(interfaces={RELAY: "lo"})
     core: Any = SimpleNamespace(calls=list)
-    server = ControlServer(directory / SOCKET_NAME, FlowVerbs(core, programmer, Hops(), carriers).table())
+    server = ControlServer(
+        directory / SOCKET_NAME, FlowVerbs(core, programmer, Hops(), carriers, Captures(programmer, carriers)).table()
+    )
     await server.start()
     await asyncio.Event().wait()
 

@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from ctl.flowrule import Endpoint, FlowRule, FlowState, FlowStatistics
+from ctl.flowrule import Endpoint, FlowFlag, FlowRule, FlowState, FlowStatistics
 from ctl.flowtable import FlowColumns
 from ctl.nexthop import NextHop, NextHops, Route
 from media.flows import EngineError, EngineFlow, EngineStatistics, FlowKey
@@ -43,6 +43,9 @@ class FakeTable:
             self.writes.append((self.local(index), fresh))
             if fresh:
                 self.counted.pop(index, None)
+
+    def set_flags(self, index: int, flags: FlowFlag, clear: FlowFlag = FlowFlag.NONE) -> None:
+        self.rules[index] = replace(self.rules[index], flags=self.rules[index].flags & ~clear | flags)
 
     def rule(self, index: int) -> FlowRule | None:
         return self.rules.get(index)

@@ -20,6 +20,7 @@ from ctl.plan import DataPlane
 from ctl.ports import Ports
 from ctl.programmer import Programmer
 from ctl.records import Records
+from ctl.resolver import Resolver
 from ctl.restore import Restorer
 from ctl.sessions import MediaSessions
 from ctl.silent_calls import SilentCalls
@@ -30,7 +31,7 @@ from provisioning.routing import Refusal
 from sip.build import response_to
 from sip.core import Core
 from sip.digest import authorization, choose, ha1
-from sip.effects import Address, UserTarget
+from sip.effects import Address, UriTarget, UserTarget
 from sip.message import Request, Response
 from sip.parser import parse
 from sip.settings import Settings
@@ -375,6 +376,23 @@ async def test_an_unknown_callee_is_not_found(tmp_path, table, hops):
     async with Host(tmp_path, table, hops) as host:
         call(host, "nobody")
         assert host.heard(ANNA)[-1].status == 404
+
+
+async def test_the_name_of_a_target_is_looked_up(tmp_path, table, hops, monkeypatch):
+    found = asyncio.Event()
+
+    async def locate(_, uri):
+        found.set()
+        return (BERT,) if uri.host == "carrier.example" else ()
+
+    monkeypatch.setattr(Resolver, "locate", locate)
+    async with Host(tmp_path, table, hops) as host:
+        monkeypatch.setattr(host.users, "route", lambda *_: (UriTarget("sip:7@carrier.example"),))
+        call(host, "7")
+        await found.wait()
+        await asyncio.sleep(0)
+        (invite,) = host.heard(BERT)
+        assert invite.uri == "sip:7@carrier.example"
 
 
 async def test_before_the_users_are_known_a_client_is_asked_to_wait(tmp_path, table, hops):

@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Who takes part in which call, as proxies name them: a call-id, and a tag for each participant.
+
+A dialogue is an offerer and whoever answers it: what the media sessions know as one call with the legs a and b. A call
+that forks has several, told apart by the via-branch or by the tags of those who answer. Pure: no clock, no sockets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from ctl.ng.errors import NgError
+from ctl.ng.request import Request
+from sip.effects import Leg
+
+PREFIX = "ng/"
+"""What the media sessions' names of our dialogues begin with: PREFIX, a number, a slash and the call-id."""
+UNKNOWN_CALL = "Unknown call-id"
+
+
+@dataclass(slots=True, eq=False)
+class Participant:
+    """One side of a call, equal to none but itself. tag: None until an answer gives it one.
+
+    created: seconds since the epoch.
+    """
+
+    created: float
+    tag: str | None = None
+    branch: str | None = None
+    label: str | None = None
+    aliases: list[str] = field(default_factory=list)
+
+    def named(self, tag: str | None) -> bool:
+        """Whether `tag` means this participant."""
+        return tag is not None and (tag == self.tag or tag in self.aliases)
+
+
+@dataclass(slots=True)
+class Dialogue:
+    """Leg a made the first offer. session: by what the media sessions know it."""
+
+    session: str
+    a: Participant
+    b: Participant
+
+    def leg_of(self, participant: Participant) -> Leg:
+        """Return the leg that a participant of this dialogue is."""
+        return "a" if participant is self.a else "b"
+
+    def has(self, participant: Participant) -> bool:
+        """Whether someone takes part."""
+        return participant is self.a or participant is self.b
+
+    def other(self, participant: Participant) -> Participant:
+        """Return whom this participant talks to."""
+        return self.b if participant is self.a else self.a
+
+
+@dataclass(slots=True)
+class Call:
+    """One call-id. Times are seconds since the epoch; ending: when it is to be taken away, None while it lives.
+
+    answered: when the last answer came, by a steady clock.
+    """
+
+    call_id: str
+    created: float
+    last_signal: float
+    metadata: str = ""
+    participants: list[Participant] = field(default_factory=list)
+    dialogues: list[Dialogue] = field(default_factory=list)
+    ending: float | None = None
+    answered: float | None = None
+    sequence: int = 0
+
+    def find(self, tag: str | None) -> Participant | None:
+        """Return the participant of that tag."""
+        return next((each for each in self.participants if each.named(tag)), None)
+
+    def dialogues_of(self, participant: Participant) -> Iterator[Dialogue]:
+        """Yield the dialogues that someone takes part in."""
+        return (each for each in self.dialogues if each.has(participant))
+
+    def label(self, label: str) -> Participant | None:
+        """Return the participant of that label."""
+        return next((each for each in self.participants if each.label == label), None)
+
+
+class Calls:
+    """Every call that a proxy has made here."""
+
+    def __init__(self) -> None:
+        self._calls: dict[str, Call] = {}
+
+    def __len__(self) -> int:
+        return len(self._calls)
+
+    def __iter__(self) -> Iterator[Call]:
+        return iter(tuple(self._calls.values()))
+
+    def find(self, call_id: str) -> Call | None:
+        """Return a call, None if it is unknown."""
+        return self._calls.get(call_id)
+
+    def get(self, call_id: str) -> Call:
+        """Return a call. Raises NgError if it is unknown."""
+        call = self._calls.get(call_id)
+        if call is None:
+            raise NgError(UNKNOWN_CALL)
+        return call
+
+    def add(self, call: Call) -> None:
+        """Take a call in."""
+        self._calls[call.call_id] = call
+
+    def remove(self, call: Call) -> None:
+        """Forget a call and all that is in it."""
+        self._calls.pop(call.call_id, None)
+
+
+def offered(call: Call, request: Request, now: float) -> tuple[Dialogue, Participant]:
+    """Return the dialogue of an offer and who offers; both are made where they are new."""
+    offerer = _participant(call, request.required("from-tag", "No from-tag in message"), now)
+    to_tag, branch = request.text("to-tag"), request.text("via-branch")
+    if to_tag is not None:
+        known = call.find(to_tag)
+        for dialogue in call.dialogues_of(offerer):
+            if dialogue.other(offerer) is known:
+                return dialogue, offerer
+    dialogue = _awaiting(call, offerer, branch) or _fork(call, offerer, branch, now)
+    if to_tag is not None:
+        _name(call, dialogue.other(offerer), to_tag)
+    return dialogue, offerer
+
+
+def answered(call: Call, request: Request) -> tuple[Dialogue, Participant]:
+    """Return the dialogue of an answer and who answers. Raises NgError if no offer asked for it."""
+    from_tag = request.required("from-tag", "No from-tag in message")
+    to_tag = request.required("to-tag", "No to-tag in message")
+    offerer = call.find(from_tag)
+    if offerer is None:
+        raise NgError("Unknown from-tag: no offer of it was seen")
+    known = call.find(to_tag)
+    for dialogue in call.dialogues_of(offerer):
+        if known is not None and dialogue.other(offerer) is known:
+            return dialogue, known
+    found = _awaiting(call, offerer, request.text("via-branch")) or next(call.dialogues_of(offerer))
+    answerer = found.other(offerer)
+    _name(call, answerer, to_tag)
+    return found, answerer
+
+
+def _participant(call: Call, tag: str, now: float) -> Participant:
+    found = call.find(tag)
+    if found is None:
+        found = Participant(created=now, tag=tag)
+        call.participants.append(found)
+    return found
+
+
+def _awaiting(call: Call, offerer: Participant, branch: str | None) -> Dialogue | None:
+    """Return the dialogue whose other side has no name yet, of this branch where one is given."""
+    for dialogue in call.dialogues_of(offerer):
+        other = dialogue.other(offerer)
+        if branch is not None and other.branch == branch:
+            return dialogue
+        if other.tag is None and (branch is None or other.branch is None):
+            return dialogue
+    return None
+
+
+def _fork(call: Call, offerer: Participant, branch: str | None, now: float) -> Dialogue:
+    nameless = Participant(created=now, branch=branch)
+    call.participants.append(nameless)
+    call.sequence += 1
+    dialogue = Dialogue(f"{PREFIX}{call.sequence}/{call.call_id}", offerer, nameless)
+    call.dialogues.append(dialogue)
+    return dialogue
+
+
+def _name(call: Call, participant: Participant, tag: str) -> None:
+    """The first tag is the name, a later one another name for the same."""
+    if participant.tag is None:
+        participant.tag = tag
+    elif not participant.named(tag) and call.find(tag) is None:
+        participant.aliases.append(tag)

@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""All that listens for proxies, opened and closed together, and the calls that are kept over a restart."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from ipaddress import ip_address, ip_network
+from typing import Any
+
+import structlog
+from aiohttp import web
+
+from ctl.config import NgSection
+from ctl.journal import Journal, Recovered
+from ctl.ng.access import Access
+from ctl.ng.calls import Call, Dialogue, Participant
+from ctl.ng.http import create_app
+from ctl.ng.relay import Limits, Relay
+from ctl.ng.server import Answers, Datagrams, Streams
+from ctl.ng.statistics import Statistics
+from ctl.ports import Ports
+from ctl.sessions import MediaSessions
+
+NG = "ng"
+
+log = structlog.get_logger()
+
+
+class NgUnavailable(Exception):
+    """The ng protocol cannot be served as configured; one line with the remedy."""
+
+
+class NgFront:
+    """The relay that proxies control, and its listeners. It listens to nobody before `open`."""
+
+    def __init__(
+        self, config: NgSection, sessions: MediaSessions, ports: Ports, journal: Journal, secret: bytes
+    ) -> None:
+        self.config = config
+        self.relay = Relay(
+            sessions,
+            time.monotonic,
+            secret,
+            changed=self._changed,
+            ports_used=ports.used,
+            limits=Limits(config.max_sessions, config.load_limit, config.delete_delay),
+            statistics=Statistics(started=time.time()),
+        )
+        self._journal = journal
+        self._datagrams: list[asyncio.DatagramTransport] = []
+        self._servers: list[asyncio.Server] = []
+        self._runner: web.AppRunner | None = None
+        self._streams: Streams | None = None
+
+    def restore(self, recovered: Recovered) -> frozenset[str]:
+        """Take up the calls of an earlier process of this boot; return the sessions of theirs."""
+        for call_id, state in recovered.of(NG).items():
+            if not recovered.same_boot:
+                self._journal.remove(NG, call_id)
+                continue
+            try:
+                self._take_up(state)
+            except (ValueError, KeyError, TypeError) as error:
+                log.error("call not taken up again", call=call_id, why=str(error))
+                self._journal.remove(NG, call_id)
+        return frozenset(each.session for call in self.relay.calls for each in call.dialogues)
+
+    async def open(self) -> None:
+        """Listen. Raises NgUnavailable."""
+        access = make_access(self.config)
+        answers = Answers(self.relay)
+        loop = asyncio.get_running_loop()
+        certificates = _certificates(self.config)
+        self._streams = Streams(answers, access)
+        try:
+            for host, port in map(_endpoint, self.config.listen):
+                transport, _ = await loop.create_datagram_endpoint(
+                    lambda: Datagrams(answers, access), local_addr=(host, port)
+                )
+                self._datagrams.append(transport)
+            for host, port in map(_endpoint, self.config.listen_tcp):
+                guard = None if _is_loopback(host) else certificates
+                server = await asyncio.start_server(self._streams.serve, host, port, ssl=guard)
+                self._servers.append(server)
+            await self._open_http(answers, access, certificates)
+        except OSError as error:
+            await self.close()
+            raise NgUnavailable(f"ng: {error.strerror or error}; see: ss -lnup") from None
+
+    async def close(self) -> None:
+        """Stop listening; the calls stay."""
+        for transport in self._datagrams:
+            transport.close()
+        for server in self._servers:
+            server.close()
+        if self._streams:
+            await self._streams.close()
+        if self._runner:
+            await self._runner.cleanup()
+
+    def _changed(self, call_id: str, call: Call | None) -> None:
+        """Write down a call and its media, or that it is gone."""
+        if call is None:
+            self._journal.remove(NG, call_id)
+            return
+        media = {each.session: self.relay.sessions.snapshot(each.session) for each in call.dialogues}
+        self._journal.put(NG, call_id, {"call": _to_json(call), "media": media})
+
+    def _take_up(self, state: Mapping[str, Any]) -> None:
+        call = _from_json(state["call"])
+        for session, media in state["media"].items():
+            self.relay.sessions.restore(session, media)
+        self.relay.calls.add(call)
+
+    async def _open_http(self, answers: Answers, access: Access, certificates: ssl.SSLContext | None) -> None:
+        if not self.config.listen_http:
+            return
+        self._runner = web.AppRunner(create_app(answers, access), access_log=None)
+        await self._runner.setup()
+        for host, port in map(_endpoint, self.config.listen_http):
+            guard = None if _is_loopback(host) else certificates
+            await web.TCPSite(self._runner, host, port, ssl_context=guard).start()
+
+
+def make_access(config: NgSection) -> Access:
+    """Return who may ask. Raises NgUnavailable if the secret cannot be read."""
+    secret = b""
+    if config.secret_file is not None:
+        try:
+            secret = config.secret_file.read_bytes().strip()
+        except OSError as error:
+            raise NgUnavailable(f"ng.secret_file: {config.secret_file}: {error.strerror}") from None
+        if len(secret) < 16:
+            raise NgUnavailable(f"ng.secret_file: {config.secret_file} holds less than 16 bytes; write a longer secret")
+    allowed = tuple(map(ip_network, config.allow))
+    return Access(allowed, secret, streams_open=config.client_ca is not None)
+
+
+def _to_json(call: Call) -> dict[str, Any]:
+    places = {id(each): place for place, each in enumerate(call.participants)}
+    dialogues = [[each.session, places[id(each.a)], places[id(each.b)]] for each in call.dialogues]
+    kept = {
+        name: getattr(call, name) for name in ("call_id", "created", "last_signal", "metadata", "ending", "answered")
+    }
+    participants = [asdict(each) for each in call.participants]
+    return {**kept, "sequence": call.sequence, "participants": participants, "dialogues": dialogues}
+
+
+def _from_json(state: Mapping[str, Any]) -> Call:
+    participants = [Participant(**each) for each in state["participants"]]
+    dialogues = [Dialogue(session, participants[a], participants[b]) for session, a, b in state["dialogues"]]
+    return Call(**{**state, "participants": participants, "dialogues": dialogues})
+
+
+def _certificates(config: NgSection) -> ssl.SSLContext | None:
+    if config.client_ca is None:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.verify_mode = ssl.CERT_REQUIRED
+    try:
+        context.load_cert_chain(str(config.certificate), str(config.key))
+        context.load_verify_locations(str(config.client_ca))
+    except (OSError, ssl.SSLError) as error:
+        raise NgUnavailable(f"ng.certificate, ng.key, ng.client_ca: {error}") from None
+    return context
+
+
+def _endpoint(listen: str) -> tuple[str, int]:
+    host, _, port = listen.rpartition(":")
+    return host.strip("[]"), int(port)
+
+
+def _is_loopback(host: str) -> bool:
+    return ip_address(host).is_loopback

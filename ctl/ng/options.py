@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What an offer or an answer asks of the relay, beyond carrying its media.
+
+Three kinds of words: those that are done, those that ask for what the relay does anyway or that only concern how the
+reference implementation works inside, and those that cannot be done here: these are refused, for a proxy must not
+believe that something happens which does not. Words nobody knows are accepted and reported once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from ipaddress import ip_address
+
+from ctl.ng.describe import Manner
+from ctl.ng.errors import NgError
+from ctl.ng.request import Request
+
+PLAIN = frozenset({"RTP/AVP", "RTP/AVPF"})
+IMPLIED = frozenset(
+    {
+        *("trust-address", "symmetric", "debug", "allow-transcoding", "no-port-latching", "no-redis-update"),
+        *("no-jitter-buffer", "early-media", "provisional", "reuse-codecs", "strict-source", "no-tls-id"),
+        *("original-sendrecv", "nat-wait", "pierce-nat", "unidirectional", "recrypt", "reset"),
+    }
+)
+"""Flags that ask for what is so in any case, or for what has no meaning here."""
+DONE = frozenset(
+    {
+        *("sip-source-address", "loop-protect", "no-rtcp-attribute", "full-rtcp-attribute", "generate-mid"),
+        *("inactive", "new-branch", "record-call", "strip-extmap"),
+    }
+)
+IMPOSSIBLE = {
+    "media-handover": "the source of media is fixed by signalling; it changes with the next offer or answer",
+    "asymmetric": "media is sent to the address of the session description or to the port that was learned in it",
+    "port-latching": "the source of media is fixed by signalling; it changes with the next offer or answer",
+    "always-transcode": "transcoding on request is not available over this protocol",
+    "inject-dtmf": "tones are not injected over this protocol",
+    "block-dtmf": "tones are not blocked over this protocol",
+    "block-egress": "egress is not blocked over this protocol",
+    "trickle-ice": "candidates are not exchanged by the relay; use ICE=remove",
+    "fragment": "candidates are not exchanged by the relay; use ICE=remove",
+    "generate-rtcp": "RTCP is passed on, not generated",
+}
+REPLACE = {
+    "origin": "replace_origin",
+    "username": "replace_username",
+    "session-name": "replace_session_name",
+    "zero-address": "replace_zero_address",
+}
+REPLACE_IMPLIED = frozenset({"session-connection", "sdp-version", "sess-version", "force-increment-sdp-ver"})
+ICE_REMOVED = frozenset({"remove", "default", "optional"})
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """source: address that the participant's signalling came from. direction: names of the interfaces toward the
+    offerer and toward the other. media_address: what is written in place of our own. unknown: words to be reported.
+    """
+
+    manner: Manner
+    source: str | None = None
+    family: int | None = None
+    direction: tuple[str, str] | None = None
+    media_address: str | None = None
+    protocol: str | None = None
+    reject_mux: bool = False
+    strip: frozenset[str] = frozenset()
+    keep: frozenset[str] = frozenset()
+    tos: int | None = None
+    unknown: tuple[str, ...] = ()
+
+
+def options(request: Request, loop_mark: str) -> Options:
+    """Read the options of an offer or answer. Raises NgError for what cannot be done."""
+    _refuse_impossible(request)
+    mux = request.list("rtcp-mux")
+    return Options(
+        manner=_manner(request, loop_mark),
+        source=_received_from(request),
+        family=_family(request),
+        direction=_direction(request),
+        media_address=_media_address(request),
+        protocol=_protocol(request),
+        reject_mux="demux" in mux or "reject" in mux,
+        strip=frozenset(name.lower() for name in request.codecs.get("strip", ())),
+        keep=frozenset(name.lower() for key in ("except", "offer") for name in request.codecs.get(key, ())),
+        tos=_tos(request),
+        unknown=tuple(sorted(_unknown(request))),
+    )
+
+
+def _refuse_impossible(request: Request) -> None:
+    for flag in sorted(request.flags & IMPOSSIBLE.keys()):
+        raise NgError(f"{flag}: {IMPOSSIBLE[flag]}")
+    for name in ("mask", "transcode", "consume", "accept", "set"):
+        if request.codecs.get(name):
+            raise NgError(f"codec-{name}: transcoding on request is not available over this protocol")
+    for word in request.list("ice"):
+        if word not in ICE_REMOVED:
+            raise NgError(f"ICE={word}: the relay takes no part in ICE; use ICE=remove")
+
+
+def _manner(request: Request, loop_mark: str) -> Manner:
+    replaced = {REPLACE[word]: True for word in request.list("replace") if word in REPLACE}
+    return Manner(
+        **replaced,
+        inactive=request.has("inactive"),
+        generate_mid=request.has("generate-mid"),
+        rtcp_attribute=not request.has("no-rtcp-attribute"),
+        full_rtcp_attribute=request.has("full-rtcp-attribute"),
+        ptime=request.number("ptime"),
+        label=request.text("label"),
+        loop_mark=loop_mark if request.has("loop-protect") else None,
+    )
+
+
+def _received_from(request: Request) -> str | None:
+    """Return the address in ["IP4", "198.51.100.7"]; it may also come as one string."""
+    for word in request.words("received-from"):
+        if word.upper() not in ("IP4", "IP6"):
+            return _address(word, "received-from")
+    return None
+
+
+def _media_address(request: Request) -> str | None:
+    value = request.text("media-address")
+    return None if value is None else _address(value, "media-address")
+
+
+def _address(text: str, key: str) -> str:
+    try:
+        return str(ip_address(text.strip("[]")))
+    except ValueError:
+        raise NgError(f"{key}: {text!r} is not an IP address") from None
+
+
+def _family(request: Request) -> int | None:
+    value = (request.text("address-family") or "").upper()
+    if not value:
+        return None
+    if value not in ("IP4", "IP6"):
+        raise NgError(f"address-family: {value!r} is neither IP4 nor IP6")
+    return 4 if value == "IP4" else 6
+
+
+def _direction(request: Request) -> tuple[str, str] | None:
+    names = request.words("direction")
+    ingress = request.text("from-interface") or (names[0] if names else None)
+    egress = request.text("to-interface") or (names[1] if len(names) > 1 else None)
+    if ingress is None and egress is None:
+        return None
+    return ingress or "", egress or ""
+
+
+def _protocol(request: Request) -> str | None:
+    value = request.text("transport-protocol")
+    return None if value is None or value.lower() == "accept" else value.upper()
+
+
+def _tos(request: Request) -> int | None:
+    value = request.number("tos")
+    if value is not None and value > 255:
+        raise NgError(f"TOS: {value} is not within 0-255")
+    return value if value is not None and value >= 0 else None
+
+
+def _unknown(request: Request) -> Iterator[str]:
+    yield from request.flags - IMPLIED - DONE
+    yield from (f"replace-{word}" for word in set(request.list("replace")) - REPLACE.keys() - REPLACE_IMPLIED)

@@ -1,0 +1,380 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Does what proxies ask for: one method for each command, a dictionary in and one out.
+
+What a command cannot do is said with a text, never acknowledged: a proxy that believes in a recording which does not
+run is worse off than one that knows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import Any
+
+import structlog
+
+from ctl.call_media import Media
+from ctl.descriptions import Description
+from ctl.ng.calls import PREFIX, Call, Calls, Dialogue, Participant, answered, offered
+from ctl.ng.describe import Line, describe
+from ctl.ng.errors import Malformed, NgError
+from ctl.ng.filters import filtered
+from ctl.ng.options import PLAIN, Options, options
+from ctl.ng.replies import call_statistics
+from ctl.ng.request import Request
+from ctl.ng.statistics import Statistics
+from ctl.programmer import FlowView
+from ctl.sessions import MediaRefused, MediaSessions
+from sip.effects import Leg
+from sip.errors import SdpError
+from sip.sdp import SessionDescription
+
+DELETE_DELAY = 30
+LIST_LIMIT = 32
+NO_MATCH = "Call-ID not found or tags didn't match"
+OUT_OF_PORTS = "Ran out of ports"
+TOO_MANY = "Parallel session limit reached"
+UNAVAILABLE = "is not available on this relay"
+
+Reply = dict[str, Any]
+Command = Callable[[Request, float], Reply]
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """max_sessions: calls at once, 0: as many as there are ports. load_limit: part of all ports in use, 0 to 1, from
+    which on new calls are sent elsewhere.
+    """
+
+    max_sessions: int = 0
+    load_limit: float = 1.0
+    delete_delay: int = DELETE_DELAY
+
+
+@dataclass(slots=True)
+class Relay:
+    """All calls that proxies control. `now` is seconds since the epoch, `steady` a clock that never steps.
+
+    changed: called with each call that is another than before, None for its state once it is gone.
+    """
+
+    sessions: MediaSessions
+    steady: Callable[[], float]
+    secret: bytes
+    changed: Callable[[str, Call | None], None] = lambda _id, _call: None
+    ports_used: Callable[[], float] = lambda: 0.0
+    limits: Limits = Limits()
+    calls: Calls = field(default_factory=Calls)
+    statistics: Statistics = field(default_factory=Statistics)
+    _told: set[str] = field(default_factory=set)
+
+    def handle(self, dictionary: Mapping[str, Any], proxy: str, now: float) -> Reply:
+        """Return the reply to a request that came from the address `proxy`. Never raises."""
+        request = Request.of(dictionary)
+        command = request.command
+        method = self._commands().get(command)
+        try:
+            if method is None:
+                raise NgError(_no_command(command))
+            reply = method(request, now)
+        except NgError as error:
+            self.statistics.count(proxy, command, error=True)
+            return {"result": "error", "error-reason": str(error)}
+        except Exception as error:
+            # Our own fault: this request fails, the others and their calls go on.
+            log.exception("request failed", command=command, proxy=proxy)
+            self.statistics.count(proxy, command, error=True)
+            return {"result": "error", "error-reason": f"Internal error: {type(error).__name__}"}
+        self.statistics.count(proxy, command, error=False)
+        return {"result": "ok", **reply}
+
+    def malformed(self, error: Malformed, proxy: str) -> Reply:
+        """Return the reply to what was no request."""
+        self.statistics.count(proxy, "", error=True)
+        return {"result": "error", "error-reason": str(error)}
+
+    def look(self, now: float) -> None:
+        """Take away the calls whose time after `delete` is over; to be called every second."""
+        for call in self.calls:
+            if call.ending is not None and call.ending <= now:
+                self._remove(call)
+
+    def owns(self, session: str) -> bool:
+        """Whether a session is of a call of ours. This and the two below implement `ctl.silent_calls.Owner`."""
+        return session.startswith(PREFIX)
+
+    def answered(self, session: str) -> float | None:
+        """Return when the call that a session belongs to was last signalled, once it is answered."""
+        call = self._call_of(session)
+        return None if call is None else call.answered
+
+    def end_silent(self, session: str, seconds: float) -> None:
+        """End the call that a silent session belongs to."""
+        call = self._call_of(session)
+        if call is not None:
+            log.warning("call ended: no media any more", call=call.call_id, silent_seconds=round(seconds, 1))
+            self.statistics.timed_out(max(call.last_signal - call.created, 0.0) + seconds)
+            self._remove(call)
+
+    def end(self, call_id: str, now: float) -> bool:
+        """End a call on behalf of an operator; return whether there was one."""
+        call = self.calls.find(call_id)
+        if call is None:
+            return False
+        self.statistics.terminated(now - call.created)
+        self._remove(call)
+        return True
+
+    def _call_of(self, session: str) -> Call | None:
+        return self.calls.find(session.removeprefix(PREFIX).partition("/")[2])
+
+    def _commands(self) -> dict[str, Command]:
+        return {
+            "ping": self._ping,
+            "offer": self._offer,
+            "answer": self._answer,
+            "delete": self._delete,
+            "query": self._query,
+            "list": self._list,
+            "statistics": self._statistics,
+            "block-media": lambda request, now: self._block(request, now, block=True),
+            "unblock-media": lambda request, now: self._block(request, now, block=False),
+        }
+
+    def _ping(self, _request: Request, _now: float) -> Reply:
+        return {"result": "pong"}
+
+    def _offer(self, request: Request, now: float) -> Reply:
+        sdp, call_id = _sdp(request), request.required("call-id", "No call-id in message")
+        asked = self._options(request, call_id)
+        call = self.calls.find(call_id)
+        if call is None:
+            refusal = self._refusal(request)
+            if refusal:
+                return refusal
+            call = Call(call_id, now, now)
+        dialogue, offerer = offered(call, request, now)
+        _keep(call, request, offerer)
+        leg = dialogue.leg_of(offerer)
+        known = self.calls.find(call_id) is not None
+        body = self._exchange(self.sessions.offer, dialogue, leg, sdp, asked)
+        if not known:
+            self.calls.add(call)
+            self.statistics.began()
+        call.last_signal, call.ending = now, None
+        self.changed(call_id, call)
+        return {"sdp": body}
+
+    def _answer(self, request: Request, now: float) -> Reply:
+        sdp, call_id = _sdp(request), request.required("call-id", "No call-id in message")
+        request.required("from-tag", "No from-tag in message")
+        request.required("to-tag", "No to-tag in message")
+        asked = self._options(request, call_id)
+        call = self.calls.get(call_id)
+        dialogue, answerer = answered(call, request)
+        _keep(call, request, answerer)
+        body = self._exchange(self.sessions.answer, dialogue, dialogue.leg_of(answerer), sdp, asked)
+        call.last_signal, call.answered = now, self.steady()
+        self.changed(call_id, call)
+        return {"sdp": body}
+
+    def _delete(self, request: Request, now: float) -> Reply:
+        call_id = request.required("call-id", "No call-id in message")
+        call = self.calls.find(call_id)
+        ended = _selected(call, request) if call else []
+        if call is None or not ended:
+            if request.has("fatal"):
+                raise NgError(NO_MATCH)
+            return {"warning": NO_MATCH}
+        reply = {} if request.has("fast") else self._query_call(call, None)
+        delay = request.number("delete-delay")
+        delay = self.limits.delete_delay if delay is None else max(delay, 0)
+        if len(ended) < len(call.dialogues):
+            self._drop(call, ended)
+        elif delay:
+            call.ending = now + delay
+            self.changed(call_id, call)
+        else:
+            self._remove(call)
+        self.statistics.ended(now - call.created)
+        return reply
+
+    def _query(self, request: Request, _now: float) -> Reply:
+        call = self.calls.get(request.required("call-id", "No call-id in message"))
+        return self._query_call(call, request.text("from-tag"))
+
+    def _list(self, request: Request, _now: float) -> Reply:
+        limit = request.number("limit")
+        limit = LIST_LIMIT if limit is None else max(limit, 0)
+        return {"calls": [call.call_id for call, _ in zip(self.calls, range(limit), strict=False)]}
+
+    def _statistics(self, _request: Request, now: float) -> Reply:
+        views = [view for call in self.calls for each in self._views(call).values() for view in each]
+        return {"statistics": self.statistics.reply(len(self.calls), views, now)}
+
+    def _block(self, request: Request, now: float, *, block: bool) -> Reply:
+        """Of the whole call unless one participant is meant, which `directional`, a label or an address says."""
+        call = self.calls.get(request.required("call-id", "No call-id in message"))
+        chosen = _chosen(call, request, self.sessions)
+        for dialogue in call.dialogues:
+            legs = {dialogue.leg_of(each) for each in chosen or (dialogue.a, dialogue.b) if dialogue.has(each)}
+            before = self.sessions.blocked(dialogue.session)
+            try:
+                self.sessions.block(dialogue.session, before | legs if block else before - legs)
+            except MediaRefused as refused:
+                raise NgError(refused.reason) from None
+        call.last_signal = now
+        self.changed(call.call_id, call)
+        return {}
+
+    def _refusal(self, request: Request) -> Reply | None:
+        """A call more than the relay may have; the proxy asks another relay then."""
+        if self.limits.max_sessions and len(self.calls) >= self.limits.max_sessions:
+            self.statistics.refused()
+            raise NgError(TOO_MANY)
+        used = self.ports_used()
+        if used >= self.limits.load_limit and "load limit" in request.words("supports"):
+            self.statistics.refused()
+            return {"result": "load limit", "message": f"{used:.0%} of the media ports are in use"}
+        return None
+
+    def _options(self, request: Request, call_id: str) -> Options:
+        mark = blake2b(call_id.encode("utf-8", "surrogateescape"), key=self.secret, digest_size=6).hexdigest()
+        asked = options(request, mark)
+        for word in set(asked.unknown) - self._told:
+            self._told.add(word)
+            log.warning("a word of the ng protocol is not known and has no effect", word=word)
+        return asked
+
+    def _exchange(
+        self, exchange: Callable[..., bytes], dialogue: Dialogue, leg: Leg, sdp: bytes, asked: Options
+    ) -> bytes:
+        """Hand a description to the media sessions; they hand back what `_writer` makes of it."""
+        try:
+            description = SessionDescription.parse(sdp)
+            source = asked.source or _first_address(description)
+        except SdpError:
+            raise NgError("Failed to parse SDP") from None
+        body = filtered(description, asked)
+        try:
+            return exchange(dialogue.session, leg, body, source, self.steady(), write=_writer(asked))
+        except MediaRefused as refused:
+            if refused.status == 503 and "port" in refused.reason:
+                self.statistics.refused()
+                raise NgError(OUT_OF_PORTS) from None
+            raise NgError(refused.reason) from None
+
+    def _query_call(self, call: Call, tag: str | None) -> Reply:
+        streams = {each.session: self.sessions.streams(each.session) for each in call.dialogues}
+        return call_statistics(call, self._views(call), streams, tag)
+
+    def _views(self, call: Call) -> dict[str, list[FlowView]]:
+        return {dialogue.session: self.sessions.query(dialogue.session) for dialogue in call.dialogues}
+
+    def _drop(self, call: Call, ended: list[Dialogue]) -> None:
+        for dialogue in ended:
+            self.statistics.carried(self.sessions.delete(dialogue.session, self.steady()))
+            call.dialogues.remove(dialogue)
+        there = [each for dialogue in call.dialogues for each in (dialogue.a, dialogue.b)]
+        call.participants = [each for each in call.participants if each in there]
+        self.changed(call.call_id, call)
+
+    def _remove(self, call: Call) -> None:
+        for dialogue in call.dialogues:
+            self.statistics.carried(self.sessions.delete(dialogue.session, self.steady()))
+        self.calls.remove(call)
+        self.changed(call.call_id, None)
+
+
+def _sdp(request: Request) -> bytes:
+    return request.required("sdp", "No SDP body in message").encode("utf-8", "surrogateescape")
+
+
+def _first_address(sdp: SessionDescription) -> str:
+    """Return where media comes from, by the description itself: a proxy that does not say where its request is from
+    trusts that. Raises SdpError.
+    """
+    found = (sdp.connection_of(medium) for medium in sdp.media)
+    return next((each.address for each in found if each), sdp.origin.connection.address)
+
+
+def _no_command(command: str) -> str:
+    return f"{command} {UNAVAILABLE}" if command in KNOWN else "Unrecognized command"
+
+
+KNOWN = frozenset(
+    {
+        *("start-recording", "stop-recording", "pause-recording", "start-forwarding", "stop-forwarding"),
+        *("block-dtmf", "unblock-dtmf", "silence-media", "unsilence-media"),
+        *("play-media", "stop-media", "play-dtmf", "publish", "subscribe-request", "subscribe-answer"),
+        *("unsubscribe", "inject-start", "inject-stop", "connect", "create", "create-answer", "mesh", "transform"),
+        "cli",
+    }
+)
+"""Commands of the protocol that are not done here."""
+
+
+def _keep(call: Call, request: Request, participant: Participant) -> None:
+    """What a request says of the call and of who sent it."""
+    call.metadata = request.text("metadata") or call.metadata
+    participant.label = request.text("set-label") or request.text("label") or participant.label
+
+
+def _selected(call: Call, request: Request) -> list[Dialogue]:
+    """Return the dialogues that a delete means: those of a branch, of a tag, or all."""
+    branch, tag = request.text("via-branch"), request.text("from-tag")
+    if branch is not None:
+        return [each for each in call.dialogues if branch in (each.a.branch, each.b.branch)] or call.dialogues[:]
+    if tag is not None:
+        participant = call.find(tag)
+        if participant is None:
+            return []
+        named = list(call.dialogues_of(participant))
+        to_tag = request.text("to-tag") if request.has("to-tag") else None
+        return [each for each in named if to_tag is None or each.other(participant).named(to_tag)]
+    return call.dialogues[:]
+
+
+def _chosen(call: Call, request: Request, sessions: MediaSessions) -> list[Participant]:
+    """Return who a request means: by label, by address, by tag if it is `directional`; none is the whole call."""
+    label, address = request.text("label"), request.text("address")
+    if request.has("all"):
+        return []
+    if label is not None:
+        found = call.label(label)
+    elif address is not None:
+        found = next((each for each in call.participants if _listens_at(call, each, address, sessions)), None)
+    elif request.has("directional"):
+        found = call.find(request.required("from-tag", "No from-tag in message"))
+    else:
+        return []
+    if found is None:
+        raise NgError("No participant of the call is meant by this")
+    return [found]
+
+
+def _listens_at(call: Call, participant: Participant, address: str, sessions: MediaSessions) -> bool:
+    return any(
+        view.leg == dialogue.leg_of(participant) and view.source[0] == address
+        for dialogue in call.dialogues_of(participant)
+        for view in sessions.query(dialogue.session)
+    )
+
+
+def _writer(asked: Options) -> Callable[[Description, Media, Leg], bytes]:
+    def write(description: Description, media: Media, toward: Leg) -> bytes:
+        address = asked.media_address or media.relays[toward]
+        lines = [
+            Line(
+                rtp=port if medium.port else None,
+                rtcp=None if medium.rtcp_mux and not asked.reject_mux else (port or 0) + 1,
+                protocol=asked.protocol if medium.proto in PLAIN else None,
+            )
+            for medium, port in zip(description.sdp.media, media.ports[toward], strict=True)
+        ]
+        return describe(description.sdp, address, lines, asked.manner)
+
+    return write

@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a dictionary asks for, however it is spelled.
+
+Proxies write the same key with blanks, hyphens or underscores and in any case, numbers as digits in strings, lists as
+one string, and words of the lists `replace`, `rtcp-mux`, `SDES`, ... with that prefix among the flags.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ctl.ng.errors import NgError
+
+TRANSPORTS = frozenset(
+    {
+        "RTP/AVP",
+        "RTP/AVPF",
+        "RTP/SAVP",
+        "RTP/SAVPF",
+        "UDP/TLS/RTP/SAVP",
+        "UDP/TLS/RTP/SAVPF",
+        "UDPTL",
+    }
+)
+CODEC_LISTS = ("strip", "offer", "mask", "transcode", "except", "accept", "consume", "ignore", "set")
+PREFIXES = {
+    "replace": "replace",
+    "rtcp-mux": "rtcp-mux",
+    "sdes": "sdes",
+    "osrtp": "osrtp",
+    "t38": "t.38",
+    "t.38": "t.38",
+    "from-tags": "from-tags",
+    "endpoint-learning": "endpoint-learning",
+    "bundle": "bundle",
+}
+"""Beginnings of flags that are words of another list, and the key of that list."""
+
+_SEPARATORS = re.compile(r"[-_ ]+")
+_DIGITS = re.compile(r"-?[0-9]{1,19}")
+_CODEC_FLAG = re.compile(rf"(?:codec-({'|'.join(CODEC_LISTS)})|(transcode))-(.+)", re.IGNORECASE)
+_WORD = re.compile(r"([^\s=\[\]]+)(?:=(?:\[([^\[\]]*)\]|([^\s\[\]]*)))?")
+
+
+def canonical(key: str) -> str:
+    """Return the one spelling by which a key, a flag or a command is known: lower case, hyphens."""
+    return _SEPARATORS.sub("-", key.strip().lower())
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """The values of a request by canonical key; `flags` and `codecs` taken apart."""
+
+    values: Mapping[str, Any]
+    flags: frozenset[str]
+    codecs: Mapping[str, tuple[str, ...]]
+    """By the name of the list (CODEC_LISTS): codecs as spelled, such as PCMA or opus/48000/2."""
+    lists: Mapping[str, tuple[str, ...]]
+    """Words of the lists that flags may carry by prefix, in canonical spelling."""
+
+    @classmethod
+    def of(cls, dictionary: Mapping[str, Any]) -> Request:
+        """Read a dictionary. Never raises: a value of no use is refused when it is asked for."""
+        values = {canonical(key): value for key, value in dictionary.items()}
+        for key, value in _flag_string(values.pop("rtpp-flags", "")):
+            _merge(values, key, value)
+        flags: set[str] = set()
+        codecs = {name: list(_codec_list(values, name)) for name in CODEC_LISTS}
+        lists = {key: list(map(canonical, words(values.get(key)))) for key in {*PREFIXES.values(), "ice", "dtls"}}
+        for word in words(values.get("flags")):
+            _sort_flag(word, values, flags, codecs, lists)
+        return cls(
+            values,
+            frozenset(flags),
+            {name: tuple(found) for name, found in codecs.items() if found},
+            {name: tuple(found) for name, found in lists.items() if found},
+        )
+
+    @property
+    def command(self) -> str:
+        """In canonical spelling; empty if there is none."""
+        return canonical(self.text("command") or "")
+
+    def text(self, key: str) -> str | None:
+        """Return a string, or a number as one; None if it is missing or empty."""
+        value = self.values.get(key)
+        if isinstance(value, bool) or not isinstance(value, str | int):
+            return None
+        return str(value) or None
+
+    def required(self, key: str, error: str) -> str:
+        """Return a string that must be there. Raises NgError with the text `error`."""
+        value = self.text(key)
+        if value is None:
+            raise NgError(error)
+        return value
+
+    def number(self, key: str) -> int | None:
+        """Return an integer, or digits as one; None if it is missing. Raises NgError for anything else."""
+        value = self.values.get(key)
+        if value is None or value == "":
+            return None
+        if isinstance(value, int):
+            return int(value)
+        if isinstance(value, str) and _DIGITS.fullmatch(value.strip()):
+            return int(value)
+        raise NgError(f"{key}: not a number")
+
+    def words(self, key: str) -> tuple[str, ...]:
+        """Return a list of strings as spelled; a string counts as its words."""
+        return tuple(words(self.values.get(key)))
+
+    def list(self, key: str) -> tuple[str, ...]:
+        """Return the words of a list in canonical spelling, those among the flags included."""
+        return self.lists.get(key, ())
+
+    def has(self, *flags: str) -> bool:
+        """Whether one of these flags is set."""
+        return not self.flags.isdisjoint(flags)
+
+
+def words(value: Any) -> Iterator[str]:
+    """Yield the strings of a list, or the words of a string; nothing of anything else."""
+    if isinstance(value, str):
+        yield from value.split()
+    elif isinstance(value, list):
+        for item in value:
+            if isinstance(item, str) and item:
+                yield item
+            elif isinstance(item, int):
+                yield str(int(item))
+
+
+def _sort_flag(
+    word: str, values: dict[str, Any], flags: set[str], codecs: dict[str, list[str]], lists: dict[str, list[str]]
+) -> None:
+    """A flag is a flag, a word of another list, a codec of one of the codec lists, a transport, or key=value."""
+    if match := _CODEC_FLAG.fullmatch(word):
+        codecs[(match[1] or match[2]).lower()].append(match[3])
+        return
+    if word.upper() in TRANSPORTS:
+        values.setdefault("transport-protocol", word.upper())
+        return
+    name, equals, value = word.partition("=")
+    if equals:
+        _merge(values, canonical(name), value)
+        if canonical(name) in lists:
+            lists[canonical(name)].append(canonical(value))
+        return
+    flag = canonical(word)
+    for prefix, key in PREFIXES.items():
+        if flag.startswith(prefix + "-"):
+            lists[key].append(flag.removeprefix(prefix + "-"))
+            return
+    flags.add(flag)
+
+
+def _flag_string(text: Any) -> Iterator[tuple[str, Any]]:
+    """Take the single string apart that a proxy may send in place of parsed keys: words, key=value, key=[a b]."""
+    if not isinstance(text, str):
+        return
+    for match in _WORD.finditer(text):
+        name, inner, value = match.groups()
+        if inner is not None:
+            yield canonical(name), inner.split()
+        elif value is not None:
+            yield canonical(name), value
+        else:
+            yield "flags", [name]
+
+
+def _merge(values: dict[str, Any], key: str, value: Any) -> None:
+    """Lists grow; what is there otherwise stays: keys of their own come before words of a string."""
+    if isinstance(value, list) and key in values:
+        values[key] = [*words(values[key]), *value]
+    else:
+        values.setdefault(key, value)
+
+
+def _codec_list(values: Mapping[str, Any], name: str) -> Iterable[str]:
+    codec = values.get("codec")
+    if not isinstance(codec, dict):
+        return ()
+    return [word for key, value in codec.items() if canonical(key) == name for word in words(value)]

@@ -1,0 +1,238 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a flow of the engine does with RTP, as the controller says it and as media/stage_transcode.h reads it.
+
+Knows nothing of C, so that a client need not load the engine; a test compares every offset with the header's.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+TRANSCODE, TAP = 1, 2
+"""Kinds of stages: one with codecs, one that passes on and copies."""
+
+NO_TYPE = 255
+NUMBERS = {"PCMU": 0, "PCMA": 1, "G722": 2, "G729": 3, "opus": 4}
+"""enum codec_number."""
+
+RATES = {"PCMU": 8000, "PCMA": 8000, "G722": 16000, "G729": 8000, "opus": 48000}
+"""Hz of a codec's sound; that of Opus is the most of several."""
+
+DIGITS = "0123456789*#ABCD"
+MOST_DIGITS = 16
+_CODEC = struct.Struct("=IIBBBB")
+_RECEIVER = struct.Struct("=12sIBBBBB3x")
+_SENDER = struct.Struct("=12sIIHBBBBBx")
+_TRANSCODER = struct.Struct("=24s28sBBxx")
+_TAP = struct.Struct("=16sBB6x104s")
+_STAGE = struct.Struct("=56sIIIHBBB3x16s128s128s")
+_JITTER = struct.Struct("=7Q")
+_RECEIVED = struct.Struct("=9Q")
+_SENT = struct.Struct("=4Q")
+_REPORT = struct.Struct("=56s72s32sQIxxxxQQ")
+_NEWS = struct.Struct("=IIBBxx")
+
+
+@dataclass(frozen=True, slots=True)
+class CodecSettings:
+    """A codec by its name in session descriptions. rate: Hz of the sound, for Opus 8000, 16000 or 48000."""
+
+    name: str
+    payload_type: int
+    rate: int = 0
+    """0: the codec's own."""
+    bitrate: int = 0
+    """bit/s of Opus; 0: libopus chooses."""
+    complexity: int = 5
+    dtx: bool = False
+    fec: bool = False
+    loss: int = 0
+    """Percent of packets that Opus should reckon with losing."""
+    events: int | None = None
+    """Payload type of telephone events (RFC 4733)."""
+    noise: int | None = None
+    """Payload type of comfort noise (RFC 3389)."""
+    ptime: int = 20
+    """Milliseconds in a packet that is sent."""
+
+    @property
+    def sound_rate(self) -> int:
+        """Hz."""
+        return self.rate or RATES[self.name]
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """Sound from a prepared file (`media.clips`). number: another one begins anew. times 0: until it is stopped."""
+
+    number: int
+    path: str
+    times: int = 1
+    mixed: bool = False
+    """Laid over what the leg sends, not in its place."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dial:
+    """Digits to send once; number: another one sends anew."""
+
+    number: int
+    digits: str
+    ms: int = 160
+    volume: int = 10
+    """-dBm0."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tap:
+    """Copies for a recording. path: the recorder's socket."""
+
+    recording: UUID
+    leg: int
+    path: str
+
+    def pack(self) -> bytes:
+        """As struct tap_settings."""
+        return _TAP.pack(self.recording.bytes, self.leg, 1, self.path.encode())
+
+
+@dataclass(frozen=True, slots=True)
+class TranscodeStage:
+    """What the leg sends as `heard`, sent on as `sent`."""
+
+    heard: CodecSettings
+    sent: CodecSettings
+    listen: bool = False
+    """For tones in the sound, which become events."""
+    block_digits: bool = False
+    mute: bool = False
+    clip: Clip | None = None
+    dial: Dial | None = None
+    tap: Tap | None = None
+
+    kind = TRANSCODE
+
+    def pack(self) -> bytes:
+        """As struct transcode_stage. Raises KeyError for an unknown codec, ValueError for digits that are none."""
+        clip, dial = self.clip or Clip(0, "", 0), self.dial or Dial(0, "")
+        if len(dial.digits) > MOST_DIGITS:
+            raise ValueError(f"{len(dial.digits)} digits; send at most {MOST_DIGITS} at once")
+        numbers = bytes(DIGITS.index(digit) for digit in dial.digits.upper())
+        return _STAGE.pack(
+            _TRANSCODER.pack(self._receiver(), self._sender(), self.block_digits, self.mute),
+            clip.number,
+            clip.times,
+            dial.number,
+            dial.ms,
+            len(numbers),
+            dial.volume,
+            clip.mixed,
+            numbers,
+            clip.path.encode(),
+            self.tap.pack() if self.tap else bytes(_TAP.size),
+        )
+
+    def _receiver(self) -> bytes:
+        codec, rate = self.heard, self.sent.sound_rate
+        types = codec.payload_type, _type(codec.events), _type(codec.noise)
+        return _RECEIVER.pack(_codec(codec), rate, NUMBERS[codec.name], *types, self.listen)
+
+    def _sender(self) -> bytes:
+        codec = self.sent
+        types = codec.payload_type, _type(codec.events), _type(codec.noise)
+        return _SENDER.pack(_codec(codec), 0, 0, 0, NUMBERS[codec.name], codec.ptime, *types)
+
+
+@dataclass(frozen=True, slots=True)
+class TapStage:
+    """Passes packets on as they are, and copies of them to the recorder."""
+
+    tap: Tap
+
+    kind = TAP
+
+    def pack(self) -> bytes:
+        """As struct tap_stage."""
+        return self.tap.pack()
+
+
+Stage = TranscodeStage | TapStage
+
+
+@dataclass(frozen=True, slots=True)
+class StageReport:
+    """What a stage counted. Times are milliseconds but for `codec_seconds`."""
+
+    received: int
+    late: int
+    lost: int
+    duplicates: int
+    discarded: int
+    refused: int
+    restarts: int
+    played: int
+    decoded: int
+    concealed: int
+    recovered: int
+    silent: int
+    shortened: int
+    lengthened: int
+    malformed: int
+    unknown: int
+    sent: int
+    sent_bytes: int
+    left_out: int
+    digits: int
+    codec_seconds: float
+    delay: int
+    """What the jitter buffer asks for."""
+    copied: int
+    copies_dropped: int
+
+    @property
+    def concealed_ratio(self) -> float:
+        """Share of the sound that was made up, as a judgement of quality wants it; 0 where nothing was heard."""
+        heard = self.decoded + self.concealed
+        return self.concealed / heard if heard else 0.0
+
+    @classmethod
+    def unpack(cls, data: bytes) -> StageReport:
+        """From struct stage_report. Raises struct.error if it is none."""
+        jitter, received, sent, nanoseconds, delay, copied, dropped = _REPORT.unpack(data)
+        counts: list[Any] = [*_JITTER.unpack(jitter), *_RECEIVED.unpack(received), *_SENT.unpack(sent)]
+        counts += [nanoseconds / 1e9, delay, copied, dropped]
+        return cls(*counts)
+
+
+@dataclass(frozen=True, slots=True)
+class DigitHeard:
+    """A digit that a leg sent. duration: ms. in_band: heard as a tone."""
+
+    digit: str
+    duration: int
+    in_band: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ClipPlayed:
+    """A clip has been played to its end."""
+
+
+News = DigitHeard | ClipPlayed
+
+
+def read_news(data: bytes) -> News:
+    """What a transcoding stage tells, from struct transcoder_news. Raises struct.error or IndexError if it is none."""
+    kind, duration, digit, in_band = _NEWS.unpack(data)
+    return DigitHeard(DIGITS[digit], duration, bool(in_band)) if kind == 1 else ClipPlayed()
+
+
+def _type(payload_type: int | None) -> int:
+    return NO_TYPE if payload_type is None else payload_type
+
+
+def _codec(codec: CodecSettings) -> bytes:
+    return _CODEC.pack(codec.rate, codec.bitrate, codec.complexity, codec.dtx, codec.fec, codec.loss)

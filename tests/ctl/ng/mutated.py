@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Mutated requests to a relay: `python -m tests.ctl.ng.mutated --count 10000000`, 10^5 of them among the tests.
+
+Nothing may escape, every reply must be readable, and no request may take longer than a few milliseconds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from ctl.ng.bencode import decode, encode
+from ctl.ng.errors import Dropped
+from ctl.ng.framing import split
+from ctl.ng.relay import Limits, Relay
+from ctl.ng.server import Answers
+from tests.ctl.conftest import FakeEngine, FakeHops, FakeTable
+from tests.ctl.world import ALICE, BOB, World, sdp
+
+SLOW_SECONDS = 0.05
+TOKENS = (b"e", b"i", b"l", b"d", b":", b"0", b"9" * 25, b"-1", b"\0", b"\xff", b"{", b"}", b'"', b"\\", b" ", b"ee")
+
+
+@dataclass
+class Outcome:
+    requests: int = 0
+    dropped: int = 0
+    errors: int = 0
+    slowest: float = 0.0
+
+
+def seeds() -> list[bytes]:
+    offer: dict[str, Any] = {
+        "command": "offer",
+        "call-id": "c",
+        "from-tag": "a",
+        "via-branch": "1",
+        "sdp": sdp(
+            ALICE, "m=audio 4000 RTP/AVP 0 8 101\r\na=rtpmap:101 telephone-event/8000\r\na=rtcp-mux\r\n"
+        ).decode(),
+        "flags": ["trust-address", "loop-protect", "codec-strip-PCMA", "replace-origin"],
+        "replace": ["origin", "session-connection"],
+        "received-from": ["IP4", ALICE],
+        "ICE": "remove",
+        "TOS": 184,
+    }
+    answer = {**offer, "command": "answer", "to-tag": "b", "sdp": sdp(BOB).decode()}
+    short = [{"command": name, "call-id": "c", "from-tag": "a"} for name in ("query", "delete", "list", "statistics")]
+    documents = [offer, answer, *short, {"command": "ping"}]
+    return [encode(each) for each in documents] + [json.dumps(each).encode() for each in documents]
+
+
+def mutants(count: int, seed: int) -> Iterator[bytes]:
+    dice, known = random.Random(seed), seeds()
+    for number in range(count):
+        data = bytearray(dice.choice(known))
+        for _ in range(dice.choice((0, 1, 1, 2, 3, 8))):
+            _mutate(data, dice, known)
+        yield b"%d " % number + bytes(data)
+
+
+def _mutate(data: bytearray, dice: random.Random, known: list[bytes]) -> None:
+    place = dice.randrange(len(data) + 1)
+    match dice.randrange(6):
+        case 0 if data:
+            data[place % len(data)] = dice.randrange(256)
+        case 1:
+            data[place:place] = dice.choice(TOKENS)
+        case 2:
+            del data[place : place + dice.randrange(1, 30)]
+        case 3:
+            data[place:place] = data[place : place + dice.randrange(1, 200)]
+        case 4:
+            other = dice.choice(known)
+            data[place:] = other[dice.randrange(len(other)) :]
+        case _:
+            data[place:place] = b"%d" % dice.choice((0, 1, 255, 65535, 65536, 2**31, 2**64))
+
+
+def answers_of(world: World) -> Answers:
+    return Answers(Relay(world.sessions, time.monotonic, b"secret", limits=Limits(delete_delay=0)))
+
+
+def run(answers: Answers, count: int, seed: int = 1) -> Outcome:
+    """Raises whatever escapes from the relay, with the request in a note."""
+    outcome = Outcome()
+    for datagram in mutants(count, seed):
+        began = time.perf_counter()
+        try:
+            message = split(datagram)
+            reply = answers.answer(message, "127.0.0.1")
+            document = split(reply).document
+            found = json.loads(document) if message.encoding == "json" else decode(document)
+        except Dropped:
+            outcome.dropped += 1
+            continue
+        except Exception as error:
+            error.add_note(repr(datagram))
+            raise
+        outcome.requests += 1
+        outcome.errors += found["result"] == "error"
+        if str(found.get("error-reason", "")).startswith("Internal error"):
+            raise AssertionError(f"{found} for {datagram!r}")
+        outcome.slowest = max(outcome.slowest, time.perf_counter() - began)
+    return outcome
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--count", type=int, default=100_000)
+    parser.add_argument("--seed", type=int, default=1)
+    asked = parser.parse_args()
+    world = World(FakeTable(), FakeHops(), FakeEngine())
+    print(run(answers_of(world), asked.count, asked.seed))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Somebody takes the relay off an interface under a live call."""
+
+import json
+import time
+
+import pytest
+
+from ctl.pins import Pins
+from vm.process import LabError, inside, run
+
+
+def relay_links(world):
+    """Ids of the kernel's links that hold the relay, by interface."""
+    pins = Pins(world.lab.bpffs).links()
+    listed = {name: json.loads(run("bpftool", "-j", "link", "show", "pinned", path)) for name, path in pins.items()}
+    return {name: str(link["id"]) for name, link in listed.items()}
+
+
+def until(what, limit):
+    """Wait until it is so; return the seconds."""
+    began = time.monotonic()
+    while not what():
+        assert time.monotonic() - began < limit, what
+        time.sleep(0.02)
+    return time.monotonic() - began
+
+
+def paths(world):
+    return {flow["path"] for flow in world.flows()}
+
+
+def metric(world):
+    lines = world.fetch("/metrics").splitlines()
+    return {line for line in lines if line.startswith("voxdp_xdp_attached{")}
+
+
+def test_without_rights_a_detached_relay_is_told_within_a_second_and_taken_up_when_it_is_back(world):
+    world = world(user="nobody")
+    world.connect(world.alice, world.bob)
+    world.carried(20)
+    run(*inside(world.lab.relay, ["bpftool", "link", "detach", "id", relay_links(world)["r-a"]]))
+    assert until(lambda: paths(world) == {"engine"}, 1.5) <= 1.2  # a second, and the command's own time
+    assert "does not carry this interface" in world.controller.log()
+    assert metric(world) == {
+        'voxdp_xdp_attached{interface="r-a"} 0.0',
+        'voxdp_xdp_attached{interface="r-b"} 1.0',
+    }
+    (relay,) = (each for each in json.loads(world.fetch("/readyz"))["components"] if each["name"] == "kernel relay")
+    assert relay["ready"] is False
+    assert relay["reason"] == "r-a: not attached"
+    world.carried(60)
+    world.controller.attach()
+    until(lambda: paths(world) == {"kernel"}, 2.0)
+    world.carried(60)
+    record = world.finish(world.alice, world.bob)
+    assert min(each["packets"] for each in record["directions"]) >= 140  # all three parts of each direction
+    assert sorted(world.tones_heard()) == [(440, 440), (1000, 1000)]
+
+
+def test_with_rights_it_is_attached_again_by_itself(world):
+    world = world()
+    world.connect(world.alice, world.bob)
+    world.carried(20)
+    for interface in ("r-a", "r-b"):
+        with pytest.raises(LabError, match="active BPF XDP link"):
+            run("ip", "-n", world.lab.relay, "link", "set", "dev", interface, "xdp", "off")
+    before = relay_links(world)
+    for link in before.values():
+        run(*inside(world.lab.relay, ["bpftool", "link", "detach", "id", link]))
+    until(lambda: relay_links(world).keys() == before.keys() and before != relay_links(world), 3.0)
+    until(lambda: paths(world) == {"kernel"}, 2.0)
+    world.carried(60)
+    world.finish(world.alice, world.bob)

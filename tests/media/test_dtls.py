@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""DTLS-SRTP: two flows of ours shake hands with each other; strangers, forgers and other certificates do not pass."""
+
+import os
+import signal
+import time
+from dataclasses import dataclass, replace
+
+import pytest
+
+from media.flows import EngineDtls, EngineFlow
+
+RELAY = "127.77.0.1"
+NEAR, NEAR_OUT, FAR_IN, FAR = (RELAY, 32000), (RELAY, 32002), (RELAY, 32004), (RELAY, 32006)
+
+
+@dataclass
+class Chain:
+    """a speaks RTP to `near`; from there it goes as SRTP to `far`, and as RTP to b."""
+
+    client: object
+    a: object
+    b: object
+    near: tuple
+    far: tuple
+
+    def open(self):
+        self.client.set_pair(*self.near)
+        self.client.set_pair(*self.far)
+
+    def states(self):
+        return [self.client.read([key])[0].security for key in (NEAR_OUT, FAR_IN)]
+
+    def wait(self, states):
+        until = time.monotonic() + 5
+        while self.states() != states:
+            assert time.monotonic() < until, self.states()
+            time.sleep(0.01)
+
+
+@pytest.fixture
+def chain(process, make_peer):
+    client = process.client
+    a, b = make_peer("127.77.1.1"), make_peer("127.77.2.1")
+    ours = bytes.fromhex(client.summary().fingerprint.replace(":", ""))
+    near = (
+        EngineFlow(*NEAR, *a.name, *FAR_IN, clock_rate=8000),
+        EngineFlow(*NEAR_OUT, *FAR_IN, *a.name, clock_rate=8000, dtls=EngineDtls(True, ours)),
+    )
+    far = (
+        EngineFlow(*FAR_IN, *NEAR_OUT, *b.name, clock_rate=8000, dtls=EngineDtls(False, ours)),
+        EngineFlow(*FAR, *b.name, *NEAR_OUT, clock_rate=8000),
+    )
+    return Chain(client, a, b, near, far)
+
+
+def test_both_roles_agree_on_keys_and_audio_passes(chain, rtp):
+    chain.open()
+    chain.wait(["secure", "secure"])
+    for i in range(50):
+        chain.a.send(rtp(i), NEAR)
+        chain.b.send(rtp(i, ssrc=9), FAR)
+        assert chain.b.receive() == (rtp(i), FAR)
+        assert chain.a.receive() == (rtp(i, ssrc=9), NEAR)
+    (found,) = chain.client.read([FAR_IN])
+    assert (found.suite, found.bytes, found.packets) == ("AEAD_AES_128_GCM", 50 * (172 + 16), 50)
+    assert sorted(event.type for event in chain.client.events()) == ["secure", "secure"]
+
+
+def test_nothing_passes_before_the_keys(chain, rtp, settled):
+    chain.client.set_pair(*chain.near)
+    chain.a.send(rtp(1), NEAR)
+    found = settled(chain.client, chain.near[0], 1)
+    assert (found.packets, found.last_reason, found.security) == (0, "no-key", "waiting")
+    chain.client.set_pair(*chain.far)
+    chain.wait(["secure", "secure"])
+    chain.a.send(rtp(2), NEAR)
+    assert chain.b.receive()[0] == rtp(2)
+
+
+@pytest.mark.parametrize("side", ["near", "far"])
+def test_another_certificate_is_refused(chain, rtp, settled, side):
+    """The forged side of the handshake never gets keys, so that nothing it says or hears is worth anything."""
+    wrong = EngineDtls(side == "near", bytes(32))
+    if side == "near":
+        chain.near = (chain.near[0], replace(chain.near[1], dtls=wrong))
+    else:
+        chain.far = (replace(chain.far[0], dtls=wrong), chain.far[1])
+    chain.open()
+    until = time.monotonic() + 5
+    while not (failed := [event for event in chain.client.events() if event.type == "failed"]):
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    assert failed[0].data == b"certificate is not the one that was signalled"
+    assert chain.states()[side == "far"] != "secure"
+    chain.a.send(rtp(1), NEAR)
+    chain.b.send(rtp(1), FAR)
+    time.sleep(0.1)
+    assert chain.b.waiting() == chain.a.waiting() == 0
+
+
+def test_hellos_of_strangers_and_nonsense_do_not_disturb(chain, make_peer, rtp):
+    chain.client.set_pair(*chain.far)
+    stranger = make_peer("127.77.9.9")
+    hello = bytes.fromhex("16feff000000000000000000200100001400000000000000140000") + bytes(30)
+    for i in range(200):
+        stranger.send(hello, FAR_IN)
+        stranger.send(bytes([20 + i % 44]) + os.urandom(40), FAR_IN)
+    chain.client.set_pair(*chain.near)
+    chain.wait(["secure", "secure"])
+    chain.a.send(rtp(2), NEAR)
+    assert chain.b.receive()[0] == rtp(2)
+    assert chain.client.read([FAR_IN])[0].rejected == 400
+
+
+def test_keys_outlive_the_workers(chain, rtp):
+    """And go under other SSRCs, which both sides' RTCP follows."""
+    chain.open()
+    chain.wait(["secure", "secure"])
+    chain.a.send(rtp(1, ssrc=77), NEAR)
+    assert chain.b.receive()[0] == rtp(1, ssrc=77)
+    for pid in chain.client.summary().processes:
+        os.kill(pid, signal.SIGKILL)
+    chain.a.send(rtp(1, ssrc=77), NEAR)
+    packet = chain.b.receive()[0]
+    assert packet[:8] + packet[12:] == rtp(1)[:8] + rtp(1)[12:]
+    assert packet[8:12] != (77).to_bytes(4, "big")
+
+
+def test_a_change_of_ports_alone_keeps_the_keys(chain, rtp):
+    chain.open()
+    chain.wait(["secure", "secure"])
+    chain.near = (replace(chain.near[0], held=True), chain.near[1])
+    chain.client.set_pair(*chain.near)
+    chain.near = (replace(chain.near[0], held=False), chain.near[1])
+    chain.client.set_pair(*chain.near)
+    assert chain.states() == ["secure", "secure"]
+    chain.a.send(rtp(2), NEAR)
+    assert chain.b.receive()[0] == rtp(2)

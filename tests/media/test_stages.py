@@ -1,0 +1,22 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a flow does with RTP between receiving and sending it: stages of a test's own, linked into an engine."""
+
+import subprocess
+from pathlib import Path
+
+from media import engine_build
+
+ROOT = Path(__file__).resolve().parents[2]
+FLAGS = ["-std=gnu11", "-O1", "-g", "-Wall", "-Wextra", "-Werror", "-D_GNU_SOURCE", "-pthread"]
+
+
+def test_stages_of_our_own(tmp_path):
+    """Packets in and out, time, events, reports, other settings, and what becomes of one that crashes."""
+    program = tmp_path / "stages"
+    sources = [ROOT / "media" / name for name in engine_build.SOURCES if name != "stage_types.c"]
+    libraries = [f"-l{name}" for name in engine_build.LIBRARIES]
+    command = ["gcc", *FLAGS, "-fsanitize=address,undefined", f"-I{ROOT / 'media'}", f"-I{ROOT / 'bpf'}"]
+    command += ["-o", program, ROOT / "tests/media/stages.c", *sources, *libraries]
+    subprocess.run(command, check=True, timeout=100)
+    outcome = subprocess.run([program], capture_output=True, text=True, timeout=60)
+    assert (outcome.returncode, outcome.stderr) == (0, "")

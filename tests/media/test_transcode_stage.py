@@ -1,0 +1,272 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Stages of engine flows over real sockets, and their settings byte by byte as the C sees them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import struct
+import threading
+import time
+from array import array
+from dataclasses import replace
+from uuid import UUID
+
+import pytest
+
+from media import stages
+from media.engine_build import declarations
+from media.flows import EngineError
+from media.stages import (
+    TAP,
+    TRANSCODE,
+    Clip,
+    ClipPlayed,
+    CodecSettings,
+    Dial,
+    DigitHeard,
+    StageReport,
+    Tap,
+    TapStage,
+    TranscodeStage,
+    read_news,
+)
+from tests.media.dsp import ROOM, Codec, Rtp, Side, ffi, heard, level, packets, sine, tone_level
+
+PCMU = CodecSettings("PCMU", 0, events=101)
+PCMA = CodecSettings("PCMA", 8, events=101)
+STAGE = TranscodeStage(PCMU, PCMA)
+RECORDING = UUID(int=0x1234)
+
+ffi.cdef(declarations(ROOM / "tap.h") + declarations(ROOM / "stage_transcode.h"))
+
+
+def test_settings_are_read_in_c_as_they_were_said():
+    opus = CodecSettings(
+        "opus", 96, rate=48000, bitrate=24000, complexity=7, dtx=True, fec=True, loss=9, events=97, noise=13
+    )
+    stage = TranscodeStage(
+        replace(opus, events=None),
+        replace(opus, ptime=40, rate=16000),
+        listen=True,
+        block_digits=True,
+        mute=True,
+        clip=Clip(5, "/run/clip", 3, mixed=True),
+        dial=Dial(6, "19*D", 120, 12),
+        tap=Tap(RECORDING, 1, "/run/recorder"),
+    )
+    data = stage.pack()
+    assert len(data) == ffi.sizeof("struct transcode_stage")
+    read = ffi.from_buffer("struct transcode_stage *", data)
+    receiver, sender = read.transcoder.receiver, read.transcoder.sender
+    codec = receiver.codec
+    assert (codec.rate, codec.bitrate, codec.complexity, codec.dtx, codec.fec, codec.loss) == (48000, 24000, 7, 1, 1, 9)
+    assert (receiver.rate, receiver.number, receiver.payload_type) == (16000, 4, 96)
+    assert (receiver.event_type, receiver.noise_type, receiver.listen) == (255, 13, 1)
+    assert (sender.codec.rate, sender.ptime, sender.number, sender.payload_type) == (16000, 40, 4, 96)
+    assert (sender.event_type, sender.noise_type) == (97, 13)
+    assert (read.transcoder.digits, read.transcoder.mute) == (1, 1)
+    assert (read.play, read.play_times, read.play_mixed, ffi.string(read.play_path)) == (5, 3, 1, b"/run/clip")
+    assert (read.dial, read.digit_ms, read.digit_count, read.digit_volume) == (6, 120, 4, 12)
+    assert bytes(read.digits)[:4] == bytes([1, 9, 10, 15])
+    assert (bytes(read.tap.name), read.tap.leg, read.tap.on) == (RECORDING.bytes, 1, 1)
+    assert ffi.string(read.tap.path) == b"/run/recorder"
+
+
+def test_reports_are_read_in_python_as_they_were_counted():
+    report = ffi.new("struct stage_report *")
+    report.transcoder.jitter.received, report.transcoder.jitter.restarts = 1, 7
+    report.transcoder.receiver.played, report.transcoder.receiver.unknown = 8, 16
+    report.transcoder.receiver.decoded, report.transcoder.receiver.concealed = 90, 10
+    report.transcoder.sender.packets, report.transcoder.sender.digits = 17, 20
+    report.transcoder.codec_ns, report.transcoder.target_ms = 2_500_000_000, 40
+    report.tap.copied, report.tap.dropped = 21, 22
+    read = StageReport.unpack(bytes(ffi.buffer(report)))
+    assert (read.received, read.restarts, read.played, read.unknown, read.sent, read.digits) == (1, 7, 8, 16, 17, 20)
+    assert (read.codec_seconds, read.delay, read.copied, read.copies_dropped) == (2.5, 40, 21, 22)
+    assert read.concealed_ratio == pytest.approx(0.1)
+
+
+def test_news_is_read_in_python_as_it_was_told():
+    news = ffi.new("struct transcoder_news *", {"kind": 1, "duration": 120, "digit": 11, "in_band": 1})
+    assert read_news(bytes(ffi.buffer(news))) == DigitHeard("#", 120, True)
+    news.kind = 2
+    assert read_news(bytes(ffi.buffer(news))) == ClipPlayed()
+    with pytest.raises(struct.error):
+        read_news(b"")
+
+
+def test_what_cannot_be_said_is_refused_at_once():
+    with pytest.raises(ValueError, match="17 digits"):
+        TranscodeStage(PCMU, PCMA, dial=Dial(1, "1" * 17)).pack()
+    with pytest.raises(ValueError, match="substring not found"):
+        TranscodeStage(PCMU, PCMA, dial=Dial(1, "x")).pack()
+
+
+def talk(call, sound: array, first: int = 0) -> None:
+    """Leg a speaks PCMU in real time, 20 ms by 20 ms."""
+    for packet in packets(Side(Codec("PCMU")), sound, sequence=first, timestamp=160 * first):
+        call.a.send(packet.bytes(), call.facing_a.key)
+        time.sleep(0.02)
+
+
+def listen(call, ms: int) -> list[Rtp]:
+    """What reaches leg b until it has been silent for that long."""
+    call.b.socket.settimeout(ms / 1000)
+    received = []
+    try:
+        while True:
+            received.append(Rtp.parse(call.b.receive()[0]))
+    except TimeoutError:
+        return received
+
+
+def converse(call, sound: array) -> list[Rtp]:
+    speaker = threading.Thread(target=talk, args=(call, sound))
+    speaker.start()
+    received = listen(call, 400)
+    speaker.join()
+    return received
+
+
+def report_of(engine, call) -> StageReport:
+    return StageReport.unpack(engine.read_stage(call.facing_a.key))
+
+
+def test_a_flow_is_transcoded(engine, call, settled):
+    call.open(engine)
+    engine.set_stage(call.facing_a.key, TRANSCODE, STAGE.pack())
+    received = converse(call, sine(8000, 440, 600))
+    assert {packet.payload_type for packet in received} == {8}
+    out = heard(Side(Codec("PCMA")), received)
+    assert tone_level(out[800:4000], 8000, 440) == pytest.approx(-15, abs=1)
+    report = report_of(engine, call)
+    assert (report.received, report.played) == (30, 30)
+    assert report.codec_seconds > 0
+    assert settled(engine, call.facing_a, 30).packets == 30
+
+
+def test_a_digit_is_told_and_relayed(engine, call):
+    call.open(engine)
+    engine.set_stage(call.facing_a.key, TRANSCODE, STAGE.pack())
+    for number, (ticks, end) in enumerate([(160, 0), (320, 0), (480, 128), (480, 128), (480, 128)]):
+        payload = bytes([7, end | 10]) + struct.pack(">H", ticks)
+        call.a.send(Rtp(number, 0, payload, 101).bytes(), call.facing_a.key)
+        time.sleep(0.02)
+    received = listen(call, 300)
+    assert {packet.payload[0] for packet in received if packet.payload_type == 101} == {7}
+    (event,) = [event for event in engine.events() if event.type == "stage"]
+    assert event.flow == call.facing_a.key
+    assert read_news(event.data) == DigitHeard("7", 60, False)
+
+
+def test_digits_are_dialled_and_a_clip_is_played_mid_call(engine, call, tmp_path):
+    clip = tmp_path / "clip"
+    tone = sine(8000, 900, 300)
+    clip.write_bytes(struct.pack("=IIII", 0x50434C56, 8000, len(tone), 0) + tone.tobytes())
+    call.open(engine)
+    engine.set_stage(call.facing_a.key, TRANSCODE, STAGE.pack())
+    played = replace(STAGE, clip=Clip(1, str(clip)))
+    engine.set_stage(call.facing_a.key, TRANSCODE, played.pack())
+    out = heard(Side(Codec("PCMA")), listen(call, 300))
+    assert tone_level(out[200:2200], 8000, 900) == pytest.approx(-15, abs=1)
+    engine.set_stage(call.facing_a.key, TRANSCODE, replace(played, dial=Dial(1, "42")).pack())
+    engine.set_stage(call.facing_a.key, TRANSCODE, replace(played, dial=Dial(1, "42")).pack())
+    events = [packet for packet in listen(call, 400) if packet.payload_type == 101]
+    assert [packet.payload[0] for packet in events if packet.marker] == [4, 2]
+    assert [read_news(event.data) for event in engine.events() if event.type == "stage"] == [ClipPlayed()]
+
+
+def test_a_codec_changes_mid_call_under_the_same_name(engine, call):
+    call.open(engine)
+    engine.set_stage(call.facing_a.key, TRANSCODE, STAGE.pack())
+    before = converse(call, sine(8000, 440, 200))
+    engine.set_stage(call.facing_a.key, TRANSCODE, TranscodeStage(PCMU, CodecSettings("G722", 9)).pack())
+    after = converse(call, sine(8000, 440, 200))
+    assert {packet.payload_type for packet in after} == {9}
+    assert {packet.ssrc for packet in before + after} == {before[0].ssrc}
+    assert after[0].sequence == (before[-1].sequence + 1) % 65536
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        b"",
+        bytes(347),
+        replace(STAGE, heard=replace(PCMU, rate=48000)).pack(),
+        replace(STAGE, clip=Clip(1, "x" * 200)).pack(),
+    ],
+)
+def test_bad_settings_are_refused_and_change_nothing(engine, call, settings):
+    call.open(engine)
+    engine.set_stage(call.facing_a.key, TRANSCODE, STAGE.pack())
+    with pytest.raises(EngineError, match=r"stage|settings"):
+        engine.set_stage(call.facing_a.key, TRANSCODE, settings)
+    assert {packet.payload_type for packet in converse(call, sine(8000, 440, 100))} == {8}
+
+
+def test_a_missing_clip_is_refused_and_the_call_goes_on(engine, call):
+    call.open(engine)
+    engine.set_stage(call.facing_a.key, TRANSCODE, STAGE.pack())
+    with pytest.raises(EngineError):
+        engine.set_stage(call.facing_a.key, TRANSCODE, replace(STAGE, clip=Clip(1, "/nonexistent/clip")).pack())
+    assert {packet.payload_type for packet in converse(call, sine(8000, 440, 100))} == {8}
+
+
+def test_a_tap_copies_and_passes_on(engine, call, tmp_path, rtp):
+    recorder = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    recorder.bind(str(tmp_path / "recorder"))
+    recorder.settimeout(2)
+    call.open(engine)
+    tap = Tap(RECORDING, 1, str(tmp_path / "recorder"))
+    engine.set_stage(call.facing_a.key, TAP, TapStage(tap).pack())
+    call.a.send(rtp(1), call.facing_a.key)
+    assert call.b.receive()[0] == rtp(1)
+    name, at, leg, length = struct.unpack_from("=16sQII", copy := recorder.recv(4096))
+    assert (UUID(bytes=name), leg, length, copy[32:]) == (RECORDING, 1, 172, rtp(1))
+    assert abs(at - time.monotonic_ns()) < 2_000_000_000
+    recorder.close()
+
+
+def test_a_recorder_that_does_not_read_costs_the_call_nothing(engine, call, tmp_path, rtp):
+    recorder = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    recorder.bind(str(tmp_path / "recorder"))
+    call.open(engine)
+    engine.set_stage(call.facing_a.key, TAP, TapStage(Tap(RECORDING, 0, str(tmp_path / "recorder"))).pack())
+    for number in range(1500):
+        call.a.send(rtp(number), call.facing_a.key)
+        assert call.b.receive()[0] == rtp(number)
+    report = report_of(engine, call)
+    assert report.copied + report.copies_dropped == 1500
+    assert report.copies_dropped > 0
+    recorder.close()
+
+
+def test_a_recorder_that_is_not_there_costs_the_call_nothing(engine, call, tmp_path, rtp):
+    call.open(engine)
+    engine.set_stage(call.facing_a.key, TAP, TapStage(Tap(RECORDING, 0, str(tmp_path / "none"))).pack())
+    call.a.send(rtp(), call.facing_a.key)
+    assert call.b.receive()[0] == rtp()
+    assert report_of(engine, call).copies_dropped == 1
+
+
+def test_transcoding_goes_on_after_a_worker_was_killed(process, call):
+    client = process.client
+    call.open(client)
+    client.set_stage(call.facing_a.key, TRANSCODE, STAGE.pack())
+    before = converse(call, sine(8000, 440, 100))
+    os.kill(client.summary().processes[0], signal.SIGKILL)
+    until = time.monotonic() + 2
+    while not client.summary().restarts:
+        assert time.monotonic() < until
+    after = converse(call, sine(8000, 440, 300))
+    assert {packet.payload_type for packet in after} == {8}
+    assert after[0].ssrc != before[0].ssrc
+    assert level(heard(Side(Codec("PCMA")), after)) > -25
+
+
+def test_the_numbers_of_stages_are_those_of_the_header():
+    header = (ROOM / "stage_transcode.h").read_text()
+    assert f"#define STAGE_TRANSCODE {stages.TRANSCODE} " in header
+    assert f"#define STAGE_TAP	{stages.TAP}" in header
