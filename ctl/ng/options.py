@@ -107,7 +107,7 @@ def _manner(request: Request, loop_mark: str) -> Manner:
     return Manner(
         **replaced,
         inactive=request.has("inactive"),
-        generate_mid=request.has("generate-mid"),
+        generate_mid=request.has("generate-mid") and request.command == "offer",
         rtcp_attribute=not request.has("no-rtcp-attribute"),
         full_rtcp_attribute=request.has("full-rtcp-attribute"),
         ptime=request.number("ptime"),

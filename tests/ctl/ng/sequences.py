@@ -1,0 +1,204 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Random conversations of proxies, and descriptions reduced to what must be alike in them whoever wrote them."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+STATIC = ("3", "8", "9", "18")
+DYNAMIC = ("96 opus/48000/2", "97 speex/8000", "98 iLBC/8000", "99 AMR/8000", "100 L16/16000")
+FLAGS = ("trust-address", "symmetric", "generate-mid", "full-rtcp-attribute", "no-rtcp-attribute", "loop-protect")
+REPLACE = ("origin", "session-connection")
+STRIPPED = ("PCMA", "G722", "opus", "telephone-event")
+
+
+@dataclass
+class Conversation:
+    """Requests of one call in order; each is (command, keys)."""
+
+    requests: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+
+
+def conversations(count: int, seed: int, caller: str, callee: str) -> Iterator[Conversation]:
+    """Yield calls: an offer, mostly answered, sometimes offered anew from either side, deleted at the end."""
+    for number in range(count):
+        dice = random.Random(f"{seed}/{number}")
+        yield _conversation(dice, f"call-{number}", caller, callee)
+
+
+def _conversation(dice: random.Random, call_id: str, caller: str, callee: str) -> Conversation:
+    talk = Conversation()
+    asked = {
+        "flags": dice.sample(FLAGS, dice.randrange(4)),
+        "replace": dice.sample(REPLACE, dice.randrange(3)),
+        "ICE": "remove",
+    }
+    stripped = dice.choice((None, None, None, *STRIPPED))
+    first = {"call_id": call_id, "from_tag": "a", **asked}
+    offer = _description(dice, caller, "alice", 4000)
+    if stripped and not _only(offer, stripped):
+        first = {**first, "flags": [*asked["flags"], f"codec-strip-{stripped}"]}
+    talk.requests.append(("offer", {**first, "sdp": _text(offer)}))
+    if dice.random() < 0.85:
+        answer = _answer(dice, offer, callee, "bob", 6000, stripped)
+        talk.requests.append(
+            ("answer", {"call_id": call_id, "from_tag": "a", "to_tag": "b", **asked, "sdp": _text(answer)})
+        )
+        if dice.random() < 0.4 and "generate-mid" not in asked["flags"]:
+            _again(talk, dice, call_id, asked, offer, answer)
+    talk.requests.append(("query", {"call_id": call_id}))
+    talk.requests.append(("delete", {"call_id": call_id, "from_tag": "a"}))
+    return talk
+
+
+def _again(
+    talk: Conversation, dice: random.Random, call_id: str, asked: dict[str, Any], first: list[str], second: list[str]
+) -> None:
+    """A re-INVITE, to hold or to resume, from either side, with what was agreed on."""
+    direction = dice.choice(("sendonly", "inactive", "sendrecv"))
+    first = _agreed(first, second)
+    offer, answer, tags = (first, second, ("a", "b")) if dice.random() < 0.5 else (second, first, ("b", "a"))
+    mirrored = {"sendonly": "recvonly"}.get(direction, direction)
+    for command, body, way in (("offer", offer, direction), ("answer", answer, mirrored)):
+        keys = {"call_id": call_id, "from_tag": tags[0], "to_tag": tags[1], **asked, "sdp": _text(_turned(body, way))}
+        talk.requests.append((command, keys))
+
+
+def _agreed(offer: list[str], answer: list[str]) -> list[str]:
+    """The offerer's description with the answer's formats."""
+    head = list(offer[: next(i for i, line in enumerate(offer) if line.startswith("m="))])
+    if not any(line.startswith("c=") for line in head):
+        head.insert(3, next(line for line in offer if line.startswith("c=")))
+    ports = [line.split()[1] for line in offer if line.startswith("m=")]
+    media = [line for line in answer if line.startswith(("m=", "a="))]
+    for place, line in enumerate(media):
+        if line.startswith("m="):
+            words = line.split()
+            media[place] = " ".join([words[0], ports.pop(0), *words[2:]])
+    return [*head, *media]
+
+
+def _description(dice: random.Random, address: str, user: str, port: int) -> list[str]:
+    session_connection = dice.random() < 0.7
+    lines = ["v=0", f"o={user} {dice.randrange(1, 10**6)} {dice.randrange(1, 99)} IN IP4 {address}", "s=-"]
+    if session_connection:
+        lines.append(f"c=IN IP4 {address}")
+    lines.append("t=0 0")
+    for medium in range(dice.choice((1, 1, 1, 2))):
+        lines += _audio(dice, port + 2 * medium, None if session_connection else address)
+    return lines
+
+
+def _audio(dice: random.Random, port: int, address: str | None) -> list[str]:
+    formats = [*dice.sample(STATIC, dice.randrange(3)), "0"]
+    dice.shuffle(formats)
+    named = dice.sample(DYNAMIC, dice.randrange(3))
+    if dice.random() < 0.6:
+        named.append("101 telephone-event/8000")
+    every = [*formats, *(each.split()[0] for each in named)]
+    lines = [f"m=audio {port} {dice.choice(('RTP/AVP', 'RTP/AVP', 'RTP/AVPF'))} {' '.join(every)}"]
+    if address:
+        lines.append(f"c=IN IP4 {address}")
+    lines += [f"a=rtpmap:{each}" for each in named]
+    if "101 telephone-event/8000" in named:
+        lines.append("a=fmtp:101 0-15")
+    if dice.random() < 0.5:
+        lines.append(f"a=ptime:{dice.choice((10, 20, 30))}")
+    if dice.random() < 0.4:
+        lines.append(f"a={dice.choice(('sendrecv', 'sendonly', 'recvonly', 'inactive'))}")
+    if dice.random() < 0.3:
+        lines.append(f"a=rtcp:{port + 1}")
+    if dice.random() < 0.3:
+        lines.append("a=x-vendor:7")
+    return lines
+
+
+def _answer(
+    dice: random.Random, offer: list[str], address: str, user: str, port: int, stripped: str | None
+) -> list[str]:
+    """Accept one or two formats of each medium that was offered."""
+    lines = ["v=0", f"o={user} {dice.randrange(1, 10**6)} 1 IN IP4 {address}", "s=-", f"c=IN IP4 {address}", "t=0 0"]
+    rtpmaps = {line[9:].split()[0]: line for line in offer if line.startswith("a=rtpmap:")}
+    for number, line in enumerate(each for each in offer if each.startswith("m=")):
+        _, _, protocol, *formats = line.split()
+        left = [each for each in formats if not _is(each, rtpmaps, stripped)]
+        kept = left[: dice.choice((1, 1, 2))]
+        lines.append(f"m=audio {port + 2 * number} {protocol} {' '.join(kept)}")
+        lines += [rtpmaps[each] for each in kept if each in rtpmaps]
+        if "101" in kept:
+            lines.append("a=fmtp:101 0-15")
+        lines.append("a=ptime:20")
+    return lines
+
+
+def _is(text: str, rtpmaps: dict[str, str], name: str | None) -> bool:
+    spelled = {"8": "PCMA", "9": "G722"}.get(text) or rtpmaps.get(text, "a=rtpmap:x none/1").split()[1].split("/")[0]
+    return name is not None and spelled == name
+
+
+def _only(offer: list[str], name: str) -> bool:
+    """Whether a medium would be left without a format."""
+    rtpmaps = {line[9:].split()[0]: line for line in offer if line.startswith("a=rtpmap:")}
+    media = [line.split()[3:] for line in offer if line.startswith("m=")]
+    return any(all(_is(each, rtpmaps, name) for each in formats) for formats in media)
+
+
+def _turned(body: list[str], direction: str) -> list[str]:
+    """The same description, one version on, with a direction at the end of each medium."""
+    ways = ("a=sendrecv", "a=sendonly", "a=recvonly", "a=inactive")
+    sections: list[list[str]] = [[]]
+    for line in body:
+        if line.startswith("m="):
+            sections.append([])
+        if line.startswith("o="):
+            words = line.split()
+            line = " ".join([*words[:2], str(int(words[2]) + 1), *words[3:]])
+        if line not in ways:
+            sections[-1].append(line)
+    return [*sections[0], *(line for section in sections[1:] for line in (*section, f"a={direction}"))]
+
+
+def _text(lines: list[str]) -> str:
+    return "".join(f"{line}\r\n" for line in lines)
+
+
+@dataclass
+class Reduced:
+    """A description without what may differ: ports are named by their medium, the order of attributes is gone."""
+
+    session: list[str]
+    media: list[list[str]]
+
+
+def reduced(sdp: str | bytes) -> Reduced:
+    """Reduce a description that a relay wrote."""
+    text = sdp.decode() if isinstance(sdp, bytes) else sdp
+    sections: list[list[str]] = [[]]
+    for line in text.replace("\r\n", "\n").strip().split("\n"):
+        if line.startswith("m="):
+            sections.append([])
+        sections[-1].append(line)
+    connection = next((line for line in sections[0] if line.startswith("c=")), None)
+    session = [_marked(line) for line in sections[0] if not line.startswith("c=")]
+    return Reduced(session, [_medium(lines, connection) for lines in sections[1:]])
+
+
+def _medium(lines: list[str], connection: str | None) -> list[str]:
+    words = lines[0].split()
+    port = int(words[1])
+    words[1] = "PORT" if port else "0"
+    rest = [line for line in lines[1:] if port or not line.startswith(("a=", "c="))]
+    if port and connection and not any(line.startswith("c=") for line in rest):
+        rest.append(connection)
+    named = [
+        line.replace(f"a=rtcp:{port + 1}", "a=rtcp:PORT+1").replace(f"a=rtcp:{port}", "a=rtcp:PORT") for line in rest
+    ]
+    return [" ".join(words), *sorted(named)]
+
+
+def _marked(line: str) -> str:
+    """A mark against loops is any twelve digits."""
+    return "a=rtpengine:MARK" if line.startswith("a=rtpengine:") else line
