@@ -18,6 +18,7 @@ from ctl.nexthop import NextHop
 from ctl.plan import FlowPlan, Pair
 from ctl.quality import Sample
 from media.flows import EngineError, EngineFlow, EngineStatistics, FlowKey
+from media.stages import TranscodeStage
 
 
 class Hops(Protocol):
@@ -66,6 +67,9 @@ class Engine(Protocol):
 
     def set_pair(self, a: EngineFlow, b: EngineFlow) -> None:
         """Open or update two flows that face each other."""
+
+    def set_stage(self, key: FlowKey, kind: int, settings: bytes = b"") -> None:
+        """Say what a flow does with RTP; kind 0: nothing."""
 
     def remove(self, keys: Sequence[FlowKey]) -> Sequence[EngineStatistics]:
         """Close flows and their partners; return their last statistics."""
@@ -245,6 +249,9 @@ class EngineCarrier:
         if fresh:
             self._engine.remove([plan.local for plan in pair])
         self._engine.set_pair(*map(_engine_flow, pair))
+        for plan in pair:
+            if plan.transcoding or not fresh:
+                self._set_stage(plan)
         if self._kernel:
             self._kernel.hand_up(pair)
 
@@ -281,6 +288,11 @@ class EngineCarrier:
     def off(self, local: Endpoint) -> None:
         """Close one flow and its partner."""
         self._engine.remove([local])
+
+    def _set_stage(self, plan: FlowPlan) -> None:
+        through = plan.transcoding
+        stage = TranscodeStage(through.heard, through.sent) if through else None
+        self._engine.set_stage(plan.local, stage.kind if stage else 0, stage.pack() if stage else b"")
 
     def _counted(
         self, ask: Callable[[Sequence[FlowKey]], Sequence[EngineStatistics]], plans: Sequence[FlowPlan]

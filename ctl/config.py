@@ -158,6 +158,8 @@ class MediaSection(Section):
     port_min: Annotated[int, Field(ge=1024, le=65534)] = 16384
     port_max: Annotated[int, Field(ge=1025, le=65535)] = 32767
     quarantine: Annotated[float, Field(ge=0)] = 60.0
+    transcode: tuple[Literal["PCMU", "PCMA", "G722", "G729", "opus"], ...] = ()
+    """Codecs that callees are offered beside the caller's; one that both have is preferred. None: no transcoding."""
     timeout: Annotated[float, Field(ge=0)] = 120.0
     """Seconds without a packet after which a call is ended; 0: never."""
     hold_timeout: Annotated[float, Field(ge=0)] = 3600.0

@@ -75,7 +75,8 @@ class Carriers:
         if NOT_ATTACHED in self.bare.values() and self.table and self._mend():
             self._look_at_interfaces()
         attached = frozenset(self.interfaces.values()) - self.bare.keys()
-        return DataPlane(interfaces=self.interfaces, attached=attached, refusal=self._refusal())
+        transcode = self._config.media.transcode
+        return DataPlane(interfaces=self.interfaces, attached=attached, transcode=transcode, refusal=self._refusal())
 
     def forget_former(self) -> None:
         """Unmap the tables that no flow is in any more."""

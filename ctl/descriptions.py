@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ctl.addresses import unspecified
+from ctl.codecs import additional, rtpmap_of, settled, transcoding
 from ctl.plan import Codec, Direction, Endpoint, Stream, StreamRefused
 from sip.errors import SdpError
 from sip.sdp import Media, Section, SessionDescription
@@ -54,6 +55,24 @@ class Description:
         """
         return tuple(self._stream(medium, signalling) for medium in self._sdp.media)
 
+    def offer_also(self, streams: Sequence[Stream], wanted: Sequence[str]) -> None:
+        """Offer the codecs that are `wanted` beside those of each of the description's `streams`."""
+        for medium, stream in zip(self._sdp.media, streams, strict=True):
+            taken = (int(text) for text in medium.formats if text.isascii() and text.isdigit())
+            for codec in additional(stream, wanted, taken):
+                medium.set_formats([*medium.formats, str(codec.payload_type)])
+                medium.add_attribute("rtpmap", f"{codec.payload_type} {codec.rtpmap}")
+                if codec.parameters:
+                    medium.add_attribute("fmtp", f"{codec.payload_type} {codec.parameters}")
+
+    def answer_with(self, offered: Sequence[Stream], answered: Sequence[Stream]) -> tuple[Stream, ...]:
+        """Leave in an answer only what was `offered`; where that is nothing that can be spoken, what we transcode to.
+
+        Returns the streams as they count from now on: codecs that the answer names in vain are left out.
+        """
+        both = zip(self._sdp.media, offered, answered, strict=True)
+        return tuple(_answer_with(medium, offer, answer) for medium, offer, answer in both)
+
     def redirected(self, address: str, ports: Sequence[int | None]) -> bytes:
         """Return the description with `address` and, for each m-line, our RTP port in place of the peer's.
 
@@ -87,10 +106,31 @@ class Description:
             signalling=signalling,
             rtcp_mux=medium.rtcp_mux,
             direction=_DIRECTIONS[self._sdp.direction_of(medium)],
-            codecs=tuple(Codec(pt, codec.name, codec.clock) for pt, codec in codecs.items() if not _event(codec.name)),
+            codecs=tuple(
+                Codec(pt, codec.name, codec.clock, codec.fmtp) for pt, codec in codecs.items() if not _event(codec.name)
+            ),
             telephone_events=tuple(pt for pt, codec in codecs.items() if _event(codec.name)),
             ptime=medium.ptime,
         )
+
+
+def _answer_with(medium: Media, offer: Stream, answer: Stream) -> Stream:
+    if answer.media != "audio" or not answer.rtp_port or not answer.codecs:
+        return answer
+    counts = replace(answer, codecs=settled(offer.codecs, answer.codecs))
+    back = transcoding(counts, offer)
+    if back is None:
+        kept = {codec.payload_type for codec in counts.codecs} | set(answer.telephone_events)
+        gone = {str(codec.payload_type) for codec in answer.codecs} - {str(number) for number in kept}
+        medium.set_formats(text for text in medium.formats if text not in gone)
+        return counts
+    medium.set_formats([])
+    for number in (back.sent.payload_type, *offer.telephone_events[:1]):
+        medium.set_formats([*medium.formats, str(number)])
+    medium.add_attribute("rtpmap", f"{back.sent.payload_type} {rtpmap_of(back.sent.name)}")
+    for number in offer.telephone_events[:1]:
+        medium.add_attribute("rtpmap", f"{number} {_EVENT}/8000")
+    return counts
 
 
 def refused(error: SdpError) -> str:

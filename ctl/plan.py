@@ -17,6 +17,7 @@ from ipaddress import IPv4Address, IPv4Network
 from typing import Literal
 
 from ctl.addresses import behind_nat, refusal, unspecified
+from ctl.codecs import Transcoding, transcoding
 from sip.effects import Leg
 
 Endpoint = tuple[str, int]
@@ -40,6 +41,8 @@ class Codec:
     payload_type: int
     name: str
     clock_rate: int
+    parameters: str = ""
+    """Of fmtp, as spelled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +90,8 @@ class DataPlane:
     engine: bool = True
     allowed: tuple[IPv4Network, ...] = ()
     """Networks that media may go to though they are loopback, link-local or reserved: for laboratories."""
+    transcode: tuple[str, ...] = ()
+    """Codecs that are offered beside the caller's, for the engine to transcode; none: nothing is transcoded."""
     refusal: str = ""
     """Why no new call can be carried at all, in one line with the remedy; empty if calls can."""
 
@@ -116,6 +121,8 @@ class FlowPlan:
     held: bool = False
     codecs: tuple[Codec, ...] = field(default=(), compare=False)
     """What RTP may carry, the likeliest first. To name things by: two plans that differ in this alone are equal."""
+    transcoding: Transcoding | None = None
+    """None: packets pass as they are."""
 
 
 Pair = tuple[FlowPlan, FlowPlan]
@@ -188,7 +195,8 @@ def difference(before: Iterable[FlowPlan], after: Iterable[FlowPlan]) -> Differe
 
 
 def _flow(leg: Leg, index: int, kind: Kind, sender: Side, receiver: Side, data_plane: DataPlane) -> FlowPlan:
-    path, reason = _path(sender, receiver, data_plane)
+    through = transcoding(sender.stream, receiver.stream) if kind == "rtp" and data_plane.transcode else None
+    path, reason = _path(sender, receiver, data_plane, through.reason if through else "")
     source, port, learned = _peer(sender.stream, kind)
     target, target_port, _ = _peer(receiver.stream, kind)
     codecs = _codecs(sender.stream, receiver.stream) if kind == "rtp" else ()
@@ -205,6 +213,7 @@ def _flow(leg: Leg, index: int, kind: Kind, sender: Side, receiver: Side, data_p
         reason=reason,
         held=_held(sender.stream, receiver.stream, kind),
         codecs=codecs,
+        transcoding=through,
     )
 
 
@@ -237,11 +246,11 @@ def _codecs(sender: Stream, receiver: Stream) -> tuple[Codec, ...]:
     return tuple(sorted(receiver.codecs, key=lambda codec: (codec.name.lower(), codec.clock_rate) not in spoken))
 
 
-def _path(sender: Side, receiver: Side, data_plane: DataPlane) -> tuple[Path, str]:
+def _path(sender: Side, receiver: Side, data_plane: DataPlane, reason: str) -> tuple[Path, str]:
     crossed = {data_plane.interfaces[side.relay[0]] for side in (sender, receiver)}
     crossed |= {sender.interface, receiver.interface}
     bare = sorted(name for name in crossed if name not in data_plane.attached)
-    if not bare:
+    if not bare and not reason:
         return "kernel", ""
-    reason = f"XDP is not attached to {' and '.join(bare)}"
+    reason = reason or f"XDP is not attached to {' and '.join(bare)}"
     return ("engine", reason) if data_plane.engine else ("none", f"{reason}, and no engine runs")

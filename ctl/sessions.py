@@ -95,6 +95,8 @@ class MediaSessions:
         proposed = Media(relays, self._take_ports(media.agreed, relays, streams, now), {leg: streams})
         self._calls[call] = media
         media.proposed, media.offerer = proposed, leg
+        if write is None:
+            description.offer_also(streams, self.data_plane.transcode)
         return (write or redirected)(description, proposed, _other(leg))
 
     def answer(self, call: str, leg: Leg, sdp: bytes, source: str, now: float, write: Writer | None = None) -> bytes:
@@ -110,6 +112,8 @@ class MediaSessions:
         offered = media.proposed.streams[_other(leg)]
         if len(streams) != len(offered):
             raise MediaRefused(488, f"the answer has {len(streams)} m-lines, the offer {len(offered)}")
+        if write is None and self.data_plane.transcode:
+            streams = description.answer_with(offered, streams)
         answered = replace(media.proposed, streams={**media.proposed.streams, leg: streams})
         self._program(call, answered)
         media.proposed = answered

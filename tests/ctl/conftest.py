@@ -109,6 +109,7 @@ class FakeEngine:
     def __init__(self) -> None:
         self.flows: dict[FlowKey, EngineFlow] = {}
         self.partners: dict[FlowKey, FlowKey] = {}
+        self.stages: dict[FlowKey, tuple[int, bytes]] = {}
         self.requests = 0
         self.gone = False
         self.refusal: EngineError | None = None
@@ -120,6 +121,11 @@ class FakeEngine:
             raise self.refusal
         self.flows |= {a.key: a, b.key: b}
         self.partners |= {a.key: b.key, b.key: a.key}
+
+    def set_stage(self, key: FlowKey, kind: int, settings: bytes = b"") -> None:
+        self._request()
+        assert key in self.flows
+        self.stages[key] = (kind, settings)
 
     def remove(self, keys: Sequence[FlowKey]) -> tuple[EngineStatistics, ...]:
         closed = {key for each in keys if each in self.flows for key in (each, self.partners[each])}
