@@ -71,7 +71,7 @@ HELP = {
     "restriction": "Prefixes that are blocked or opened: list, show, add, set, delete",
     "route": "Which trunks carry which calls: list, show, add, set, delete",
     "run": "Run the controller: signalling, flows, API",
-    "sip": "Signalling: status, reload",
+    "sip": "Signalling: status, reload, drain",
     "skill": "Skills of agents: list, show, add, set, delete",
     "top": "Flows, live, on the whole screen",
     "tenant": "Tenants: list, show, add, set, delete",

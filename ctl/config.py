@@ -119,6 +119,12 @@ class LimitsSection(Section):
     handshake: Annotated[float, Field(gt=0)] = 5.0
     message: Annotated[float, Field(gt=0)] = 10.0
     idle: Annotated[float, Field(gt=0)] = 120.0
+    requests_per_source: Annotated[float, Field(ge=0)] = 100.0
+    """Messages a second from one address, a hundred times as many where users have authenticated from; 0: any."""
+    calls_per_user: Annotated[float, Field(ge=0)] = 5.0
+    """Calls a second that one user may begin; 0: any."""
+    ban: Annotated[float, Field(ge=0)] = 600.0
+    """Seconds for which a scanner, or one that only offends, is not heard; 0: everybody is."""
 
 
 class SipSection(Section):
@@ -134,6 +140,8 @@ class SipSection(Section):
     origins: tuple[str, ...] = ()
     """Web pages that may connect by WebSocket, as `https://phone.example.org`; none: any."""
     limits: LimitsSection = LimitsSection()
+    drain: Annotated[float, Field(ge=0)] = 0.0
+    """Seconds that calls are given to end when we are stopped; 0: the next controller takes them up."""
 
     @model_validator(mode="after")
     def _ordered(self) -> SipSection:

@@ -34,6 +34,7 @@ from ctl.directory import Directory
 from ctl.flow_verbs import FlowVerbs
 from ctl.inactivity import Inactivity
 from ctl.journal import Journal
+from ctl.load import LoadWatch, drain
 from ctl.media_interfaces import relay_addresses
 from ctl.media_watch import MediaWatch
 from ctl.metrics import ControllerFigures, Meters
@@ -110,14 +111,16 @@ class Service:
         )
 
     async def run(self) -> None:
-        """Serve until SIGTERM or SIGINT. Live calls stay in the kernel and the journal for the next controller.
+        """Serve until SIGTERM or SIGINT; the second of them ends a drain.
+
+        Calls that are up then stay in the kernel and the journal for the next controller.
 
         Raises TransportError, ApiUnavailable, NgUnavailable, ProvisioningError.
         """
-        stop = asyncio.Event()
+        stop, again = asyncio.Event(), asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stop.set)
+            loop.add_signal_handler(number, lambda: (again if stop.is_set() else stop).set())
         loop.add_signal_handler(signal.SIGHUP, self._reload)
         await self.storage.journal.open()
         restored = self._restore()
@@ -132,10 +135,13 @@ class Service:
                     tasks.create_task(self.storage.run(patient=restored.calls > 0), name="storage"),
                     tasks.create_task(self._look_around(), name="data plane"),
                     tasks.create_task(self._watch_relay(), name="kernel relay"),
+                    tasks.create_task(LoadWatch(self.core).run(), name="load"),
                 ]
                 collect_rarely()
                 log.info("serving", listen=list(self._config.sip.listen), **_reasons(self.sessions.data_plane.attached))
                 await stop.wait()
+                log.info("draining", calls=len(self.core.calls()), seconds=self._config.sip.drain)
+                await drain(self.core, self._config.sip.drain, again)
                 log.info("stopping", calls=len(self.core.calls()))
                 await self.records.close()
                 await self.storage.settle()
@@ -149,14 +155,16 @@ class Service:
         relay = self._relay_trouble()
         database = self.storage.trouble
         return (
-            Component(
-                "signalling", bool(self.transport.addresses), "" if self.transport.addresses else "not listening"
-            ),
+            self._signalling(),
             Component("users", self.storage.keeper.ready, "" if self.storage.keeper.ready else database or ""),
             Component("database", database is None, database or "", required=False),
             Component("kernel relay", not relay, relay, required=False),
             Component("engine", self.carriers.process.alive()),
         )
+
+    def _signalling(self) -> Component:
+        why = "draining" if self.core.draining else "" if self.transport.addresses else "not listening"
+        return Component("signalling", not why, why)
 
     def _relay_trouble(self) -> str:
         bare = (f"{interface}: {why}" for interface, why in sorted(self.carriers.bare.items()))

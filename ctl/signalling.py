@@ -49,6 +49,9 @@ def make_core(config: Config, secret: bytes, facing: Callable[[Address], Address
         min_expires=config.sip.min_expires,
         default_expires=config.sip.default_expires,
         max_expires=config.sip.max_expires,
+        requests_per_source=config.sip.limits.requests_per_source,
+        calls_per_user=config.sip.limits.calls_per_user,
+        ban=config.sip.limits.ban,
         connects=any(address.transport == "tcp" for address in listen_addresses(config)),
     )
     return Core(settings, lambda: secrets.token_hex(TOKEN_BYTES), facing, time.monotonic())

@@ -23,7 +23,7 @@ class SipVerbs:
 
     def table(self) -> Mapping[str, Verb]:
         """Return every verb."""
-        return {"sip.status": self.status, "sip.reload": self.reload}
+        return {"sip.status": self.status, "sip.reload": self.reload, "sip.drain": self.drain}
 
     def status(self, _arguments: dict[str, Any]) -> dict[str, Any]:
         """Return what is listened on and how much signalling holds."""
@@ -32,9 +32,18 @@ class SipVerbs:
             "listen": [f"{each.transport}:{host_port(each.host, each.port)}" for each in addresses],
             "connections": self._transports.connections(),
             "undelivered": self._transports.dropped,
+            "dropped": dict(self._core.defence.dropped),
+            "draining": self._core.draining,
+            "overloaded": self._core.overloaded,
             "registered_users": len(self._core.bindings()),
             **self._core.counts(),
         }
+
+    def drain(self, arguments: dict[str, Any]) -> str:
+        """Take no new calls, or take them again."""
+        self._core.draining = not arguments.get("end")
+        calls = len(self._core.calls())
+        return f"no new calls; {calls} go on" if self._core.draining else "new calls are taken"
 
     def reload(self, _arguments: dict[str, Any]) -> str:
         """Read certificates anew."""

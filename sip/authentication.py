@@ -7,15 +7,20 @@ An unknown user is treated as a known one with another password: same work, same
 from __future__ import annotations
 
 import hmac
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 
 from sip.agent import Agent
+from sip.defence import Buckets, Defence
 from sip.digest import Credentials
 from sip.effects import Address, Authenticate
 from sip.message import Request
 from sip.nonces import Guard, Verdict
 
 MAX_OFFENDERS = 10_000
+MAX_PROVEN = 100_000
+Offender = tuple[str, str]
+"""A user's name as it was offered, and the address that offered it."""
 _NAME_LENGTH = 64
 Refuse = Callable[[int, str | None, list[tuple[str, str]]], None]
 """Takes status, reason and headers of the answer to a request that is not let in."""
@@ -26,8 +31,9 @@ Admit = Callable[[str, float], None]
 class Authentication:
     """Digest for all users of the realm, and a limit to wrong guesses of one user from one address."""
 
-    def __init__(self, agent: Agent, started: float) -> None:
+    def __init__(self, agent: Agent, defence: Defence, started: float) -> None:
         self._agent = agent
+        self._defence = defence
         settings = agent.settings
         self._guard = Guard(
             settings.secret,
@@ -36,7 +42,10 @@ class Authentication:
             lifetime=settings.nonce_life,
             since=started,
         )
-        self._offences: dict[tuple[str, str], tuple[int, float]] = {}
+        self._offences: OrderedDict[Offender, tuple[int, float]] = OrderedDict()
+        self._proven: OrderedDict[Offender, None] = OrderedDict()
+        per_hour = settings.guesses_per_hour
+        self._guesses = Buckets(per_hour / 3600, per_hour, MAX_OFFENDERS)
 
     def credentials(self, request: Request) -> Credentials | None:
         """What the request offers for our realm."""
@@ -54,16 +63,20 @@ class Authentication:
     ) -> None:
         """Verify what `credentials` found, and go on with one of `admit` and `refuse` when the user is known."""
         offender = (offered.username[:_NAME_LENGTH], source.host)
-        if self._locked(offender, now):
+        if self._locked(offender, now) or self._guessed(offender, now):
+            self._defence.offend(source, now)
             refuse(403, "Forbidden", [])
             return
 
         def judge(ha1s: Mapping[str, str] | None, when: float) -> None:
             verdict = self._guard.verify(offered, request.method, request.uri, ha1s, when)
             if verdict is Verdict.GRANTED:
-                self._offences.pop(offender, None)
+                self._prove(offender, source, when)
                 admit(offered.username, when)
             else:
+                if verdict is Verdict.DENIED:
+                    self._defence.offend(source, when)
+                    self._guesses.take(offender[0], when)
                 refuse(*self._sentence(verdict, request, offender, when))
 
         def fail(status: int, reason: str, when: float) -> None:
@@ -73,7 +86,7 @@ class Authentication:
         self._agent.effects.append(Authenticate(token, self._agent.settings.realm, offered.username))
 
     def _sentence(
-        self, verdict: Verdict, request: Request, offender: tuple[str, str], now: float
+        self, verdict: Verdict, request: Request, offender: Offender, now: float
     ) -> tuple[int, str | None, list[tuple[str, str]]]:
         """Status, reason and headers for one who was not let in."""
         stale = verdict is Verdict.STALE
@@ -82,17 +95,30 @@ class Authentication:
         status, headers = self.challenge(request, now, stale)
         return status, None, headers
 
-    def _locked(self, offender: tuple[str, str], now: float) -> bool:
+    def _prove(self, offender: Offender, source: Address, now: float) -> None:
+        """Remember that this user's password is known there."""
+        self._offences.pop(offender, None)
+        self._defence.know(source, now)
+        self._proven[offender] = None
+        self._proven.move_to_end(offender)
+        if len(self._proven) > MAX_PROVEN:
+            self._proven.popitem(last=False)
+
+    def _guessed(self, offender: Offender, now: float) -> bool:
+        """Whether the password was guessed at so often that only those are heard who have known it before."""
+        return offender not in self._proven and self._guesses.empty(offender[0], now)
+
+    def _locked(self, offender: Offender, now: float) -> bool:
         count, since = self._offences.get(offender, (0, now))
         if now - since >= self._agent.settings.lockout:
             del self._offences[offender]
             return False
         return count > self._agent.settings.wrong_passwords
 
-    def _offend(self, offender: tuple[str, str], now: float) -> int:
+    def _offend(self, offender: Offender, now: float) -> int:
         """Count one more wrong answer. The oldest offender is forgotten where there are too many."""
         count, since = self._offences.get(offender, (0, now))
         self._offences[offender] = (count + 1, since)
         if len(self._offences) > MAX_OFFENDERS:
-            del self._offences[next(iter(self._offences))]
+            self._offences.popitem(last=False)
         return count + 1

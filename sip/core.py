@@ -12,6 +12,7 @@ from typing import Any
 
 from sip.agent import Agent
 from sip.calls import Calls
+from sip.defence import Defence
 from sip.effects import Address, Effect, Send, Target
 from sip.errors import ParseError
 from sip.front import Front
@@ -31,7 +32,7 @@ class Core:
 
     token: random text, 64 bits or more, of characters that a SIP token allows. local_for: the address of ours that
     faces a peer, pure and cheap. started: now; no nonce given out before counts. While `draining` is set, calls go
-    on, but a new one is answered 503.
+    on, but a new one is answered 503; while `overloaded` is, so is whatever is no part of a call.
     """
 
     def __init__(
@@ -44,22 +45,27 @@ class Core:
         self._agent = Agent(settings, token, local_for)
         self._registration = Registration(self._agent)
         self._calls = Calls(self._agent, self._registration.registrar)
-        self._front = Front(self._agent, self._registration, self._calls, started)
+        self.defence = Defence(settings)
+        self._front = Front(self._agent, self._registration, self._calls, self.defence, started)
         self.draining = False
+        self.overloaded = False
 
     # --- inputs ---
 
     def receive(self, data: bytes, source: Address, local: Address, now: float) -> list[Effect]:
         """One message as it came from `source` to `local`."""
+        if not self.defence.admits(source, now):
+            return []
         try:
             message = parse(data)
         except ParseError as error:
+            self.defence.offend(source, now)
             self._refuse_unread(error, source, local)
             return self._drain()
         if isinstance(message, Response):
             self._take_response(message, now)
-        else:
-            self._front.draining = self.draining
+        elif not self.defence.scans(message.get("user-agent"), source, now):
+            self._front.draining, self._front.overloaded = self.draining, self.overloaded
             message.stamp(source.host, source.port)
             self._front.take(message, source, local, now)
         return self._drain()
@@ -76,7 +82,9 @@ class Core:
 
     def set_trunks(self, trunks: Iterable[Trunk], now: float) -> list[Effect]:
         """Have these trunks and no others; calls by one that is gone go on."""
-        self._calls.trunks.replace(trunks, now)
+        known = tuple(trunks)
+        self._calls.trunks.replace(known, now)
+        self.defence.trust(lambda host: any(trunk.knows(host) for trunk in known))
         return self._drain()
 
     def expire(self, now: float) -> list[Effect]:
@@ -130,6 +138,8 @@ class Core:
     def restore_binding(self, username: str, state: Sequence[Mapping[str, Any]], now: float) -> list[Effect]:
         """Take up the contacts that gave SaveBindings this state, but for those that expired meanwhile."""
         self._registration.restore(username, state, now)
+        for binding in self._registration.registrar.contacts(username, now):
+            self.defence.know(binding.received, now)
         return self._drain()
 
     # --- what there is ---

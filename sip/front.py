@@ -13,6 +13,7 @@ from sip.agent import ALLOW, ALLOWED, EXTENSIONS, SUPPORTED, Agent, Fields
 from sip.authentication import Authentication
 from sip.bodies import SDP, session_description
 from sip.calls import Calls
+from sip.defence import Buckets, Defence
 from sip.dialog import contact_of
 from sip.effects import Address
 from sip.errors import ProtocolError
@@ -31,13 +32,18 @@ _IN_DIALOG_ONLY = frozenset({"BYE", "INFO", "UPDATE", "PRACK", "NOTIFY", "REFER"
 class Front:
     """Takes every request that came in, its top Via stamped with its source."""
 
-    def __init__(self, agent: Agent, registration: Registration, calls: Calls, started: float) -> None:
+    def __init__(
+        self, agent: Agent, registration: Registration, calls: Calls, defence: Defence, started: float
+    ) -> None:
         self._agent = agent
         self._registration = registration
         self._calls = calls
-        self._authentication = Authentication(agent, started)
+        self._authentication = Authentication(agent, defence, started)
+        self._defence = defence
+        self._begun = Buckets(agent.settings.calls_per_user, agent.settings.calls_per_user * 4)
         self._in_dialog = InDialog(agent, calls)
         self.draining = False
+        self.overloaded = False
 
     def take(self, request: Request, source: Address, local: Address, now: float) -> None:
         """Handle one request."""
@@ -51,12 +57,14 @@ class Front:
             try:
                 self._begin(request, source, local, now)
             except ProtocolError as error:
+                self._defence.offend(source, now)
                 headers = _explanation(request, error)
                 self._agent.refuse(request, source, local, error.status, error.reason, headers)
 
     def _begin(self, request: Request, source: Address, local: Address, now: float) -> None:
         _screen(request)
-        if len(self._agent.layer) >= self._agent.settings.max_transactions:
+        full = len(self._agent.layer) >= self._agent.settings.max_transactions
+        if full or (self.overloaded and not request.to.tag):
             self._busy(request, source, local)
         elif request.to.tag:
             self._in_dialog.take(request, source, local, now)
@@ -116,6 +124,9 @@ class Front:
             self._registration.register(username, request, transaction, source, now)
         elif request.from_.uri.decoded_user() != username:
             self._agent.respond(transaction, request, 403, now)
+        elif not self._begun.take(username, now):
+            later = [("Retry-After", str(self._agent.settings.retry_after))]
+            self._agent.respond(transaction, request, 503, now, "Too Many Calls", headers=later)
         else:
             self._start(username, request, transaction, source, now)
 

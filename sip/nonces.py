@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hmac
 import re
+from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum, auto
 
@@ -57,7 +58,7 @@ class Guard:
         self._floor = int(since * 1000)
         self._require_qop = require_qop
         self._capacity = capacity
-        self._counters: dict[str, tuple[int, int]] = {}
+        self._counters: OrderedDict[str, tuple[int, int]] = OrderedDict()
 
     def challenges(self, now: float, entropy: bytes, *, stale: bool = False) -> tuple[Challenge, ...]:
         """One challenge per algorithm, in order; write each as a line of its own (RFC 8760 §2.3).

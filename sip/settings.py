@@ -27,6 +27,20 @@ class Settings:
     """Wrong answers of one user from one address that are challenged anew; further ones meet 403."""
     lockout: float = 60.0
     """How long they do, from the first of them."""
+    guesses_per_hour: int = 20
+    """Wrong answers for one user, from wherever, after which only sources that know the password are heard."""
+    requests_per_source: float = 100.0
+    """Messages a second from one source; four times as many at once. 0: no limit."""
+    known_factor: float = 100.0
+    """How many times as many a source may send that somebody has authenticated from."""
+    offences: float = 40.0
+    """Requests of one source that are malformed, for nobody or by a wrong password until it is ignored."""
+    offences_forgiven: float = 0.05
+    """How many of them are forgiven each second."""
+    ban: float = 600.0
+    """Seconds for which it is ignored; 0: nobody is."""
+    calls_per_user: float = 5.0
+    """Calls a second that one user may begin, four times as many at once. 0: no limit."""
     min_expires: int = 60
     default_expires: int = 3600
     max_expires: int = 7200

@@ -10,7 +10,7 @@ from ctl.session import Session, json_option
 
 @click.group()
 def sip() -> None:
-    """Signalling: status, reload."""
+    """Signalling: status, reload, drain."""
 
 
 @sip.command()
@@ -26,3 +26,11 @@ def status(session: Session) -> None:
 def reload(session: Session) -> None:
     """Read certificates and keys anew; no connection is lost."""
     click.echo(session.ask("sip.reload"))
+
+
+@sip.command()
+@click.option("--end", is_flag=True, help="Take new calls again")
+@click.pass_obj
+def drain(session: Session, end: bool) -> None:
+    """Take no new calls, and say so to load balancers; calls that are up go on."""
+    click.echo(session.ask("sip.drain", end=end))

@@ -17,12 +17,13 @@ from sip.message import Request, Response
 from sip.parser import parse
 from sip.settings import Settings
 from sip.transaction import server_key
+from tests.sip.conftest import UNLIMITED
 
 SDP = b"v=0\r\nm=audio 40000 RTP/AVP 8\r\n"
 
 
 def test_calls_given_up_at_every_step_leave_nothing(world, anna, bert):
-    world.settings = Settings(realm="example.org", secret=b"k" * 32, ring_time=30.0)
+    world.settings = Settings(realm="example.org", secret=b"k" * 32, ring_time=30.0, **UNLIMITED)
     world.core = world.fresh_core()
     assert bert.register(call_id="again").status == 200
     dice = random.Random(1)
@@ -124,7 +125,7 @@ class Phone:
         self.user = user
         self.address = Address(host, 5060)
         count = iter(range(10**9))
-        settings = Settings(realm="example.org", secret=b"p" * 32)
+        settings = Settings(realm="example.org", secret=b"p" * 32, **UNLIMITED)
         self.agent = Agent(settings, lambda: f"{user}{next(count)}", lambda peer: self.address)
         self.legs: dict[str, Leg] = {}
         self.due: float | None = None

@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Too much to do, and nothing new to be begun: when signalling sheds load, and how it ends.
+
+The core answers 503 with Retry-After while it is told to; calls that are up go on in both cases.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import suppress
+
+import structlog
+
+from sip.core import Core
+
+LOOK_SECONDS = 0.5
+BUSY, CALM = 0.97, 0.85
+"""Shares of the time that our thread works: above the one we are overloaded, below the other no more."""
+LATE = 0.4
+"""Seconds that the event loop may be late before it is."""
+
+log = structlog.get_logger()
+
+
+class LoadWatch:
+    """Tells the core when more comes than can be handled."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+
+    async def run(self) -> None:
+        """Look until cancelled."""
+        while True:
+            began, worked = time.monotonic(), time.thread_time()
+            await asyncio.sleep(LOOK_SECONDS)
+            passed = time.monotonic() - began
+            self.judge((time.thread_time() - worked) / passed, passed - LOOK_SECONDS)
+
+    def judge(self, busy: float, late: float) -> None:
+        """Decide by the share of the time that was worked, and by how many seconds the loop was late."""
+        core = self._core
+        overloaded = busy > (CALM if core.overloaded else BUSY) or late > LATE
+        if overloaded != core.overloaded:
+            core.overloaded = overloaded
+            log.warning(
+                "overloaded" if overloaded else "no longer overloaded", busy=round(busy, 2), late=round(late, 2)
+            )
+
+
+async def drain(core: Core, limit: float, again: asyncio.Event) -> None:
+    """Take no new calls, and wait until the last has ended, for `limit` seconds or until somebody insists."""
+    core.draining = True
+    deadline = time.monotonic() + limit
+    while core.calls() and (left := deadline - time.monotonic()) > 0 and not again.is_set():
+        with suppress(TimeoutError):
+            await asyncio.wait_for(again.wait(), min(LOOK_SECONDS, left))
