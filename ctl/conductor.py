@@ -38,6 +38,7 @@ from sip.effects import (
     Target,
 )
 from sip.errors import ParseError
+from sip.trunk import Trunk
 
 log = structlog.get_logger()
 
@@ -104,6 +105,10 @@ class Conductor:
         self._meters.silent += 1
         self.perform(self._core.hang_up(call, time.monotonic(), RECOVERY_ON_TIMER, "Media Timeout"))
 
+    def set_trunks(self, trunks: Iterable[Trunk]) -> None:
+        """Have these trunks and no others."""
+        self.perform(self._core.set_trunks(trunks, time.monotonic()))
+
     def perform(self, effects: Iterable[Effect]) -> None:
         """Carry out `effects`, and those that their results lead to, before anything else is looked at."""
         queue = deque(effects)
@@ -155,7 +160,7 @@ class Conductor:
         return self._core.authenticated(effect.token, known, time.monotonic())
 
     def _find_route(self, effect: FindRoute) -> Iterable[Effect]:
-        found = self._directory.route(effect.caller, effect.dialled, effect.domain)
+        found = self._directory.route(effect)
         if isinstance(found, tuple):
             if not self._resolver.needed(found):
                 return self._core.routed(effect.token, found, time.monotonic())

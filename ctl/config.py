@@ -127,6 +127,41 @@ class LimitsSection(Section):
     """Seconds for which a scanner, or one that only offends, is not heard; 0: everybody is."""
 
 
+class TrunkSection(Section):
+    """A trunk of a host whose trunks are not in the database: where it is, who it is, which numbers it carries."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
+    domain: Annotated[str, Field(min_length=1)]
+    proxies: tuple[str, ...] = ()
+    """Where it is reached, as SIP URIs, in the order to try; none: its domain."""
+    username: str = ""
+    password: SecretStr = SecretStr("")
+    realm: str = ""
+    registration: bool = False
+    expires: Seconds = 3600
+    sources: tuple[Network, ...] = ()
+    """Networks that its calls come from; none: where it is reached."""
+    certificates: tuple[str, ...] = ()
+    channels: Annotated[int, Field(ge=0)] = 0
+    probe: Annotated[float, Field(ge=0)] = 30.0
+    """Seconds between OPTIONS that ask whether it is there; 0: it is not asked."""
+    trusted: bool = False
+    refer: bool = False
+    from_user: str = ""
+    dial: tuple[str, ...] = ()
+    """Beginnings of the numbers that it carries; of several trunks the first that is listed is tried first."""
+    strip: Annotated[int, Field(ge=0, le=15)] = 0
+    prepend: str = ""
+    deliver: str = ""
+    """The user who gets its calls to what is no user of ours; none: they are refused."""
+
+    @model_validator(mode="after")
+    def _known(self) -> TrunkSection:
+        if self.registration and not self.username:
+            raise ValueError("registration needs username and password")
+        return self
+
+
 class SipSection(Section):
     """Signalling: where we listen, whom we serve, how registrations expire."""
 
@@ -142,6 +177,14 @@ class SipSection(Section):
     limits: LimitsSection = LimitsSection()
     drain: Annotated[float, Field(ge=0)] = 0.0
     """Seconds that calls are given to end when we are stopped; 0: the next controller takes them up."""
+    trunks: tuple[TrunkSection, ...] = ()
+    session_expires: Annotated[int, Field(ge=0)] = 1800
+    """Seconds of session timers (RFC 4028) at most; 0: none are used."""
+    min_session_expires: Annotated[int, Field(ge=90)] = 90
+    redirections: Annotated[int, Field(ge=0, le=10)] = 0
+    """How many redirections of one call are followed."""
+    pass_headers: tuple[str, ...] = ()
+    """Headers of an INVITE that reach the callee beside the usual ones; a star at the end takes all that begin so."""
 
     @model_validator(mode="after")
     def _ordered(self) -> SipSection:
@@ -149,6 +192,8 @@ class SipSection(Section):
             raise ValueError("min_expires <= default_expires <= max_expires must hold")
         if not self.listen:
             raise ValueError("listen needs at least one ADDRESS:PORT")
+        if len({trunk.name for trunk in self.trunks}) < len(self.trunks):
+            raise ValueError("two trunks have the same name")
         if self.secure and not (self.tls.certificate and self.tls.key):
             raise ValueError("tls: and wss: need sip.tls.certificate and sip.tls.key")
         return self

@@ -44,6 +44,7 @@ from ctl.plan import DataPlane
 from ctl.ports import Ports
 from ctl.programmer import Programmer
 from ctl.records import Records
+from ctl.resolver import Resolver
 from ctl.restore import Restored, Restorer
 from ctl.sessions import MediaSessions
 from ctl.signalling import facing, listen_addresses, make_core, read_secret, stream_limits
@@ -52,6 +53,7 @@ from ctl.sip_verbs import SipVerbs
 from ctl.storage import Storage
 from ctl.tls import Tls, TlsError
 from ctl.transports import Transports
+from ctl.trunk_keeper import TrunkKeeper
 from ctl.verbs import Verbs
 from media.flows import EngineError
 from sip.effects import Send
@@ -90,15 +92,19 @@ class Service:
         self._watched: int | None = None
         self._told: tuple[str, dict[str, str]] = ("", {})
         self.meters = Meters()
+        self.resolver = Resolver()
         self.conductor = Conductor(
             self.core,
             self._send,
             self.sessions,
-            Directory(self.storage.keeper),
+            Directory(self.storage.keeper, config.sip.trunks, self.core.trunk_load),
             self._live,
             self.records,
             self.meters,
+            self.resolver,
         )
+        keeper = self.storage.keeper
+        self.trunks = TrunkKeeper(config.sip.trunks, keeper, self.resolver, self.conductor.set_trunks)
         self.tls = Tls(config.sip.tls) if config.sip.secure else None
         self.transport = Transports(self.conductor, stream_limits(config), self.tls, config.sip.origins)
         inactivity = Inactivity(media.timeout, media.hold_timeout, time.monotonic())
@@ -134,6 +140,7 @@ class Service:
                 owned = [
                     tasks.create_task(self.storage.run(patient=restored.calls > 0), name="storage"),
                     tasks.create_task(self._look_around(), name="data plane"),
+                    tasks.create_task(self.trunks.run(), name="trunks"),
                     tasks.create_task(self._watch_relay(), name="kernel relay"),
                     tasks.create_task(LoadWatch(self.core).run(), name="load"),
                 ]

@@ -52,6 +52,10 @@ def make_core(config: Config, secret: bytes, facing: Callable[[Address], Address
         requests_per_source=config.sip.limits.requests_per_source,
         calls_per_user=config.sip.limits.calls_per_user,
         ban=config.sip.limits.ban,
+        session_expires=config.sip.session_expires,
+        min_session_expires=config.sip.min_session_expires,
+        redirections=config.sip.redirections,
+        pass_headers=config.sip.pass_headers,
         connects=any(address.transport == "tcp" for address in listen_addresses(config)),
     )
     return Core(settings, lambda: secrets.token_hex(TOKEN_BYTES), facing, time.monotonic())

@@ -93,6 +93,8 @@ class Call:
         """Counts the offers; an answer to a question of an earlier turn is nothing."""
         self.diverted = ""
         """The user who sent the call on to here."""
+        self.payer_trunk = ""
+        """The trunk that the call, or whoever transferred it, came by."""
         self.visited: set[str] = set()
         """Whom it was for before redirections."""
         self.headers: Fields = ()

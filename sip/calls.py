@@ -97,6 +97,7 @@ class Calls:
         call = Call(self, self.agent.token(), username or identity.name, uri.decoded_user() or "", uri.host, now)
         call.identity = identity
         call.a.user, call.a.trunk = username, trunk.name if trunk else ""
+        call.payer_trunk = call.a.trunk
         self.trunks.carry(call.a.trunk, 1)
         self._calls[call.id] = call
         transaction.on_cancel = partial(call.cancel, call.a)
@@ -126,7 +127,7 @@ class Calls:
             raise ProtocolError(491, "Request Pending")
         self._calls[new.id] = new
         new.identity = call.party(moved)
-        new.diverted, new.progress = payer, report
+        new.diverted, new.payer_trunk, new.progress = referrer.user, referrer.trunk, report
         new.headers = [("Referred-By", f"<sip:{payer}@{self.agent.settings.host}>")]
         accept()
         report(100, "Trying", now)
@@ -178,6 +179,14 @@ class Calls:
         assert leg.source
         return Destination("", "", leg.source, leg.user, leg.trunk, leg=leg)
 
+    def set_trunks(self, trunks: Iterable[Trunk], now: float) -> None:
+        """Have these trunks and no others; a call that was restored before it knew its trunk can prove itself now."""
+        self.trunks.replace(trunks, now)
+        for call in self._calls.values():
+            for leg in call.legs:
+                if leg.trunk and leg.called and leg.asking.auth is None:
+                    leg.asking.auth = self.trunks.auth(leg.trunk)
+
     # --- CallHost ---
 
     def ask_route(self, call: Call, now: float, redirection: Response | None = None) -> None:
@@ -192,14 +201,15 @@ class Calls:
             call.routed(destinations(targets, self._registrar, known, local_for, host, when), when)
 
         token = self.agent.questions.ask(answer, call.refused, now)
-        question = FindRoute(token, call.id, call.caller, call.dialled, call.domain, call.a.trunk, call.diverted)
+        trunk = "" if call.diverted else call.payer_trunk
+        question = FindRoute(token, call.id, call.caller, call.dialled, call.domain, trunk, call.diverted)
         self.agent.effects.append(question)
 
     def _redirect(self, call: Call, response: Response) -> bool:
         """Dial the contact that is preferred; whether it was not dialled before."""
         contact = max((each for each in response.contacts if each.uri.is_sip), key=lambda each: each.q)
         call.visited.add(call.dialled)
-        call.diverted = call.b.user or call.caller
+        call.diverted = call.b.user
         call.dialled, call.domain = contact.uri.decoded_user() or "", contact.uri.host
         return call.dialled not in call.visited
 

@@ -83,7 +83,7 @@ class Core:
     def set_trunks(self, trunks: Iterable[Trunk], now: float) -> list[Effect]:
         """Have these trunks and no others; calls by one that is gone go on."""
         known = tuple(trunks)
-        self._calls.trunks.replace(known, now)
+        self._calls.set_trunks(known, now)
         self.defence.trust(lambda host: any(trunk.knows(host) for trunk in known))
         return self._drain()
 
@@ -160,6 +160,10 @@ class Core:
     def trunks(self) -> list[TrunkView]:
         """All trunks."""
         return [view_trunk(state) for state in self._calls.trunks]
+
+    def trunk_load(self) -> dict[str, int]:
+        """How many calls each trunk carries."""
+        return {state.trunk.name: state.calls for state in self._calls.trunks}
 
     def peers(self) -> set[Address]:
         """Who is reached by a connection that a registration or a call depends on."""

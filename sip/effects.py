@@ -20,7 +20,8 @@ class Address:
     """A transport address. host: a literal IP address, without brackets for IPv6. transport: udp, tcp, tls, ws or wss.
 
     inbound: the peer opened the way to us, by a connection or through its NAT, and there is no other way to it. name:
-    whose certificate the peer must show over TLS, where it was found by a name (RFC 5922). Neither tells two apart.
+    whose certificate the peer must show over TLS, where it was found by a name (RFC 5922). certified: the names in the
+    certificate that a peer has shown us, verified. None of these tells two apart.
     """
 
     host: str
@@ -28,10 +29,11 @@ class Address:
     transport: str = "udp"
     inbound: bool = field(default=False, compare=False)
     name: str = field(default="", compare=False)
+    certified: tuple[str, ...] = field(default=(), compare=False)
 
     @property
     def packed(self) -> tuple[str, int, str, bool, str]:
-        """The address as JSON can carry it; `Address(*packed)` is it again."""
+        """The address as JSON can carry it; `Address(*packed)` is it again, without its certificate."""
         return self.host, self.port, self.transport, self.inbound, self.name
 
     @property

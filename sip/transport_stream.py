@@ -11,6 +11,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable
+from dataclasses import replace
 from itertools import islice
 from ssl import SSLContext
 from typing import cast
@@ -203,6 +204,8 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport; that of uvloop is no subclass of asyncio's, so its type cannot be tested."""
         self._transport = cast(asyncio.Transport, transport)
+        if self.inbound and self.peer.transport == "tls":
+            self.peer = replace(self.peer, certified=self.certificate_names())
         self._owner.opened(self._key, self)
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -16,7 +16,7 @@ class Trunk:
 
     domain: host of our request URIs and of To. addresses: where it is reached, tried in order. login: how we answer
     its challenges. register: whether to register with it, for `expires` seconds. sources: networks that its calls come
-    from; certificates: names, one of which its certificate must bear where it comes by TLS and has no source here.
+    from; certificates: names, one of which the certificate that it shows must bear, in place of any source.
     channels: how many calls it carries at once, 0: any number. probe: seconds between OPTIONS, 0: none, it is always
     up. trusted: its P-Asserted-Identity is believed, and it is told ours. refer: it may transfer calls. from_user: what
     we are known as in From, "" for the caller's number.

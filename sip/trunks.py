@@ -47,13 +47,15 @@ class Trunks:
         """The trunk of this name."""
         return self._states.get(name)
 
-    def caller(self, source: Address, names: frozenset[str] = frozenset()) -> Trunk | None:
-        """The trunk that a new call from `source` is of. names: those that its certificate was verified for."""
+    def caller(self, source: Address) -> Trunk | None:
+        """The trunk that a new call from `source` is of: by its certificate where it has one, else by address."""
         for state in self._states.values():
             trunk = state.trunk
-            if trunk.certificates and not names.isdisjoint(trunk.certificates):
-                return trunk
-            if not trunk.certificates and trunk.knows(source.host):
+            if trunk.certificates:
+                known = not set(source.certified).isdisjoint(trunk.certificates)
+            else:
+                known = trunk.knows(source.host)
+            if known:
                 return trunk
         return None
 

@@ -52,8 +52,9 @@ class Users:
     def credentials(self, realm, username):
         return {"SHA-256": ha1("SHA-256", username, realm, PASSWORD)} if username in ("anna", "bert") else None
 
-    def route(self, caller, dialled, domain):
-        return (UserTarget(dialled),) if dialled in ("anna", "bert") else Refusal(404, "Not Found")
+    def route(self, question):
+        known = question.dialled in ("anna", "bert")
+        return (UserTarget(question.dialled),) if known else Refusal(404, "Not Found")
 
 
 class Host:

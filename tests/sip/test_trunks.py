@@ -290,3 +290,12 @@ def test_trunk_without_a_sign_is_given_up(world, anna):
     second.reply(out, 100)
     world.pass_time(100)
     assert len(world.core.calls()) == 1
+
+
+@pytest.mark.parametrize(("names", "known"), [((), False), (("pbx.example",), False), (("carrier.example",), True)])
+def test_trunk_with_certificates_is_known_by_them_alone(world, bert, names, known):
+    carrier(world, certificates=("carrier.example",))
+    host = Peer(world, "4930555", FIRST.host)
+    host.address = Address(FIRST.host, 5061, "tls", inbound=True, certified=names)
+    host.say(host.request("INVITE", "sip:bert@198.51.100.1", sdp=HOLD))
+    assert host.heard()[-1].status == (100 if known else 407)
