@@ -73,7 +73,7 @@ def flow_row(view: FlowView, now: float | None = None) -> dict[str, Any]:
         "jitter_ms": _rounded(counted.jitter_ms, 3),
         "jitter_max_ms": _rounded(quality.jitter_max_ms, 3),
         "largest_gap_ms": _rounded(counted.largest_gap_ms, 3),
-        "idle_s": None if last_seen is None else round((now or time.monotonic()) - last_seen, 3),
+        "idle_s": None if last_seen is None else max(0.0, round((now or time.monotonic()) - last_seen, 3)),
         "mos": _rounded(quality.mos, 2),
         "mos_min": _rounded(quality.mos_min, 2),
         "mos_avg": _rounded(quality.mos_avg, 2),

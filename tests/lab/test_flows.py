@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What an operator sees of a real call: quality, digits, why it is heard or not, and its packets."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from ctl.flowrule import FlowFlag
+from ctl.flowtable import FlowTable
+from ctl.pins import Pins
+from tests.lab.conftest import World
+from vm.lab import Lab
+
+VOXDP = Path(sys.executable).parent / "voxdp"
+
+
+@pytest.fixture(scope="module")
+def placed():
+    """One lab for all of this."""
+    with Lab("two") as lab:
+        yield World(lab, "native", "", 120)
+
+
+@pytest.fixture
+def talking(placed):
+    """A call between alice and bob, a new one if the last has ended."""
+    if not placed.controller.ask("call", "list"):
+        placed.connect(placed.alice, placed.bob)
+    placed.carried(20)
+    return placed
+
+
+def measured(world, seconds=15):
+    """Both directions of RTP once their quality and the round trip are known."""
+    deadline = time.monotonic() + seconds
+    while True:
+        flows = world.flows()
+        if all(flow["mos"] and flow["rtt_ms"] is not None for flow in flows):
+            return flows
+        assert time.monotonic() < deadline, flows
+        time.sleep(0.2)
+
+
+def observed(world, histogram, seconds=12):
+    """Wait until the histogram has something in it: the next interval, once all is known."""
+    deadline = time.monotonic() + seconds
+    while True:
+        lines = world.fetch("/metrics").splitlines()
+        if float(next(line for line in lines if line.startswith(histogram)).split()[1]) >= 1:
+            return
+        assert time.monotonic() < deadline, histogram
+        time.sleep(0.3)
+
+
+def flagged(world):
+    table = FlowTable.open(Pins(world.lab.bpffs).directory)
+    try:
+        return sum(bool(table.rule(index).flags & FlowFlag.CAPTURE) for index in table.active())
+    finally:
+        table.close()
+
+
+def until_flagged(world, count):
+    deadline = time.monotonic() + 5
+    while flagged(world) != count:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def packets(path, *fields):
+    columns = [part for field in fields for part in ("-e", field)]
+    done = subprocess.run(["tshark", "-r", path, "-T", "fields", *columns], capture_output=True, text=True, check=True)
+    return [line.split("\t") for line in done.stdout.splitlines()]
+
+
+def test_a_call_is_captured_before_and_after_the_relay(talking, tmp_path):
+    (call,) = talking.controller.ask("call", "list")
+    file = tmp_path / "call.pcapng"
+    talking.controller.command("capture", "--call", call["id"][:8], "-c", "60", "-w", str(file))
+    assert flagged(talking) == 0
+    assert file.stat().st_mode & 0o777 == 0o600
+    flows = {(flow["leg"], flow["kind"]): flow for flow in talking.controller.ask("flow", "list")}
+    rows = packets(file, "frame.interface_name", "frame.packet_flags_direction", "ip.src", "udp.srcport", "ip.dst",
+                   "udp.dstport", "frame.comment")  # fmt: skip
+    assert len(rows) == 60
+    for leg in ("a", "b"):
+        flow = flows[leg, "rtp"]
+        mine = [row for row in rows if f"flow {flow['id']} (rtp from leg {leg}) of call {call['id']}" in row[6]]
+        came = [row for row in mine if row[6].endswith("as it came")]
+        left = [row for row in mine if row[6].endswith("as it left")]
+        assert len(came) > 10
+        assert abs(len(came) - len(left)) <= 1
+        assert {tuple(row[2:6]) for row in came} == {ends(flow["source"], flow["local"])}
+        assert {tuple(row[2:6]) for row in left} == {ends(flow["egress"], flow["target"])}
+        assert {int(row[1], 0) for row in came} == {1}
+        assert {int(row[1], 0) for row in left} == {2}
+        assert {row[0] for row in came} != {row[0] for row in left}
+
+
+def ends(source, target):
+    return source["address"], str(source["port"]), target["address"], str(target["port"])
+
+
+def test_a_capture_ends_with_its_command_and_with_its_controller(talking, tmp_path):
+    (call,) = talking.controller.ask("call", "list")
+    command = [VOXDP, "-c", talking.controller.config, "capture", "--call", call["id"], "-w", tmp_path / "x.pcapng"]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as killed:
+        until_flagged(talking, 4)
+        killed.send_signal(signal.SIGKILL)
+    until_flagged(talking, 0)
+    with subprocess.Popen([*command[:-1], "-"], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as piped:
+        until_flagged(talking, 4)
+        refused = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert (refused.returncode, refused.stderr) == (1, "voxdp: another capture is under way; end it first\n")
+        time.sleep(0.5)
+        piped.send_signal(signal.SIGINT)
+        data, told = piped.communicate(timeout=10)
+    assert piped.returncode == 0
+    assert b"frames captured" in told
+    (tmp_path / "piped.pcapng").write_bytes(data)
+    assert len(packets(tmp_path / "piped.pcapng", "frame.number")) > 10
+    with subprocess.Popen(command, stderr=subprocess.PIPE) as left:
+        until_flagged(talking, 4)
+        os.kill(talking.controller.pid, signal.SIGKILL)
+        assert b"or the controller has ended" in left.communicate(timeout=10)[1]
+    assert flagged(talking) == 4
+    talking.controller.start()
+    assert flagged(talking) == 0
+    assert len(packets(tmp_path / "x.pcapng", "frame.number")) > 0
+
+
+def test_quality_is_measured_shown_and_recorded(talking):
+    flows = measured(talking)
+    assert all(4 < flow["mos_min"] <= flow["mos"] <= 4.5 for flow in flows)
+    assert all(0 <= flow["rtt_ms"] < 100 and flow["far_loss_pct"] == 0 for flow in flows)
+    assert all(flow["loss_pct"] == 0 and 45 < flow["packets_per_second"] < 55 for flow in flows)
+    (call,) = talking.controller.ask("call", "list")
+    assert (call["mos_min"], call["codec"]) == (min(flow["mos_min"] for flow in flows), "PCMU")
+    (explained, _) = talking.controller.ask("flow", "explain", call["id"][:8])
+    assert (explained["cause"], explained["failed_check"]) == ("flowing", None)
+    observed(talking, "voxdp_rtp_mos_count")
+    observed(talking, "voxdp_rtp_rtt_seconds_count")
+    record = talking.finish(talking.alice, talking.bob)
+    for direction in record["directions"]:
+        assert 4 < direction["mos_min"] <= direction["mos_avg"] <= 4.5
+        assert direction["loss_pct"] == 0
+        assert 0 < direction["jitter_max_ms"] < 100
+        assert 0 <= direction["rtt_ms"] < 100
+
+
+def test_a_party_that_falls_silent_is_named(talking):
+    talking.bob.kill()
+    time.sleep(3)
+    causes = {found["leg"]: found for found in talking.controller.ask("flow", "explain", call_of(talking))}
+    assert (causes["a"]["cause"], causes["b"]["cause"]) == ("far_side_silent", "stopped")
+    assert "tcpdump -ni r-b udp port" in causes["b"]["remedy"]
+
+
+def call_of(world):
+    (call,) = world.controller.ask("call", "list")
+    return call["id"]
