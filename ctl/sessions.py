@@ -71,7 +71,7 @@ class MediaSessions:
         self,
         call: str,
         leg: Leg,
-        sdp: bytes,
+        sdp: bytes | Description,
         source: str,
         now: float,
         toward: str | None = None,
@@ -99,7 +99,9 @@ class MediaSessions:
             description.offer_also(streams, self.data_plane.transcode)
         return (write or redirected)(description, proposed, _other(leg))
 
-    def answer(self, call: str, leg: Leg, sdp: bytes, source: str, now: float, write: Writer | None = None) -> bytes:
+    def answer(
+        self, call: str, leg: Leg, sdp: bytes | Description, source: str, now: float, write: Writer | None = None
+    ) -> bytes:
         """Program the flows as `leg` answers the offer; return the description to send to the offerer.
 
         Also for a further answer to the same offer. Raises MediaRefused: 488 for what is not relayed or does not
@@ -199,9 +201,9 @@ class MediaSessions:
                 stranded[call] = refused.reason
         return stranded
 
-    def _read(self, sdp: bytes, source: str) -> tuple[Description, tuple[Stream, ...]]:
+    def _read(self, sdp: bytes | Description, source: str) -> tuple[Description, tuple[Stream, ...]]:
         try:
-            description = Description(sdp)
+            description = sdp if isinstance(sdp, Description) else Description(sdp)
             streams = description.streams(source)
             for stream in streams:
                 check(stream, self.data_plane)

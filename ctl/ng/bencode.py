@@ -7,7 +7,7 @@ Strings become `str` with what is not UTF-8 kept as surrogates, so that any byte
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from ctl.ng.errors import Malformed
@@ -18,7 +18,10 @@ MAX_ITEMS = 4096
 """Values in one document."""
 
 _INTEGER = re.compile(rb"i(-?[0-9]{1,%d})e" % MAX_DIGITS)
+_INTEGER_BEGUN = re.compile(rb"i-?[0-9]{0,%d}" % MAX_DIGITS)
 _LENGTH = re.compile(rb"([0-9]{1,7}):")
+_LENGTH_BEGUN = re.compile(rb"[0-9]{0,7}")
+END = 0x65
 
 
 class Truncated(Malformed):
@@ -40,7 +43,7 @@ def decode_prefix(data: bytes, start: int = 0) -> tuple[Any, int]:
 
 
 def encode(value: Any) -> bytes:
-    """Return the bencoding of integers, booleans, strings, bytes, sequences and mappings of these.
+    """Return the bencoding of integers, booleans, strings, bytes, lists, tuples and dictionaries of these.
 
     Floating-point numbers are rounded: bencode has none. Keys keep their order.
     """
@@ -50,56 +53,56 @@ def encode(value: Any) -> bytes:
 
 
 class _Reader:
+    """One document. A value is told by its first byte; the lengths of strings and integers by what ends them."""
+
     def __init__(self, data: bytes, place: int) -> None:
         self.data = data
         self.place = place
         self._items = 0
 
     def value(self, depth: int) -> Any:
-        self._count(depth)
-        match self._peek():
-            case b"i":
-                return self._integer()
-            case b"l":
-                return self._list(depth)
-            case b"d":
-                return self._dictionary(depth)
-            case _:
-                return self._string()
-
-    def _count(self, depth: int) -> None:
         self._items += 1
         if depth > MAX_DEPTH:
             raise Malformed(f"nested deeper than {MAX_DEPTH}")
         if self._items > MAX_ITEMS:
             raise Malformed(f"more than {MAX_ITEMS} values")
+        match self._first():
+            case 0x69:
+                return self._integer()
+            case 0x6C:
+                return self._list(depth)
+            case 0x64:
+                return self._dictionary(depth)
+            case _:
+                return self._string()
 
-    def _peek(self) -> bytes:
+    def _first(self) -> int:
         if self.place >= len(self.data):
             raise Truncated("the document ends early")
-        return self.data[self.place : self.place + 1]
+        return self.data[self.place]
 
     def _integer(self) -> int:
         match = _INTEGER.match(self.data, self.place)
         if match is None:
-            raise self._incomplete(rb"i-?[0-9]{0,%d}" % MAX_DIGITS, "integer")
+            raise self._incomplete(_INTEGER_BEGUN, "integer")
         self.place = match.end()
         return int(match[1])
 
     def _string(self) -> str:
         match = _LENGTH.match(self.data, self.place)
         if match is None:
-            raise self._incomplete(rb"[0-9]{0,7}", "string")
-        end = match.end() + int(match[1])
+            raise self._incomplete(_LENGTH_BEGUN, "string")
+        begin = match.end()
+        end = begin + int(match[1])
         if end > len(self.data):
             raise Truncated("a string ends early")
         self.place = end
-        return self.data[match.end() : end].decode("utf-8", "surrogateescape")
+        return self.data[begin:end].decode("utf-8", "surrogateescape")
 
     def _list(self, depth: int) -> list[Any]:
         self.place += 1
         found = []
-        while self._peek() != b"e":
+        while self._first() != END:
             found.append(self.value(depth + 1))
         self.place += 1
         return found
@@ -107,7 +110,7 @@ class _Reader:
     def _dictionary(self, depth: int) -> dict[str, Any]:
         self.place += 1
         found: dict[str, Any] = {}
-        while self._peek() != b"e":
+        while self._first() != END:
             key = self._string()
             if key in found:
                 raise Malformed(f"key {key[:40]!r} twice")
@@ -115,34 +118,43 @@ class _Reader:
         self.place += 1
         return found
 
-    def _incomplete(self, beginning: bytes, what: str) -> Malformed:
+    def _incomplete(self, beginning: re.Pattern[bytes], what: str) -> Malformed:
         """What may still become an integer or a string is truncated, not wrong."""
-        match = re.compile(beginning).match(self.data, self.place)
+        match = beginning.match(self.data, self.place)
         if match and match.end() == len(self.data):
             return Truncated(f"{what} ends early")
         return Malformed(f"no {what} at byte {self.place}")
 
 
 def _encode(value: Any, parts: list[bytes]) -> None:
-    match value:
-        case bool() | int():
-            parts.append(b"i%de" % value)
-        case float():
-            parts.append(b"i%de" % round(value))
-        case str():
-            _encode(value.encode("utf-8", "surrogateescape"), parts)
-        case bytes():
-            parts.append(b"%d:%b" % (len(value), value))
-        case Mapping():
-            parts.append(b"d")
-            for key, item in value.items():
-                _encode(str(key), parts)
-                _encode(item, parts)
-            parts.append(b"e")
-        case Sequence():
-            parts.append(b"l")
-            for item in value:
-                _encode(item, parts)
-            parts.append(b"e")
-        case _:
-            raise TypeError(f"{type(value).__name__} has no bencoding")
+    """By exact type, for replies are large and have nothing else in them."""
+    kind = type(value)
+    if kind is str:
+        raw = value.encode("utf-8", "surrogateescape")
+        parts.append(b"%d:%b" % (len(raw), raw))
+    elif kind is int or kind is bool:
+        parts.append(b"i%de" % value)
+    elif kind is dict:
+        parts.append(b"d")
+        for key, item in value.items():
+            parts.append(_key(key))
+            _encode(item, parts)
+        parts.append(b"e")
+    elif kind is list or kind is tuple:
+        parts.append(b"l")
+        for item in value:
+            _encode(item, parts)
+        parts.append(b"e")
+    elif kind is bytes:
+        parts.append(b"%d:%b" % (len(value), value))
+    elif kind is float:
+        parts.append(b"i%de" % round(value))
+    else:
+        raise TypeError(f"{kind.__name__} has no bencoding")
+
+
+@lru_cache(maxsize=1024)
+def _key(key: str) -> bytes:
+    """Nearly all keys are the same few."""
+    raw = key.encode("utf-8", "surrogateescape")
+    return b"%d:%b" % (len(raw), raw)

@@ -6,11 +6,11 @@ What the relay does not know is kept, at its place among the unknown. Pure.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 
 from ctl.addresses import unspecified
-from sip.sdp import DIRECTIONS, Media, Origin, SessionDescription
+from sip.sdp import DIRECTIONS, Media, Origin, Section, SessionDescription
 from sip.sdp_parts import Codec, Connection
 
 _ICE = {
@@ -32,6 +32,8 @@ _PLACED = {
     *("mid", "label", "bundle-only", "rtpmap", "fmtp", "rtcp-fb", "extmap", "rtcp", "rtcp-mux", "ptime", "maxptime"),
 }
 """Attributes of a medium that have a place of their own; all others are written in between, as they came."""
+_MOVED = {*_ICE, *_SECURITY, *DIRECTIONS}
+"""Attributes of a session that are written in its media, or not at all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,19 +75,45 @@ def describe(sdp: SessionDescription, address: str, lines: Sequence[Line], manne
     return "".join(f"{text}\r\n" for text in out).encode("utf-8", "surrogateescape")
 
 
+class _Lines:
+    """The lines of a section, read once: values by kind, values of attributes by name, and attributes as they came."""
+
+    def __init__(self, section: Section) -> None:
+        self.kinds: dict[str, list[str]] = {}
+        self.attributes: dict[str, list[str]] = {}
+        self.every: list[tuple[str, str]] = []
+        for line in section.lines:
+            text = line.decode("utf-8", "surrogateescape").rstrip("\r\n")
+            if text[:2] != "a=":
+                self.kinds.setdefault(text[:1], []).append(text[2:])
+                continue
+            name, _, value = text[2:].partition(":")
+            name = name.rstrip()
+            self.attributes.setdefault(name, []).append(value)
+            self.every.append((name, text))
+
+    def first(self, name: str) -> str | None:
+        """Value of the first attribute of a name."""
+        found = self.attributes.get(name)
+        return found[0] if found else None
+
+    def kept(self, dropped: Set[str]) -> Iterator[str]:
+        """The attributes but those of these names, as they came."""
+        return (text for name, text in self.every if name not in dropped)
+
+
 def _session(sdp: SessionDescription, address: str, manner: Manner) -> Iterator[str]:
-    session = sdp.session
+    lines = _Lines(sdp.session)
     yield "v=0"
     yield f"o={_origin(sdp.origin, address, manner)}"
-    yield f"s={'-' if manner.replace_session_name else session.value('s') or '-'}"
+    yield f"s={'-' if manner.replace_session_name else next(iter(lines.kinds.get('s', ())), '-') or '-'}"
     for kind in "iuepb":
-        yield from (f"{kind}={value}" for value in session.values(kind))
-    yield from (f"t={value}" for value in session.values("t") or ["0 0"])
-    yield from (f"r={value}" for value in session.values("r"))
+        yield from (f"{kind}={value}" for value in lines.kinds.get(kind, ()))
+    yield from (f"t={value}" for value in lines.kinds.get("t", ("0 0",)))
+    yield from (f"r={value}" for value in lines.kinds.get("r", ()))
     if manner.loop_mark:
         yield f"a=rtpengine:{manner.loop_mark}"
-    dropped = {*_ICE, *_SECURITY, *DIRECTIONS}
-    yield from (f"a={value}" for value in session.values("a") if _name(value) not in dropped)
+    yield from lines.kept(_MOVED)
 
 
 def _origin(origin: Origin, address: str, manner: Manner) -> str:
@@ -97,21 +125,22 @@ def _origin(origin: Origin, address: str, manner: Manner) -> str:
 def _medium(
     sdp: SessionDescription, medium: Media, line: Line, address: str, manner: Manner, index: int
 ) -> Iterator[str]:
-    formats = line.formats or tuple(medium.formats)
+    formats = line.formats or medium.formats
+    lines = _Lines(medium)
     yield f"m={medium.media} {line.rtp or 0} {line.protocol or medium.proto} {' '.join(formats)}"
-    yield from (f"i={value}" for value in medium.values("i"))
+    yield from (f"i={value}" for value in lines.kinds.get("i", ()))
     yield f"c={_connection(sdp, medium, line, address, manner)}"
-    yield from (f"b={value}" for value in medium.values("b"))
-    yield from _identity(medium, manner, index)
+    yield from (f"b={value}" for value in lines.kinds.get("b", ()))
+    yield from _identity(lines, manner, index)
     if not line.rtp:
         return
-    yield from _codecs(medium, formats)
-    yield from (f"a=extmap:{value}" for value in medium.attributes("extmap"))
-    yield from (f"a={value}" for value in medium.values("a") if _name(value) not in _PLACED)
-    yield f"a={_direction(sdp, medium, manner)}"
+    yield from _codecs(medium, lines, formats)
+    yield from (f"a=extmap:{value}" for value in lines.attributes.get("extmap", ()))
+    yield from lines.kept(_PLACED)
+    yield f"a={_direction(sdp, lines, manner)}"
     yield from _rtcp(line, address, manner)
     yield from (f"a={value}" for value in line.security)
-    yield from _packet_times(medium, manner)
+    yield from _packet_times(lines, manner)
     yield from (f"a={value}" for value in line.candidates)
 
 
@@ -124,27 +153,27 @@ def _connection(sdp: SessionDescription, medium: Media, line: Line, address: str
     return Connection.to(address)
 
 
-def _identity(medium: Media, manner: Manner, index: int) -> Iterator[str]:
-    mid = medium.attribute("mid")
+def _identity(lines: _Lines, manner: Manner, index: int) -> Iterator[str]:
+    mid = lines.first("mid")
     if mid is not None or manner.generate_mid:
         yield f"a=mid:{mid or index + 1}"
-    label = manner.label if manner.label is not None else medium.attribute("label")
+    label = manner.label if manner.label is not None else lines.first("label")
     if label is not None:
         yield f"a=label:{label}"
-    if medium.attribute("bundle-only") is not None:
+    if "bundle-only" in lines.attributes:
         yield "a=bundle-only"
 
 
-def _codecs(medium: Media, formats: Sequence[str]) -> Iterator[str]:
+def _codecs(medium: Media, lines: _Lines, formats: Sequence[str]) -> Iterator[str]:
     """rtpmap, also of static types, fmtp and rtcp-fb, format by format."""
-    known = medium.codecs
+    known = {str(payload_type): codec for payload_type, codec in medium.codecs.items()}
+    described = [(name, value) for name in ("fmtp", "rtcp-fb") for value in lines.attributes.get(name, ())]
     for text in formats:
-        codec = known.get(int(text)) if text.isascii() and text.isdigit() else None
+        codec = known.get(text)
         if codec is not None:
             yield f"a=rtpmap:{text} {_rtpmap(codec)}"
-        for name in ("fmtp", "rtcp-fb"):
-            yield from (f"a={name}:{value}" for value in medium.attributes(name) if value.split(" ", 1)[0] == text)
-    yield from (f"a=rtcp-fb:{value}" for value in medium.attributes("rtcp-fb") if value.startswith("* "))
+        yield from (f"a={name}:{value}" for name, value in described if value.partition(" ")[0] == text)
+    yield from (f"a={name}:{value}" for name, value in described if value.startswith("* "))
 
 
 def _rtpmap(codec: Codec) -> str:
@@ -152,10 +181,11 @@ def _rtpmap(codec: Codec) -> str:
     return f"{codec.name}/{codec.clock}{channels}"
 
 
-def _direction(sdp: SessionDescription, medium: Media, manner: Manner) -> str:
+def _direction(sdp: SessionDescription, lines: _Lines, manner: Manner) -> str:
     if manner.inactive:
         return "inactive"
-    return sdp.direction_of(medium)
+    own = [name for name in DIRECTIONS if name in lines.attributes]
+    return own[0] if len(own) == 1 else sdp.session.direction or "sendrecv"
 
 
 def _rtcp(line: Line, address: str, manner: Manner) -> Iterator[str]:
@@ -167,14 +197,10 @@ def _rtcp(line: Line, address: str, manner: Manner) -> Iterator[str]:
         yield "a=rtcp-mux"
 
 
-def _packet_times(medium: Media, manner: Manner) -> Iterator[str]:
-    ptime = str(manner.ptime) if manner.ptime else medium.attribute("ptime")
+def _packet_times(lines: _Lines, manner: Manner) -> Iterator[str]:
+    ptime = str(manner.ptime) if manner.ptime else lines.first("ptime")
     if ptime is not None:
         yield f"a=ptime:{ptime}"
-    longest = medium.attribute("maxptime")
+    longest = lines.first("maxptime")
     if longest is not None:
         yield f"a=maxptime:{longest}"
-
-
-def _name(attribute: str) -> str:
-    return attribute.partition(":")[0].rstrip()

@@ -10,14 +10,13 @@ from sip.sdp import Media, SessionDescription
 ALL = frozenset({"all", "full"})
 
 
-def filtered(sdp: SessionDescription, asked: Options) -> bytes:
-    """Return the description without the codecs to be stripped. Raises NgError if nothing would be left of a medium."""
+def strip(sdp: SessionDescription, asked: Options) -> None:
+    """Take out the codecs to be stripped. Raises NgError if nothing would be left of a medium."""
     for medium in sdp.media:
         if asked.protocol and medium.port:
             _bridge(medium, asked.protocol)
         if asked.strip or asked.keep:
             _strip(medium, asked)
-    return sdp.to_bytes()
 
 
 def _bridge(medium: Media, protocol: str) -> None:

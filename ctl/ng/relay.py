@@ -19,7 +19,7 @@ from ctl.descriptions import Description
 from ctl.ng.calls import PREFIX, Call, Calls, Dialogue, Participant, answered, offered
 from ctl.ng.describe import Line, describe
 from ctl.ng.errors import Malformed, NgError
-from ctl.ng.filters import filtered
+from ctl.ng.filters import strip
 from ctl.ng.options import PLAIN, Options, options
 from ctl.ng.replies import call_statistics
 from ctl.ng.request import Request
@@ -254,13 +254,13 @@ class Relay:
     ) -> bytes:
         """Hand a description to the media sessions; they hand back what `_writer` makes of it."""
         try:
-            description = SessionDescription.parse(sdp)
-            source = asked.source or _first_address(description)
+            description = Description(sdp)
+            source = asked.source or _first_address(description.sdp)
         except SdpError:
             raise NgError("Failed to parse SDP") from None
-        body = filtered(description, asked)
+        strip(description.sdp, asked)
         try:
-            return exchange(dialogue.session, leg, body, source, self.steady(), write=_writer(asked))
+            return exchange(dialogue.session, leg, description, source, self.steady(), write=_writer(asked))
         except MediaRefused as refused:
             if refused.status == 503 and "port" in refused.reason:
                 self.statistics.refused()

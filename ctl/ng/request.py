@@ -8,8 +8,9 @@ one string, and words of the lists `replace`, `rtcp-mux`, `SDES`, ... with that 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from ctl.ng.errors import NgError
@@ -38,13 +39,17 @@ PREFIXES = {
     "bundle": "bundle",
 }
 """Beginnings of flags that are words of another list, and the key of that list."""
+LISTS = frozenset({*PREFIXES.values(), "ice", "dtls"})
+"""Keys whose value is a list of words."""
 
 _SEPARATORS = re.compile(r"[-_ ]+")
 _DIGITS = re.compile(r"-?[0-9]{1,19}")
 _CODEC_FLAG = re.compile(rf"(?:codec-({'|'.join(CODEC_LISTS)})|(transcode))-(.+)", re.IGNORECASE)
+_PREFIXED = re.compile(rf"({'|'.join(map(re.escape, PREFIXES))})-(.+)")
 _WORD = re.compile(r"([^\s=\[\]]+)(?:=(?:\[([^\[\]]*)\]|([^\s\[\]]*)))?")
 
 
+@lru_cache(maxsize=1024)
 def canonical(key: str) -> str:
     """Return the one spelling by which a key, a flag or a command is known: lower case, hyphens."""
     return _SEPARATORS.sub("-", key.strip().lower())
@@ -68,15 +73,15 @@ class Request:
         for key, value in _flag_string(values.pop("rtpp-flags", "")):
             _merge(values, key, value)
         flags: set[str] = set()
-        codecs = {name: list(_codec_list(values, name)) for name in CODEC_LISTS}
-        lists = {key: list(map(canonical, words(values.get(key)))) for key in {*PREFIXES.values(), "ice", "dtls"}}
+        codecs = _codec_lists(values.get("codec"))
+        lists = {key: [canonical(word) for word in words(values[key])] for key in LISTS if key in values}
         for word in words(values.get("flags")):
             _sort_flag(word, values, flags, codecs, lists)
         return cls(
             values,
             frozenset(flags),
-            {name: tuple(found) for name, found in codecs.items() if found},
-            {name: tuple(found) for name, found in lists.items() if found},
+            {name: tuple(found) for name, found in codecs.items()},
+            {name: tuple(found) for name, found in lists.items()},
         )
 
     @property
@@ -139,7 +144,7 @@ def _sort_flag(
 ) -> None:
     """A flag is a flag, a word of another list, a codec of one of the codec lists, a transport, or key=value."""
     if match := _CODEC_FLAG.fullmatch(word):
-        codecs[(match[1] or match[2]).lower()].append(match[3])
+        codecs.setdefault((match[1] or match[2]).lower(), []).append(match[3])
         return
     if word.upper() in TRANSPORTS:
         values.setdefault("transport-protocol", word.upper())
@@ -147,15 +152,15 @@ def _sort_flag(
     name, equals, value = word.partition("=")
     if equals:
         _merge(values, canonical(name), value)
-        if canonical(name) in lists:
-            lists[canonical(name)].append(canonical(value))
+        if canonical(name) in LISTS:
+            lists.setdefault(canonical(name), []).append(canonical(value))
         return
     flag = canonical(word)
-    for prefix, key in PREFIXES.items():
-        if flag.startswith(prefix + "-"):
-            lists[key].append(flag.removeprefix(prefix + "-"))
-            return
-    flags.add(flag)
+    prefixed = _PREFIXED.fullmatch(flag)
+    if prefixed:
+        lists.setdefault(PREFIXES[prefixed[1]], []).append(prefixed[2])
+    else:
+        flags.add(flag)
 
 
 def _flag_string(text: Any) -> Iterator[tuple[str, Any]]:
@@ -180,8 +185,8 @@ def _merge(values: dict[str, Any], key: str, value: Any) -> None:
         values.setdefault(key, value)
 
 
-def _codec_list(values: Mapping[str, Any], name: str) -> Iterable[str]:
-    codec = values.get("codec")
+def _codec_lists(codec: Any) -> dict[str, list[str]]:
     if not isinstance(codec, dict):
-        return ()
-    return [word for key, value in codec.items() if canonical(key) == name for word in words(value)]
+        return {}
+    named = ((canonical(key), list(words(value))) for key, value in codec.items())
+    return {name: found for name, found in named if name in CODEC_LISTS and found}

