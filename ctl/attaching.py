@@ -27,6 +27,8 @@ def attach_settings(config: Config, hops: NextHops) -> AttachSettings:
         owner_uid=uid,
         owner_gid=gid,
         state_dir=config.run.directory,
+        unmatched_rate=config.xdp.unmatched_rate,
+        unmatched_burst=config.xdp.unmatched_burst,
     )
 
 

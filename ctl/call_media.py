@@ -8,7 +8,7 @@ comes back if the exchange fails. An exchange can be answered more than once, ea
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from ctl.plan import Codec, Endpoint, Stream
@@ -20,17 +20,24 @@ LEGS: tuple[Leg, Leg] = ("a", "b")
 @dataclass(frozen=True, slots=True)
 class Media:
     """relays: our address that each leg sends to. ports: for each leg, our RTP port of each m-line, None where no
-    pair is taken. streams: for each leg that has described itself, its m-lines.
+    pair is taken. streams: for each leg that has described itself, its m-lines. latching: the legs that may send from
+    anywhere. shown: what each leg is told of our address, where it is another.
     """
 
     relays: Mapping[Leg, str] = field(default_factory=dict)
     ports: Mapping[Leg, tuple[int | None, ...]] = field(default_factory=dict)
     streams: Mapping[Leg, tuple[Stream, ...]] = field(default_factory=dict)
+    latching: tuple[Leg, ...] = ()
+    shown: Mapping[Leg, str] = field(default_factory=dict)
 
     def port(self, leg: Leg, index: int) -> int | None:
         """Return our RTP port that `leg` sends m-line `index` to."""
         ports = self.ports.get(leg, ())
         return ports[index] if index < len(ports) else None
+
+    def address(self, leg: Leg) -> str:
+        """Return our address as `leg` is told it."""
+        return self.shown.get(leg, self.relays[leg])
 
     def taken(self) -> frozenset[Endpoint]:
         """Return all pairs that are taken, by address and RTP port."""
@@ -50,7 +57,7 @@ class Media:
             leg: tuple(port if alive else None for port, alive in zip(ports, live, strict=True))
             for leg, ports in self.ports.items()
         }
-        return Media(self.relays, kept, self.streams)
+        return replace(self, ports=kept)
 
     def _taken(self) -> Iterator[Endpoint]:
         for leg, ports in self.ports.items():
@@ -97,6 +104,8 @@ def _media(state: Mapping[str, Any]) -> Media:
         relays=dict(state["relays"]),
         ports={leg: tuple(ports) for leg, ports in state["ports"].items()},
         streams={leg: tuple(map(_stream, streams)) for leg, streams in state["streams"].items()},
+        latching=tuple(state.get("latching", ())),  # neither is in a journal of before
+        shown=dict(state.get("shown", {})),
     )
 
 

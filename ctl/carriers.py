@@ -20,6 +20,8 @@ from ctl.quality import Sample
 from media.flows import EngineError, EngineFlow, EngineStatistics, FlowKey
 from media.stages import TranscodeStage
 
+LATCH_PACKETS = 5
+
 
 class Hops(Protocol):
     """What is asked of `ctl.nexthop.NextHops`."""
@@ -48,6 +50,9 @@ class Table(Protocol):
 
     def rule(self, index: int) -> FlowRule | None:
         """Return the rule as it was written."""
+
+    def settled(self, index: int) -> bool:
+        """Return whether the flow's source has yielded a packet, so that the previous one has lost its right."""
 
     def off(self, index: int) -> None:
         """Drop every packet from now on."""
@@ -110,9 +115,15 @@ class Carrier(Protocol):
 
 
 class KernelCarrier:
-    """Flows that XDP forwards. `flags` are set on every flow; `mark` sets more on some of them."""
+    """Flows that XDP forwards. `flags` are set on every flow, and by `mark` more on some of them.
 
-    def __init__(self, table: Table, hops: Hops, flags: FlowFlag = FlowFlag.NONE) -> None:
+    latch_packets: how many bind a latching one.
+    """
+
+    def __init__(
+        self, table: Table, hops: Hops, flags: FlowFlag = FlowFlag.NONE, latch_packets: int = LATCH_PACKETS
+    ) -> None:
+        self._latch_packets = latch_packets
         self._table = table
         self._hops = hops
         self._flags = flags
@@ -142,6 +153,8 @@ class KernelCarrier:
         wanted = [
             (index, self._routed(plan, rule)) for plan, (index, rule) in zip(pair, self._rules(pair), strict=True)
         ]
+        if not fresh:
+            wanted = [(index, replace(rule, previous_source=self._previous(index, rule))) for index, rule in wanted]
         differing = [(index, rule) for index, rule in wanted if self._table.rule(index) != rule]
         if fresh or not all(self._only_held(index, rule) for index, rule in differing):
             self._table.write_pair(wanted[0], wanted[1], fresh=fresh)
@@ -161,7 +174,10 @@ class KernelCarrier:
         """Whether the kernel has these very rules. A next hop that it has and we do not know yet counts as right."""
         for plan, (index, bare) in zip(pair, self._rules(pair), strict=True):
             rule, wanted = self._table.rule(index), self._routed(plan, bare)
-            if rule is None or rule != (wanted if wanted.ifindex else _with_hop_of(wanted, rule)):
+            if rule is None:
+                return False
+            wanted = replace(wanted, previous_source=rule.previous_source)
+            if rule != (wanted if wanted.ifindex else _with_hop_of(wanted, rule)):
                 return False
         return True
 
@@ -218,23 +234,39 @@ class KernelCarrier:
 
     def _rule(self, plan: FlowPlan, index: int, partner: int) -> FlowRule:
         address, port = plan.source
-        kind = FlowFlag.RTCP if plan.kind == "rtcp" else FlowFlag.RTCP_MUX
         return FlowRule(
             state=_state(plan),
             source=(address, port or 0),
             egress=plan.egress,
             target=plan.target,
-            flags=self._flags | kind | self._marks.get(index, FlowFlag.NONE),
+            flags=self._flags | _flags(plan) | self._marks.get(index, FlowFlag.NONE),
             clock_rate=plan.clock_rate,
             partner=partner,
+            latch_packets=self._latch_packets,
+            police=plan.police,
+            dtmf_type=plan.dtmf_type,
         )
+
+    def _previous(self, index: int, wanted: FlowRule) -> Endpoint | None:
+        """Return the source that goes on being heard until the wanted one yields a packet.
+
+        The one of now, if it is to be another; where that has not yielded any either, the one before it.
+        """
+        rule = self._table.rule(index)
+        if rule is None or FlowState.OFF in (rule.state, wanted.state) or rule.action != wanted.action:
+            return None
+        if rule.previous_source and not self._table.settled(index):
+            return None if rule.previous_source == wanted.source else rule.previous_source
+        if (rule.state, rule.source) == (wanted.state, wanted.source):
+            return None
+        return rule.source if rule.state == FlowState.PINNED else self._table.read_many([index])[0].learned_source
 
     def _routed(self, plan: FlowPlan, rule: FlowRule) -> FlowRule:
         """Return the rule with the next hop, if it is known."""
         hop = self._hops.resolve(plan.target[0], plan.egress[0])
         if hop is None:
             return rule
-        return replace(rule, ifindex=hop.ifindex, target_mac=hop.target_mac, egress_mac=hop.egress_mac)
+        return replace(rule, ifindex=hop.ifindex, target_mac=hop.target_mac, egress_mac=hop.egress_mac, vlans=hop.vlans)
 
 
 class EngineCarrier:
@@ -323,9 +355,17 @@ def codec_of(plan: FlowPlan, payload_type: int | None) -> str:
     return plan.codecs[0].name if plan.codecs else ""
 
 
+def _flags(plan: FlowPlan) -> FlowFlag:
+    if plan.kind == "rtcp":
+        return FlowFlag.RTCP
+    return FlowFlag.RTCP_MUX if plan.mux else FlowFlag.NONE
+
+
 def _state(plan: FlowPlan) -> FlowState:
     if plan.held:
         return FlowState.OFF
+    if plan.latch:
+        return FlowState.LATCHING
     return FlowState.LEARNING if plan.source[1] is None else FlowState.PINNED
 
 
@@ -334,7 +374,9 @@ def _above(rule: FlowRule) -> FlowRule:
 
 
 def _with_hop_of(rule: FlowRule, other: FlowRule) -> FlowRule:
-    return replace(rule, ifindex=other.ifindex, target_mac=other.target_mac, egress_mac=other.egress_mac)
+    return replace(
+        rule, ifindex=other.ifindex, target_mac=other.target_mac, egress_mac=other.egress_mac, vlans=other.vlans
+    )
 
 
 def _engine_flow(plan: FlowPlan) -> EngineFlow:

@@ -17,6 +17,7 @@ from ctl.directory import Directory
 from ctl.journal import Journal
 from ctl.metrics import Meters
 from ctl.records import Records
+from ctl.relay_choice import Facing
 from ctl.resolver import Resolver
 from ctl.sessions import FlowReport, MediaRefused, MediaSessions
 from sip.causes import RECOVERY_ON_TIMER
@@ -175,8 +176,9 @@ class Conductor:
         now = time.monotonic()
         try:
             if isinstance(effect, OfferMedia):
+                here, there = Facing(signalling=effect.local), Facing(signalling=effect.toward_local)
                 description = self._sessions.offer(
-                    effect.call, effect.leg, effect.sdp, effect.source, now, toward=effect.toward
+                    effect.call, effect.leg, effect.sdp, effect.source, now, effect.toward, here, there
                 )
             else:
                 description = self._sessions.answer(effect.call, effect.leg, effect.sdp, effect.source, now)

@@ -14,6 +14,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from ctl.configfile import DEFAULT_PATH, ConfigError, read_tables
 
+RELAY_ADDRESSES = 8  # as in bpf/flow.h
 LABEL_LIMIT = 15  # IFNAMSIZ less the terminating zero
 _SIP_LISTEN = re.compile(r"(?:(udp|tcp|tls|ws|wss):)?(\[[^\]]+\]:[0-9]+|[^:\[\]]+:[0-9]+)")
 OTHER_VARIABLES = {"VOXDP_CONFIG", "VOXDP_CORPUS"}
@@ -24,6 +25,16 @@ def _ipv4(text: str) -> str:
         return str(ipaddress.IPv4Address(text))
     except ValueError:
         raise ValueError(f"{text!r} is not an IPv4 address") from None
+
+
+def _ip(text: str) -> str:
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is not an IP address") from None
+    if address.version == 6 and (address.scope_id or address.ipv4_mapped):
+        raise ValueError(f"{text!r} is no IPv6 address that peers can send to")
+    return str(address)
 
 
 def _host_port(text: str) -> tuple[str, int]:
@@ -77,7 +88,7 @@ def _network(text: str) -> str:
         raise ValueError(f"{text!r} is not a network: {error}") from None
 
 
-Ipv4 = Annotated[str, AfterValidator(_ipv4)]
+Ip = Annotated[str, AfterValidator(_ip)]
 NgListen = Annotated[str, AfterValidator(_ng_listen)]
 Network = Annotated[str, AfterValidator(_network)]
 Listen = Annotated[str, AfterValidator(_listen)]
@@ -204,10 +215,38 @@ class SipSection(Section):
         return any(listen.startswith(("tls:", "wss:")) for listen in self.listen)
 
 
-class MediaSection(Section):
-    """The relay addresses that peers send media to, the ports on them, and how long a call may be silent."""
+class MediaInterface(Section):
+    """An address of ours under a name; several addresses, as one of each family, may share one.
 
-    addresses: Annotated[tuple[Ipv4, ...], Field(max_length=8)] = ()
+    advertised: what peers are told instead, where a router before us translates addresses one to one. signalling:
+    addresses that SIP listens on; who signals to one of them has its media here.
+    """
+
+    name: Annotated[str, Field(min_length=1, max_length=63)]
+    address: Ip
+    advertised: Ip | None = None
+    signalling: tuple[Ip, ...] = ()
+
+    @model_validator(mode="after")
+    def _one_family(self) -> MediaInterface:
+        if self.advertised and (":" in self.advertised) != (":" in self.address):
+            raise ValueError("address and advertised must be of one family")
+        return self
+
+
+class MediaSection(Section):
+    """The relay addresses that peers send media to, the ports on them, and what calls may do."""
+
+    addresses: tuple[Ip, ...] = ()
+    """Relay addresses without a name; which one a party gets, routes decide."""
+    interfaces: tuple[MediaInterface, ...] = ()
+    """Relay addresses by name."""
+    default: str = ""
+    """Name of the interface that is taken where nothing says another; empty: routes decide."""
+    police: Annotated[float, Field(ge=0)] = 3.0
+    """How many times its codec's packets one direction of audio may carry; 0: any number."""
+    latch_packets: Annotated[int, Field(ge=1, le=255)] = 5
+    """How many consistent packets bind a flow whose source is free; only where a trunk asks for it."""
     port_min: Annotated[int, Field(ge=1024, le=65534)] = 16384
     port_max: Annotated[int, Field(ge=1025, le=65535)] = 32767
     quarantine: Annotated[float, Field(ge=0)] = 60.0
@@ -222,6 +261,12 @@ class MediaSection(Section):
     def _ordered(self) -> MediaSection:
         if self.port_min >= self.port_max:
             raise ValueError("port_min must be below port_max")
+        names = {each.name for each in self.interfaces}
+        if self.default and self.default not in names:
+            raise ValueError(f"default names no interface; there are {', '.join(sorted(names)) or 'none'}")
+        addresses = [*self.addresses, *(each.address for each in self.interfaces)]
+        if len(set(addresses)) < len(addresses) or len(addresses) > RELAY_ADDRESSES:
+            raise ValueError(f"give at most {RELAY_ADDRESSES} relay addresses, none of them twice")
         return self
 
 
@@ -232,6 +277,10 @@ class XdpSection(Section):
     interfaces: tuple[Interface, ...] = ()
     bpffs: Path = Path("/sys/fs/bpf")
     owner: str = ""
+    unmatched_rate: Annotated[int, Field(ge=0, le=1_000_000)] = 0
+    """Packets per second that the host gets of one source to a relay address though they are no flow's; 0: all."""
+    unmatched_burst: Annotated[int, Field(ge=0, le=1_000_000)] = 0
+    """The same at once; 0: as many as in one second."""
 
 
 class DatabaseSection(Section):

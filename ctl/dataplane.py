@@ -18,7 +18,7 @@ from ctl.flowrule import Endpoint, FlowFlag
 from ctl.flowtable import FlowTable
 from ctl.libbpf import BpfError
 from ctl.loader import AttachError, mend
-from ctl.media_interfaces import DataPlaneError, relay_interfaces
+from ctl.media_interfaces import DataPlaneError, relay_interfaces, relays
 from ctl.nexthop import NextHops
 from ctl.pins import Pins
 from ctl.plan import DataPlane
@@ -75,8 +75,16 @@ class Carriers:
         if NOT_ATTACHED in self.bare.values() and self.table and self._mend():
             self._look_at_interfaces()
         attached = frozenset(self.interfaces.values()) - self.bare.keys()
-        transcode = self._config.media.transcode
-        return DataPlane(interfaces=self.interfaces, attached=attached, transcode=transcode, refusal=self._refusal())
+        media = self._config.media
+        return DataPlane(
+            interfaces=self.interfaces,
+            attached=attached,
+            transcode=media.transcode,
+            refusal=self._refusal(),
+            relays=relays(self._config),
+            default=media.default,
+            police=media.police,
+        )
 
     def forget_former(self) -> None:
         """Unmap the tables that no flow is in any more."""
@@ -198,7 +206,7 @@ class Carriers:
         table.clear_flags(FlowFlag.CAPTURE)  # of a controller that was killed while it captured
         self.table = table
         self.events = EventReader(self._pins.directory)
-        self.kernel = KernelCarrier(table, self._hops, FlowFlag.RTCP_COPY)
+        self.kernel = KernelCarrier(table, self._hops, FlowFlag.RTCP_COPY, self._config.media.latch_packets)
         self.engine = self._engine_carrier()
 
     def _check(self, table: FlowTable) -> None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ctl.addresses import unspecified
+from ctl.addresses import canonical, unspecified
 from ctl.codecs import additional, rtpmap_of, settled, transcoding
 from ctl.plan import Codec, Direction, Endpoint, Stream, StreamRefused
 from sip.errors import SdpError
@@ -100,7 +100,7 @@ class Description:
         return Stream(
             media=medium.media,
             protocol=medium.proto,
-            address=connection.address if connection else "0.0.0.0",  # noqa: S104 - no address, nothing is bound
+            address=canonical(connection.address) if connection else "0.0.0.0",  # noqa: S104 - no address, nothing is bound
             rtp_port=medium.port,
             rtcp_port=_rtcp_port(medium),
             signalling=signalling,
@@ -151,8 +151,11 @@ def _rtcp_port(medium: Media) -> int:
 
 
 def _redirect_connection(section: Section, ours: Connection) -> None:
+    """What says hold goes on saying it, in the family of our address."""
     connection = section.connection
-    if connection and not unspecified(connection.address):
+    if connection and unspecified(connection.address):
+        section.connection = Connection.to("::" if ours.family == 6 else "0.0.0.0")  # noqa: S104 - nothing is bound
+    elif connection:
         section.connection = ours
 
 

@@ -210,6 +210,11 @@ class FlowTable:
         encoded = self._at(index).rule
         return decode_rule(encoded, self._ledgers[index].wide) if encoded.generation else None
 
+    def settled(self, index: int) -> bool:
+        """Whether the source has yielded a valid packet since the rule was written: the previous one has no right."""
+        self._at(index)
+        return bool(self._ledgers[index].tally.settled == self.generation(index))
+
     def generation(self, index: int) -> int:
         """The rule's generation, which events carry; 0: never written."""
         return int(self._at(index).rule.generation)

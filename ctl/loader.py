@@ -14,7 +14,7 @@ import time
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address
+from ipaddress import ip_address
 from pathlib import Path
 
 from bpf import RELAY_OBJECT
@@ -23,7 +23,7 @@ from ctl._libbpf import lib
 from ctl.attach_record import AttachRecord
 from ctl.flowtable import RelayConfig
 from ctl.layouts import TRANSLATIONS, Takeover, config_of, live_flows
-from ctl.libbpf import BpfError, BpfObject, Map, Mode, Program
+from ctl.libbpf import BpfError, BpfObject, Handle, Map, Mode, Program
 from ctl.pinned_links import (
     AttachError,
     every_link,
@@ -42,6 +42,8 @@ from ctl.xdp_status import status
 __all__ = ["AttachError", "AttachReport", "AttachSettings", "DetachReport", "attach", "detach", "status"]
 
 STATE_DIR = Path("/run/voxdp")
+KEPT = tuple(name for name in MAPS if name != "config")
+"""What an upgrade leaves in place; the configuration is constant to each program, so each has its own."""
 SETTLE_SECONDS = 0.01  # packets under way are through with the former program after microseconds
 
 
@@ -49,8 +51,9 @@ SETTLE_SECONDS = 0.01  # packets under way are through with the former program a
 class AttachSettings:
     """What to attach where.
 
-    bpffs: a mounted bpf file system. addresses: the relay's IPv4 addresses, in the order of their slots. owner:
-    the user whom the pins are given to. state_dir: remembers which ports are reserved.
+    bpffs: a mounted bpf file system. addresses: the relay's addresses, in the order of their slots. owner:
+    the user whom the pins are given to. state_dir: remembers which ports are reserved. unmatched_rate, unmatched_burst:
+    see RelayConfig; a burst of 0 is that of one second.
     """
 
     bpffs: Path
@@ -63,6 +66,8 @@ class AttachSettings:
     owner_gid: int = 0
     state_dir: Path = STATE_DIR
     object_path: Path = field(default=RELAY_OBJECT)
+    unmatched_rate: int = 0
+    unmatched_burst: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,14 +166,15 @@ def _check(settings: AttachSettings) -> RelayConfig:
         if not xdp.interface_index(name):
             raise AttachError(f"there is no interface {name} in this network namespace; see: ip link")
     addresses = tuple(_address(text) for text in settings.addresses)
-    return RelayConfig(lib.VOXDP_LAYOUT, addresses, settings.port_min, settings.port_max)
+    unmatched = settings.unmatched_rate, settings.unmatched_burst or settings.unmatched_rate
+    return RelayConfig(lib.VOXDP_LAYOUT, addresses, settings.port_min, settings.port_max, *unmatched)
 
 
 def _address(text: str) -> str:
     try:
-        return str(IPv4Address(text))
+        return str(ip_address(text))
     except ValueError:
-        raise AttachError(f"addresses: {text} is not an IPv4 address") from None
+        raise AttachError(f"addresses: {text} is not an IP address") from None
 
 
 def _refuse_planted(settings: AttachSettings, pins: Pins) -> None:
@@ -227,7 +233,8 @@ def _put(settings: AttachSettings, pins: Pins, config: RelayConfig, former: Pins
             takeover.copy()
         held = {name: hold(pins, program, name, settings.mode, undo) for name in settings.interfaces}
         AttachRecord(config.layout, program.tag).write(settings.state_dir)
-        _pin_program(pins, program)
+        _pin_anew(maps["config"], pins.map("config"))
+        _pin_anew(program, pins.program)
         _give_away(settings, pins)
         undo.pop_all()
         move_links(pins)
@@ -258,7 +265,7 @@ def _load(settings: AttachSettings, pins: Pins, config: RelayConfig, reuse: bool
         settings.object_path, map_sizes={"flows": entries, "ledgers": entries}, rodata=config.encode()
     )
     try:
-        for name in MAPS if reuse else ():
+        for name in KEPT if reuse else ():
             with Map.from_pin(pins.map(name)) as existing:
                 relay.reuse(name, existing)
         relay.load()
@@ -274,11 +281,11 @@ def _pin_maps(pins: Pins, maps: Mapping[str, Map]) -> None:
         maps[name].pin(pins.map(name))
 
 
-def _pin_program(pins: Pins, program: Program) -> None:
-    following = pins.directory / f"{PROGRAM}_next"
+def _pin_anew(thing: Handle, path: Path) -> None:
+    following = path.with_name(f"{path.name}_next")
     following.unlink(missing_ok=True)
-    program.pin(following)
-    following.replace(pins.program)
+    thing.pin(following)
+    following.replace(path)
 
 
 def _give_away(settings: AttachSettings, pins: Pins) -> None:

@@ -3,26 +3,34 @@
 
 from __future__ import annotations
 
+from ctl.addresses import canonical
 from ctl.config import Config, sip_listen
 from ctl.nexthop import NextHops
+from ctl.relay_choice import RelayAddress
 
 
 class DataPlaneError(Exception):
     """Nothing can carry media as configured; one line with the remedy."""
 
 
-def relay_addresses(config: Config) -> tuple[str, ...]:
-    """Return the addresses that peers send media to: those configured, else those of IPv4 that signalling has."""
-    listening = (host for listen in config.sip.listen for host, _, _ in sip_listen(listen) if ":" not in host)
-    return config.media.addresses or tuple(dict.fromkeys(listening))
+def relays(config: Config) -> tuple[RelayAddress, ...]:
+    """Return the addresses that peers send media to: those configured, else those that signalling listens on."""
+    media = config.media
+    named = (
+        RelayAddress(each.address, each.name, each.advertised or "", frozenset(each.signalling))
+        for each in media.interfaces
+    )
+    listening = (canonical(host) for listen in config.sip.listen for host, _, _ in sip_listen(listen))
+    configured = (*named, *map(RelayAddress, media.addresses))
+    return configured or tuple(map(RelayAddress, dict.fromkeys(listening)))
 
 
 def relay_interfaces(config: Config, hops: NextHops) -> dict[str, str]:
-    """Return the interface of each relay address. Raises DataPlaneError if this host does not have one."""
+    """Return the network interface of each relay address. Raises DataPlaneError if this host does not have one."""
     found: dict[str, str] = {}
-    for address in relay_addresses(config):
-        interface = hops.interface_of(address)
+    for relay in relays(config):
+        interface = hops.interface_of(relay.address)
         if interface is None:
-            raise DataPlaneError(f"media.addresses: {address} is on no interface; see: ip -4 address")
-        found[address] = interface
+            raise DataPlaneError(f"relay address {relay.address} is on no interface; see [media] and: ip address")
+        found[relay.address] = interface
     return found

@@ -6,18 +6,20 @@ to `target`. Pure: whether a flow exists already, and how it is written, is know
 
 Who may send is decided by signalling alone: the address and port that the description names or, where that is
 a private address behind NAT, the address that the leg's signalling came from, the port being learned from the
-first valid packet. No packet from anywhere else moves a flow.
+first valid packet. No packet from anywhere else moves a flow, unless latching was asked for by name.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import ip_address
 from typing import Literal
 
-from ctl.addresses import behind_nat, refusal, unspecified
+from ctl.addresses import Network, behind_nat, refusal, unspecified
 from ctl.codecs import Transcoding, transcoding
+from ctl.policing import Limit, limit
+from ctl.relay_choice import RelayAddress
 from sip.effects import Leg
 
 Endpoint = tuple[str, int]
@@ -73,12 +75,13 @@ class Stream:
 class Side:
     """The relay's side of one leg's stream: where that leg sends to, and the interface that leads to the leg.
 
-    relay is address and RTP port; RTCP is at the port above.
+    relay is address and RTP port; RTCP is at the port above. latch: the leg may send from anywhere.
     """
 
     stream: Stream
     relay: Endpoint
     interface: str
+    latch: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,23 +91,41 @@ class DataPlane:
     interfaces: Mapping[str, str]
     attached: frozenset[str]
     engine: bool = True
-    allowed: tuple[IPv4Network, ...] = ()
+    allowed: tuple[Network, ...] = ()
     """Networks that media may go to though they are loopback, link-local or reserved: for laboratories."""
     transcode: tuple[str, ...] = ()
     """Codecs that are offered beside the caller's, for the engine to transcode; none: nothing is transcoded."""
     refusal: str = ""
     """Why no new call can be carried at all, in one line with the remedy; empty if calls can."""
+    relays: tuple[RelayAddress, ...] = ()
+    """What is known of the relay addresses beyond their interface; none: they have no names."""
+    default: str = ""
+    """Name of the media interface where nothing says another; empty: routes decide."""
+    police: float = 0.0
+    """How many times its codec's packets a flow may carry; 0: any number."""
+
+    @property
+    def addresses(self) -> tuple[RelayAddress, ...]:
+        """All relay addresses."""
+        return self.relays or tuple(map(RelayAddress, self.interfaces))
+
+    @property
+    def own(self) -> frozenset[str]:
+        """All that peers may know us by: media sent there would loop."""
+        return frozenset(self.interfaces) | {each.shown for each in self.relays}
 
     def allows(self, address: str) -> bool:
         """Whether `address` is in one of the allowed networks."""
-        return any(IPv4Address(address) in network for network in self.allowed)
+        return any(ip_address(address) in network for network in self.allowed)
 
 
 @dataclass(frozen=True, slots=True)
 class FlowPlan:
     """One direction of one stream's RTP or RTCP. `leg` is the one that sends it; `stream` counts m-lines from 0.
 
-    A source port of None is learned. held: known, but nothing may pass for now.
+    A source port of None is learned; latch: the address too. held: known, but nothing may pass for now. police:
+    packets per second and at once, None: any number. mux: RTCP comes on this port as well. dtmf_type: payload type of
+    telephone events.
     """
 
     leg: Leg
@@ -119,6 +140,10 @@ class FlowPlan:
     reason: str = ""
     """Why the flow is not in the kernel; empty if it is."""
     held: bool = False
+    latch: bool = False
+    police: Limit | None = None
+    mux: bool = False
+    dtmf_type: int | None = None
     codecs: tuple[Codec, ...] = field(default=(), compare=False)
     """What RTP may carry, the likeliest first. To name things by: two plans that differ in this alone are equal."""
     transcoding: Transcoding | None = None
@@ -149,7 +174,7 @@ def check(stream: Stream, data_plane: DataPlane) -> None:
         return
     asked = (stream.address, stream.signalling) if _behind_nat(stream) else (stream.address,)
     for address in asked:
-        reason = refusal(address, data_plane.interfaces, data_plane.allowed)
+        reason = refusal(address, data_plane.own, data_plane.allowed)
         if reason:
             raise StreamRefused(reason)
 
@@ -170,7 +195,7 @@ def plan_call(
     for index, (a, b) in enumerate(zip(leg_a, leg_b, strict=True)):
         if a is None or b is None or not a.stream.rtp_port or not b.stream.rtp_port:
             continue
-        kinds: tuple[Kind, ...] = ("rtp",) if a.stream.rtcp_mux and b.stream.rtcp_mux else ("rtp", "rtcp")
+        kinds: tuple[Kind, ...] = ("rtp",) if _mux(a, b) else ("rtp", "rtcp")
         for kind in kinds:
             plans.append(_flow("a", index, kind, a, b, data_plane))
             plans.append(_flow("b", index, kind, b, a, data_plane))
@@ -200,21 +225,38 @@ def _flow(leg: Leg, index: int, kind: Kind, sender: Side, receiver: Side, data_p
     source, port, learned = _peer(sender.stream, kind)
     target, target_port, _ = _peer(receiver.stream, kind)
     codecs = _codecs(sender.stream, receiver.stream) if kind == "rtp" else ()
+    events = receiver.stream.telephone_events if kind == "rtp" else ()
     return FlowPlan(
         leg=leg,
         stream=index,
         kind=kind,
         local=_local(sender, kind),
-        source=(source, None if learned else port),
+        source=(source, None if learned or sender.latch else port),
         egress=_local(receiver, kind),
         target=(target, target_port),
         clock_rate=codecs[0].clock_rate if codecs else 0,
         path=path,
         reason=reason,
         held=_held(sender.stream, receiver.stream, kind),
+        latch=sender.latch,
+        police=_police(kind, sender, receiver, codecs, data_plane.police),
+        mux=kind == "rtp" and _mux(sender, receiver),
+        dtmf_type=events[0] if events else None,
         codecs=codecs,
         transcoding=through,
     )
+
+
+def _mux(a: Side, b: Side) -> bool:
+    return a.stream.rtcp_mux and b.stream.rtcp_mux
+
+
+def _police(kind: Kind, sender: Side, receiver: Side, codecs: Iterable[Codec], factor: float) -> Limit | None:
+    """Audio alone: the packets of a picture are as many as it needs."""
+    if sender.stream.media != "audio":
+        return None
+    ptimes = (sender.stream.ptime, receiver.stream.ptime)
+    return limit(kind, (codec.name for codec in codecs), ptimes, factor, _mux(sender, receiver))
 
 
 def _local(side: Side, kind: Kind) -> Endpoint:

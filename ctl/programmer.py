@@ -295,4 +295,5 @@ def _way(plan: FlowPlan) -> tuple[str, str]:
 
 
 def _name(plan: FlowPlan) -> str:
-    return f"{plan.local[0]}:{plan.local[1]}"
+    address, port = plan.local
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"

@@ -35,7 +35,6 @@ from ctl.flow_verbs import FlowVerbs
 from ctl.inactivity import Inactivity
 from ctl.journal import Journal
 from ctl.load import LoadWatch, drain
-from ctl.media_interfaces import relay_addresses
 from ctl.media_watch import MediaWatch
 from ctl.metrics import ControllerFigures, Meters
 from ctl.nexthop import NextHops
@@ -80,7 +79,9 @@ class Service:
         self.carriers = Carriers(config, self.hops)
         self.programmer = Programmer(self.hops, self.carriers.kernel, self.carriers.engine)
         media = config.media
-        self.ports = Ports(relay_addresses(config), media.port_min, media.port_max, secrets.randbelow, media.quarantine)
+        self.ports = Ports(
+            self.carriers.interfaces, media.port_min, media.port_max, secrets.randbelow, media.quarantine
+        )
         self.sessions = MediaSessions(self.ports, self.hops, self.programmer, self.carriers.look())
         self.ours = listen_addresses(config)
         self._secret = read_secret(config.run.state / "secret")

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Protocol
 
+from ctl.addresses import Family, canonical, family_of
 from ctl.call_media import LEGS, CallMedia, Media
 from ctl.descriptions import Description, refused
 from ctl.nexthop import Route
@@ -27,6 +28,7 @@ from ctl.plan import (
 )
 from ctl.ports import Ports, PortsExhausted
 from ctl.programmer import FlowView, Programmer
+from ctl.relay_choice import ANY, Facing, NoRelayAddress, choose
 from media.flows import EngineError
 from sip.effects import Leg
 from sip.errors import SdpError
@@ -75,14 +77,18 @@ class MediaSessions:
         source: str,
         now: float,
         toward: str | None = None,
+        here: Facing = ANY,
+        there: Facing = ANY,
         write: Writer | None = None,
     ) -> bytes:
         """Take ports for an offer from `leg`; return the description to send to the other leg.
 
         source: the address that the signalling of `leg` came from. toward: the one that of the other leg goes to.
         write: what makes the description that is returned, if it is not the one that came with our addresses in it.
+        here, there: what is asked of our side toward `leg` and toward the other one.
         Raises MediaRefused: 488 for what is not relayed, 503 if there are no ports.
         """
+        source, toward = canonical(source), canonical(toward or source)
         if self.data_plane.refusal and call not in self._calls:
             raise MediaRefused(503, self.data_plane.refusal)
         description, streams = self._read(sdp, source)
@@ -91,8 +97,13 @@ class MediaSessions:
         known = len(media.agreed.streams.get(leg, ()))
         if len(streams) < known:
             raise MediaRefused(488, f"the offer has {len(streams)} m-lines where there were {known}")
-        relays = {leg: self._facing(source), _other(leg): self._facing(toward or source), **media.agreed.relays}
-        proposed = Media(relays, self._take_ports(media.agreed, relays, streams, now), {leg: streams})
+        relays = {
+            leg: self._relay(media.agreed.relays.get(leg), source, here, self._family(streams)),
+            _other(leg): self._relay(media.agreed.relays.get(_other(leg)), toward, there, there.family),
+        }
+        latching = tuple(each for each, asked in ((leg, here), (_other(leg), there)) if asked.latch)
+        ports = self._take_ports(media.agreed, relays, streams, now)
+        proposed = Media(relays, ports, {leg: streams}, latching or media.agreed.latching, self._shown(relays))
         self._calls[call] = media
         media.proposed, media.offerer = proposed, leg
         if write is None:
@@ -110,7 +121,8 @@ class MediaSessions:
         media = self._calls.get(call)
         if media is None or media.proposed is None or media.offerer == leg:
             raise MediaRefused(488, "an answer without an offer")
-        description, streams = self._read(sdp, source)
+        description, streams = self._read(sdp, canonical(source))
+        self._check_family(streams, media.proposed.relays[leg])
         offered = media.proposed.streams[_other(leg)]
         if len(streams) != len(offered):
             raise MediaRefused(488, f"the answer has {len(streams)} m-lines, the offer {len(offered)}")
@@ -240,7 +252,7 @@ class MediaSessions:
         fresh: list[Endpoint] = []
 
         def port(leg: Leg, index: int, stream: Stream) -> int | None:
-            have = agreed.port(leg, index)
+            have = agreed.port(leg, index) if agreed.relays.get(leg) == relays[leg] else None
             if have is None and stream.rtp_port:
                 have = self._ports.take(relays[leg], now)
                 fresh.append((relays[leg], have))
@@ -253,18 +265,36 @@ class MediaSessions:
                 self._ports.give_back(*endpoint)
             raise MediaRefused(503, str(exhausted)) from None
 
-    def _facing(self, peer: str) -> str:
-        """Return the relay address that a packet to `peer` would leave from, or else one on its way."""
-        addresses = list(self.data_plane.interfaces)
-        if not addresses:
+    def _relay(self, have: str | None, peer: str, wanted: Facing, family: Family | None) -> str:
+        """Return our address toward a party: the one that it has, as long as that fits, or the best there is."""
+        plane = self.data_plane
+        name = next((each.name for each in plane.addresses if each.address == have), None)
+        if have and name is not None and family in (None, family_of(have)) and wanted.interface in ("", name):
+            return have
+        if not plane.addresses:
             raise MediaRefused(503, "no relay address is configured; set media.addresses")
-        route = self._routes.route(peer)
-        if route is None:
-            return addresses[0]
-        if route.source_address in addresses:
-            return route.source_address
-        on_the_way = (each for each in addresses if self.data_plane.interfaces[each] == route.interface)
-        return next(on_the_way, addresses[0])
+        try:
+            route = self._routes.route(peer)
+            return choose(plane.addresses, plane.interfaces, wanted, family, route, plane.default).address
+        except NoRelayAddress as error:
+            raise MediaRefused(488, str(error)) from None
+
+    def _shown(self, relays: Mapping[Leg, str]) -> dict[Leg, str]:
+        advertised = {each.address: each.advertised for each in self.data_plane.relays if each.advertised}
+        return {leg: advertised[relay] for leg, relay in relays.items() if relay in advertised}
+
+    @staticmethod
+    def _family(streams: Iterable[Stream]) -> Family | None:
+        """Return the family of a party's addresses, None while it has none."""
+        families = {family_of(stream.address) for stream in streams if stream.rtp_port and not stream.held}
+        if len(families) > 1:
+            raise MediaRefused(488, "m-lines of IPv4 and of IPv6 in one description; offer all in one family")
+        return next(iter(families), None)
+
+    def _check_family(self, streams: Iterable[Stream], relay: str) -> None:
+        family = self._family(streams)
+        if family not in (None, family_of(relay)):
+            raise MediaRefused(488, f"an IPv{family} address in answer to an IPv{family_of(relay)} one")
 
     def _program(self, call: str, media: Media) -> None:
         plans = self._plan(media)
@@ -293,7 +323,8 @@ class MediaSessions:
         if port is None or not stream.rtp_port:
             return None
         route = self._routes.route(peer_address(stream), relay)
-        return Side(stream, (relay, port), route.interface if route else self.data_plane.interfaces[relay])
+        interface = route.interface if route else self.data_plane.interfaces[relay]
+        return Side(stream, (relay, port), interface, leg in media.latching)
 
     def _drop(self, media: CallMedia, now: float) -> None:
         before = media.taken()
@@ -318,7 +349,7 @@ class MediaSessions:
 
 def redirected(description: Description, media: Media, toward: Leg) -> bytes:
     """Return the description with our addresses in place of the peer's: what is written unless asked otherwise."""
-    return description.redirected(media.relays[toward], media.ports[toward])
+    return description.redirected(media.address(toward), media.ports[toward])
 
 
 def _other(leg: Leg) -> Leg:

@@ -216,7 +216,8 @@ class Calls:
     def ask_offer(self, call: Call, leg: Leg, sdp: bytes, other: Leg, signal: CallSignal, now: float) -> None:
         """See CallHost."""
         token = self._ask(call, signal, now)
-        self.agent.effects.append(OfferMedia(token, call.id, leg.name, sdp, leg.peer_host, other.peer_host))
+        hosts = (leg.peer_host, other.peer_host, leg.local_host, other.local_host)
+        self.agent.effects.append(OfferMedia(token, call.id, leg.name, sdp, *hosts))
 
     def ask_answer(self, call: Call, leg: Leg, sdp: bytes, signal: CallSignal, now: float) -> None:
         """See CallHost."""

@@ -141,7 +141,8 @@ class OfferMedia:
     By `Core.media_ready(token, sdp, now)` or `Core.refused(token, status, reason, now)`. `source` is the
     address that the signalling of `leg` came from, and so the only one media may come from where the
     description names a private address. `toward` is where the signalling of the other leg goes: it tells
-    which of our addresses faces that leg.
+    which of our addresses faces that leg. `local`, `toward_local`: the addresses of ours that either leg signals
+    to, as far as there is any yet.
     """
 
     token: int
@@ -150,6 +151,8 @@ class OfferMedia:
     sdp: bytes
     source: str
     toward: str
+    local: str = ""
+    toward_local: str = ""
 
 
 @dataclass(frozen=True, slots=True)

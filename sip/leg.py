@@ -87,6 +87,12 @@ class Leg:
         return self.source.host if self.source else ""
 
     @property
+    def local_host(self) -> str:
+        """The address of ours that the peer signals to; none before anything was sent or received."""
+        held = self.dialog or self.asked.server or self.asking.client
+        return held.local.host if held else ""
+
+    @property
     def pending(self) -> bool:
         """Whether the peer waits for our final response to its INVITE."""
         return self.asked.server is not None

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import ip_address
 
+from ctl.addresses import Family
 from ctl.ng.describe import Manner
 from ctl.ng.errors import NgError
 from ctl.ng.request import Request
@@ -61,7 +62,7 @@ class Options:
 
     manner: Manner
     source: str | None = None
-    family: int | None = None
+    family: Family | None = None
     direction: tuple[str, str] | None = None
     media_address: str | None = None
     protocol: str | None = None
@@ -136,7 +137,7 @@ def _address(text: str, key: str) -> str:
         raise NgError(f"{key}: {text!r} is not an IP address") from None
 
 
-def _family(request: Request) -> int | None:
+def _family(request: Request) -> Family | None:
     value = (request.text("address-family") or "").upper()
     if not value:
         return None

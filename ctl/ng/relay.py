@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from hashlib import blake2b
 from typing import Any
 
@@ -25,6 +26,7 @@ from ctl.ng.replies import call_statistics
 from ctl.ng.request import Request
 from ctl.ng.statistics import Statistics
 from ctl.programmer import FlowView
+from ctl.relay_choice import Facing
 from ctl.sessions import MediaRefused, MediaSessions
 from sip.effects import Leg
 from sip.errors import SdpError
@@ -160,7 +162,9 @@ class Relay:
         _keep(call, request, offerer)
         leg = dialogue.leg_of(offerer)
         known = self.calls.find(call_id) is not None
-        body = self._exchange(self.sessions.offer, dialogue, leg, sdp, asked)
+        here, there = self._facing(asked)
+        offer = partial(self.sessions.offer, here=here, there=there)
+        body = self._exchange(offer, dialogue, leg, sdp, asked)
         if not known:
             self.calls.add(call)
             self.statistics.began()
@@ -248,6 +252,12 @@ class Relay:
             self._told.add(word)
             log.warning("a word of the ng protocol is not known and has no effect", word=word)
         return asked
+
+    def _facing(self, asked: Options) -> tuple[Facing, Facing]:
+        """What the offer asks of either side of ours; a name that is none of ours says nothing, as elsewhere."""
+        known = {each.name for each in self.sessions.data_plane.addresses}
+        here, there = (name if name in known else "" for name in asked.direction or ("", ""))
+        return Facing(here), Facing(there, family=asked.family)
 
     def _exchange(
         self, exchange: Callable[..., bytes], dialogue: Dialogue, leg: Leg, sdp: bytes, asked: Options
@@ -366,7 +376,7 @@ def _listens_at(call: Call, participant: Participant, address: str, sessions: Me
 
 def _writer(asked: Options) -> Callable[[Description, Media, Leg], bytes]:
     def write(description: Description, media: Media, toward: Leg) -> bytes:
-        address = asked.media_address or media.relays[toward]
+        address = asked.media_address or media.address(toward)
         lines = [
             Line(
                 rtp=port if medium.port else None,

@@ -18,7 +18,7 @@ from media.flows import EngineError, EngineFlow, EngineStatistics, FlowKey
 from tests.ctl.routed import Network
 from tests.ctl.world import World
 
-RELAYS = ("192.0.2.1", "198.51.100.1")
+RELAYS = ("192.0.2.1", "198.51.100.1", "2001:db8:a::1", "2001:db8:b::1")
 COUNTS = [each for each in fields(FlowColumns) if each.name in ("packets", "lost")]
 
 
@@ -28,6 +28,7 @@ class FakeTable:
         self.counted: dict[int, FlowStatistics] = {}
         self.writes: list[tuple[Endpoint, bool]] = []
         self.offs: list[Endpoint] = []
+        self.settled_flows: set[int] = set()
 
     def index(self, address: str, port: int) -> int:
         if address not in RELAYS:
@@ -49,6 +50,9 @@ class FakeTable:
 
     def rule(self, index: int) -> FlowRule | None:
         return self.rules.get(index)
+
+    def settled(self, index: int) -> bool:
+        return index in self.settled_flows
 
     def at(self, local: Endpoint) -> FlowRule:
         return self.rules[self.index(*local)]
@@ -80,7 +84,7 @@ class FakeTable:
 
 
 class FakeHops:
-    """192.0.2.0/24 is behind eth0, all else behind eth1; addresses in `here` are this host's own."""
+    """192.0.2.0/24 and 2001:db8:a::/48 are behind eth0, all else behind eth1; addresses in `here` are this host's."""
 
     def __init__(self) -> None:
         self.macs = {"eth0": b"\x02\0\0\0\0\x10", "eth1": b"\x02\0\0\0\0\x20"}
@@ -92,8 +96,9 @@ class FakeHops:
     def route(self, target: str, source: str = "") -> Route | None:
         if target in self.unroutable:
             return None
-        number = 0 if target.startswith("192.0.2.") else 1
-        return Route(number + 1, f"eth{number}", target, RELAYS[number], target not in self.here)
+        number = 0 if target.startswith(("192.0.2.", "2001:db8:a:")) else 1
+        relay = RELAYS[number + 2 * (":" in target)]
+        return Route(number + 1, f"eth{number}", target, relay, target not in self.here)
 
     def resolve(self, target: str, source: str = "") -> NextHop | None:
         route = self.route(target, source)

@@ -99,7 +99,7 @@ def test_an_api_port_in_use_is_named(config):
 
 def test_an_address_of_another_host_is_named(config):
     file = config(sip={"listen": ["192.0.2.7:5060"]})
-    refused(1, "media.addresses: 192.0.2.7 is on no interface", "-c", file, "run")
+    refused(1, "relay address 192.0.2.7 is on no interface; see [media] and: ip address", "-c", file, "run")
 
 
 def test_a_missing_package_is_named(config):

@@ -30,7 +30,7 @@ def test_a_plan_becomes_rules_that_know_their_partner_and_next_hop(
 ) -> None:
     programmer.apply("call", plans())
     rule = table.at(A_RTP)
-    assert (rule.state, rule.action, rule.flags) == (FlowState.PINNED, FlowAction.FORWARD, FlowFlag.RTCP_MUX)
+    assert (rule.state, rule.action, rule.flags) == (FlowState.PINNED, FlowAction.FORWARD, FlowFlag.NONE)
     assert (rule.source, rule.egress, rule.target) == (PHONE_A, B_RTP, PHONE_B)
     assert (rule.ifindex, rule.target_mac, rule.clock_rate) == (2, hops.macs["eth1"], 8000)
     assert rule.partner == table.index(*B_RTP)

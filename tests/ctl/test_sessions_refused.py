@@ -61,11 +61,6 @@ def test_what_is_refused_with_488(world: World, leg: str, media: str, where: str
     assert world.table.writes == []
 
 
-def test_an_ipv6_description_is_refused(world: World) -> None:
-    with pytest.raises(MediaRefused, match="is IPv6, which the relay does not carry"):
-        world.call(a=sdp(ALICE).replace(b"c=IN IP4 192.0.2.10", b"c=IN IP6 2001:db8::1"))
-
-
 def test_a_laboratory_may_call_on_loopback(table: Any, hops: Any, engine: Any) -> None:
     world = World(table, hops, engine, plane=replace(PLANE, allowed=(IPv4Network("127.0.0.0/8"),)))
     hops.here.add("127.0.0.5")

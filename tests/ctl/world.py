@@ -27,7 +27,7 @@ class World:
 
     def restart(self) -> None:
         """Forget everything but what a killed process leaves: the kernel and the engine."""
-        self.ports = Ports((RELAY_A, RELAY_B), 20000, self.last, random.Random(5).randrange)
+        self.ports = Ports(self.plane.interfaces, 20000, self.last, random.Random(5).randrange)
         kernel = KernelCarrier(self.table, self.hops)
         self.programmer = Programmer(self.hops, kernel, EngineCarrier(self.engine, kernel))
         self.sessions = MediaSessions(self.ports, self.hops, self.programmer, self.plane)
@@ -50,7 +50,8 @@ def refusal_of(world: World, name: str, now: float = 0.0) -> MediaRefused | None
 
 
 def sdp(where: str, *media: str) -> bytes:
-    head = f"v=0\r\no=- 1 1 IN IP4 {where.partition('/')[0]}\r\ns=-\r\nc=IN IP4 {where}\r\nt=0 0\r\n"
+    kind = "IP6" if ":" in where else "IP4"
+    head = f"v=0\r\no=- 1 1 IN {kind} {where.partition('/')[0]}\r\ns=-\r\nc=IN {kind} {where}\r\nt=0 0\r\n"
     return (head + "".join(media or (AUDIO,))).encode()
 
 

@@ -109,6 +109,17 @@ def test_changes_are_refused_while_calls_are_live_and_made_when_not(settings, at
     assert SYSCTL.read_text().strip() == f"10000-{wanted.port_max}"
 
 
+def test_the_limit_for_strangers_is_changed_under_live_calls(settings, attached, pair) -> None:
+    table = FlowTable.open(attached.directory)
+    table.write_pair(*pair)
+    table.close()
+    attach(replace(settings, unmatched_rate=500))
+    found = FlowTable.open(attached.directory)
+    assert (found.config.unmatched_rate, found.config.unmatched_burst) == (500, 500)
+    assert len(found.active()) == 2
+    found.close()
+
+
 def test_an_interface_less_in_the_settings_is_let_go(settings, attached) -> None:
     assert attach(replace(settings, interfaces=("left",))).removed == ("right.0",)
     assert on("right.0") is None
@@ -189,7 +200,7 @@ def test_a_failed_upgrade_leaves_the_former_program(settings, attached, cabled) 
         ({"interfaces": ()}, "name at least one"),
         ({"addresses": ()}, "1 to 8"),
         ({"addresses": ("192.0.2.1", "192.0.2.1")}, "different"),
-        ({"addresses": ("2001:db8::1",)}, "2001:db8::1 is not an IPv4 address"),
+        ({"addresses": ("2001:db8::g",)}, "2001:db8::g is not an IP address"),
         ({"port_min": 0}, "range within 1-65535"),
         ({"bpffs": Path("/run")}, "mount -t bpf .* /run"),
         ({"object_path": Path("/nowhere.o")}, "build it"),
