@@ -2,13 +2,15 @@
 """Live state on local disk, so that a killed controller comes back knowing its calls and registrations.
 
 A log of JSON lines, `[kind, key, state]`, the last line for a key being the truth and a null state its end.
-Writes go to the page cache, which a SIGKILL does not take away; nothing here outlives the host, and need not:
-after a boot no call is left. So there is no fsync in the path of a call. Call records, which must outlive the
-host, have a journal of their own in `provisioning.cdr`.
+Writes go to the page cache, which a SIGKILL does not take away; once a second, off the event loop, they are
+brought to the disk, so that a power cut costs one second of them. A boot ends every call and leaves registrations,
+whose phones know nothing of it. There is no fsync in the path of a call. Call records, none of which may be lost,
+have a journal of their own in `provisioning.cdr`.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -16,10 +18,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import structlog
+
+log = structlog.get_logger()
+
 State = Mapping[str, Any] | Sequence[Any]
 Key = tuple[str, str]
 
 COMPACT_AT = 1 << 20
+SYNC_SECONDS = 1.0
 _encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
@@ -52,6 +59,7 @@ class Journal:
     _file: int = -1
     _size: int = 0
     _live: int = 0
+    _unsynced: bool = False
 
     @classmethod
     def open(cls, path: Path, offset: float) -> tuple[Journal, Recovered]:
@@ -80,6 +88,17 @@ class Journal:
             self._live -= len(line)
             self._append(_line((kind, key), None))
 
+    def sync(self) -> None:
+        """Bring what was put to the disk. May be called from another thread: it works on a descriptor of its own."""
+        if self._file < 0 or not self._unsynced:
+            return
+        self._unsynced = False
+        duplicate = os.dup(self._file)
+        try:
+            os.fdatasync(duplicate)
+        finally:
+            os.close(duplicate)
+
     def close(self) -> None:
         """Close the file; what was put stays."""
         if self._file >= 0:
@@ -88,6 +107,7 @@ class Journal:
 
     def _append(self, line: bytes) -> None:
         self._size += _write(self._file, line)
+        self._unsynced = True
         if self._size > COMPACT_AT and self._size > 4 * self._live:
             self._rewrite()
 
@@ -98,7 +118,19 @@ class Journal:
         self._file = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o600)
         header = _line(("boot", BOOT_ID.read_text().strip()), {"offset": self.offset})
         self._size = _write(self._file, header + b"".join(self._lines.values()))
+        os.fdatasync(self._file)
         fresh.replace(self.path)
+
+
+async def keep_synced(journal: Journal) -> None:
+    """Bring the journal to the disk each second, by a thread, until cancelled."""
+    loop = asyncio.get_running_loop()
+    while True:
+        await asyncio.sleep(SYNC_SECONDS)
+        try:
+            await loop.run_in_executor(None, journal.sync)
+        except OSError as error:
+            log.error("live state not on disk; look at its disk", path=str(journal.path), error=error.strerror)
 
 
 def _write(file: int, data: bytes) -> int:

@@ -51,25 +51,25 @@ class Restorer:
         others: calls with media that are not signalling's and have been taken up already.
         """
         calls = recovered.of(CALL)
+        users = self._bindings(recovered.of(BINDINGS), recovered)
         if recovered.same_boot:
-            users = self._bindings(recovered.of(BINDINGS))
             written = sum(self._call(call, state) for call, state in calls.items())
             lost = 0
         else:
-            users = written = 0
+            written = 0
             lost = sum(self._lost(call, state, recovered.saved) for call, state in calls.items())
-            for username in recovered.of(BINDINGS):
-                self.journal.remove(BINDINGS, username)
         known = {view.id for view in self.core.calls()}
         for call in self.sessions.calls() - known - others:
             self.sessions.delete(call, time.monotonic())
         removed = self.programmer.reconcile(known | others)
         return Restored(users, len(known), lost, written, removed)
 
-    def _bindings(self, bindings: Mapping[str, Any]) -> int:
+    def _bindings(self, bindings: Mapping[str, Any], recovered: Recovered) -> int:
+        """Registrations outlive a boot: phones do not know of it, and are where they were."""
+        later = 0.0 if recovered.same_boot else recovered.saved - self.journal.offset
         for username, state in bindings.items():
-            self.conductor.perform(self.core.restore_binding(username, state, time.monotonic()))
-        return len(bindings)
+            self.conductor.perform(self.core.restore_binding(username, state, time.monotonic(), later))
+        return len(self.core.bindings())
 
     def _call(self, call: str, state: Mapping[str, Any]) -> int:
         """Return how many pairs of flows were not in place."""

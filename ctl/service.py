@@ -33,7 +33,7 @@ from ctl.dataplane import Carriers
 from ctl.directory import Directory
 from ctl.flow_verbs import FlowVerbs
 from ctl.inactivity import Inactivity
-from ctl.journal import Journal
+from ctl.journal import Journal, keep_synced
 from ctl.load import LoadWatch, drain
 from ctl.media_watch import MediaWatch
 from ctl.metrics import ControllerFigures, Meters
@@ -144,6 +144,7 @@ class Service:
                     tasks.create_task(self.trunks.run(), name="trunks"),
                     tasks.create_task(self._watch_relay(), name="kernel relay"),
                     tasks.create_task(LoadWatch(self.core).run(), name="load"),
+                    tasks.create_task(keep_synced(self._live), name="journal"),
                 ]
                 collect_rarely()
                 log.info("serving", listen=list(self._config.sip.listen), **_reasons(self.sessions.data_plane.attached))

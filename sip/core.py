@@ -23,9 +23,6 @@ from sip.settings import Settings
 from sip.trunk import Trunk
 from sip.views import CallView, RegistrationView, TrunkView, view_call, view_trunk
 
-_ECHOED = ("Via", "From", "To", "Call-ID", "CSeq")
-"""Without each of these nobody could tell what a response is to (RFC 3261 §8.1.1)."""
-
 
 class Core:
     """One per process.
@@ -135,9 +132,14 @@ class Core:
         self._calls.restore(state, now)
         return self._drain()
 
-    def restore_binding(self, username: str, state: Sequence[Mapping[str, Any]], now: float) -> list[Effect]:
-        """Take up the contacts that gave SaveBindings this state, but for those that expired meanwhile."""
-        self._registration.restore(username, state, now)
+    def restore_binding(
+        self, username: str, state: Sequence[Mapping[str, Any]], now: float, later: float = 0.0
+    ) -> list[Effect]:
+        """Take up the contacts that gave SaveBindings this state, but for those that expired or hung on a connection.
+
+        later: seconds to add to the times in it, where the clock has begun anew.
+        """
+        self._registration.restore(username, state, now, later)
         for binding in self._registration.registrar.contacts(username, now):
             self.defence.know(binding.received, now)
         return self._drain()
@@ -191,7 +193,7 @@ class Core:
 
     def _refuse_unread(self, error: ParseError, source: Address, local: Address) -> None:
         request = error.partial
-        if isinstance(request, Request) and request.method != "ACK" and all(map(request.get, _ECHOED)):
+        if isinstance(request, Request) and request.method != "ACK" and "via" in request:
             self._agent.refuse(request, source, local, error.status, error.reason)
 
     def _drain(self) -> list[Effect]:

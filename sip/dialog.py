@@ -134,7 +134,12 @@ def key_of(message: Message) -> DialogKey:
 
 
 def contact_of(request: Request) -> Uri:
-    """Where the sender of an INVITE is reached. Raises ProtocolError (400) where it does not say (§8.1.1.8)."""
+    """Where the sender of an INVITE is reached. Raises ProtocolError (400) where it does not say (§8.1.1.8).
+
+    A sender of before RFC 3261, which writes no magic cookie, may leave that to From.
+    """
+    if not request.contacts and not request.via.has_cookie and request.from_.uri.is_sip:
+        return request.from_.uri
     if len(request.contacts) != 1 or not request.contacts[0].uri.is_sip:
         raise ProtocolError(400, "INVITE Needs One SIP Contact")
     return request.contacts[0].uri

@@ -26,6 +26,8 @@ from sip.trunk import Trunk
 
 KNOWN = frozenset({*ALLOW, "SUBSCRIBE", "NOTIFY", "MESSAGE", "PUBLISH"})
 """Methods that exist: those we do not serve are 405, any other is 501."""
+REGISTRAR = frozenset({*EXTENSIONS, "path"})
+"""Extensions that a REGISTER may require (RFC 3327)."""
 _IN_DIALOG_ONLY = frozenset({"BYE", "INFO", "UPDATE", "PRACK", "NOTIFY", "REFER"})
 
 
@@ -86,6 +88,8 @@ class Front:
             raise ProtocolError(482, "Loop Detected")
         contact_of(request)
         session_description(request)
+        if not _takes_descriptions(request):
+            raise ProtocolError(406, "Not Acceptable")
         if self.draining or len(self._calls) >= self._agent.settings.max_calls:
             self._busy(request, source, local)
         elif trunk := self._trunk(request, source):
@@ -172,6 +176,14 @@ def _screen(request: Request) -> None:
         raise ProtocolError(483, "Too Many Hops")
     if _unsupported(request):
         raise ProtocolError(420, "Bad Extension")
+    if request.method == "REGISTER" and not all(contact.uri.is_sip for contact in request.contacts):
+        raise ProtocolError(400, "Contact Is No SIP URI")
+
+
+def _takes_descriptions(request: Request) -> bool:
+    """Whether an answer could be told, by Accept (RFC 3261 §20.1)."""
+    taken = {word.partition(";")[0].strip().lower() for word in request.accept}
+    return "accept" not in request or not taken.isdisjoint({SDP, "application/*", "*/*"})
 
 
 def _explanation(request: Request, error: ProtocolError) -> Fields:
@@ -189,7 +201,8 @@ def _explanation(request: Request, error: ProtocolError) -> Fields:
 
 def _unsupported(request: Request) -> list[str]:
     """What the request cannot do without and we do not know; a proxy's extensions we have none of."""
-    return [*(word for word in request.require if word.lower() not in EXTENSIONS), *request.proxy_require]
+    known = REGISTRAR if request.method == "REGISTER" else EXTENSIONS
+    return [*(word for word in request.require if word.lower() not in known), *request.proxy_require]
 
 
 def _capabilities() -> Fields:

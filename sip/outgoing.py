@@ -46,7 +46,7 @@ class Destination:
 
     user: whose contact it is; trunk: which trunk's address. ring: seconds it may ring, 0: as the settings say. next_on:
     causes after which the next target is tried, None: the statuses usual for a user. The rest: see TrunkTarget.
-    leg: a leg of another call that is to come over to this one.
+    leg: a leg of another call that is to come over to this one; routes: the Route values that lead there.
     """
 
     uri: str
@@ -63,6 +63,7 @@ class Destination:
     diverted: str = ""
     urgent: bool = False
     leg: Leg | None = None
+    routes: tuple[str, ...] = ()
 
 
 Group = tuple[Destination, ...]
@@ -121,6 +122,7 @@ def first_invite(
     fields = [
         ("Via", agent.via(local)),
         ("Max-Forwards", str(hops)),
+        *(("Route", route) for route in destination.routes),
         ("From", str(from_.with_tag(tag))),
         ("To", f"<{destination.to}>"),
         ("Call-ID", agent.token()),
@@ -171,6 +173,7 @@ def _ranks(
                         f"sip:{escaped(target.username)}@{host}",
                         binding.target,
                         user=target.username,
+                        routes=binding.path,
                         ring=target.ring,
                         after=target.after,
                         diverted=target.diverted,

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sip.effects import Address
@@ -15,7 +15,7 @@ from sip.reach import reach
 from sip.settings import Settings
 from sip.uri import Uri, equivalent
 
-_PLAIN = ("uri", "q", "expires", "call_id", "cseq", "agent")
+_PLAIN = ("uri", "q", "expires", "call_id", "cseq", "agent", "path")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,8 @@ class Binding:
     """One contact of a user.
 
     uri: as the client spells it. q: preference, 0 to 1. expires: the time it ends. received: where the REGISTER
-    came from; local: the address of ours that it came to. call_id, cseq: of the REGISTER that last touched it.
+    came from; local: the address of ours that it came to. call_id, cseq: of the REGISTER that last touched it. path:
+    the Route values by which it is reached, where it registered through others (RFC 3327).
     """
 
     uri: str
@@ -34,11 +35,18 @@ class Binding:
     received: Address
     local: Address
     agent: str = ""
+    path: tuple[str, ...] = ()
+
+    @property
+    def connected(self) -> bool:
+        """Whether it is reached by a connection that it has opened."""
+        return self.received.reliable and self.received.inbound
 
     @property
     def target(self) -> Address:
-        """Where requests for this contact go: `received` when it is behind NAT."""
-        return reach(Uri.parse(self.uri), self.received)
+        """Where requests for this contact go: `received` when it, or the first on the path to it, is behind NAT."""
+        first = NameAddr.parse(self.path[0]).uri if self.path else Uri.parse(self.uri)
+        return reach(first, self.received)
 
 
 class IntervalTooBrief(ProtocolError):
@@ -99,10 +107,19 @@ class Registrar:
         """The bindings of a user as JSON can carry them."""
         return [_state(binding) for binding in self._users.get(username, ())]
 
-    def restore(self, username: str, state: Sequence[Mapping[str, Any]], now: float) -> None:
-        """Take back what `state` gave, but for what has expired meanwhile."""
+    def restore(self, username: str, state: Sequence[Mapping[str, Any]], now: float, later: float = 0.0) -> bool:
+        """Take back what `state` gave, but for what has expired; whether anything is different now.
+
+        Connections do not outlive us, and neither do contacts that are reached by one. later: seconds to add to its
+        times.
+        """
         bindings = (_binding(item) for item in state)
-        self._put(username, tuple(binding for binding in bindings if binding.expires > now))
+        moved = tuple(replace(each, expires=each.expires + later) for each in bindings) if later else tuple(bindings)
+        kept = tuple(
+            each for each in moved if each.expires > now and not (each.received.inbound and each.received.reliable)
+        )
+        self._put(username, kept)
+        return bool(later) or len(kept) < len(state)
 
     def _put(self, username: str, bindings: tuple[Binding, ...]) -> None:
         if bindings:
@@ -166,8 +183,9 @@ def _check_order(binding: Binding, request: Request) -> None:
 
 def _bound(contact: NameAddr, request: Request, source: Address, local: Address, expires: float) -> Binding:
     number = request.cseq.number
-    agent = request.get("User-Agent") or ""
-    return Binding(str(contact.uri), contact.q, expires, request.call_id, number, source, local, agent)
+    agent = request.get("user-agent") or ""
+    path = tuple(map(str, request.path)) if "path" in request else ()
+    return Binding(str(contact.uri), contact.q, expires, request.call_id, number, source, local, agent, path)
 
 
 def _state(binding: Binding) -> Mapping[str, Any]:
@@ -179,4 +197,4 @@ def _state(binding: Binding) -> Mapping[str, Any]:
 
 def _binding(item: Mapping[str, Any]) -> Binding:
     addresses = {name: Address(*item[name]) for name in ("received", "local")}
-    return Binding(**{**item, **addresses})
+    return Binding(**{**item, **addresses, "path": tuple(item.get("path", ()))})

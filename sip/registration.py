@@ -34,15 +34,15 @@ class Registration:
             self._agent.respond(transaction, request, error.status, now, error.reason)
         else:
             live = self.registrar.contacts(username, now)
-            contacts = [("Contact", contact_value(binding, now)) for binding in live]
-            self._agent.respond(transaction, request, 200, now, headers=contacts)
+            headers = [("Contact", contact_value(binding, now)) for binding in live]
+            headers += [("Path", value) for value in request.values("path")]
+            self._agent.respond(transaction, request, 200, now, headers=headers)
             if changed:
                 self._changed(username)
 
-    def restore(self, username: str, state: Sequence[Mapping[str, Any]], now: float) -> None:
-        """Take up saved contacts."""
-        self.registrar.restore(username, state, now)
-        if len(self.registrar.contacts(username, now)) < len(state):
+    def restore(self, username: str, state: Sequence[Mapping[str, Any]], now: float, later: float) -> None:
+        """Take up saved contacts, their times so many seconds later."""
+        if self.registrar.restore(username, state, now, later):
             self._changed(username)
         else:
             self._watch(username)

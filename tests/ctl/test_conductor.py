@@ -278,6 +278,24 @@ async def test_after_a_boot_a_call_yields_its_record_and_nothing_else(tmp_path, 
         assert host.restored.lost == 0
 
 
+async def test_registrations_outlive_a_boot_by_what_is_left_of_them(tmp_path, table, hops, monkeypatch):
+    async with Host(tmp_path, table, hops) as host:
+        register(host, "bert", BERT)
+        (before,) = host.core.bindings()
+    boot, wall = tmp_path / "boot", time.time
+    boot.write_text("another boot\n")
+    monkeypatch.setattr(ctl.journal, "BOOT_ID", boot)
+    monkeypatch.setattr(time, "time", lambda: wall() + 100.0)
+    for lives in (1, 2):
+        async with Host(tmp_path, table, hops) as host:
+            (after,) = host.core.bindings()
+            left = before.bindings[0].expires - after.bindings[0].expires
+            assert (host.restored.users, round(left)) == (1, 100), lives
+    async with Host(tmp_path, table, hops) as host:
+        call(host)
+        assert [each.method for each in host.heard(BERT)] == ["INVITE"]
+
+
 async def test_a_call_whose_media_has_stopped_is_ended_on_both_legs(tmp_path, table, hops):
     async with Host(tmp_path, table, hops) as host:
         talk(host)

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
+import asyncio
 import os
 import signal
 import subprocess
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import ctl.journal
-from ctl.journal import Journal
+from ctl.journal import Journal, keep_synced
 
 
 def test_the_last_state_of_each_key_comes_back(tmp_path: Path) -> None:
@@ -51,6 +52,24 @@ def test_another_boot_is_recognised(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert (after.same_boot, after.saved) == (False, 7.0)
 
 
+async def test_what_was_put_is_brought_to_the_disk_by_and_by(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[int] = []
+    monkeypatch.setattr(ctl.journal, "SYNC_SECONDS", 0.01)
+    monkeypatch.setattr(os, "fdatasync", synced.append)
+    journal, _ = Journal.open(tmp_path / "live", 0.0)
+    synced.clear()
+    task = asyncio.create_task(keep_synced(journal))
+    for count in (1, 2):
+        journal.put("call", "1", {"n": count})
+        while len(synced) < count:
+            await asyncio.sleep(0.01)
+    await asyncio.sleep(0.05)
+    assert len(synced) == 2
+    task.cancel()
+    journal.close()
+    journal.sync()
+
+
 def test_the_log_stays_near_the_size_of_what_lives(tmp_path: Path) -> None:
     journal, _ = Journal.open(tmp_path / "live", 0.0)
     for number in range(20_000):
@@ -65,7 +84,7 @@ def test_the_log_stays_near_the_size_of_what_lives(tmp_path: Path) -> None:
 WRITER = """
 import sys
 from pathlib import Path
-from ctl.journal import Journal
+from ctl.journal import Journal, keep_synced
 journal, _ = Journal.open(Path(sys.argv[1]), 0.0)
 number = 0
 while True:

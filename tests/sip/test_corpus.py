@@ -9,11 +9,14 @@ from pathlib import Path
 import pytest
 
 from sip.build import response_to
+from sip.effects import Address
 from sip.errors import ParseError, SdpError
 from sip.message import Request, Response
 from sip.parser import parse
 from sip.sdp import SessionDescription
+from tests.sip.conftest import Peer, World
 
+SOMEBODY = Address("192.0.2.77", 5060)
 CORPUS = Path(os.environ["VOXDP_CORPUS"])
 VALID = "wsinv intmeth esc01 escnull esc02 lwsdisp longreq dblreq semiuri transports mpart01 unreason noreason"
 MALFORMED = {
@@ -89,6 +92,56 @@ def test_the_statuses_of_the_application_layer_can_be_told() -> None:
     assert "unknownparam" in requests["cparam02"].contacts[0].uri.params
     assert isinstance(read["bcast"], Response)
     assert read["bcast"].vias[1].host == "255.255.255.255"
+
+
+STATUSES = {
+    "badbranch": 200,
+    "unkscm": 416,
+    "novelsc": 416,
+    "unksm2": 400,
+    "bext01": 420,
+    "invut": 415,
+    "regaut01": 401,
+    "bcast": None,
+    "zeromf": 200,
+    "cparam01": 401,
+    "cparam02": 401,
+    "regescrt": 401,
+    "sdp01": 406,
+    "inv2543": 407,
+    "insuf": 400,
+    "multi01": 400,
+    "mcl01": 400,
+}
+
+
+@pytest.mark.parametrize("name", STATUSES)
+def test_the_core_answers_what_the_rfc_names(world: World, name: str) -> None:
+    world.receive(torture(name), SOMEBODY)
+    statuses = [int(send.data[8:11]) for _, send in world.wire]
+    assert statuses == ([] if STATUSES[name] is None else [STATUSES[name]])
+    for _, send in world.wire:
+        assert b"\r\nVia: " in send.data
+
+
+@pytest.mark.parametrize(("name", "user"), [("cparam01", "watson"), ("cparam02", "watson"), ("regescrt", "user")])
+def test_a_registration_of_odd_spelling_is_taken_from_whom_it_is(world: World, name: str, user: str) -> None:
+    world.passwords[user] = "secret"
+    request = parse(torture(name))
+    assert isinstance(request, Request)
+    peer = Peer(world, user, SOMEBODY.host)
+    peer.say(request)
+    peer.say(peer.authorized(request, peer.hears(401)[0]))
+    (answer,) = peer.hears(200)
+    assert len(answer.contacts) == 1
+
+
+@pytest.mark.parametrize("name", MALFORMED)
+def test_the_core_refuses_what_is_malformed(world: World, name: str) -> None:
+    world.receive(torture(name), SOMEBODY)
+    statuses = [int(send.data[8:11]) for _, send in world.wire]
+    assert statuses == ([] if torture(name).startswith(b"SIP/2.0") else [MALFORMED[name]])
+    assert world.empty()
 
 
 @pytest.mark.parametrize("path", files("rfc5118"), ids=lambda path: path.name)

@@ -12,7 +12,9 @@ from sip.errors import ProtocolError
 from sip.parser import parse
 from sip.registrar import IntervalTooBrief, Registrar, contact_value
 from sip.settings import Settings
+from tests.sip.conftest import Peer
 
+BOUND = {"uri": "sip:a@h", "q": 1.0, "expires": 3600.0, "call_id": "c", "cseq": 1, "agent": ""}
 PHONE, OURS = Address("192.0.2.7", 40000), Address("198.51.100.1", 5060)
 
 
@@ -139,6 +141,43 @@ def test_restored_from_json(put, registrar):
     other.restore("anna", state, 60)
     assert other.contacts("anna", 60) == registrar.contacts("anna", 60)
     assert len(other.contacts("anna", 60)) == 1
+
+
+def test_restored_after_a_boot_by_another_clock_and_without_what_hung_on_connections(put, registrar):
+    put("<sip:a@h1>;expires=100")
+    state = registrar.state("anna")
+    connected = {**state[0], "uri": "sip:a@h2", "received": Address("192.0.2.7", 4000, "tcp", inbound=True).packed}
+    other = Registrar(Settings(realm="example.org", secret=b"k" * 32))
+    assert other.restore("anna", [*state, connected], -950.0, -1000.0)
+    assert [(each.uri, each.expires) for each in other.contacts("anna", -950.0)] == [("sip:a@h1", -900.0)]
+
+
+def test_a_path_is_kept_and_leads_to_the_contact(world, anna):
+    """RFC 3327: an edge proxy between the phone and us."""
+    bert = Peer(world, "bert", "203.0.113.5")
+    path = ("Path", "<sip:edge@203.0.113.5:5070;lr>")
+    answer = bert.register(path, ("Require", "path"), contact="<sip:bert@10.0.0.9>")
+    assert (answer.status, answer.values("Path")) == (200, [path[1]])
+    bert.address = Address("203.0.113.5", 5070)
+    anna.invite("bert")
+    (invite,) = bert.hears("INVITE")
+    assert (invite.uri, [str(route) for route in invite.routes]) == ("sip:bert@10.0.0.9", [path[1]])
+
+
+def test_a_path_points_at_no_third_party(world, anna):
+    bert = Peer(world, "bert", "203.0.113.5")
+    assert bert.register(("Path", "<sip:198.51.100.99;lr>")).status == 200
+    anna.invite("bert")
+    assert len(bert.hears("INVITE")) == 1
+
+
+def test_ten_thousand_users_are_kept_and_found(registrar):
+    state = [{**BOUND, "received": PHONE.packed, "local": OURS.packed}]
+    for number in range(10_000):
+        registrar.restore(f"u{number}", state, 0.0)
+    assert (len(registrar), len(registrar.contacts("u9999", 0.0))) == (10_000, 1)
+    assert all(registrar.purge(f"u{number}", 4000.0) for number in range(10_000))
+    assert len(registrar) == 0
 
 
 def test_other_schemes_are_no_contact(put):
