@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Iterable
 from dataclasses import asdict
 
@@ -68,19 +69,22 @@ async def metrics(request: web.Request) -> web.StreamResponse:
 class ApiServer:
     """Serves an application on one address."""
 
-    def __init__(self, app: web.Application) -> None:
+    def __init__(self, app: web.Application, key: str = "api.listen", tls: ssl.SSLContext | None = None) -> None:
+        """key: of the configuration, where another address could be set."""
+        self._key = key
+        self._tls = tls
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=GOODBYE_SECONDS)
 
     async def start(self, host: str, port: int) -> int:
         """Listen and return the port, which the kernel chooses for 0. Raises ApiUnavailable."""
         await self._runner.setup()
         try:
-            await web.TCPSite(self._runner, host, port).start()
+            await web.TCPSite(self._runner, host, port, ssl_context=self._tls).start()
         except OSError as error:
             await self._runner.cleanup()
             raise ApiUnavailable(
                 f"HTTP cannot listen on {host}:{port} ({error.strerror or error}): "
-                f"set api.listen to a free address of this host"
+                f"set {self._key} to a free address of this host"
             ) from error
         return int(self._runner.addresses[0][1])
 

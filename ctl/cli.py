@@ -17,6 +17,8 @@ from ctl.exits import FAILED, INTERRUPTED
 from ctl.session import Session
 
 COMMANDS = {
+    "account": "ctl.commands.account",
+    "audit": "ctl.commands.audit",
     "agent": "ctl.commands.objects",
     "attach": "ctl.commands.xdp",
     "calendar": "ctl.commands.objects",
@@ -49,6 +51,8 @@ COMMANDS = {
     "xdp": "ctl.commands.xdp",
 }
 HELP = {
+    "account": "Accounts of the API: list, show, add, set, password, delete",
+    "audit": "Who changed what: list, verify",
     "agent": "Agents of queues: list, show, add, set, delete",
     "attach": "Load the kernel relay and attach it to the interfaces (root, once)",
     "calendar": "Opening hours and holidays: list, show, add, set, delete",

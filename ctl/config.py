@@ -309,6 +309,31 @@ class ApiSection(Section):
     listen: Listen = "127.0.0.1:8080"
 
 
+class RestSection(Section):
+    """The REST API: where it is served, with which certificate, and who else may log accounts in."""
+
+    listen: Listen | Literal[""] = "127.0.0.1:8081"
+    """Empty: nowhere."""
+    certificate: Path | None = None
+    key: Path | None = None
+    oidc_issuer: str = ""
+    oidc_client_id: str = "voxdp"
+    oidc_client_secret_file: Path | None = None
+    oidc_redirect: str = ""
+    """The URL of /api/v1/auth/oidc/callback as browsers see it."""
+
+    @model_validator(mode="after")
+    def _protected(self) -> RestSection:
+        host = self.listen.rpartition(":")[0].strip("[]")
+        if (self.certificate is None) != (self.key is None):
+            raise ValueError("certificate and key belong together")
+        if host and self.certificate is None and not ipaddress.ip_address(host).is_loopback:
+            raise ValueError("passwords would pass in clear: set certificate and key, or listen on 127.0.0.1")
+        if self.oidc_issuer and not (self.oidc_redirect and self.oidc_client_secret_file):
+            raise ValueError("oidc_issuer needs oidc_redirect and oidc_client_secret_file")
+        return self
+
+
 class NgSection(Section):
     """The ng protocol, by which proxies drive the relay: where it is served, to whom, and its limits."""
 
@@ -363,6 +388,7 @@ class Config(BaseSettings):
     database: DatabaseSection = DatabaseSection()
     run: RunSection = RunSection()
     api: ApiSection = ApiSection()
+    rest: RestSection = RestSection()
     ng: NgSection = NgSection()
     log: LogSection = LogSection()
 

@@ -7,6 +7,7 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
+from dataclasses import asdict
 from functools import partial
 from typing import Any, cast, get_args, get_origin
 
@@ -16,14 +17,15 @@ from pydantic.fields import FieldInfo
 from ctl.control import ControlError, Verb
 from ctl.exits import NOT_FOUND, USAGE
 from ctl.storage import Storage
+from provisioning import audit
 from provisioning.errors import NotFound, ProvisioningError
-from provisioning.resources import DEVICE, RESOURCES, SKILL, TENANT, USER, WEBHOOK, Resource
+from provisioning.resources import ACCOUNT, DEVICE, RESOURCES, SKILL, TENANT, USER, WEBHOOK, Resource
 from provisioning.snapshot import Snapshot
 from provisioning.store import DEFAULT_TENANT, PAGE, Scope, Stored, Workspace
 
 KNOWN_SECONDS = 1.0  # at most, until signalling has heard of a change; it hears later while PostgreSQL is away
 ACTOR = "command line"
-UNROUTED = (DEVICE, SKILL, WEBHOOK)
+UNROUTED = (ACCOUNT, DEVICE, SKILL, WEBHOOK)
 """Kinds that routing knows nothing of."""
 
 
@@ -44,7 +46,23 @@ class Objects:
                 f"{name}.set": partial(self._set, resource),
                 f"{name}.delete": partial(self._delete, resource),
             }
-        return verbs
+        return verbs | {"audit.list": self._audit, "audit.verify": self._verify_audit}
+
+    async def _audit(self, arguments: dict[str, Any]) -> list[dict[str, Any]]:
+        count = max(1, min(10_000, int(arguments.get("count", 50))))
+        kind, key = str(arguments.get("resource") or "") or None, str(arguments.get("object") or "") or None
+
+        async def work(workspace: Workspace) -> list[dict[str, Any]]:
+            question = audit.listing(workspace.scope.tenant, resource=kind, key=key, limit=count)
+            return [asdict(entry) | {"at": entry.at.isoformat()} for entry in await workspace.ask(question)]
+
+        return list(await self.within(arguments, work))
+
+    async def _verify_audit(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        async def work(workspace: Workspace) -> dict[str, Any]:
+            return asdict(await audit.verify(workspace.connection, workspace.scope.tenant))
+
+        return dict(await self.within(arguments, work))
 
     async def within(self, arguments: Mapping[str, Any], work: Callable[[Workspace], Awaitable[Any]],
                      *, platform: bool = False) -> Any:  # fmt: skip

@@ -34,6 +34,7 @@ from ctl.directory import Directory
 from ctl.flow_verbs import FlowVerbs
 from ctl.inactivity import Inactivity
 from ctl.journal import Journal, keep_synced
+from ctl.live import LiveCalls
 from ctl.load import LoadWatch, drain
 from ctl.media_watch import MediaWatch
 from ctl.metrics import ControllerFigures, Meters
@@ -44,6 +45,7 @@ from ctl.ports import Ports
 from ctl.programmer import Programmer
 from ctl.records import Records
 from ctl.resolver import Resolver
+from ctl.rest import make_rest
 from ctl.restore import Restored, Restorer
 from ctl.sessions import MediaSessions
 from ctl.signalling import facing, listen_addresses, make_core, read_secret, stream_limits
@@ -131,11 +133,13 @@ class Service:
         loop.add_signal_handler(signal.SIGHUP, self._reload)
         await self.storage.journal.open()
         restored = self._restore()
-        control, api = self._control(), self._api()
+        control, api, rest = self._control(), self._api(), self._rest()
         try:
             await self.transport.open(self.ours)
             await control.start()
             await api.start(*_host_port(self._config.api.listen))
+            if rest is not None:
+                await rest.start(*_host_port(self._config.rest.listen))
             await self.ng.open()
             async with asyncio.TaskGroup() as tasks:
                 owned = [
@@ -157,7 +161,7 @@ class Service:
                 for task in owned:
                     task.cancel()
         finally:
-            await self._close(control, api)
+            await self._close(control, *filter(None, (rest, api)))
 
     def components(self) -> Sequence[Component]:
         """Say how each part is. Implements `api.health.HealthSource`."""
@@ -228,6 +232,10 @@ class Service:
     def _api(self) -> ApiServer:
         figures = ControllerFigures(self)
         return ApiServer(create_app(self, [PlatformCollector(figures), *self.meters.histograms.collectors()]))
+
+    def _rest(self) -> ApiServer | None:
+        live = LiveCalls(self.core, self.conductor, self.programmer, self.storage.keeper)
+        return make_rest(self._config, self.storage, live)
 
     async def _look_around(self) -> None:
         """Follow what changes: routes and neighbours at once, silent calls and quality each second."""
@@ -323,13 +331,14 @@ class Service:
         self.sessions.replan()
         log.info("next hop changed", peers=sorted(addresses), pairs_rewritten=rewritten)
 
-    async def _close(self, control: ControlServer, api: ApiServer) -> None:
+    async def _close(self, control: ControlServer, *servers: ApiServer) -> None:
         self.captures.close()
         self.conductor.close()
         await self.ng.close()
         await self.transport.close()
         await control.close()
-        await api.stop()
+        for server in servers:
+            await server.stop()
         await self.records.close()
         await self.storage.journal.close()
         self._live.close()

@@ -55,14 +55,14 @@ class Verbs:
         for view in self._programmer.flows():
             flows.setdefault(view.call, []).append(view)
         now = time.monotonic()
-        return [_call_row(call, flows.get(call.id, ()), now) for call in self._core.calls()]
+        return [call_row(call, flows.get(call.id, ()), now) for call in self._core.calls()]
 
     def call_show(self, arguments: dict[str, Any]) -> dict[str, Any]:
         """Return one call with both legs and its flows."""
         call = find_call(self._core, _text(arguments, "id"))
         flows = self._programmer.flows(call.id)
-        row = _call_row(call, flows, time.monotonic())
-        row["a"], row["b"] = _leg_row(call.a), _leg_row(call.b) if call.b else None
+        row = call_row(call, flows, time.monotonic())
+        row["a"], row["b"] = leg_row(call.a), leg_row(call.b) if call.b else None
         row["flows"] = [flow_row(view) for view in flows]
         return row
 
@@ -79,7 +79,7 @@ class Verbs:
             {
                 "user": user.username,
                 "contact": binding.uri,
-                "received": _address(binding.received),
+                "received": address_text(binding.received),
                 "expires": round(binding.expires - now),
                 "q": binding.q,
             }
@@ -117,7 +117,8 @@ def _text(arguments: Mapping[str, Any], name: str) -> str:
     return value
 
 
-def _call_row(call: CallView, flows: Iterable[FlowView], now: float) -> dict[str, Any]:
+def call_row(call: CallView, flows: Iterable[FlowView], now: float) -> dict[str, Any]:
+    """Return a call with the sums of its flows, as JSON can carry it."""
     flows = list(flows)
     counted = [flow.statistics for flow in flows if flow.statistics]
     return {
@@ -133,16 +134,18 @@ def _call_row(call: CallView, flows: Iterable[FlowView], now: float) -> dict[str
     }
 
 
-def _leg_row(leg: LegView) -> dict[str, Any]:
+def leg_row(leg: LegView) -> dict[str, Any]:
+    """Return one side of a call."""
     return {
         "state": leg.state,
         "call_id": leg.call_id,
-        "peer": _address(leg.peer),
-        "local": _address(leg.local),
+        "peer": address_text(leg.peer),
+        "local": address_text(leg.local),
     }
 
 
-def _address(address: Address | None) -> str | None:
+def address_text(address: Address | None) -> str | None:
+    """Return transport, host and port in one text."""
     return None if address is None else f"{address.transport}:{address.host}:{address.port}"
 
 

@@ -14,6 +14,9 @@ from provisioning.errors import NotFound
 
 PAGE = 100
 
+Place = tuple[datetime, UUID]
+"""Start and id of a record."""
+
 
 @dataclass(frozen=True, slots=True)
 class CdrFilter:
@@ -30,8 +33,8 @@ class CdrFilter:
     """SIP Call-ID of either leg, or our own call id."""
 
 
-def search(wanted: CdrFilter | None = None, *, after: Cdr | None = None, limit: int = PAGE) -> Question[list[Cdr]]:
-    """Records that fit, newest first; `after` is the last one of the page before."""
+def search(wanted: CdrFilter | None = None, *, after: Place | None = None, limit: int = PAGE) -> Question[list[Cdr]]:
+    """Records that fit, newest first; `after` is the place of the last one of the page before."""
     wanted = wanted or CdrFilter()
     parameters = {
         "party": wanted.party,
@@ -41,8 +44,8 @@ def search(wanted: CdrFilter | None = None, *, after: Cdr | None = None, limit: 
         "until": wanted.until,
         "answered": wanted.answered,
         "call_id": wanted.call_id,
-        "after_time": after.started if after else None,
-        "after_id": after.id if after else None,
+        "after_time": after[0] if after else None,
+        "after_id": after[1] if after else None,
         "limit": limit,
     }
     return Question(

@@ -50,3 +50,15 @@ class UnknownReference(ProvisioningError):
 
 class Changed(ProvisioningError):
     """Somebody else changed it since it was read."""
+
+
+class AccessDenied(ProvisioningError):
+    """Not who it says it is, or not any more. It does not say why: that would help only who should not get in."""
+
+
+class SecondFactorMissing(ProvisioningError):
+    """The password is right, and a code is needed."""
+
+
+class KeyReused(ProvisioningError):
+    """An Idempotency-Key came again with another request."""

@@ -299,6 +299,21 @@ class Webhook(Body):
     enabled: bool = True
 
 
+class Account(Body):
+    """Who uses the API and the dashboard. The password is written and never read.
+
+    role: `viewer` reads, `operator` also controls calls, `admin` changes all of its tenant, `platform` of every one.
+    oidc_subject: `ISSUER SUBJECT` of an outside provider that may log this account in.
+    """
+
+    username: Username
+    password: Annotated[SecretStr, Field(min_length=10, max_length=128)] | None = None
+    display_name: Text = ""
+    role: Literal["viewer", "operator", "admin", "platform"] = "viewer"
+    oidc_subject: Annotated[str, Field(pattern=r"^https?://[!-~]{1,200} [!-~]{1,200}$")] | None = None
+    enabled: bool = True
+
+
 class Tenant(Body):
     """A customer whose users, numbers and records are apart from all others'. Limits hold for all its calls."""
 

@@ -30,7 +30,7 @@ class Child:
         return tuple(self.model.model_fields)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Resource:
     """A kind of object: `name` in the singular as commands and permissions say it, `plural` as paths do."""
 
@@ -93,8 +93,12 @@ QUEUE = Resource(
 )
 WEBHOOK = Resource("webhook", "webhooks", "webhooks", models.Webhook, secrets={"secret": WEBHOOK_SECRET})
 
+ACCOUNT = Resource("account", "accounts", "accounts", models.Account, key="username", secrets={"password": None})
+
 # In an order in which each can be made after those it refers to, but for a user's number, given later.
 OBJECTS = (
     CALENDAR, DIAL_PLAN, USER, GROUP, DEVICE, RATE_DECK, SKILL, AGENT, QUEUE, NUMBER, TRUNK, ROUTE, RESTRICTION, WEBHOOK
 )  # fmt: skip
-RESOURCES: Mapping[str, Resource] = MappingProxyType({resource.name: resource for resource in (TENANT, *OBJECTS)})
+RESOURCES: Mapping[str, Resource] = MappingProxyType(
+    {resource.name: resource for resource in (TENANT, ACCOUNT, *OBJECTS)}
+)

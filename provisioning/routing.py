@@ -152,8 +152,8 @@ class _Search:
     say: Explain
     payer: Account | None = None
     hops: int = field(default=0)
-    origin: str = ""
-    """The caller's number where the call came by a trunk."""
+    trusted: bool = False
+    """It came by a trunk: what its number is set up for may lead outside, at the tenant's cost."""
 
     @property
     def dial_plan(self) -> DialPlan:
@@ -168,7 +168,7 @@ class _Search:
         if target is None:
             self.say(f"{inquiry.dialled} is no number of this tenant")
             return NOT_FOUND
-        self.origin = inquiry.caller
+        self.trusted = True
         return self._number(target)
 
     def outbound(self, dialled: str, realm: str) -> Found:
@@ -264,6 +264,9 @@ class _Search:
         return is_open
 
     def _outside(self, number: str) -> Found:
+        if self.payer is None and not self.trusted:
+            self.say("nobody we know calls, so nobody pays")
+            return CALLER_DISABLED
         digits = number[1:]
         prefix = closed_by(digits, self.plan.restrictions)
         if prefix is not None:

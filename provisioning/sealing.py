@@ -30,7 +30,9 @@ HA1_MD5 = SealedColumn("users", "ha1_md5", ("realm", "username"))
 HA1_SHA256 = SealedColumn("users", "ha1_sha256", ("realm", "username"))
 TRUNK_PASSWORD = SealedColumn("trunks", "password", ("tenant_id", "name"))
 WEBHOOK_SECRET = SealedColumn("webhooks", "secret", ("tenant_id", "name"))
-COLUMNS = (HA1_MD5, HA1_SHA256, TRUNK_PASSWORD, WEBHOOK_SECRET)
+TOTP_SECRET = SealedColumn("accounts", "totp_secret", ("username",))
+SIGNING_KEY = SealedColumn("signing_keys", "private_key", ("kid",))
+COLUMNS = (HA1_MD5, HA1_SHA256, TRUNK_PASSWORD, WEBHOOK_SECRET, TOTP_SECRET, SIGNING_KEY)
 
 
 def seal_all(conninfo: str, vault: Vault) -> int:

@@ -22,10 +22,12 @@ from provisioning import audit, statements
 from provisioning.credentials import ha1_columns
 from provisioning.database import AsyncPool, Question, unavailable
 from provisioning.errors import AlreadyExists, Changed, InUse, InvalidValue, NotFound, UnknownReference
-from provisioning.resources import Child, Resource
+from provisioning.passwords import hash_password
+from provisioning.resources import ACCOUNT, USER, Child, Resource
 from provisioning.vault import Vault
 
 DEFAULT_TENANT = "default"
+PLATFORM = "platform"
 PAGE = 100
 Connection = psycopg.AsyncConnection[DictRow]
 Answer = TypeVar("Answer")
@@ -118,8 +120,8 @@ class Workspace:
     async def create(self, resource: Resource, body: BaseModel) -> Stored:
         """Add an object. Raises AlreadyExists, UnknownReference, InvalidValue."""
         key = str(getattr(body, resource.key))
-        columns = self._columns(resource, body, key)
-        if resource.name == "user" and "ha1_md5" not in columns:
+        columns = await self._columns(resource, body, key)
+        if resource is USER and "ha1_md5" not in columns:
             raise InvalidValue(f"user {key} needs a password: give one")
         with translated(resource, key):
             await self.connection.execute(statements.insert(resource, columns), self._parameters(columns))
@@ -133,7 +135,7 @@ class Workspace:
         before = await self._locked(resource, key, version)
         if str(getattr(body, resource.key)) != key:
             raise InvalidValue(f"{resource.key} of {resource.name} {key} cannot change: make another one")
-        columns = self._columns(resource, body, key)
+        columns = await self._columns(resource, body, key)
         columns.pop(resource.key)
         with translated(resource, key):
             await self.connection.execute(
@@ -180,9 +182,15 @@ class Workspace:
     async def _locked(self, resource: Resource, key: str, version: int | None) -> Stored:
         """Return the object, which nobody else changes from now on."""
         found = await self.get(resource, key, lock=True)
+        if resource is ACCOUNT and found.values["role"] == PLATFORM:
+            self._require_platform()
         if version is not None and found.version != version:
             raise Changed(f"{resource.name} {key} was changed by somebody else: read it again")
         return found
+
+    def _require_platform(self) -> None:
+        if not self.scope.platform:
+            raise PermissionError("only an account of the platform makes or changes one")
 
     async def _write_children(self, resource: Resource, key: str, body: BaseModel) -> None:
         for child in resource.children:
@@ -195,8 +203,10 @@ class Workspace:
         for position, entry in enumerate(entries):
             yield self._parameters({"parent": key, "position": position, **entry.model_dump()})
 
-    def _columns(self, resource: Resource, body: BaseModel, key: str) -> dict[str, Any]:
-        """Return the values of the columns: documents as JSON, secrets sealed if there are any."""
+    async def _columns(self, resource: Resource, body: BaseModel, key: str) -> dict[str, Any]:
+        """Return the values of the columns: documents as JSON, secrets sealed or hashed if there are any."""
+        if resource is ACCOUNT and getattr(body, "role", None) == PLATFORM:
+            self._require_platform()
         plain = body.model_dump(mode="json", include=set(resource.columns))
         columns = {name: Jsonb(value) if resource.is_document(name) else value for name, value in plain.items()}
         for name, column in resource.secrets.items():
@@ -204,7 +214,9 @@ class Workspace:
             if secret is None:
                 continue
             text = secret.get_secret_value()
-            if column is None:
+            if resource is ACCOUNT:
+                columns["password_hash"] = await hash_password(text)
+            elif column is None:
                 columns |= ha1_columns(key, self.scope.realm, text, self._vault)
             else:
                 columns[column.column] = self._vault.seal(text, column.owner(self.scope.tenant, key))

@@ -12,33 +12,35 @@ from ctl.session import Session
 
 user = make_group("user", KINDS["user"], without=("add",))
 
-_stdin = click.option("--password-stdin", is_flag=True, help="Read the password from standard input without asking")
+stdin_option = click.option(
+    "--password-stdin", is_flag=True, help="Read the password from standard input without asking"
+)
 
 
 @user.command()
 @click.argument("name")
 @click.argument("values", metavar="[FIELD=VALUE]...", nargs=-1)
 @click.option("--display-name", default="", help="Name to show")
-@_stdin
+@stdin_option
 @tenant_option
 @click.pass_obj
 def add(
     session: Session, name: str, values: tuple[str, ...], display_name: str, password_stdin: bool, tenant: str
 ) -> None:
     """Add a user."""
-    given = {"display_name": display_name, **fields(values), "password": _password(password_stdin)}
+    given = {"display_name": display_name, **fields(values), "password": ask_password(password_stdin)}
     session.ask("user.add", key=name, tenant=tenant, values=given)
     click.echo(f"added {name}")
 
 
 @user.command()
 @click.argument("name")
-@_stdin
+@stdin_option
 @tenant_option
 @click.pass_obj
 def password(session: Session, name: str, password_stdin: bool, tenant: str) -> None:
     """Give a user another password."""
-    session.ask("user.set", key=name, tenant=tenant, values={"password": _password(password_stdin)})
+    session.ask("user.set", key=name, tenant=tenant, values={"password": ask_password(password_stdin)})
     click.echo(f"changed the password of {name}")
 
 
@@ -62,7 +64,8 @@ def disable(session: Session, name: str, tenant: str) -> None:
     click.echo(f"disabled {name}")
 
 
-def _password(from_stdin: bool) -> str:
+def ask_password(from_stdin: bool) -> str:
+    """Return a password from standard input, or from a terminal where it is asked for twice."""
     if from_stdin:
         return sys.stdin.readline().rstrip("\r\n")
     answer: str = click.prompt("Password", hide_input=True, confirmation_prompt=True)

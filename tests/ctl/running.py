@@ -25,6 +25,7 @@ def write_config(directory: Path, **changes: dict[str, Any]) -> Path:
         "run": {"directory": str(directory / "run"), "state": str(directory / "state")},
         "database": {"directory": str(directory / "database")},
         "api": {"listen": f"127.0.0.1:{free_port(socket.SOCK_STREAM)}"},
+        "rest": {"listen": f"127.0.0.1:{free_port(socket.SOCK_STREAM)}"},
     }
     for name, keys in changes.items():
         sections.setdefault(name, {}).update(keys)

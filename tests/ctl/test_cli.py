@@ -7,11 +7,14 @@ import socket
 import subprocess
 import sys
 import threading
+import urllib.error
+import urllib.request
 from functools import partial
 from pathlib import Path
 
 import pytest
 
+from ctl.config import load
 from tests.ctl.running import running, write_config
 
 UNPRIVILEGED = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", "--inh-caps=-all"]
@@ -130,7 +133,8 @@ def test_the_controller_answers_and_ends(config, tmp_path):
         refused(4, "no user bert: voxdp user list", "-c", file, "user", "disable", "bert")
         refused(2, "username: String should match pattern", "-c", file, "user", "add", "a b", "--password-stdin")
         objects(file)
-        assert voxdp("-c", file, "db", "rotate-key")[2] == "sealed 2 secrets with a new key\n"
+        rest(file)
+        assert voxdp("-c", file, "db", "rotate-key")[2] == "sealed 3 secrets with a new key\n"
         refused(4, "no call 'ffff'; see: voxdp call list", "-c", file, "call", "show", "ffff")
         refused(4, "no flow '127.0.0.1:20000'", "-c", file, "flow", "show", "127.0.0.1:20000")
         assert (tmp_path / "run" / "control.sock").stat().st_mode & 0o077 == 0
@@ -175,6 +179,41 @@ def objects(file):
     refused(4, "no tenant none", "-c", file, "trunk", "list", "--tenant", "none")
     done("route", "delete", "france", "--yes")
     done("trunk", "delete", "paris", "--yes")
+
+
+def rest(file):
+    """An account made on the command line logs in over HTTP, and what it does is in the audit."""
+    url = f"http://{load(file).rest.listen}/api/v1"
+    add = [
+        sys.executable,
+        "-m",
+        "ctl.cli",
+        "-c",
+        str(file),
+        "account",
+        "add",
+        "boss",
+        "role=platform",
+        "--password-stdin",
+    ]
+    subprocess.run(add, input="correct horse\n", text=True, check=True, timeout=20, capture_output=True)
+
+    def ask(path, body=None, token=""):
+        headers = {"Content-Type": "application/json", "Authorization": f"Bearer {token}"}
+        request = urllib.request.Request(f"{url}{path}", json.dumps(body).encode() if body else None, headers)
+        with urllib.request.urlopen(request, timeout=5) as answer:
+            return json.load(answer)
+
+    token = ask("/auth/login", {"username": "boss", "password": "correct horse"})["access_token"]
+    assert [each["username"] for each in ask("/users", token=token)["items"]] == ["anna"]
+    assert ask("/calls", token=token) == {"items": []}
+    assert ask("/statistics", token=token)["flows"] == 0
+    ask("/skills", {"name": "french"}, token)
+    with pytest.raises(urllib.error.HTTPError, match="401"):
+        ask("/users", token="x")
+    newest = json.loads(voxdp("-c", file, "audit", "list", "-n", "1", "-j")[2])
+    assert [(each["actor"], each["action"], each["key"]) for each in newest] == [("boss", "create", "french")]
+    assert json.loads(voxdp("-c", file, "audit", "verify", "-j")[2])["broken"] is None
 
 
 def test_a_silent_controller_is_given_up(config, tmp_path):

@@ -183,7 +183,9 @@ async def test_search(tmp_path: Path, conninfo: str, make_cdr: MakeCdr) -> None:
         assert found(CdrFilter(party="'; DROP TABLE cdrs; --")) == set()
 
         pages: list[Cdr] = []
-        while page := ask(connection, cdr_search.search(after=pages[-1] if pages else None, limit=1)):
+        while page := ask(
+            connection, cdr_search.search(after=(pages[-1].started, pages[-1].id) if pages else None, limit=1)
+        ):
             pages += page
         assert sorted(cdr.call for cdr in pages) == ["c0", "c1", "c2", "c3"]
         assert [cdr.started for cdr in pages] == sorted((cdr.started for cdr in cdrs), reverse=True)

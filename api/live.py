@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the controller knows of calls that live: the shapes the API shows, and the interface it asks.
+
+Each method is told the tenant, None meaning all of them; a call of another tenant is not there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal, Protocol
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from provisioning.models import Dialled
+
+CallId = Annotated[str, Field(pattern=r"^[A-Za-z0-9._~-]{1,128}$")]
+
+
+class View(BaseModel):
+    """Something shown: more may be added to it, nothing renamed."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+class LiveCall(View):
+    """A call that is up or being set up; seconds since its answer, None before."""
+
+    id: str
+    state: str
+    caller: str
+    dialled: str
+    seconds: int | None = None
+    path: str | None = None
+    packets: int = 0
+    lost: int = 0
+
+
+class LiveFlow(View):
+    """One direction of a stream of a call."""
+
+    id: str
+    call: str
+
+
+class Registration(View):
+    """A contact that is registered; expires: in so many seconds."""
+
+    user: str
+    contact: str
+    received: str | None = None
+    expires: int
+    q: float | None = None
+
+
+class Statistics(View):
+    """Sums of this moment."""
+
+    calls: int
+    flows: int
+    registrations: int
+
+
+class CallControl(BaseModel):
+    """What to do with a call. target: where to, for a transfer. cause: of Q.850, for a hang-up."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    action: Literal["hangup", "transfer", "hold", "resume", "record_start", "record_pause", "record_stop"]
+    leg: Literal["a", "b"] = "a"
+    target: Dialled | None = None
+    cause: Annotated[int, Field(ge=1, le=127)] = 16
+
+
+class LiveRefused(Exception):
+    """The call cannot be done that to, and why."""
+
+
+class UnknownCall(Exception):
+    """There is no such call, or it is another tenant's."""
+
+
+class Live(Protocol):
+    """Implemented by the controller. The dictionaries are like the models above."""
+
+    def calls(self, tenant: int | None) -> Sequence[dict[str, Any]]:
+        """Return the calls."""
+
+    def call(self, tenant: int | None, call: str) -> dict[str, Any]:
+        """Return one call with its legs and flows. Raises UnknownCall."""
+
+    async def control(self, tenant: int | None, call: str, control: CallControl) -> dict[str, Any]:
+        """Do something with a call and return it. Raises UnknownCall, LiveRefused."""
+
+    def flows(self, tenant: int | None) -> Sequence[dict[str, Any]]:
+        """Return the flows."""
+
+    def registrations(self, tenant: int | None) -> Sequence[dict[str, Any]]:
+        """Return the contacts that are registered."""
+
+    def statistics(self, tenant: int | None) -> dict[str, Any]:
+        """Return sums."""
