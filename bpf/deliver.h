@@ -9,10 +9,16 @@
 	 FLAG_POLICED | FLAG_MOVABLE)
 #define FAMILY_FLAGS (FLAG_LOCAL6 | FLAG_TARGET6)
 
-/* What flow_track.express is while packets of this second byte, marker and payload type, may go that way. */
-static __always_inline __u16 express_mark(__u32 generation, __u32 second)
+#define PLAIN_RTP 0x80 /* first byte: version 2, no extension, no CSRC; padding is left out of account */
+#define MARK_TAG  0x1f /* bits of it that are 0, so that the generation can be told there */
+
+/*
+ * What flow_track.express is while RTP of this payload type may go that way: the first two bytes of the
+ * packet, in the order of memory, with some of the generation in between. Never 0.
+ */
+static __always_inline __u16 express_mark(__u32 generation, __u8 type)
 {
-	return generation << 8 | (second | 0x80);
+	return PLAIN_RTP | (generation & MARK_TAG) | type << 8;
 }
 
 /* RTP that is not simply the next packet of its stream. */

@@ -15,9 +15,7 @@
 #define PROTO_UDP	  bpf_htonl(IPPROTO_UDP) /* not a fragment */
 #define TTL_MASK	  bpf_htonl(0x0000fe00)	 /* 0 for TTL 0 and 1 */
 
-#define RTP_MASK	0xdf /* all of the first byte but padding */
-#define RTP_PLAIN	0x80 /* version 2, no extension, no CSRC */
-#define RTP_SECOND(rtp) ((rtp) >> 8 & 0xff)
+#define RTP_MASK 0x7fdf /* of the first two bytes, as memory has them, all but padding and marker */
 
 /* What counts of the upper half of the control word: state, action, and the flags that take the close way. */
 #define EXPRESS_CONTROL (0xffffU | (__u32)(CLOSE_FLAGS | FAMILY_FLAGS) << 16)
@@ -52,8 +50,7 @@ static __always_inline bool is_known(const struct express *express, const struct
 {
 	__u32 rtp = *(const __u32 *)(const void *)header;
 
-	return (rtp & RTP_MASK) == RTP_PLAIN &&
-	       express->flow->track.express == express_mark(express->control.generation, RTP_SECOND(rtp));
+	return ((rtp & RTP_MASK) ^ (express->control.generation & MARK_TAG)) == express->flow->track.express;
 }
 
 static __always_inline bool is_expected(struct express *express)
@@ -104,23 +101,18 @@ static __always_inline void touch(struct flow *flow)
 }
 
 /* The passage that the close way would have made of it: for who is to be told, and for what is rare. */
-static __noinline void express_break(struct xdp_md *ctx, struct express *express,
+static __noinline void express_break(struct xdp_md *ctx, __u32 index, __u64 now, __u64 word,
 				     const struct rtp_packet *rtp)
 {
-	struct flow_ledger *ledger = ledger_at(express->index);
-	struct flow *flow = express->flow;
-	struct passage passage = {
-		.now = express->now,
-		.control = express->control,
-		.rtp = *rtp,
-		.index = express->index,
-		.source_port = flow->rule.source_port
-				       ?: learned_port(flow->track.binding, express->control.generation),
-	};
+	struct flow_ledger *ledger = ledger_at(index);
+	struct flow *flow = flow_at(index);
+	struct passage passage = {.now = now, .control.word = word, .rtp = *rtp, .index = index};
 
-	if (!ledger)
+	if (!ledger || !flow)
 		return;
 	copy_address(passage.source, ledger->wide.source_address);
+	passage.source_port =
+		flow->rule.source_port ?: learned_port(flow->track.binding, passage.control.generation);
 	observe_break(ctx, &passage);
 }
 
@@ -147,10 +139,9 @@ static __always_inline int express_forward(struct xdp_md *ctx, struct express *e
 		return express_refuse(express);
 	flow_observe(&flow->track, express->payload, express->tos, express->now);
 	if (unlikely(!rtp_next(&flow->track, &rtp, flow->rule.clock))) {
-		struct rtp_packet copy = rtp; /* the first stay in registers, as they have no address */
-		struct express rare = *express;
+		struct rtp_packet copy = rtp; /* the first one stays in registers, as it has no address */
 
-		express_break(ctx, &rare, &copy);
+		express_break(ctx, express->index, express->now, express->control.word, &copy);
 	}
 	return forward(ctx, ifindex, express->length);
 }

@@ -131,12 +131,14 @@ struct flow_wide {
 	__u8 dtmf_type;	       /* payload type of telephone events (RFC 4733) */
 	__u8 latch_packets;
 	__be16 previous_port;
-	__u32 tenant;
+	__u8 touch; /* as in struct flow_rule */
+	__u8 reserved[3];
 	/* A further source, until the flow's own yields its first valid packet. */
 	__be32 previous_address[4];
 	__u32 payload_types[4]; /* bit n of all of it: RTP payload type n may pass */
 	__u32 police_rate;	/* packets per second, as the controller was told */
-	__u32 reserved[7];
+	__u32 tenant;
+	__u32 unused[6];
 };
 
 /* Lines 2 and 3, written by the kernel on the rare packet only: loss, disorder, drops, strangers. */

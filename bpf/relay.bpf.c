@@ -46,19 +46,27 @@ _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
 #include "deliver.h"
 #include "closely.h"
 #include "express.h"
+#include "express6.h"
 
 SEC("xdp")
 int relay(struct xdp_md *ctx)
 {
 	struct express express = {.frame = frame_of(ctx), .length = frame_length(ctx)};
+	__u64 now;
 
-	if (unlikely(!find_flow(ctx, &express)))
-		return closely(ctx, bpf_ktime_get_ns());
-	touch(express.flow);
-	express.now = bpf_ktime_get_ns();
-	if (likely(is_expected(&express)))
-		return express_ipv4(ctx, &express);
-	return closely(ctx, express.now);
+	if (likely(find_flow(ctx, &express))) {
+		touch(express.flow);
+		express.now = bpf_ktime_get_ns();
+		if (likely(is_expected(&express)))
+			return express_ipv4(ctx, &express);
+		now = express.now;
+	} else {
+		int verdict = express6(ctx, &now);
+
+		if (verdict != CLOSELY)
+			return verdict;
+	}
+	return closely(ctx, now);
 }
 
 const char relay_license[] SEC("license") = "GPL";
