@@ -13,9 +13,10 @@
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
-#define FIRST_TTL 64
-#define RTP_G711  0x80000000 /* version 2, payload type 0, sequence number 0 */
-#define UNUSED	  __attribute__((unused))
+#define FIRST_TTL	     64
+#define RTP_G711	     0x80000000 /* version 2, payload type 0, sequence number 0 */
+#define NOT_TO_BE_FRAGMENTED 0x40000000
+#define UNUSED		     __attribute__((unused))
 
 /* RTP of G.711 as the test packet has it; sequence number and port are all that differs between flows. */
 struct frame {
@@ -75,9 +76,18 @@ struct {
 	__type(value, struct lines);
 } two_lines SEC(".maps");
 
+/* Where headers are of which IPv4 and IPv6 packets have the same. */
+#define NETWORK	      14
+#define UDP_IPV4      (NETWORK + 20)
+#define UDP_IPV6      (NETWORK + 40)
+#define LENGTH_IPV6   (NETWORK + 4)
+#define G711_DATAGRAM 180
+#define IPV6_FIRST    0x60 /* the least first byte of its header */
+
 __u32 visited;	/* flows that had their packet of this round */
 __u32 position; /* flow of the next packet */
 __u16 sequence;
+__u16 sequences[2]; /* of the flow that comes as IPv4, and of the one that comes as IPv6 */
 
 static __always_inline __u32 next_flow(void)
 {
@@ -211,6 +221,36 @@ int spread(struct xdp_md *ctx)
 	advance(frame);
 	bpf_tail_call(ctx, &next, 0);
 	return XDP_ABORTED;
+}
+
+/*
+ * The same for one flow of either family, or for two that make each other's packets: hop limit, ports and
+ * sequence number as the next packet has them.
+ */
+static __always_inline int follow_at(struct xdp_md *ctx, void *frame, __u32 udp, __u32 family)
+{
+	if (frame + udp + sizeof(struct udphdr) + sizeof(__u32) > (void *)(long)ctx->data_end)
+		return XDP_ABORTED;
+	*(volatile __u32 *)(frame + udp) = config.source_port | (__u32)bpf_htons(config.first_port) << 16;
+	*(volatile __u32 *)(frame + udp + sizeof(struct udphdr)) = bpf_htonl(RTP_G711 | sequences[family]++);
+	bpf_tail_call(ctx, &next, 0);
+	return XDP_ABORTED;
+}
+
+SEC("xdp")
+int follow(struct xdp_md *ctx)
+{
+	void *frame = (void *)(long)ctx->data;
+
+	if (frame + UDP_IPV4 > (void *)(long)ctx->data_end)
+		return XDP_ABORTED;
+	if (*(__u8 *)(frame + NETWORK) >= IPV6_FIRST) {
+		*(volatile __u32 *)(frame + LENGTH_IPV6) = bpf_htonl(G711_DATAGRAM << 16 | IPPROTO_UDP << 8 |
+								     (FIRST_TTL + 1)); /* IPv4 has one less */
+		return follow_at(ctx, frame, UDP_IPV6, 1);
+	}
+	*(volatile __u32 *)(frame + 20) = bpf_htonl(NOT_TO_BE_FRAGMENTED | FIRST_TTL << 8 | IPPROTO_UDP);
+	return follow_at(ctx, frame, UDP_IPV4, 0);
 }
 
 /* For live frames: sends the packets of all flows out of an interface. */

@@ -43,9 +43,10 @@ static __always_inline __u64 address_minus(const __be32 *address)
 /* Of an IPv4 header without options; 0xffff where it agrees with its own checksum. */
 static __always_inline __u32 ipv4_sum(const void *header)
 {
-	const __u32 *words = header;
+	const __u16 *halves = header; /* what is read as a word begins where one does in the frame */
+	const __u32 *lengths = header + 2, *life = header + 6, *source = header + 12, *target = header + 16;
 
-	return fold_all((__u64)words[0] + words[1] + words[2] + words[3] + words[4]);
+	return fold_all((__u64)halves[0] + *lengths + *life + halves[5] + *source + *target);
 }
 
 /* Sums `length` bytes of the frame from `place` on, which may be an odd number; SUM_ERROR if it cannot. */

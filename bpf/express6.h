@@ -46,7 +46,7 @@ static __always_inline bool find_flow6(const struct xdp_md *ctx, struct express 
 	return express->flow;
 }
 
-static __always_inline bool is_expected6(struct express *express, const struct flow_wide *wide)
+static __always_inline bool is_expected6(struct express *express, const struct flow_wide *wide, __u32 family)
 {
 	const struct flow_rule *rule = &express->flow->rule;
 	void *frame = express->frame;
@@ -55,7 +55,7 @@ static __always_inline bool is_expected6(struct express *express, const struct f
 	express->control = control_of(rule);
 	express->payload = length - PAYLOAD6_OFFSET;
 	return same_address(&ip6_of(frame)->saddr, wide->source_address) &&
-	       is_sender(express->flow, express->control, FAMILY_FLAGS, udp6_of(frame)->source) &&
+	       is_sender(express->flow, express->control, family, udp6_of(frame)->source) &&
 	       bpf_ntohs(ip6_of(frame)->payload_len) + UDP6_OFFSET == length &&
 	       bpf_ntohs(udp6_of(frame)->len) + UDP6_OFFSET == length && udp6_of(frame)->check &&
 	       is_known(express, frame + PAYLOAD6_OFFSET);
@@ -88,26 +88,6 @@ static __always_inline int express_ipv6(struct xdp_md *ctx, struct express *expr
 	rewrite_udp(udp6_of(frame), &flow->rule,
 		    learned_port(flow->track.target, express->control.generation));
 	return express_forward(ctx, express, frame + PAYLOAD6_OFFSET);
-}
-
-/* What is not IPv4 as find_flow knows it. CLOSELY where it is not such IPv6 either; `now` is set in any case.
- */
-static __noinline int express6(struct xdp_md *ctx, __u64 *now)
-{
-	struct express express = {.frame = frame_of(ctx), .length = frame_length(ctx)};
-	struct flow_ledger *ledger = NULL;
-
-	if (likely(find_flow6(ctx, &express)))
-		ledger = ledger_at(express.index);
-	if (ledger) {
-		touch(express.flow);
-		*(volatile __u8 *)&ledger->wide.touch = 0;
-	}
-	express.now = bpf_ktime_get_ns();
-	if (likely(ledger && is_expected6(&express, &ledger->wide)))
-		return express_ipv6(ctx, &express, &ledger->wide);
-	*now = express.now;
-	return CLOSELY;
 }
 
 #endif

@@ -88,7 +88,11 @@ static __always_inline void map_address(__be32 mapped[ADDRESS_WORDS], __be32 add
 
 static __always_inline void copy_address(void *to, const void *from)
 {
-	__builtin_memcpy(to, from, sizeof(__be32[ADDRESS_WORDS]));
+	const __u64 *words = from;
+	__u64 *into = to;
+
+	into[0] = words[0];
+	into[1] = words[1];
 }
 
 #endif

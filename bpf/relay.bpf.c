@@ -47,11 +47,13 @@ _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
 #include "closely.h"
 #include "express.h"
 #include "express6.h"
+#include "crossing.h"
 
 SEC("xdp")
 int relay(struct xdp_md *ctx)
 {
 	struct express express = {.frame = frame_of(ctx), .length = frame_length(ctx)};
+	int verdict = CLOSELY;
 	__u64 now;
 
 	if (likely(find_flow(ctx, &express))) {
@@ -60,13 +62,12 @@ int relay(struct xdp_md *ctx)
 		if (likely(is_expected(&express)))
 			return express_ipv4(ctx, &express);
 		now = express.now;
+		if (express.control.flags & FLAG_TARGET6)
+			verdict = cross_to6(ctx, express.index, now);
 	} else {
-		int verdict = express6(ctx, &now);
-
-		if (verdict != CLOSELY)
-			return verdict;
+		verdict = express6(ctx, &now);
 	}
-	return closely(ctx, now);
+	return verdict != CLOSELY ? verdict : closely(ctx, now);
 }
 
 const char relay_license[] SEC("license") = "GPL";

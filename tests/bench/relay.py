@@ -3,11 +3,12 @@
 
 from collections.abc import Iterator
 
-from tests.bench import cost, table, wire
+from tests.bench import cost, table, ways, wire
 from tests.bench.figures import Figure
 
 
 def measure() -> Iterator[Figure]:
     yield from cost.measure()
+    yield from ways.measure()
     yield from table.measure()
     yield from wire.measure()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ctl._libbpf import lib
 
-from ctl.flowrule import FlowRule, FlowState
+from ctl.flowrule import FlowFlag, FlowRule, FlowState
 from ctl.flowtable import FlowTable, RelayConfig
 from ctl.libbpf import BpfObject
 
@@ -16,14 +16,15 @@ FIRST_PORT, LAST_PORT = 10000, 59999
 STRIDE = 7919
 CLOCK_RATE = 8000
 FLOW_MAPS = ("flows", "ledgers")
+DSCP = 46
 
 
 class Relay:
-    """A loaded relay for one address, and its flow table."""
+    """A loaded relay for some addresses, and its flow table."""
 
-    def __init__(self, address: str) -> None:
-        config = RelayConfig(lib.VOXDP_LAYOUT, (address,), FIRST_PORT, LAST_PORT)
-        sizes = dict.fromkeys(FLOW_MAPS, 65536)
+    def __init__(self, *addresses: str) -> None:
+        config = RelayConfig(lib.VOXDP_LAYOUT, addresses, FIRST_PORT, LAST_PORT)
+        sizes = dict.fromkeys(FLOW_MAPS, 65536 * len(addresses))
         self.object = BpfObject.open(BPF / "relay.bpf.o", map_sizes=sizes, rodata=config.encode())
         self.object.load()
         self.program = self.object.program("relay")
@@ -45,7 +46,12 @@ def baseline(flows: int, source: tuple[str, int], target: str, ifindex: int = 1,
 
 
 def rule(
-    source: tuple[str, int], egress: tuple[str, int], target: tuple[str, int], ifindex: int, macs: bytes
+    source: tuple[str, int],
+    egress: tuple[str, int],
+    target: tuple[str, int],
+    ifindex: int,
+    macs: bytes,
+    flags: FlowFlag = FlowFlag.NONE,
 ) -> FlowRule:
     """A pinned flow with everything on: jitter, DSCP, checksum deltas. macs: target's, then egress."""
     return FlowRule(
@@ -53,10 +59,11 @@ def rule(
         source=source,
         egress=egress,
         target=target,
+        flags=flags,
         target_mac=macs[:6],
         egress_mac=macs[6:],
         ifindex=ifindex,
-        dscp=46,
+        dscp=DSCP,
         clock_rate=CLOCK_RATE,
     )
 
@@ -70,7 +77,11 @@ def ip_header(addresses: bytes) -> bytes:
 
 
 def frame(source: tuple[str, int], target: tuple[str, int], macs: bytes = bytes(12)) -> bytes:
-    """G.711 of 20 ms in RTP: 214 bytes."""
-    header = ip_header(socket.inet_aton(source[0]) + socket.inet_aton(target[0]))
+    """G.711 of 20 ms in RTP: 214 bytes, or with IPv6 234."""
+    if ":" in source[0]:
+        addresses = socket.inet_pton(socket.AF_INET6, source[0]) + socket.inet_pton(socket.AF_INET6, target[0])
+        header = b"\x86\xdd" + struct.pack("!IHBB", 6 << 28, 180, 17, 64) + addresses
+    else:
+        header = b"\x08\x00" + ip_header(socket.inet_aton(source[0]) + socket.inet_aton(target[0]))
     udp = struct.pack("!HHHH", source[1], target[1], 180, 0x1234)
-    return macs + b"\x08\x00" + header + udp + struct.pack("!BBHII", 0x80, 0, 1, 160, 99) + bytes(160)
+    return macs + header + udp + struct.pack("!BBHII", 0x80, 0, 1, 160, 99) + bytes(160)
