@@ -31,7 +31,7 @@ RINGS = ("mirror", "captures")
 COPIES = 100_000
 TALLIED = ("rejected", "dropped", "policed", "last_reason", "lost", "reordered", "duplicates", "ssrc_changes", "resets")
 EXPRESS = struct.Struct("=62sH")
-METADATA = 252
+METADATA = 216
 
 
 class Outcome(NamedTuple):
