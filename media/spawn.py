@@ -18,10 +18,15 @@ READY = b"ready\n"
 READY_DESCRIPTOR = 3
 
 
-def spawn(path: Path, python: str, arguments: Sequence[str], log: Path | None, timeout: float) -> int:
-    """Start an engine in a session of its own, so that it outlives us; its process id once it listens."""
+def spawn(
+    path: Path, python: str, arguments: Sequence[str], log: Path | None, timeout: float, module: str = "media.process"
+) -> int:
+    """Start an engine in a session of its own, so that it outlives us; its process id once it listens.
+
+    module: what to run in its place, if it takes the same --socket and --ready.
+    """
     reader, writer = os.pipe()
-    command = [python, "-P", "-m", "media.process", "--socket", str(path), "--ready", str(READY_DESCRIPTOR)]
+    command = [python, "-P", "-m", module, "--socket", str(path), "--ready", str(READY_DESCRIPTOR)]
     actions = [
         (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
         (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
