@@ -24,6 +24,7 @@ from ctl.flowrule import FlowRule, FlowState
 from ctl.flowtable import FlowTable, RelayConfig
 from ctl.libbpf import BpfObject, Program
 from ctl.pins import Pins
+from tests.ctl.kernel.wired import CABLES, RELAYS, Relay, Wiring
 from vm import namespace
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -107,6 +108,32 @@ def attached(settings: loader.AttachSettings) -> Iterator[Pins]:
     loader.attach(settings)
     yield Pins(settings.bpffs)
     loader.detach(settings.bpffs, settings.state_dir)
+
+
+@pytest.fixture
+def wiring() -> Iterator[Wiring]:
+    wiring = Wiring()
+    try:
+        wiring.build()
+        with namespace.entered(wiring.relay):
+            yield wiring
+    finally:
+        wiring.remove()
+
+
+@pytest.fixture
+def pins(wiring: Wiring, bpffs: Path, state_dir: Path) -> Iterator[Pins]:
+    interfaces = tuple(cable[0] for cable in CABLES)
+    loader.attach(loader.AttachSettings(bpffs, interfaces, RELAYS, 10000, 19999, state_dir=state_dir))
+    yield Pins(bpffs)
+    loader.detach(bpffs, state_dir)
+
+
+@pytest.fixture
+def relay(pins: Pins) -> Iterator[Relay]:
+    relay = Relay(pins)
+    yield relay
+    relay.close()
 
 
 @dataclass
