@@ -58,20 +58,30 @@ module ctrl_tcp.so
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """Who the phone is. registrar: host of the server it registers with; None: none, calls go direct."""
+    """Who the phone is. registrar: host of the server it registers with; None: none, calls go direct.
+
+    transport: udp, tcp or tls. answer: auto, or manual: it rings until it is told what to do.
+    """
 
     user: str
     domain: str
     password: str = ""
     registrar: str | None = None
     codecs: str = "PCMU/8000"
+    transport: str = "udp"
+    answer: str = "auto"
 
     def line(self) -> str:
         """The account as baresip's file has it."""
-        parts = [f"<sip:{self.user}@{self.domain}>", "answermode=auto", f"audio_codecs={self.codecs}"]
+        parts = [
+            f"<sip:{self.user}@{self.domain};transport={self.transport}>",
+            f"answermode={self.answer}",
+            f"audio_codecs={self.codecs}",
+        ]
         if self.registrar is None:
             return ";".join([*parts, "regint=0"])
-        server = f'outbound="sip:{self.registrar}:5060"'
+        port = 5061 if self.transport == "tls" else 5060
+        server = f'outbound="sip:{self.registrar}:{port};transport={self.transport}"'
         return ";".join([*parts, f"auth_pass={self.password}", server, "regint=60"])
 
 
@@ -119,6 +129,10 @@ class Baresip:
         """Press keys: RFC 4733 events in the audio stream."""
         for digit in digits:
             self.command("sndcode", digit)
+
+    def transfer(self, target: str) -> None:
+        """Send the other party of the current call to a SIP URI, by REFER."""
+        self.command("transfer", target)
 
     def established(self, timeout: float = 10.0) -> None:
         """Wait until the next call is up."""

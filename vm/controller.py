@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from vm.lab import Lab
@@ -53,7 +54,13 @@ class Controller:
     """
 
     def __init__(
-        self, lab: Lab, mode: Mode = "native", user: str = "", timeout: float = 120.0, listen: str = "", more: str = ""
+        self,
+        lab: Lab,
+        mode: Mode = "native",
+        user: str = "",
+        timeout: float = 120.0,
+        listen: Sequence[str] = (),
+        more: str = "",
     ) -> None:
         self._lab = lab
         self._mode = mode
@@ -147,7 +154,7 @@ class Controller:
 
     def _settings(self) -> str:
         topology = self._lab.topology
-        listen = [self._listen] if self._listen else [f"{address}:5060" for address in topology.relay_addresses]
+        listen = list(self._listen) or [f"{address}:5060" for address in topology.relay_addresses]
         settings = CONFIG.format(
             listen=json.dumps(listen),
             domain=DOMAIN,

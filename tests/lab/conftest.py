@@ -30,11 +30,11 @@ class World:
             phone.registered()
         self.wires = [Capture(lab, lab.a), Capture(lab, lab.b)]
 
-    def phone(self, name, endpoint, password=None):
+    def phone(self, name, endpoint, password=None, slot=0, answer="auto"):
         """A phone whose user exists; with another password if one is given."""
         self.controller.add_user(name, f"secret-of-{name}")
-        account = Account(name, DOMAIN, password or f"secret-of-{name}", endpoint.relay)
-        return Baresip(self.lab, endpoint, account, TONES.get(name, 700))
+        account = Account(name, DOMAIN, password or f"secret-of-{name}", endpoint.relay, answer=answer)
+        return Baresip(self.lab, endpoint, account, TONES.get(name, 700), slot)
 
     def connect(self, caller, called):
         """Place a call and wait until both phones have it."""

@@ -20,7 +20,7 @@ class Proxied:
     """A relay without users of its own, Kamailio before it, and two phones registered there."""
 
     def __init__(self, lab, relays):
-        self.controller = Controller(lab, listen="127.0.0.1:5080", more=NG)
+        self.controller = Controller(lab, listen=["127.0.0.1:5080"], more=NG)
         self.controller.attach()
         self.controller.start()
         self.proxy = Kamailio(lab, DOMAIN, relays)
