@@ -7,11 +7,12 @@ comes back if the exchange fails. An exchange can be answered more than once, ea
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from ctl.plan import Codec, Endpoint, Stream
+from ctl.security import CryptoLine, Protection, Spoken
 from sip.effects import Leg
 
 LEGS: tuple[Leg, Leg] = ("a", "b")
@@ -21,7 +22,8 @@ LEGS: tuple[Leg, Leg] = ("a", "b")
 class Media:
     """relays: our address that each leg sends to. ports: for each leg, our RTP port of each m-line, None where no
     pair is taken. streams: for each leg that has described itself, its m-lines. latching: the legs that may send from
-    anywhere. shown: what each leg is told of our address, where it is another.
+    anywhere. shown: what each leg is told of our address, where it is another. offered: what protection the leg that
+    answers was offered, by m-line; protections: what came of it, for each leg.
     """
 
     relays: Mapping[Leg, str] = field(default_factory=dict)
@@ -29,6 +31,8 @@ class Media:
     streams: Mapping[Leg, tuple[Stream, ...]] = field(default_factory=dict)
     latching: tuple[Leg, ...] = ()
     shown: Mapping[Leg, str] = field(default_factory=dict)
+    offered: tuple[Spoken, ...] = ()
+    protections: Mapping[Leg, tuple[Protection, ...]] = field(default_factory=dict)
 
     def port(self, leg: Leg, index: int) -> int | None:
         """Return our RTP port that `leg` sends m-line `index` to."""
@@ -106,9 +110,28 @@ def _media(state: Mapping[str, Any]) -> Media:
         streams={leg: tuple(map(_stream, streams)) for leg, streams in state["streams"].items()},
         latching=tuple(state.get("latching", ())),  # neither is in a journal of before
         shown=dict(state.get("shown", {})),
+        offered=tuple(map(_spoken, state.get("offered", ()))),
+        protections={leg: tuple(map(_protection, known)) for leg, known in state.get("protections", {}).items()},
     )
 
 
 def _stream(state: Mapping[str, Any]) -> Stream:
-    codecs = tuple(Codec(**codec) for codec in state["codecs"])
-    return Stream(**{**state, "codecs": codecs, "telephone_events": tuple(state["telephone_events"])})
+    made = {
+        "codecs": tuple(Codec(**codec) for codec in state["codecs"]),
+        "telephone_events": tuple(state["telephone_events"]),
+        "cryptos": _lines(state["cryptos"]),
+    }
+    return Stream(**{**state, **made})
+
+
+def _spoken(state: Mapping[str, Any]) -> Spoken:
+    return Spoken(**{**state, "cryptos": _lines(state["cryptos"])})
+
+
+def _protection(state: Mapping[str, Any]) -> Protection:
+    made = {name: state[name] and CryptoLine(**state[name]) for name in ("sends", "receives")}
+    return Protection(**{**state, **made})
+
+
+def _lines(state: Sequence[Mapping[str, Any]]) -> tuple[CryptoLine, ...]:
+    return tuple(CryptoLine(**line) for line in state)

@@ -17,7 +17,7 @@ from ctl.flowtable import FlowColumns
 from ctl.nexthop import NextHop
 from ctl.plan import FlowPlan, Pair
 from ctl.quality import Sample
-from media.flows import EngineError, EngineFlow, EngineStatistics, FlowKey
+from media.flows import EngineError, EngineFlow, EngineStatistics, FlowKey, redacted
 from media.stages import TranscodeStage
 
 LATCH_PACKETS = 5
@@ -278,9 +278,11 @@ class EngineCarrier:
 
     def write(self, pair: Pair, fresh: bool) -> None:
         """Open both flows, or update them. Raises EngineError."""
+        names = [plan.local for plan in pair]
         if fresh:
-            self._engine.remove([plan.local for plan in pair])
-        self._engine.set_pair(*map(_engine_flow, pair))
+            self._engine.remove(names)
+        resumed = not fresh and any(plan.secured for plan in pair) and not self._engine.read(names)
+        self._engine.set_pair(*(replace(_engine_flow(plan), resumed=resumed) for plan in pair))
         for plan in pair:
             if plan.transcoding or not fresh:
                 self._set_stage(plan)
@@ -290,7 +292,7 @@ class EngineCarrier:
     def holds(self, pair: Pair) -> bool:
         """Whether the engine has these very flows."""
         found = self._engine.read([plan.local for plan in pair])
-        return [each.flow for each in found] == list(map(_engine_flow, pair))
+        return [each.flow for each in found] == [redacted(_engine_flow(plan)) for plan in pair]
 
     def read(self, plans: Sequence[FlowPlan]) -> list[FlowStatistics | None]:
         """Return what the engine counted; nothing if there is no engine any more."""
@@ -390,6 +392,10 @@ def _engine_flow(plan: FlowPlan) -> EngineFlow:
         kind=plan.kind,
         clock_rate=plan.clock_rate,
         held=plan.held,
+        mux=plan.mux,
+        open=plan.open,
+        seal=plan.seal,
+        dtls=plan.dtls,
     )
 
 

@@ -178,7 +178,8 @@ class Conductor:
             if isinstance(effect, OfferMedia):
                 here, there = Facing(signalling=effect.local), Facing(signalling=effect.toward_local)
                 description = self._sessions.offer(
-                    effect.call, effect.leg, effect.sdp, effect.source, now, effect.toward, here, there
+                    *(effect.call, effect.leg, effect.sdp, effect.source, now, effect.toward, here, there),
+                    attempt=effect.attempt,
                 )
             else:
                 description = self._sessions.answer(effect.call, effect.leg, effect.sdp, effect.source, now)

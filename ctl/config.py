@@ -254,6 +254,8 @@ class MediaSection(Section):
     """Codecs that callees are offered beside the caller's; one that both have is preferred. None: no transcoding."""
     timeout: Annotated[float, Field(ge=0)] = 120.0
     """Seconds without a packet after which a call is ended; 0: never."""
+    srtp: Literal["off", "preferred", "required"] = "preferred"
+    """off: RTP alone. preferred: SRTP with each party that wants it. required: SRTP with both, or no call."""
     hold_timeout: Annotated[float, Field(ge=0)] = 3600.0
     """The same while a party holds the call: then silence is what both want."""
 

@@ -59,6 +59,7 @@ class Carriers:
             config.run.directory / ENGINE_SOCKET, log=config.run.directory / "engine.log"
         )
         self.engine = self._engine_carrier()
+        self._fingerprint = f"sha-256 {self.process.client.summary().fingerprint}"
         self.look()
         if self.trouble:
             self.close()
@@ -84,6 +85,8 @@ class Carriers:
             relays=relays(self._config),
             default=media.default,
             police=media.police,
+            srtp=media.srtp,
+            fingerprint=self._fingerprint,
         )
 
     def forget_former(self) -> None:
@@ -97,6 +100,7 @@ class Carriers:
         self.process.close()
         self.process = EngineProcess.ensure(self.process.client.path, log=self._config.run.directory / "engine.log")
         self.engine = self._engine_carrier()
+        self._fingerprint = f"sha-256 {self.process.client.summary().fingerprint}"
         return self.engine
 
     def close(self) -> None:

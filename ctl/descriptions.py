@@ -3,15 +3,17 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import replace
 
 from ctl.addresses import canonical, unspecified
 from ctl.codecs import additional, rtpmap_of, settled, transcoding
 from ctl.plan import Codec, Direction, Endpoint, Stream, StreamRefused
+from ctl.security import CryptoLine, Setup, Spoken
 from sip.errors import SdpError
 from sip.sdp import Media, Section, SessionDescription
-from sip.sdp_parts import Connection
+from sip.sdp_parts import Connection, Crypto, Fingerprint
 
 _EVENT = "telephone-event"
 _ICE = (
@@ -25,6 +27,13 @@ _ICE = (
     "ice-mismatch",
     "ice-pacing",
 )
+_PROTECTION = ("crypto", "fingerprint", "setup", "tls-id", "zrtp-hash", "key-mgmt")
+_SETUPS: dict[str, Setup] = {
+    "active": "active",
+    "passive": "passive",
+    "actpass": "actpass",
+    "holdconn": "holdconn",
+}
 _DIRECTIONS: dict[str, Direction] = {
     "sendrecv": "sendrecv",
     "sendonly": "sendonly",
@@ -89,6 +98,19 @@ class Description:
                 _redirect_ports(medium, (address, port or 0))
         return self._sdp.to_bytes()
 
+    def protect(self, spoken: Sequence[Spoken]) -> None:
+        """Say for each m-line how it is protected, in place of what the peer said of that."""
+        if not any(each.touched for each in spoken) and not self._protected():
+            return
+        for section in self._sections():
+            section.remove_attributes(*_PROTECTION)
+        for medium, said in zip(self._sdp.media, spoken, strict=True):
+            if medium.port:
+                _protect(medium, said)
+
+    def _protected(self) -> bool:
+        return any(section.attribute(name) is not None for section in self._sections() for name in _PROTECTION)
+
     def _sections(self) -> tuple[Section, ...]:
         return self._sdp.session, *self._sdp.media
 
@@ -111,6 +133,9 @@ class Description:
             ),
             telephone_events=tuple(pt for pt, codec in codecs.items() if _event(codec.name)),
             ptime=medium.ptime,
+            cryptos=tuple(map(_crypto, medium.cryptos)),
+            fingerprint=_fingerprint(self._sdp.fingerprints_of(medium)),
+            setup=_setup(medium.attribute("setup") or self._sdp.session.attribute("setup")),
         )
 
 
@@ -136,6 +161,29 @@ def _answer_with(medium: Media, offer: Stream, answer: Stream) -> Stream:
 def refused(error: SdpError) -> str:
     """Return the error as the reason of a refusal."""
     return f"session description: {error.reason}"
+
+
+def _crypto(line: Crypto) -> CryptoLine:
+    return CryptoLine(line.tag, line.suite, b64encode(line.key).decode(), line.lifetime, line.mki, line.params)
+
+
+def _fingerprint(found: Sequence[Fingerprint]) -> str:
+    """Of several, the one of the strongest hash."""
+    best = max(found, key=lambda each: len(each.value), default=None)
+    return f"{best.algorithm} {best.value.hex(':').upper()}" if best else ""
+
+
+def _setup(value: str | None) -> Setup:
+    return _SETUPS.get((value or "").strip().lower(), "")
+
+
+def _protect(medium: Media, said: Spoken) -> None:
+    medium.set_proto(said.protocol)
+    for line in said.cryptos:
+        medium.add_attribute("crypto", str(line))
+    if said.fingerprint:
+        medium.add_attribute("fingerprint", said.fingerprint)
+        medium.add_attribute("setup", said.setup)
 
 
 def _event(name: str) -> bool:

@@ -20,6 +20,8 @@ from ctl.addresses import Network, behind_nat, refusal, unspecified
 from ctl.codecs import Transcoding, transcoding
 from ctl.policing import Limit, limit
 from ctl.relay_choice import RelayAddress
+from ctl.security import PLAIN, CryptoLine, Policy, Protection, Setup, Spoken, shared
+from media.flows import EngineDtls, EngineKeys
 from sip.effects import Leg
 
 Endpoint = tuple[str, int]
@@ -27,7 +29,11 @@ Kind = Literal["rtp", "rtcp"]
 Path = Literal["kernel", "engine", "none"]
 Direction = Literal["sendrecv", "sendonly", "recvonly", "inactive"]
 
-PLAIN_PROFILES = ("RTP/AVP", "RTP/AVPF")
+PROFILES = tuple(
+    f"{transport}{profile}{feedback}"
+    for transport, profile in (("RTP/", "AVP"), ("RTP/", "SAVP"), ("UDP/TLS/RTP/", "SAVP"))
+    for feedback in ("", "F")
+)
 _SENDS = ("sendrecv", "sendonly")
 _RECEIVES = ("sendrecv", "recvonly")
 
@@ -64,6 +70,14 @@ class Stream:
     telephone_events: tuple[int, ...] = ()
     ptime: float | None = None
     """Milliseconds of audio in one packet."""
+    cryptos: tuple[CryptoLine, ...] = ()
+    fingerprint: str = ""
+    setup: Setup = ""
+
+    @property
+    def spoken(self) -> Spoken | None:
+        """What is said of protection; None for a stream that is refused or ended."""
+        return Spoken(self.protocol, self.cryptos, self.fingerprint, self.setup) if self.rtp_port else None
 
     @property
     def held(self) -> bool:
@@ -82,6 +96,7 @@ class Side:
     relay: Endpoint
     interface: str
     latch: bool = False
+    protection: Protection = PLAIN
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +118,9 @@ class DataPlane:
     """Name of the media interface where nothing says another; empty: routes decide."""
     police: float = 0.0
     """How many times its codec's packets a flow may carry; 0: any number."""
+    srtp: Policy = "preferred"
+    fingerprint: str = ""
+    """Of the engine's certificate, as in a=fingerprint."""
 
     @property
     def addresses(self) -> tuple[RelayAddress, ...]:
@@ -143,11 +161,23 @@ class FlowPlan:
     latch: bool = False
     police: Limit | None = None
     mux: bool = False
+    """RTCP comes beside RTP."""
     dtmf_type: int | None = None
+    open: EngineKeys | None = None
+    """The engine unprotects what comes in by these."""
+    seal: EngineKeys | None = None
+    """The engine protects what goes out by these."""
+    dtls: EngineDtls | None = None
+    """The engine gets keys by DTLS with the source, for both directions."""
     codecs: tuple[Codec, ...] = field(default=(), compare=False)
     """What RTP may carry, the likeliest first. To name things by: two plans that differ in this alone are equal."""
     transcoding: Transcoding | None = None
     """None: packets pass as they are."""
+
+    @property
+    def secured(self) -> bool:
+        """Whether the engine opens or seals something here."""
+        return bool(self.open or self.seal or self.dtls)
 
 
 Pair = tuple[FlowPlan, FlowPlan]
@@ -166,10 +196,8 @@ def check(stream: Stream, data_plane: DataPlane) -> None:
     """Raise StreamRefused, with the reason in one line, if the stream is not one we relay. Ended ones pass."""
     if not stream.rtp_port:
         return
-    if stream.protocol not in PLAIN_PROFILES:
-        raise StreamRefused(
-            f"{stream.media} over {stream.protocol} is not relayed; offer {' or '.join(PLAIN_PROFILES)}"
-        )
+    if stream.protocol not in PROFILES:
+        raise StreamRefused(f"{stream.media} over {stream.protocol} is not relayed; offer {' or '.join(PROFILES)}")
     if stream.held:
         return
     asked = (stream.address, stream.signalling) if _behind_nat(stream) else (stream.address,)
@@ -221,11 +249,13 @@ def difference(before: Iterable[FlowPlan], after: Iterable[FlowPlan]) -> Differe
 
 def _flow(leg: Leg, index: int, kind: Kind, sender: Side, receiver: Side, data_plane: DataPlane) -> FlowPlan:
     through = transcoding(sender.stream, receiver.stream) if kind == "rtp" and data_plane.transcode else None
-    path, reason = _path(sender, receiver, data_plane, through.reason if through else "")
+    why = _secured(sender.protection, receiver.protection) or (through.reason if through else "")
+    path, reason = _path(sender, receiver, data_plane, why)
     source, port, learned = _peer(sender.stream, kind)
     target, target_port, _ = _peer(receiver.stream, kind)
     codecs = _codecs(sender.stream, receiver.stream) if kind == "rtp" else ()
     events = receiver.stream.telephone_events if kind == "rtp" else ()
+    opened, sealed = _keys(sender.protection, receiver.protection)
     return FlowPlan(
         leg=leg,
         stream=index,
@@ -242,6 +272,9 @@ def _flow(leg: Leg, index: int, kind: Kind, sender: Side, receiver: Side, data_p
         police=_police(kind, sender, receiver, codecs, data_plane.police),
         mux=kind == "rtp" and _mux(sender, receiver),
         dtmf_type=events[0] if events else None,
+        open=opened,
+        seal=sealed,
+        dtls=sender.protection.dtls,
         codecs=codecs,
         transcoding=through,
     )
@@ -296,3 +329,20 @@ def _path(sender: Side, receiver: Side, data_plane: DataPlane, reason: str) -> t
         return "kernel", ""
     reason = reason or f"XDP is not attached to {' and '.join(bare)}"
     return ("engine", reason) if data_plane.engine else ("none", f"{reason}, and no engine runs")
+
+
+def _secured(one: Protection, other: Protection) -> str:
+    """Return why the engine must open and seal, in one line; empty where both legs share their keys, or have none."""
+    if one.fingerprint or other.fingerprint:
+        return "DTLS-SRTP ends here"
+    if shared(one, other) and shared(other, one):
+        return ""
+    return "SRTP keys differ" if one.sends and other.sends else "SRTP on one side only"
+
+
+def _keys(sender: Protection, receiver: Protection) -> tuple[EngineKeys | None, EngineKeys | None]:
+    """Return what to open and to seal with, neither where they are the same."""
+    if shared(sender, receiver):
+        return None, None
+    opened, sealed = sender.sends, receiver.receives
+    return opened.keys if opened else None, sealed.keys if sealed else None

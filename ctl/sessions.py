@@ -7,8 +7,9 @@ relay address that faces each leg, and once both legs have described themselves 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from secrets import token_bytes
 from typing import Any, Protocol
 
 from ctl.addresses import Family, canonical, family_of
@@ -29,6 +30,7 @@ from ctl.plan import (
 from ctl.ports import Ports, PortsExhausted
 from ctl.programmer import FlowView, Programmer
 from ctl.relay_choice import ANY, Facing, NoRelayAddress, choose
+from ctl.security import PLAIN, Agreement, Insecure, Spoken, agree_all, propose_all
 from media.flows import EngineError
 from sip.effects import Leg
 from sip.errors import SdpError
@@ -80,12 +82,14 @@ class MediaSessions:
         here: Facing = ANY,
         there: Facing = ANY,
         write: Writer | None = None,
+        attempt: int = 0,
     ) -> bytes:
         """Take ports for an offer from `leg`; return the description to send to the other leg.
 
         source: the address that the signalling of `leg` came from. toward: the one that of the other leg goes to.
         write: what makes the description that is returned, if it is not the one that came with our addresses in it.
         here, there: what is asked of our side toward `leg` and toward the other one.
+        attempt: how many offers of this exchange the other leg has refused by 488; it is offered other profiles then.
         Raises MediaRefused: 488 for what is not relayed, 503 if there are no ports.
         """
         source, toward = canonical(source), canonical(toward or source)
@@ -102,8 +106,18 @@ class MediaSessions:
             _other(leg): self._relay(media.agreed.relays.get(_other(leg)), toward, there, there.family),
         }
         latching = tuple(each for each, asked in ((leg, here), (_other(leg), there)) if asked.latch)
-        ports = self._take_ports(media.agreed, relays, streams, now)
-        proposed = Media(relays, ports, {leg: streams}, latching or media.agreed.latching, self._shown(relays))
+        before = [each.protocol for each in media.agreed.streams.get(_other(leg), ())]
+        offered = self._propose(streams, before, attempt)
+        proposed = Media(
+            relays,
+            self._take_ports(media.agreed, relays, streams, now),
+            {leg: streams},
+            latching or media.agreed.latching,
+            self._shown(relays),
+            offered,
+            media.agreed.protections,
+        )
+        description.protect(offered)
         self._calls[call] = media
         media.proposed, media.offerer = proposed, leg
         if write is None:
@@ -128,9 +142,15 @@ class MediaSessions:
             raise MediaRefused(488, f"the answer has {len(streams)} m-lines, the offer {len(offered)}")
         if write is None and self.data_plane.transcode:
             streams = description.answer_with(offered, streams)
-        answered = replace(media.proposed, streams={**media.proposed.streams, leg: streams})
+        agreement = self._agree(media, offered, streams)
+        answered = replace(
+            media.proposed,
+            streams={**media.proposed.streams, leg: streams},
+            protections={_other(leg): agreement.offerer, leg: agreement.answerer},
+        )
         self._program(call, answered)
         media.proposed = answered
+        description.protect(agreement.answers)
         return (write or redirected)(description, answered, _other(leg))
 
     def rollback(self, call: str, now: float) -> None:
@@ -225,6 +245,32 @@ class MediaSessions:
         except SdpError as error:
             raise MediaRefused(error.status, refused(error)) from None
         return description, streams
+
+    def _propose(self, streams: Iterable[Stream], before: Sequence[str], attempt: int) -> tuple[Spoken, ...]:
+        plane = self.data_plane
+        try:
+            return propose_all(
+                [each.spoken for each in streams], plane.srtp, plane.fingerprint, token_bytes, before, attempt
+            )
+        except Insecure as insecure:
+            raise MediaRefused(488, str(insecure)) from None
+
+    def _agree(self, media: CallMedia, offered: Iterable[Stream], answers: Iterable[Stream]) -> Agreement:
+        assert media.proposed
+        assert media.offerer
+        plane, before = self.data_plane, media.agreed.protections.get(media.offerer, ())
+        try:
+            return agree_all(
+                [each.spoken for each in offered],
+                media.proposed.offered,
+                [each.spoken for each in answers],
+                before,
+                plane.srtp,
+                plane.fingerprint,
+                token_bytes,
+            )
+        except Insecure as insecure:
+            raise MediaRefused(488, str(insecure)) from None
 
     def _check_route(self, stream: Stream) -> None:
         """Refuse addresses that the kernel would not send to a neighbour: this host's own, and broadcast."""
@@ -323,8 +369,10 @@ class MediaSessions:
         if port is None or not stream.rtp_port:
             return None
         route = self._routes.route(peer_address(stream), relay)
+        protections = media.protections.get(leg, ())
+        protection = protections[index] if index < len(protections) else PLAIN
         interface = route.interface if route else self.data_plane.interfaces[relay]
-        return Side(stream, (relay, port), interface, leg in media.latching)
+        return Side(stream, (relay, port), interface, leg in media.latching, protection)
 
     def _drop(self, media: CallMedia, now: float) -> None:
         before = media.taken()

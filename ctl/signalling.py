@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ctl.config import Config, sip_listen
 from ctl.nexthop import NextHops
+from ctl.security import attempts
 from sip.acceptor import StreamLimits
 from sip.core import Core
 from sip.effects import Address
@@ -56,6 +57,7 @@ def make_core(config: Config, secret: bytes, facing: Callable[[Address], Address
         min_session_expires=config.sip.min_session_expires,
         redirections=config.sip.redirections,
         pass_headers=config.sip.pass_headers,
+        offers=attempts(config.media.srtp),
         connects=any(address.transport == "tcp" for address in listen_addresses(config)),
     )
     return Core(settings, lambda: secrets.token_hex(TOKEN_BYTES), facing, time.monotonic())

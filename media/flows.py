@@ -37,6 +37,19 @@ class EngineError(Exception):
         self.code = code
 
 
+SUITE_KEY_BYTES = {
+    "AES_CM_128_HMAC_SHA1_80": 30,
+    "AES_CM_128_HMAC_SHA1_32": 30,
+    "AES_192_CM_HMAC_SHA1_80": 38,
+    "AES_192_CM_HMAC_SHA1_32": 38,
+    "AES_256_CM_HMAC_SHA1_80": 46,
+    "AES_256_CM_HMAC_SHA1_32": 46,
+    "AEAD_AES_128_GCM": 28,
+    "AEAD_AES_256_GCM": 44,
+}
+"""The engine's crypto suites, and how long master key and salt are together."""
+
+
 @dataclass(frozen=True, slots=True)
 class EngineKeys:
     """One SRTP master key of one direction. suite: as in RFC 4568 and its like; key: master key and salt together."""

@@ -40,7 +40,8 @@ static enum reason check_datagram(const struct flow_slot *slot, const struct rel
 		return REASON_BAD_LENGTH;
 	if (!address_port(packet->source))
 		return REASON_BAD_SOURCE_PORT;
-	return slot->wanted.held ? REASON_OFF : REASON_FORWARDED;
+	/* A handshake goes on while a call is held. */
+	return slot->wanted.held && !slot->wanted.dtls.role ? REASON_OFF : REASON_FORWARDED;
 }
 
 /* RTCP beside RTP on one port (RFC 5761) teaches nothing: only the flow's own kind does. */
@@ -232,6 +233,8 @@ static void handle(struct relay *relay, struct flow_slot *slot, struct relay_pac
 		reason = check_source(slot, packet, &unbound);
 	if (reason == REASON_FORWARDED && take_dtls(relay, slot, packet, unbound))
 		return;
+	if (reason == REASON_FORWARDED && slot->wanted.held)
+		reason = REASON_OFF;
 	if (reason == REASON_FORWARDED)
 		reason = admit(slot, packet, unbound, &kind);
 	if (reason == REASON_FORWARDED)

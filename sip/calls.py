@@ -9,7 +9,7 @@ from typing import Any
 
 from sip.agent import Agent
 from sip.call import Call
-from sip.call_table import CallSignal
+from sip.call_table import CallSignal, CallState
 from sip.client_auth import ClientAuth
 from sip.dialog import DialogKey
 from sip.effects import Address, AnswerMedia, FindRoute, OfferMedia, SaveCall, Target
@@ -217,7 +217,8 @@ class Calls:
         """See CallHost."""
         token = self._ask(call, signal, now)
         hosts = (leg.peer_host, other.peer_host, leg.local_host, other.local_host)
-        self.agent.effects.append(OfferMedia(token, call.id, leg.name, sdp, *hosts))
+        attempt = call.branches.hunt.attempt if call.state is CallState.OFFERING else 0
+        self.agent.effects.append(OfferMedia(token, call.id, leg.name, sdp, *hosts, attempt))
 
     def ask_answer(self, call: Call, leg: Leg, sdp: bytes, signal: CallSignal, now: float) -> None:
         """See CallHost."""
@@ -241,7 +242,7 @@ class Calls:
 
     def hunt(self) -> Hunt:
         """See CallHost."""
-        return Hunt(self._admit)
+        return Hunt(self._admit, self.agent.settings.offers)
 
     def _admit(self, destination: Destination) -> Ending | None:
         """Why a destination cannot be tried: it is ourselves, what we would send there comes back, or a trunk's."""

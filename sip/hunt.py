@@ -13,6 +13,7 @@ from sip.message import Message, Response
 from sip.outgoing import Destination, Group
 
 _ABSENT = 20
+_NOT_ACCEPTABLE_HERE = 488
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,10 +27,18 @@ class Ending:
 
 
 class Hunt:
-    """The targets of one call, in groups that ring together. admit: why a destination cannot be tried, None: it can."""
+    """The targets of one call, in groups that ring together. admit: why a destination cannot be tried, None: it can.
 
-    def __init__(self, admit: Callable[[Destination], Ending | None]) -> None:
+    offers: how many shapes of an offer targets are asked with, one after the other, while they answer 488 to them.
+    attempt: how many of those the present targets have refused.
+    """
+
+    def __init__(self, admit: Callable[[Destination], Ending | None], offers: int = 1) -> None:
         self._admit = admit
+        self._offers = offers
+        self._unfit: list[Destination] = []
+        """Those that refused the shape at hand, and have not seen the others."""
+        self.attempt = 0
         self._groups: deque[Group] = deque()
         self._failure: Ending | None = None
         self._outcome = "no_answer"
@@ -49,9 +58,16 @@ class Hunt:
     def stop(self) -> None:
         """Try no other target."""
         self._groups.clear()
+        self._unfit.clear()
 
     def next(self) -> Group:
-        """Those to try next, () when nobody is left."""
+        """Those to try next, () when nobody is left; first the same again, where the offer has another shape."""
+        if self._unfit and not self._decided:
+            again, self._unfit = tuple(self._unfit), []
+            self.attempt += 1
+            return again
+        self.attempt = 0
+        self._unfit.clear()
         while self._groups:
             group = self._groups.popleft()
             if self._is_due(group[0]) and (group := tuple(each for each in group if self._admitted(each))):
@@ -74,6 +90,9 @@ class Hunt:
             self._outcome = "no_answer"
             self._keep(Ending(408, RECOVERY_ON_TIMER, "server", "No Response"))
             self._decide(destination, 408, RECOVERY_ON_TIMER)
+            return
+        if response.status == _NOT_ACCEPTABLE_HERE and self.attempt + 1 < self._offers and not destination.leg:
+            self._unfit.append(destination)
             return
         status, cause = response.status, cause_in(response, cause_of(response.status))
         self._outcome = "busy" if status in BUSY else "no_answer" if status in UNREACHED else ""

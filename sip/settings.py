@@ -48,6 +48,8 @@ class Settings:
     max_calls: int = 20_000
     max_transactions: int = 400_000
     ring_time: float = 180.0
+    offers: int = 1
+    """Shapes in which an offer is shown to a target that refuses it with 488: the more, the more INVITEs."""
     connects: bool = False
     """Whether requests too long for a datagram may go by TCP: only where answers can come back by it."""
     retry_after: int = 5

@@ -50,6 +50,8 @@ module g711.so
 module aufile.so
 module aubridge.so
 module sndfile.so
+module srtp.so
+module dtls_srtp.so
 module_tmp account.so
 module_app menu.so
 module ctrl_tcp.so
@@ -70,6 +72,8 @@ class Account:
     codecs: str = "PCMU/8000"
     transport: str = "udp"
     answer: str = "auto"
+    encryption: str = ""
+    """Of media, in baresip's words: srtp, srtp-mand, dtls_srtp; none if empty."""
 
     def line(self) -> str:
         """The account as baresip's file has it."""
@@ -78,6 +82,8 @@ class Account:
             f"answermode={self.answer}",
             f"audio_codecs={self.codecs}",
         ]
+        if self.encryption:
+            parts.append(f"mediaenc={self.encryption}")
         if self.registrar is None:
             return ";".join([*parts, "regint=0"])
         port = 5061 if self.transport == "tls" else 5060

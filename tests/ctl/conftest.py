@@ -14,7 +14,7 @@ import pytest
 from ctl.flowrule import Endpoint, FlowFlag, FlowRule, FlowState, FlowStatistics
 from ctl.flowtable import FlowColumns
 from ctl.nexthop import NextHop, NextHops, Route
-from media.flows import EngineError, EngineFlow, EngineStatistics, FlowKey
+from media.flows import EngineError, EngineFlow, EngineStatistics, FlowKey, redacted
 from tests.ctl.routed import Network
 from tests.ctl.world import World
 
@@ -168,7 +168,7 @@ def engine_statistics(flow: EngineFlow, seen: float | None) -> EngineStatistics:
         **{
             **blank,
             **dict.fromkeys(zero, 0),
-            "flow": flow,
+            "flow": redacted(flow),
             "packets": 7,
             "bytes": 1204,
             "largest_gap": 0.02,

@@ -1,0 +1,314 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""SRTP as session descriptions negotiate it, for each leg by itself: what is offered on, agreed and answered.
+
+SDES (RFC 4568) and DTLS-SRTP (RFC 5763), on secured profiles or, where both are content without, on plain ones
+(RFC 8643). A caller's SDES keys are offered on as they are: where the callee takes one of them, both legs share
+their keys and the relay has nothing to open. In every other case each leg has keys of its own.
+
+Pure: randomness is an argument.
+"""
+
+from __future__ import annotations
+
+import re
+from base64 import b64decode, b64encode
+from binascii import Error as BadBase64
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from media.flows import SUITE_KEY_BYTES, EngineDtls, EngineKeys
+
+Policy = Literal["off", "preferred", "required"]
+"""off: RTP alone. preferred: SRTP on each leg that wants it. required: SRTP on both legs, or no call."""
+Setup = Literal["", "active", "passive", "actpass", "holdconn"]
+Draw = Callable[[int], bytes]
+
+OFFERED_SUITES = ("AEAD_AES_256_GCM", "AEAD_AES_128_GCM", "AES_256_CM_HMAC_SHA1_80", "AES_CM_128_HMAC_SHA1_80")
+"""What we offer of our own accord, the best first."""
+_HARMLESS = re.compile(r"(WSH=\d{1,4}|KDR=0)")
+_HASH_BYTES = {"sha-1": 20, "sha-224": 28, "sha-256": 32, "sha-384": 48, "sha-512": 64}
+
+
+class Insecure(Exception):
+    """The policy does not allow this, or nothing that we know is offered; one line, answered with 488."""
+
+
+@dataclass(frozen=True, slots=True)
+class CryptoLine:
+    """An a=crypto line. key: base64 of master key and salt. lifetime, mki: as spelled; params: session parameters."""
+
+    tag: int
+    suite: str
+    key: str = field(repr=False)
+    lifetime: str = ""
+    mki: str = ""
+    params: str = ""
+
+    @property
+    def usable(self) -> bool:
+        """Whether we can and may: a suite we know, and nothing that takes protection away."""
+        return self.keys is not None and all(map(_HARMLESS.fullmatch, self.params.split()))
+
+    @property
+    def keys(self) -> EngineKeys | None:
+        """What the engine is told; None for a suite, a key or an identifier that it does not have."""
+        try:
+            key = b64decode(self.key, validate=True)
+        except BadBase64:
+            return None
+        mki = _mki(self.mki)
+        if len(key) != SUITE_KEY_BYTES.get(self.suite) or mki is None:
+            return None
+        return EngineKeys(self.suite, key, mki)
+
+    def __str__(self) -> str:
+        parts = "".join(f"|{part}" for part in (self.lifetime, self.mki) if part)
+        return f"{self.tag} {self.suite} inline:{self.key}{parts}" + (f" {self.params}" if self.params else "")
+
+
+@dataclass(frozen=True, slots=True)
+class Spoken:
+    """What one description says of one m-line's protection. fingerprint: as in a=fingerprint, "" for none."""
+
+    protocol: str
+    cryptos: tuple[CryptoLine, ...] = ()
+    fingerprint: str = ""
+    setup: Setup = ""
+
+    @property
+    def secured(self) -> bool:
+        """Whether the profile itself is a secured one."""
+        return "SAVP" in self.protocol
+
+    @property
+    def touched(self) -> bool:
+        """Whether there is anything to be read or written beyond plain RTP."""
+        return self.secured or bool(self.cryptos or self.fingerprint)
+
+    @property
+    def kind(self) -> Literal["plain", "sdes", "dtls"]:
+        """What the speaker wants; its own order where both are there."""
+        if self._dtls and (self.protocol.startswith("UDP/TLS") or not self._sdes):
+            return "dtls"
+        return "sdes" if self._sdes else "plain"
+
+    @property
+    def _sdes(self) -> bool:
+        return any(line.usable for line in self.cryptos)
+
+    @property
+    def _dtls(self) -> bool:
+        return dtls_hash(self.fingerprint) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Protection:
+    """How a leg's stream is protected; with neither keys nor fingerprint it is plain.
+
+    sends: the key that the leg protects with, receives: the one that it is sent with. fingerprint: of the leg's
+    certificate, where keys come by DTLS; active: we begin the handshake.
+    """
+
+    sends: CryptoLine | None = None
+    receives: CryptoLine | None = None
+    fingerprint: str = ""
+    active: bool = False
+
+    @property
+    def dtls(self) -> EngineDtls | None:
+        """Whom the engine is to shake hands with."""
+        found = dtls_hash(self.fingerprint)
+        return EngineDtls(self.active, found) if found else None
+
+
+PLAIN = Protection()
+
+
+def shared(sender: Protection, receiver: Protection) -> bool:
+    """Whether what one leg sends is protected, or not, just as the other is to receive it."""
+    return not sender.fingerprint and not receiver.fingerprint and _same(sender.sends, receiver.receives)
+
+
+def _same(one: CryptoLine | None, other: CryptoLine | None) -> bool:
+    return (one.keys if one else None) == (other.keys if other else None)
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """What an answer makes of an exchange, one entry for each m-line: both legs, and what the offerer is answered."""
+
+    offerer: tuple[Protection, ...]
+    answerer: tuple[Protection, ...]
+    answers: tuple[Spoken, ...]
+
+
+def propose_all(
+    offers: Sequence[Spoken | None],
+    policy: Policy,
+    fingerprint: str,
+    draw: Draw,
+    before: Sequence[str] = (),
+    attempt: int = 0,
+) -> tuple[Spoken, ...]:
+    """`propose` for each m-line; None is one that is refused or ended. Raises Insecure."""
+    known = [*before[: len(offers)], *[""] * (len(offers) - len(before))]
+    return tuple(
+        propose(each, policy, fingerprint, draw, profile, attempt) if each else Spoken("")
+        for each, profile in zip(offers, known, strict=True)
+    )
+
+
+def agree_all(
+    offers: Sequence[Spoken | None],
+    proposed: Sequence[Spoken],
+    answers: Sequence[Spoken | None],
+    before: Sequence[Protection],
+    policy: Policy,
+    fingerprint: str,
+    draw: Draw,
+) -> Agreement:
+    """`agree` and `answer` for each m-line. before: the offerer's protections until now. Raises Insecure."""
+    known = [*before[: len(offers)], *[PLAIN] * (len(offers) - len(before))]
+    offerer, answerer, answered = [], [], []
+    for offered, proposal, said, had in zip(offers, proposed, answers, known, strict=True):
+        if offered is None or said is None:
+            legs, back = (PLAIN, PLAIN), Spoken("")
+        else:
+            theirs = agree(proposal, said)
+            ours, back = answer(offered, policy, theirs, had, fingerprint, draw)
+            legs = ours, theirs
+        offerer.append(legs[0])
+        answerer.append(legs[1])
+        answered.append(back)
+    return Agreement(tuple(offerer), tuple(answerer), tuple(answered))
+
+
+def propose(offer: Spoken, policy: Policy, fingerprint: str, draw: Draw, before: str = "", attempt: int = 0) -> Spoken:
+    """Return what is offered on to the other leg. fingerprint: ours.
+
+    before: the profile that leg agreed to earlier in this call, which is offered again. attempt: how many offers of
+    this exchange it has refused by 488; each time another profile is tried. Raises Insecure.
+    """
+    ways = _ways(offer, policy, fingerprint, draw)
+    if before:
+        same = [way for way in ways if way.protocol.removesuffix("F") == before.removesuffix("F")]
+        ways = same + [way for way in ways if way not in same]
+    return ways[min(attempt, len(ways) - 1)]
+
+
+def attempts(policy: Policy) -> int:
+    """Return how many ways there are to offer on what one leg offers: more are not worth trying."""
+    return {"off": 1, "preferred": 3, "required": 2}[policy]
+
+
+def agree(proposed: Spoken, answer: Spoken) -> Protection:
+    """Return how the answering leg is protected. Raises Insecure for an answer that does not fit the proposal."""
+    for line in answer.cryptos:
+        ours = next((each for each in proposed.cryptos if each.tag == line.tag and each.suite == line.suite), None)
+        if ours and line.usable:
+            return Protection(sends=line, receives=ours)
+    if dtls_hash(answer.fingerprint) and proposed.fingerprint:
+        return Protection(fingerprint=answer.fingerprint, active=answer.setup == "passive")
+    if proposed.secured or answer.secured:
+        raise Insecure(f"{answer.protocol} without a suite or fingerprint that was offered")
+    return PLAIN
+
+
+def answer(
+    offer: Spoken, policy: Policy, other: Protection, before: Protection, fingerprint: str, draw: Draw
+) -> tuple[Protection, Spoken]:
+    """Return how the offering leg is protected, and what it is answered.
+
+    other: what the other leg agreed to. before: what this leg had until now, so that keys and roles stay as long as
+    they can. fingerprint: ours. Raises Insecure.
+    """
+    kind = wanted(offer, policy)
+    if kind == "sdes":
+        return _answer_sdes(offer, other, before, draw)
+    if kind == "dtls":
+        active = before.active if before.fingerprint == offer.fingerprint else offer.setup != "active"
+        active = active if offer.setup == "actpass" else offer.setup == "passive"
+        protection = Protection(fingerprint=offer.fingerprint, active=active)
+        return protection, Spoken(offer.protocol, (), fingerprint, "active" if active else "passive")
+    return PLAIN, Spoken(offer.protocol)
+
+
+def wanted(offer: Spoken, policy: Policy) -> Literal["plain", "sdes", "dtls"]:
+    """Return how an offer is to be met. Raises Insecure where the policy forbids it, or nothing fits."""
+    if policy == "off" and offer.secured:
+        raise Insecure(f"{offer.protocol} is switched off (media.srtp); offer RTP/AVP")
+    kind = "plain" if policy == "off" else offer.kind
+    if kind == "plain" and offer.secured:
+        raise Insecure(f"{offer.protocol} without a suite or fingerprint that is known; offer {OFFERED_SUITES[-1]}")
+    if kind == "plain" and policy == "required":
+        raise Insecure("SRTP is required (media.srtp); offer RTP/SAVP or UDP/TLS/RTP/SAVP")
+    return kind
+
+
+def dtls_hash(fingerprint: str) -> bytes | None:
+    """Return the hash in an a=fingerprint value, if it is one that we can check."""
+    algorithm, _, text = fingerprint.partition(" ")
+    try:
+        value = bytes.fromhex(text.replace(":", ""))
+    except ValueError:
+        return None
+    return value if len(value) == _HASH_BYTES.get(algorithm.lower()) else None
+
+
+def _ways(offer: Spoken, policy: Policy, fingerprint: str, draw: Draw) -> list[Spoken]:
+    """What can be offered on, the likeliest to be accepted first.
+
+    Phones that can do without SRTP refuse secured profiles, those that cannot refuse plain ones, and nothing tells
+    which it is before it is tried.
+    """
+    kind = wanted(offer, policy)
+    if policy == "off":
+        return [Spoken(offer.protocol)]
+    feedback = "F" if offer.protocol.endswith("F") else ""
+    lines = tuple(line for line in offer.cryptos if line.usable) if kind == "sdes" else _own_lines(draw)
+    setup: Setup = "actpass" if fingerprint else ""
+    either = Spoken(f"RTP/SAVP{feedback if kind == 'sdes' else ''}", lines, fingerprint, setup)
+    dtls = Spoken(f"UDP/TLS/RTP/SAVP{feedback if kind == 'dtls' else 'F'}", (), fingerprint, setup)
+    secured = [dtls, either] if kind == "dtls" else [either, dtls]
+    if policy == "required":
+        return secured
+    if kind == "plain":
+        return [Spoken(offer.protocol), *secured]
+    return [Spoken("RTP/AVP", lines, fingerprint, setup), *secured]
+
+
+def _answer_sdes(offer: Spoken, other: Protection, before: Protection, draw: Draw) -> tuple[Protection, Spoken]:
+    """The callee may have taken one of the caller's own keys: then the caller gets the callee's."""
+    line = other.receives if other.receives in offer.cryptos and other.sends else None
+    if line and other.sends:
+        theirs = other.sends
+    else:
+        line = next(each for each in offer.cryptos if each.usable)
+        theirs = _own_key(line, before, draw)
+    return Protection(sends=line, receives=theirs), Spoken(offer.protocol, (theirs,))
+
+
+def _own_key(line: CryptoLine, before: Protection, draw: Draw) -> CryptoLine:
+    """Our key for this suite: the one we had, if the leg's own has not changed either."""
+    if before.receives and before.sends == line and before.receives.suite == line.suite:
+        return before.receives
+    return CryptoLine(line.tag, line.suite, b64encode(draw(SUITE_KEY_BYTES[line.suite])).decode())
+
+
+def _own_lines(draw: Draw) -> tuple[CryptoLine, ...]:
+    keys = [b64encode(draw(SUITE_KEY_BYTES[suite])).decode() for suite in OFFERED_SUITES]
+    return tuple(CryptoLine(tag + 1, suite, keys[tag]) for tag, suite in enumerate(OFFERED_SUITES))
+
+
+def _mki(text: str) -> bytes | None:
+    """The identifier in `value:length`, decimal both (RFC 4568 section 6.1); b"" for none, None if it cannot be."""
+    if not text:
+        return b""
+    match = re.fullmatch(r"(\d{1,300}):(\d{1,3})", text, re.ASCII)
+    if not match or not 1 <= int(match[2]) <= 128:
+        return None
+    try:
+        return int(match[1]).to_bytes(int(match[2]), "big")
+    except OverflowError:
+        return None
