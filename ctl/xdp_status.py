@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ctl import xdp
+from ctl import ethtool, xdp
 from ctl.flowtable import FlowTable, ReasonCount, RelayConfig
 from ctl.libbpf import BpfError, Map, Mode, Program
 from ctl.pins import MAPS, Pins
@@ -17,7 +17,10 @@ from ctl.pins import MAPS, Pins
 
 @dataclass(frozen=True, slots=True)
 class InterfaceStatus:
-    """One interface. The program's name and tag are None where there is none, or this process may not look."""
+    """One interface. The program's name and tag are None where there is none, or this process may not look.
+
+    driver, queues (receive queues in use): None where the driver does not say.
+    """
 
     name: str
     ifindex: int
@@ -26,6 +29,8 @@ class InterfaceStatus:
     program_name: str | None
     program_tag: str | None
     ours: bool
+    driver: str | None = None
+    queues: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +58,7 @@ class MapStatus:
 
 @dataclass(frozen=True, slots=True)
 class XdpStatus:
-    """All of it; with nothing attached program and config are None, maps and reasons empty."""
+    """All of it; with nothing attached program and config are None, maps and reasons empty. flows: how many are on."""
 
     pin_dir: Path
     program: ProgramStatus | None
@@ -61,6 +66,7 @@ class XdpStatus:
     interfaces: tuple[InterfaceStatus, ...]
     maps: tuple[MapStatus, ...]
     reasons: dict[str, ReasonCount]
+    flows: int
 
 
 def status(bpffs: Path, interfaces: Iterable[str] = ()) -> XdpStatus:
@@ -80,6 +86,7 @@ def status(bpffs: Path, interfaces: Iterable[str] = ()) -> XdpStatus:
             tuple(_interface(name, program) for name in dict.fromkeys([*pins.links(), *interfaces])),
             tuple(_map(pins.map(name)) for name in MAPS) if loaded else (),
             table.reasons() if table else {},
+            len(table.active()) if table else 0,
         )
     finally:
         if table:
@@ -100,13 +107,13 @@ def _relay(pins: Pins) -> Program | None:
 
 def _interface(name: str, relay: Program | None) -> InterfaceStatus:
     ifindex = xdp.interface_index(name)
-    found = xdp.attached(ifindex) if ifindex else None
+    found, driver = xdp.attached(ifindex) if ifindex else None, ethtool.settings(name)
     if found is None:
-        return InterfaceStatus(name, ifindex, None, None, None, None, ours=False)
+        return InterfaceStatus(name, ifindex, None, None, None, None, False, driver.driver, driver.queues)
     ours = relay is not None and relay.id == found.program_id
     program = relay if ours else _foreign(found.program_id)
     title, tag = (program.name, program.tag) if program else (None, None)
-    return InterfaceStatus(name, ifindex, found.mode, found.program_id, title, tag, ours)
+    return InterfaceStatus(name, ifindex, found.mode, found.program_id, title, tag, ours, driver.driver, driver.queues)
 
 
 def _foreign(program_id: int) -> Program | None:

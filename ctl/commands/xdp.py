@@ -15,7 +15,9 @@ from ctl.table import Column
 
 INTERFACE_COLUMNS = (
     Column("INTERFACE", "name"),
-    Column("MODE", lambda each: each["mode"] or "-"),
+    Column("DRIVER", "driver"),
+    Column("QUEUES", "queues", right=True),
+    Column("MODE", "mode"),
     Column("PROGRAM", lambda each: each["program_name"]),
     Column("ID", "program_id", right=True),
     Column("TAG", "program_tag"),
@@ -97,7 +99,8 @@ def status_(session: Session) -> None:
         raise CommandError("the kernel relay is not loaded; run: sudo voxdp attach", NOT_FOUND)
     click.echo()
     loaded = {"loaded_at": datetime.fromtimestamp(found["program"]["loaded_at"]).isoformat(" ", "seconds")}
-    session.document(found["program"] | loaded | {"pins": found["pin_dir"]} | found["config"])
+    known = {"pins": found["pin_dir"], **found["config"], "flows": found["flows"]}
+    session.document({**found["program"], **loaded, **known})
     click.echo()
     session.table(found["maps"], MAP_COLUMNS)
     click.echo()

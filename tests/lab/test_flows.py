@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What an operator sees of a real call: quality, digits, why it is heard or not, and its packets."""
 
+import json
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -15,7 +17,9 @@ from ctl.flowtable import FlowTable
 from ctl.pins import Pins
 from tests.lab.conftest import World
 from vm.lab import Lab
+from vm.process import inside, run
 
+MODULES = Path("/lib/modules")
 VOXDP = Path(sys.executable).parent / "voxdp"
 
 
@@ -40,7 +44,7 @@ def measured(world, seconds=15):
     deadline = time.monotonic() + seconds
     while True:
         flows = world.flows()
-        if all(flow["mos"] and flow["rtt_ms"] is not None for flow in flows):
+        if all(flow["mos"] and None not in (flow["rtt_ms"], flow["packets_per_second"]) for flow in flows):
             return flows
         assert time.monotonic() < deadline, flows
         time.sleep(0.2)
@@ -132,6 +136,35 @@ def test_a_capture_ends_with_its_command_and_with_its_controller(talking, tmp_pa
     talking.controller.start()
     assert flagged(talking) == 0
     assert len(packets(tmp_path / "x.pcapng", "frame.number")) > 0
+
+
+@pytest.fixture
+def headers():
+    """Kernel headers where BCC looks for them; Debian's, if there are none of the kernel that runs."""
+    place = MODULES / platform.release()
+    if place.exists():
+        yield
+        return
+    place.symlink_to(max(MODULES.glob("*/build")).parent)
+    yield
+    place.unlink()
+
+
+def test_the_relay_is_traced_for_real(talking, headers):
+    flow = talking.flows()[0]
+    knock = "import socket, sys; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM);"
+    knock += "[s.sendto(bytes([128]) + bytes(171), (sys.argv[1], int(sys.argv[2]))) for _ in range(9)]"
+    command = [VOXDP, "-c", talking.controller.config, "trace", "-j", "-w", "2", "-n", "1"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as tracing:
+        while tracing.poll() is None:
+            run(*inside(talking.lab.a.namespace, ["python3", "-c", knock, *map(str, flow["local"].values())]))
+        found = json.loads(tracing.communicate(timeout=30)[0])
+    assert found["packets_by_reason"]["forwarded"] >= 150
+    assert found["packets_by_reason"]["wrong_source"] >= 9
+    assert sum(slot["count"] for slot in found["latency_ns"]) >= 150
+    assert sum(slot["count"] for slot in found["batch_frames"]) >= 50
+    assert all(slot["from"] > 100 for slot in found["latency_ns"])
+    assert found["lost"] == []
 
 
 def test_quality_is_measured_shown_and_recorded(talking):
