@@ -167,6 +167,14 @@ def test_the_relay_is_traced_for_real(talking, headers):
     assert found["lost"] == []
 
 
+def test_digits_are_shown(talking):
+    talking.alice.dtmf("42#")
+    deadline = time.monotonic() + 10
+    while not any(flow["dtmf"] == "42#" for flow in talking.flows() if flow["leg"] == "a"):
+        assert time.monotonic() < deadline, json.dumps(talking.flows())
+        time.sleep(0.1)
+
+
 def test_quality_is_measured_shown_and_recorded(talking):
     flows = measured(talking)
     assert all(4 < flow["mos_min"] <= flow["mos"] <= 4.5 for flow in flows)
