@@ -51,16 +51,14 @@ def refusal(text: str, own: Collection[str], allowed: Collection[Network] = ()) 
     other rules.
     """
     try:
-        address = ip_address(text)
+        address, inner, kind, spellings = _known(text)
     except ValueError:
         return f"{text!r} is not an IP address; media needs one, not a host name"
-    inner = _inner(address)
     spelled = address if inner is None else inner
-    if str(spelled) in own or str(address) in own:
+    if any(spelling in own for spelling in spellings):
         return f"{text} is the relay's own address; media would loop"
     if isinstance(address, IPv6Address) and address.scope_id:
         return f"{text} names a zone, which means nothing here; media is not sent there"
-    kind = _special(address) or _special(spelled)
     if kind and not any(each in exempt for exempt in allowed for each in (address, spelled)):
         return f"{text} is {kind}; media is not sent there"
     if inner is not None and inner != address:
@@ -68,6 +66,7 @@ def refusal(text: str, own: Collection[str], allowed: Collection[Network] = ()) 
     return None
 
 
+@lru_cache(maxsize=4096)
 def behind_nat(address: str, signalling: str) -> bool:
     """Whether `address` is one that its owner can only use behind the address its signalling came from."""
     try:
@@ -101,6 +100,15 @@ def canonical(text: str) -> str:
 def family_of(address: str) -> Family:
     """Return the family of an IP address in text."""
     return 6 if ":" in address else 4
+
+
+@lru_cache(maxsize=4096)
+def _known(text: str) -> tuple[IPv4Address | IPv6Address, IPv4Address | None, str, tuple[str, str]]:
+    """An address, the one in it if it carries another, what is special about either, and how both are spelled."""
+    address = ip_address(text)
+    inner = _inner(address)
+    spelled = address if inner is None else inner
+    return address, inner, _special(address) or _special(spelled), (str(spelled), str(address))
 
 
 def _special(address: IPv4Address | IPv6Address) -> str:

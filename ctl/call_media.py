@@ -8,7 +8,7 @@ comes back if the exchange fails. An exchange can be answered more than once, ea
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from ctl.plan import Codec, Endpoint, Stream
@@ -70,6 +70,11 @@ class Media:
                     yield self.relays[leg], port
 
 
+_FIELDS: dict[type[Any], tuple[str, ...]] = {
+    kind: tuple(each.name for each in fields(kind)) for kind in (Media, Stream, Codec, Spoken, Protection, CryptoLine)
+}
+
+
 @dataclass(slots=True)
 class CallMedia:
     """agreed: what both legs have; proposed: what the exchange under way makes of it; offerer: who began that.
@@ -93,7 +98,12 @@ class CallMedia:
 
     def to_json(self) -> dict[str, Any]:
         """Return what `from_json` makes the same of, in values that JSON can carry."""
-        return {**asdict(self), "blocked": sorted(self.blocked)}
+        return {
+            "agreed": _state(self.agreed),
+            "proposed": _state(self.proposed),
+            "offerer": self.offerer,
+            "blocked": sorted(self.blocked),
+        }
 
     @classmethod
     def from_json(cls, state: Mapping[str, Any]) -> CallMedia:
@@ -101,6 +111,17 @@ class CallMedia:
         proposed = state["proposed"]
         blocked = frozenset(state.get("blocked", ()))
         return cls(_media(state["agreed"]), proposed and _media(proposed), state["offerer"], blocked)
+
+
+def _state(value: Any) -> Any:
+    """What is written with every change of every call; `dataclasses.asdict` also copies what need not be copied."""
+    kind = type(value)
+    if kind is tuple:
+        return tuple(map(_state, value)) if value else value
+    if kind is dict:
+        return {key: _state(each) for key, each in value.items()}
+    names = _FIELDS.get(kind)
+    return {name: _state(getattr(value, name)) for name in names} if names else value
 
 
 def _media(state: Mapping[str, Any]) -> Media:

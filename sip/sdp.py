@@ -7,7 +7,7 @@ Lines are kept as bytes with their own line ends; `to_bytes` of what was parsed 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from sip.errors import ForbiddenCharacter, SdpError
@@ -50,13 +50,23 @@ class Section:
     """Lines of the session or of one medium, in order, each with its line end."""
 
     def __init__(self, lines: list[bytes], ending: bytes = b"\r\n") -> None:
-        self.lines = lines
+        self._lines = lines
         self._ending = ending
+        self._values: dict[str, list[str]] | None = None
+        self._attributes: dict[str, list[str]] | None = None
 
-    def values(self, kind: str) -> list[str]:
+    @property
+    def lines(self) -> Sequence[bytes]:
+        """All lines, to be read."""
+        return self._lines
+
+    def values(self, kind: str) -> Sequence[str]:
         """Values of all lines of a type such as "b"."""
-        prefix = kind.encode() + b"="
-        return [_text(line[2:]) for line in self.lines if line[:2] == prefix]
+        if self._values is None:
+            self._values = {}
+            for line in self._lines:
+                self._values.setdefault(chr(line[0]), []).append(_text(line[2:]))
+        return self._values.get(kind, ())
 
     def value(self, kind: str) -> str | None:
         """Value of the first line of a type; None where there is none."""
@@ -67,14 +77,18 @@ class Section:
         prefix = kind.encode() + b"="
         for place, line in enumerate(self.lines):
             if line[:2] == prefix:
-                self.lines[place] = self._line(kind, value, like=line)
+                self._set(place, self._line(kind, value, like=line))
                 return
         self._insert(kind, value)
 
-    def attributes(self, name: str) -> list[str]:
+    def attributes(self, name: str) -> Sequence[str]:
         """Values of all attributes of that name; "" for a flag."""
-        pairs = (value.partition(":") for value in self.values("a"))
-        return [value for found, _, value in pairs if found.rstrip() == name]
+        if self._attributes is None:
+            self._attributes = {}
+            for text in self.values("a"):
+                found, _, value = text.partition(":")
+                self._attributes.setdefault(found.rstrip(), []).append(value)
+        return self._attributes.get(name, ())
 
     def attribute(self, name: str) -> str | None:
         """Value of the first attribute of that name, "" for a flag; None where there is none."""
@@ -85,7 +99,7 @@ class Section:
         text = f"{name}:{value}" if value else name
         for place, line in enumerate(self.lines):
             if _attribute_name(line) == name:
-                self.lines[place] = self._line("a", text, like=line)
+                self._set(place, self._line("a", text, like=line))
                 return
         self._insert("a", text)
 
@@ -95,7 +109,7 @@ class Section:
 
     def remove_attributes(self, *names: str) -> None:
         """Take out every attribute of these names."""
-        self.lines = [line for line in self.lines if _attribute_name(line) not in names]
+        self._keep(lambda line: _attribute_name(line) not in names)
 
     @property
     def connection(self) -> Connection | None:
@@ -120,9 +134,9 @@ class Section:
             self.set_attribute(direction)
             return
         first = next(i for i, line in enumerate(self.lines) if _attribute_name(line) == place)
-        self.lines[first] = self._line("a", direction, like=self.lines[first])
-        rest = self.lines[first + 1 :]
-        self.lines[first + 1 :] = [line for line in rest if _attribute_name(line) not in DIRECTIONS]
+        written = self._line("a", direction, like=self.lines[first])
+        self._set(first, written)
+        self._keep(lambda line: line is written or _attribute_name(line) not in DIRECTIONS)
 
     @property
     def fingerprints(self) -> list[Fingerprint]:
@@ -142,8 +156,21 @@ class Section:
             if index > 0 and line.strip() and _rank(chr(line[0])) <= rank:
                 place = index + 1
         if place <= len(self.lines) and self.lines and not self.lines[place - 1].endswith((b"\n", b"\r")):
-            self.lines[place - 1] += self._ending
-        self.lines.insert(place, self._line(kind, value, like=self._ending))
+            self._lines[place - 1] += self._ending
+        self._lines.insert(place, self._line(kind, value, like=self._ending))
+        self._changed()
+
+    def _set(self, place: int, line: bytes) -> None:
+        self._lines[place] = line
+        self._changed()
+
+    def _keep(self, wanted: Callable[[bytes], bool]) -> None:
+        self._lines = [line for line in self._lines if wanted(line)]
+        self._changed()
+
+    def _changed(self) -> None:
+        """What was read of the lines is to be read anew."""
+        self._values = self._attributes = None
 
     def _line(self, kind: str, value: str, *, like: bytes) -> bytes:
         """A line with the end of the line `like`. Raises ForbiddenCharacter."""
@@ -161,6 +188,7 @@ class Media(Section):
 
     def __init__(self, lines: list[bytes], ending: bytes = b"\r\n") -> None:
         super().__init__(lines, ending)
+        self._codecs: dict[int, Codec] | None = None
         match = _MEDIA.fullmatch(_text(lines[0][2:]))
         if not match or int(match[2]) > 65535:
             raise SdpError(400, "Malformed Media Line")
@@ -184,20 +212,14 @@ class Media(Section):
         gone = set(self.formats) - set(kept)
         self.formats = kept
         self._write_media()
-        self.lines = [line for line in self.lines if not _describes(line, gone)]
+        self._keep(lambda line: not _describes(line, gone))
 
     @property
-    def codecs(self) -> dict[int, Codec]:
+    def codecs(self) -> Mapping[int, Codec]:
         """Payload type to codec in the order of the m= line; a dynamic type without rtpmap is left out."""
-        mapped = dict(found for value in self.attributes("rtpmap") if (found := rtpmap(value)))
-        fmtp = {pt: text for pt, _, text in (value.partition(" ") for value in reversed(self.attributes("fmtp")))}
-        numbers = [int(text) for text in self.formats if text.isascii() and text.isdigit() and len(text) <= 3]
-        known = {pt: mapped.get(pt) or STATIC_TYPES.get(pt) for pt in numbers}
-        return {
-            pt: Codec(codec.name, codec.clock, codec.channels, fmtp.get(str(pt), ""))
-            for pt, codec in known.items()
-            if codec is not None
-        }
+        if self._codecs is None:
+            self._codecs = self._read_codecs()
+        return self._codecs
 
     @property
     def cryptos(self) -> list[Crypto]:
@@ -221,10 +243,25 @@ class Media(Section):
         value = (self.attribute("ptime") or "").strip()
         return float(value) if re.fullmatch(r"[0-9]{1,5}(\.[0-9]{1,5})?", value) else None
 
+    def _changed(self) -> None:
+        super()._changed()
+        self._codecs = None
+
+    def _read_codecs(self) -> dict[int, Codec]:
+        mapped = dict(found for value in self.attributes("rtpmap") if (found := rtpmap(value)))
+        fmtp = {pt: text for pt, _, text in (value.partition(" ") for value in reversed(self.attributes("fmtp")))}
+        numbers = [int(text) for text in self.formats if text.isascii() and text.isdigit() and len(text) <= 3]
+        known = {pt: mapped.get(pt) or STATIC_TYPES.get(pt) for pt in numbers}
+        return {
+            pt: Codec(codec.name, codec.clock, codec.channels, fmtp.get(str(pt), ""))
+            for pt, codec in known.items()
+            if codec is not None
+        }
+
     def _write_media(self) -> None:
         port = str(self.port) if self.port_count == 1 else f"{self.port}/{self.port_count}"
         text = " ".join([self.media, port, self.proto, *self.formats])
-        self.lines[0] = self._line("m", text, like=self.lines[0])
+        self._set(0, self._line("m", text, like=self.lines[0]))
 
 
 class SessionDescription:

@@ -26,7 +26,7 @@ algorithms = ["MD5"]  # baresip 1.0 gives up a registration whose challenges nam
 [media]
 addresses = {addresses}
 port_min = 20000
-port_max = 20999
+port_max = {port_max}
 quarantine = 1
 timeout = {timeout:g}
 
@@ -61,6 +61,7 @@ class Controller:
         timeout: float = 120.0,
         listen: Sequence[str] = (),
         more: str = "",
+        port_max: int = 20999,
     ) -> None:
         self._lab = lab
         self._mode = mode
@@ -68,6 +69,7 @@ class Controller:
         self._timeout = timeout
         self._listen = listen
         self._more = more
+        self._port_max = port_max
         self._process: Process | None = None
         self.config = lab.directory / "voxdp.toml"
         self.config.write_text(self._settings())
@@ -161,6 +163,7 @@ class Controller:
             addresses=json.dumps(topology.relay_addresses),
             interfaces=json.dumps(topology.relay_interfaces),
             timeout=self._timeout,
+            port_max=self._port_max,
             mode=self._mode,
             bpffs=self._lab.bpffs,
             user=self._user,

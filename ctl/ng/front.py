@@ -7,7 +7,7 @@ import asyncio
 import ssl
 import time
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import fields
 from ipaddress import ip_address, ip_network
 from typing import Any
 
@@ -26,6 +26,7 @@ from ctl.ports import Ports
 from ctl.sessions import MediaSessions
 
 NG = "ng"
+_PARTICIPANT = tuple(each.name for each in fields(Participant))
 
 log = structlog.get_logger()
 
@@ -146,7 +147,7 @@ def _to_json(call: Call) -> dict[str, Any]:
     kept = {
         name: getattr(call, name) for name in ("call_id", "created", "last_signal", "metadata", "ending", "answered")
     }
-    participants = [asdict(each) for each in call.participants]
+    participants = [{name: getattr(each, name) for name in _PARTICIPANT} for each in call.participants]
     return {**kept, "sequence": call.sequence, "participants": participants, "dialogues": dialogues}
 
 

@@ -7,7 +7,7 @@ run is worse off than one that knows.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from hashlib import blake2b
@@ -25,6 +25,7 @@ from ctl.ng.options import PLAIN, Options, options
 from ctl.ng.replies import call_statistics
 from ctl.ng.request import Request
 from ctl.ng.statistics import Statistics
+from ctl.plan import Stream
 from ctl.programmer import FlowView
 from ctl.relay_choice import Facing
 from ctl.sessions import MediaRefused, MediaSessions
@@ -193,22 +194,24 @@ class Relay:
             if request.has("fatal"):
                 raise NgError(NO_MATCH)
             return {"warning": NO_MATCH}
-        reply = {} if request.has("fast") else self._query_call(call, None)
         delay = request.number("delete-delay")
         delay = self.limits.delete_delay if delay is None else max(delay, 0)
+        streams = self._streams(call)
         if len(ended) < len(call.dialogues):
+            views = self._views(call)
             self._drop(call, ended)
         elif delay:
             call.ending = now + delay
+            views = self._views(call)
             self.changed(call_id, call)
         else:
-            self._remove(call)
+            views = self._remove(call)
         self.statistics.ended(now - call.created)
-        return reply
+        return {} if request.has("fast") else call_statistics(call, views, streams)
 
     def _query(self, request: Request, _now: float) -> Reply:
         call = self.calls.get(request.required("call-id", "No call-id in message"))
-        return self._query_call(call, request.text("from-tag"))
+        return call_statistics(call, self._views(call), self._streams(call), request.text("from-tag"))
 
     def _list(self, request: Request, _now: float) -> Reply:
         limit = request.number("limit")
@@ -277,11 +280,10 @@ class Relay:
                 raise NgError(OUT_OF_PORTS) from None
             raise NgError(refused.reason) from None
 
-    def _query_call(self, call: Call, tag: str | None) -> Reply:
-        streams = {each.session: self.sessions.streams(each.session) for each in call.dialogues}
-        return call_statistics(call, self._views(call), streams, tag)
+    def _streams(self, call: Call) -> dict[str, tuple[Stream, ...]]:
+        return {each.session: self.sessions.streams(each.session) for each in call.dialogues}
 
-    def _views(self, call: Call) -> dict[str, list[FlowView]]:
+    def _views(self, call: Call) -> dict[str, Sequence[FlowView]]:
         return {dialogue.session: self.sessions.query(dialogue.session) for dialogue in call.dialogues}
 
     def _drop(self, call: Call, ended: list[Dialogue]) -> None:
@@ -292,11 +294,14 @@ class Relay:
         call.participants = [each for each in call.participants if each in there]
         self.changed(call.call_id, call)
 
-    def _remove(self, call: Call) -> None:
-        for dialogue in call.dialogues:
-            self.statistics.carried(self.sessions.delete(dialogue.session, self.steady()))
+    def _remove(self, call: Call) -> dict[str, Sequence[FlowView]]:
+        """Take a call away; return the last figures of its flows."""
+        last = {each.session: self.sessions.delete(each.session, self.steady()) for each in call.dialogues}
+        for views in last.values():
+            self.statistics.carried(views)
         self.calls.remove(call)
         self.changed(call.call_id, None)
+        return dict(last)
 
 
 def _sdp(request: Request) -> bytes:

@@ -42,7 +42,7 @@ def test_what_needs_root_says_so_in_one_line(script):
 
 def test_setup_refuses_arguments():
     done = run(ROOT / "scripts/setup", "--fast")
-    assert (done.returncode, done.stderr) == (1, "setup: takes no arguments, got: --fast\n")
+    assert (done.returncode, done.stderr) == (1, "setup: takes no argument but 'tests', got: --fast\n")
 
 
 def test_the_demo_explains_its_options_without_starting():
