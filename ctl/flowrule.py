@@ -25,8 +25,12 @@ NO_MAC = bytes(6)
 NO_PARTNER, DSCP_KEEP = int(lib.NO_PARTNER), int(lib.DSCP_KEEP)
 MAPPED = bytes(10) + b"\xff\xff"
 """What comes before an IPv4 address where it is written as IPv6."""
-PACK = struct.Struct("=4I16s16s16s16s16s2I7H6B6s6s").pack
+PACK = struct.Struct("=4I16s16s16s48s4H3B6s6sx").pack
+PACK_SETTINGS = struct.Struct("=16s16s2I3H2B").pack
 NOWHERE = bytes(16)
+LATCH_PACKETS = 5
+PLAIN = 0, PACK_SETTINGS(NOWHERE, NOWHERE, 0, 0, 0, 0, 0, 0, LATCH_PACKETS)
+"""Flags and settings of the flows that have none; nearly all."""
 
 Endpoint = tuple[str, int]
 """IPv4 or IPv6 address and UDP port."""
@@ -92,7 +96,7 @@ class FlowRule:
     clock_rate: int = 0
     partner: int | None = None
     vlans: tuple[int, ...] = ()
-    latch_packets: int = 5
+    latch_packets: int = LATCH_PACKETS
     previous_source: Endpoint | None = None
     police: tuple[int, int] | None = None
     payload_types: frozenset[int] | None = None
@@ -144,18 +148,28 @@ def pack_rule(index: int, rule: FlowRule) -> bytes:
 
     Raises ValueError for what bpf/flow.h cannot hold.
     """
-    dscp, partner = rule.dscp, rule.partner
-    source, egress, target, previous = rule.source, rule.egress, rule.target, rule.previous_source
     _check(rule)
-    police, vlans = rule.police or (0, 0), (*rule.vlans, 0, 0)
+    source, egress, target = rule.source, rule.egress, rule.target
     try:
+        flags, settings = _settings(rule) if _has_settings(rule) else PLAIN
         return PACK(
-            *(index, rule.ifindex, rule.clock_rate, NO_PARTNER if partner is None else partner),
-            *(mapped(source[0]), mapped(egress[0]), mapped(target[0]), mapped(previous[0]) if previous else NOWHERE),
-            *(_bits(rule.payload_types) if rule.payload_types else NOWHERE, *police),
-            *(source[1], egress[1], target[1], previous[1] if previous else 0, vlans[0], vlans[1]),
-            *(_flags(rule), rule.state, rule.action, DSCP_KEEP if dscp is None else dscp),
-            *(rule.dtmf_type or 0, rule.latch_packets, 0, rule.target_mac, rule.egress_mac),
+            index,
+            rule.ifindex,
+            rule.clock_rate,
+            NO_PARTNER if rule.partner is None else rule.partner,
+            mapped(source[0]),
+            mapped(egress[0]),
+            mapped(target[0]),
+            settings,
+            source[1],
+            egress[1],
+            target[1],
+            int.__or__(rule.flags, flags),
+            rule.state,
+            rule.action,
+            DSCP_KEEP if rule.dscp is None else rule.dscp,
+            rule.target_mac,
+            rule.egress_mac,
         )
     except (struct.error, OSError) as error:
         raise ValueError(f"flow {index}: {rule} does not fit: {error}") from None
@@ -232,26 +246,40 @@ def _check(rule: FlowRule) -> None:
         raise ValueError(f"RTP clock rate {rule.clock_rate} Hz is above {CLOCK_RATE_MAX}")
     if (":" in rule.egress[0]) != (":" in rule.target[0]):
         raise ValueError(f"egress {rule.egress[0]} and target {rule.target[0]} are of different families")
-    if len(rule.vlans) > 2 or not all(1 <= each <= VLAN_ID_MAX for each in rule.vlans):
-        raise ValueError(f"VLANs {rule.vlans}: give at most two ids within 1-{VLAN_ID_MAX}")
-    if rule.police and not all(1 <= each <= POLICE_MAX for each in rule.police):
-        raise ValueError(f"police {rule.police}: give packets per second and at once within 1-{POLICE_MAX}")
-    types = rule.payload_types or ()
-    if not all(0 <= each < PAYLOAD_TYPES for each in (*types, rule.dtmf_type or 0)):
-        raise ValueError(f"payload types are within 0-{PAYLOAD_TYPES - 1}, not {sorted(types)}, {rule.dtmf_type}")
+
+
+def _has_settings(rule: FlowRule) -> bool:
+    """Whether anything is set that few flows have; thousands are packed at once."""
+    return (
+        rule.payload_types is not None
+        or rule.dtmf_type is not None
+        or rule.police is not None
+        or rule.previous_source is not None
+        or rule.vlans != ()
+        or rule.latch_packets != LATCH_PACKETS
+    )
+
+
+def _settings(rule: FlowRule) -> tuple[int, bytes]:
+    """What few flows have, checked: flags, and that part of a struct flow_wanted. Raises ValueError or struct.error."""
+    types, previous, police, vlans = rule.payload_types, rule.previous_source, rule.police or (0, 0), rule.vlans
+    if len(vlans) > 2 or not all(1 <= each <= VLAN_ID_MAX for each in vlans):
+        raise ValueError(f"VLANs {vlans}: give at most two ids within 1-{VLAN_ID_MAX}")
+    if rule.police and not all(1 <= each <= POLICE_MAX for each in police):
+        raise ValueError(f"police {police}: give packets per second and at once within 1-{POLICE_MAX}")
+    if not all(0 <= each < PAYLOAD_TYPES for each in (*(types or ()), rule.dtmf_type or 0)):
+        raise ValueError(f"payload types are within 0-{PAYLOAD_TYPES - 1}, not {types}, {rule.dtmf_type}")
     if rule.latch_packets < 1:
         raise ValueError("a latching flow needs at least one packet")
-
-
-def _flags(rule: FlowRule) -> int:
-    flags = int(rule.flags)
-    if rule.payload_types is not None:
-        flags |= lib.FLAG_PAYLOAD_TYPES
-    if rule.dtmf_type is not None:
-        flags |= lib.FLAG_DTMF
-    if rule.previous_source:
-        flags |= lib.FLAG_PREVIOUS
-    return flags
+    flags = lib.FLAG_PAYLOAD_TYPES if types is not None else 0
+    flags |= lib.FLAG_DTMF if rule.dtmf_type is not None else 0
+    flags |= lib.FLAG_PREVIOUS if previous else 0
+    address, port = (mapped(previous[0]), previous[1]) if previous else (NOWHERE, 0)
+    outer, inner, *_ = *vlans, 0, 0
+    settings = PACK_SETTINGS(
+        address, _bits(types or ()), *police, port, outer, inner, rule.dtmf_type or 0, rule.latch_packets
+    )
+    return flags, settings
 
 
 def _bits(types: Iterable[int]) -> bytes:

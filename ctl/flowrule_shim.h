@@ -28,24 +28,25 @@ struct flow_wanted {
 	uint32_t source_address[ADDRESS_WORDS];
 	uint32_t egress_address[ADDRESS_WORDS];
 	uint32_t target_address[ADDRESS_WORDS];
+	/* From here to latch_packets: what few flows have, packed as one. */
 	uint32_t previous_address[ADDRESS_WORDS];
 	uint32_t payload_types[4];
 	uint32_t police_rate;
 	uint32_t police_burst;
+	uint16_t previous_port;
+	uint16_t vlan[2];
+	uint8_t dtmf_type;
+	uint8_t latch_packets;
 	uint16_t source_port;
 	uint16_t egress_port;
 	uint16_t target_port;
-	uint16_t previous_port;
-	uint16_t vlan[2];
 	uint16_t flags;
 	uint8_t state;
 	uint8_t action;
 	uint8_t dscp;
-	uint8_t dtmf_type;
-	uint8_t latch_packets;
-	uint8_t reserved;
 	uint8_t target_mac[6];
 	uint8_t egress_mac[6];
+	uint8_t reserved;
 };
 
 static bool is_ipv4(const uint32_t address[ADDRESS_WORDS])
