@@ -64,6 +64,7 @@ class Conductor:
         self._send = send
         self._sessions = sessions
         self._directory = directory
+        core.refreshes.lookup = self._lookup
         self._journal = journal
         self._records = records
         self._meters = meters
@@ -159,6 +160,9 @@ class Conductor:
             return self._core.refused(effect.token, 503, "Service Unavailable", time.monotonic())
         known = self._directory.credentials(effect.realm, effect.username)
         return self._core.authenticated(effect.token, known, time.monotonic())
+
+    def _lookup(self, realm: str, username: str) -> Mapping[str, str] | None:
+        return self._directory.credentials(realm, username) if self._directory.ready else None
 
     def _find_route(self, effect: FindRoute) -> Iterable[Effect]:
         found = self._directory.route(effect)

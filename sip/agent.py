@@ -88,9 +88,12 @@ class Agent:
         It reads raw values alone, so that what could not be parsed has one as well.
         """
         values = request.values
-        text = "\n".join([*values("call-id"), *values("from"), *values("cseq")])
+        return self.tag_of(*values("call-id"), *values("from"), *values("cseq"))
+
+    def tag_of(self, *values: str) -> str:
+        """The tag for these raw values of Call-ID, From and CSeq."""
         tag = self._tags.copy()
-        tag.update(text.encode("utf-8", "surrogateescape"))
+        tag.update("\n".join(values).encode("utf-8", "surrogateescape"))
         return tag.hexdigest()
 
     def chance(self) -> float:

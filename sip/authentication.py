@@ -14,9 +14,11 @@ from sip.agent import Agent
 from sip.defence import Buckets, Defence
 from sip.digest import Credentials
 from sip.effects import Address, Authenticate
+from sip.headers import AuthValue
 from sip.message import Request
 from sip.nonces import Guard, Verdict
 
+GRANTED = Verdict.GRANTED
 MAX_OFFENDERS = 10_000
 MAX_PROVEN = 100_000
 Offender = tuple[str, str]
@@ -50,6 +52,19 @@ class Authentication:
     def credentials(self, request: Request) -> Credentials | None:
         """What the request offers for our realm."""
         return self._guard.find((*request.proxy_authorizations, *request.authorizations))
+
+    def repeats(
+        self, value: AuthValue, username: str, uri: str, secrets: Mapping[str, str], source: Address, now: float
+    ) -> bool:
+        """Whether `value` proves this user once more in a REGISTER; if not, nothing has happened."""
+        offered = self._guard.find((value,))
+        offender = (username[:_NAME_LENGTH], source.host)
+        if offered is None or offered.username != username or offender in self._offences:
+            return False
+        if offender not in self._proven or self._guard.verify(offered, "REGISTER", uri, secrets, now) is not GRANTED:
+            return False
+        self._defence.know(source, now)
+        return True
 
     def challenge(self, request: Request, now: float, stale: bool = False) -> tuple[int, list[tuple[str, str]]]:
         """Status and headers that ask for credentials: 401 as a registrar, 407 as a way to others."""

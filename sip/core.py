@@ -18,6 +18,7 @@ from sip.errors import ParseError
 from sip.front import Front
 from sip.message import Request, Response
 from sip.parser import parse
+from sip.refreshes import Refreshes
 from sip.registration import Registration
 from sip.settings import Settings
 from sip.trunk import Trunk
@@ -44,6 +45,8 @@ class Core:
         self._calls = Calls(self._agent, self._registration.registrar)
         self.defence = Defence(settings)
         self._front = Front(self._agent, self._registration, self._calls, self.defence, started)
+        self.refreshes = Refreshes(self._agent, self._front.authentication, self._registration)
+        self._register: tuple[bytes, Request, Address, Address] | None = None
         self.draining = False
         self.overloaded = False
 
@@ -53,6 +56,8 @@ class Core:
         """One message as it came from `source` to `local`."""
         if not self.defence.admits(source, now):
             return []
+        if data.startswith(b"REGISTER ") and not self.overloaded and self.refreshes.take(data, source, local, now):
+            return self._drain()
         try:
             message = parse(data)
         except ParseError as error:
@@ -64,6 +69,7 @@ class Core:
         elif not self.defence.scans(message.get("user-agent"), source, now):
             self._front.draining, self._front.overloaded = self.draining, self.overloaded
             message.stamp(source.host, source.port)
+            self._register = (data, message, source, local) if message.method == "REGISTER" else None
             self._front.take(message, source, local, now)
         return self._drain()
 
@@ -97,6 +103,7 @@ class Core:
     def authenticated(self, token: int, ha1s: Mapping[str, str] | None, now: float) -> list[Effect]:
         """Answer to Authenticate: HA1 in hex by algorithm, None for an unknown user."""
         self._agent.questions.answer(token, ha1s, now)
+        self._learn()
         return self._drain()
 
     def routed(self, token: int, targets: Iterable[Target], now: float) -> list[Effect]:
@@ -195,6 +202,12 @@ class Core:
         request = error.partial
         if isinstance(request, Request) and request.method != "ACK" and "via" in request:
             self._agent.refuse(request, source, local, error.status, error.reason)
+
+    def _learn(self) -> None:
+        """Remember a REGISTER that was granted at once."""
+        granted, self._registration.granted = self._registration.granted, None
+        if granted and self._register and granted[0] is self._register[1]:
+            self.refreshes.learn(*self._register, granted[1])
 
     def _drain(self) -> list[Effect]:
         effects = self._agent.effects[:]

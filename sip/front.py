@@ -40,7 +40,7 @@ class Front:
         self._agent = agent
         self._registration = registration
         self._calls = calls
-        self._authentication = Authentication(agent, defence, started)
+        self.authentication = Authentication(agent, defence, started)
         self._defence = defence
         self._begun = Buckets(agent.settings.calls_per_user, agent.settings.calls_per_user * 4)
         self._in_dialog = InDialog(agent, calls)
@@ -100,12 +100,12 @@ class Front:
 
     def _trunk(self, request: Request, source: Address) -> Trunk | None:
         """The trunk that an INVITE comes from; whoever offers credentials of ours wants to be a user."""
-        return None if self._authentication.credentials(request) else self._calls.trunks.caller(source)
+        return None if self.authentication.credentials(request) else self._calls.trunks.caller(source)
 
     def _authenticate(self, request: Request, source: Address, local: Address, now: float) -> None:
-        offered = self._authentication.credentials(request)
+        offered = self.authentication.credentials(request)
         if offered is None:
-            status, headers = self._authentication.challenge(request, now)
+            status, headers = self.authentication.challenge(request, now)
             self._agent.refuse(request, source, local, status, None, headers)
             return
         transaction = self._agent.layer.serve(request, source, local, now)
@@ -115,7 +115,7 @@ class Front:
         def refuse(status: int, reason: str | None, headers: Fields) -> None:
             self._agent.respond(transaction, request, status, now, reason, headers=headers)
 
-        self._authentication.check(request, offered, source, admit, refuse, now)
+        self.authentication.check(request, offered, source, admit, refuse, now)
 
     def _withdraw(self, request: Request, transaction: Transaction, cancel: Request, now: float) -> None:
         """CANCEL came before we knew whose INVITE it is."""

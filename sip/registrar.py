@@ -82,6 +82,19 @@ class Registrar:
         live.sort(key=lambda binding: -binding.q)
         return live
 
+    def bindings(self, username: str) -> tuple[Binding, ...]:
+        """All bindings of a user as they are kept: the same object as long as nothing changes."""
+        return self._users.get(username, ())
+
+    def extend(self, username: str, cseq: int, expires: float) -> Binding:
+        """Let the only binding of a user end later; returns it."""
+        (last,) = self._users[username]
+        binding = Binding(
+            last.uri, last.q, expires, last.call_id, cseq, last.received, last.local, last.agent, last.path
+        )
+        self._users[username] = (binding,)
+        return binding
+
     def update(self, username: str, request: Request, source: Address, local: Address, now: float) -> bool:
         """Apply a REGISTER; whether any binding changed. Raises ProtocolError with the status to answer."""
         before = tuple(binding for binding in self._users.get(username, ()) if binding.expires > now)

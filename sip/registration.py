@@ -10,7 +10,7 @@ from sip.agent import Agent
 from sip.effects import Address, SaveBindings
 from sip.errors import ProtocolError
 from sip.message import Request
-from sip.registrar import IntervalTooBrief, Registrar, contact_value
+from sip.registrar import Binding, IntervalTooBrief, Registrar, contact_value
 from sip.timers import Alarm
 from sip.transaction import Transaction
 
@@ -22,6 +22,8 @@ class Registration:
         self.registrar = Registrar(agent.settings)
         self._agent = agent
         self._alarms: dict[str, Alarm] = {}
+        self.granted: tuple[Request, float] | None = None
+        """The last REGISTER that left its user with one contact, and for how many seconds."""
 
     def register(self, username: str, request: Request, transaction: Transaction, source: Address, now: float) -> None:
         """Answer the REGISTER of an authenticated user."""
@@ -38,12 +40,18 @@ class Registration:
             headers += [("Path", value) for value in request.values("path")]
             self._agent.respond(transaction, request, 200, now, headers=headers)
             if changed:
-                self._changed(username)
+                self.changed(username)
+            if len(live) == len(request.contacts) == 1 and not live[0].path:
+                self.granted = request, live[0].expires - now
+
+    def extend(self, username: str, cseq: int, expires: float) -> Binding:
+        """The one contact of a user is there for longer, by a REGISTER of this number."""
+        return self.registrar.extend(username, cseq, expires)
 
     def restore(self, username: str, state: Sequence[Mapping[str, Any]], now: float, later: float) -> None:
         """Take up saved contacts, their times so many seconds later."""
         if self.registrar.restore(username, state, now, later):
-            self._changed(username)
+            self.changed(username)
         else:
             self._watch(username)
 
@@ -51,7 +59,7 @@ class Registration:
         """Contacts of the user `name` have expired."""
         self._alarms.pop(name, None)
         if self.registrar.purge(name, now):
-            self._changed(name)
+            self.changed(name)
 
     def _update(self, username: str, request: Request, source: Address, local: Address, now: float) -> bool:
         """Whether the bindings changed; a user registers nobody but itself (RFC 3261 §10.3 step 4)."""
@@ -59,7 +67,8 @@ class Registration:
             raise ProtocolError(403, "Forbidden")
         return self.registrar.update(username, request, source, local, now)
 
-    def _changed(self, username: str) -> None:
+    def changed(self, username: str) -> None:
+        """Have the contacts of a user written down, and watch when the next ends."""
         self._agent.effects.append(SaveBindings(username, self.registrar.state(username)))
         self._watch(username)
 

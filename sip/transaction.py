@@ -96,7 +96,9 @@ class Transaction:
             self._alarms.append(self._owner.timers.start(self, Signal.ABANDON.value, due))
 
     def respond(self, status: int, data: bytes, now: float) -> None:
-        """Send a response as the server."""
+        """Send a response as the server; with the final one the request is let go."""
+        if status >= 200:
+            self.on_cancel = None
         self.feed(signal_of(status), now, data)
 
     def undelivered(self, now: float) -> None:
@@ -196,8 +198,12 @@ class TransactionLayer:
     def serve(self, request: Request, source: Address, local: Address, now: float) -> Transaction:
         """Begin a server transaction for `request`, whose responses go back to `source` (RFC 3581 §4)."""
         table = INVITE_SERVER if request.method == "INVITE" else SERVER
-        transaction = Transaction(self, table, request.transaction_key, source, local)
-        self._servers[transaction.key] = transaction
+        return self.begin(table, request.transaction_key, source, local, now)
+
+    def begin(self, table: Table, key: Key, source: Address, local: Address, now: float) -> Transaction:
+        """Begin a server transaction by its table and key."""
+        transaction = Transaction(self, table, key, source, local)
+        self._servers[key] = transaction
         transaction.feed(Signal.REQUEST, now)
         return transaction
 

@@ -5,10 +5,10 @@ import argparse
 import sys
 from collections.abc import Iterable
 
-from tests.bench import cli, ng, relay
+from tests.bench import cli, ng, relay, sip
 from tests.bench.figures import Figure
 
-BENCHES = {"cli": cli.measure, "ng": ng.measure, "relay": relay.measure}
+BENCHES = {"cli": cli.measure, "ng": ng.measure, "relay": relay.measure, "sip": sip.measure}
 
 
 def main() -> int:

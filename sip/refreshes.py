@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The short way for a REGISTER that repeats the last one of its phone but for branch, CSeq and credentials.
+
+Nearly all are: phones refresh for days. What was read, checked and granted once holds for the same bytes again, so only
+the three lines that differ are looked at, and the credentials are verified as ever. Whatever is unusual returns to the
+long way, which `tests/sip/test_refreshes.py` holds this one to.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from sip.agent import Agent
+from sip.authentication import Authentication
+from sip.effects import Address
+from sip.headers import DEFAULT_PORTS, AuthValue
+from sip.message import Request
+from sip.registrar import Binding, contact_value
+from sip.registration import Registration
+from sip.transaction_table import SERVER
+
+MAX_REMEMBERED = 20_000
+_VIA = re.compile(
+    r"(SIP/2\.0/(UDP|TCP|TLS) ([A-Za-z0-9.-]{1,64})(?::([0-5]?[0-9]{1,4}))?)"
+    r"((?:;rport)?;branch=(z9hG4bK[A-Za-z0-9._-]{1,128})(?:;rport)?)"
+)
+_CSEQ = re.compile(r"([0-9]{1,9}) REGISTER")
+_CREDENTIALS = re.compile(r"Digest [\x20-\x7e]{1,1024}")
+_VARIABLE = ("Via: ", "CSeq: ", "Authorization: ")
+_END = b"\r\n\r\n"
+
+Lookup = Callable[[str, str], Mapping[str, str] | None]
+"""HA1 in hex by algorithm, of a user of a realm; None where it cannot be told at once."""
+Key = tuple[Address, Address, str]
+
+
+@dataclass(slots=True)
+class Granted:
+    """A REGISTER that was granted, as its repetition needs it. named: From, To and Call-ID as they were spelled."""
+
+    username: str
+    uri: str
+    seconds: float
+    bindings: tuple[Binding, ...]
+    named: tuple[str, str, str]
+
+
+class Refreshes:
+    """What was granted last, by everything that a repetition has in common with it."""
+
+    def __init__(self, agent: Agent, authentication: Authentication, registration: Registration) -> None:
+        self.lookup: Lookup | None = None
+        self._agent = agent
+        self._authentication = authentication
+        self._registration = registration
+        self._granted: OrderedDict[Key, Granted] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._granted)
+
+    def learn(self, data: bytes, request: Request, source: Address, local: Address, seconds: float) -> None:
+        """Remember a REGISTER of one contact that was just granted for so many seconds."""
+        parts = _take_apart(data)
+        if parts is None or self.lookup is None or request.values("via") != [str(request.via)]:
+            return
+        username = request.to.uri.decoded_user() or ""
+        from_, to, call_id = (request.values(name)[0] for name in ("from", "to", "call-id"))
+        bindings = self._registration.registrar.bindings(username)
+        key = (source, local, parts[0])
+        self._granted[key] = Granted(username, request.uri, seconds, bindings, (from_, to, call_id))
+        self._granted.move_to_end(key)
+        if len(self._granted) > MAX_REMEMBERED:
+            self._granted.popitem(last=False)
+
+    def take(self, data: bytes, source: Address, local: Address, now: float) -> bool:
+        """Whether this was a repetition, and was granted; else nothing has happened."""
+        parts = _take_apart(data)
+        granted = self._granted.get((source, local, parts[0])) if parts else None
+        if parts is None or granted is None:
+            return False
+        via, cseq = _VIA.fullmatch(parts[1]), _CSEQ.fullmatch(parts[2])
+        if via is None or cseq is None or via[5].count(";rport") != 1:
+            return False
+        last = granted.bindings
+        if self._registration.registrar.bindings(granted.username) is not last or int(cseq[1]) <= last[0].cseq:
+            return False
+        key = ("REGISTER", via[6], (via[3].lower(), int(via[4] or DEFAULT_PORTS.get(via[2].lower(), 5060))))
+        if self._agent.layer.find_server(key) or not self._proves(parts[3], granted, source, now):
+            return False
+        stamped = f"{via[1]}{via[5].replace(';rport', f';rport={source.port}')};received={source.host}"
+        transaction = self._agent.layer.begin(SERVER, key, source, local, now)
+        binding = self._registration.extend(granted.username, int(cseq[1]), now + granted.seconds)
+        granted.bindings = self._registration.registrar.bindings(granted.username)
+        transaction.respond(200, self._answer(stamped, cseq[0], granted.named, contact_value(binding, now)), now)
+        self._registration.changed(granted.username)
+        return True
+
+    def _proves(self, credentials: str, granted: Granted, source: Address, now: float) -> bool:
+        if self.lookup is None or not _CREDENTIALS.fullmatch(credentials):
+            return False
+        secrets = self.lookup(self._agent.settings.realm, granted.username)
+        if secrets is None:
+            return False
+        value = AuthValue.parse(credentials)
+        return self._authentication.repeats(value, granted.username, granted.uri, secrets, source, now)
+
+    def _answer(self, via: str, cseq: str, named: tuple[str, str, str], contact: str) -> bytes:
+        """As `build.response_bytes` writes it; all of it was checked when it was first granted."""
+        from_, to, call_id = named
+        tag = self._agent.tag_of(call_id, from_, cseq)
+        return (
+            f"SIP/2.0 200 OK\r\nVia: {via}\r\nFrom: {from_}\r\nTo: {to};tag={tag}\r\nCall-ID: {call_id}\r\n"
+            f"CSeq: {cseq}\r\nContact: {contact}\r\nServer: {self._agent.settings.server}\r\nContent-Length: 0\r\n\r\n"
+        ).encode("utf-8", "surrogateescape")
+
+
+def _take_apart(data: bytes) -> tuple[str, str, str, str] | None:
+    """All lines but three, and the values of Via, CSeq and Authorization; None where there is not one of each."""
+    if data.find(_END) != len(data) - len(_END):
+        return None
+    rest: list[str] = []
+    via = cseq = credentials = ""
+    for line in data[: -len(_END)].decode("utf-8", "surrogateescape").split("\r\n"):
+        if line.startswith(_VARIABLE):
+            if line[0] == "V" and not via:
+                via = line[5:]
+            elif line[0] == "C" and not cseq:
+                cseq = line[6:]
+            elif line[0] == "A" and not credentials:
+                credentials = line[15:]
+            else:
+                return None
+        else:
+            rest.append(line)
+    return ("\r\n".join(rest), via, cseq, credentials) if via and cseq and credentials else None

@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Registrations: what one costs, with a challenge each and as a refresh, and what ten thousand take up."""
+
+from __future__ import annotations
+
+import csv
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from sip.digest import Challenge, authorization, ha1
+from sip.message import Response
+from sip.parser import parse
+from tests.bench.figures import Figure
+from tests.bench.registrar import PASSWORD, REALM, names
+
+SCENARIO = Path(__file__).with_name("register.xml")
+TICK = 100  # of /proc: USER_HZ
+ROUNDS, COUNT, RATE = 3, 3000, 500
+USERS, REFRESHES, REFRESH_RATE = 10_000, 3330, 333
+WINDOW = 32
+
+
+def measure() -> Iterator[Figure]:
+    with serving(2000, "MD5") as server:
+        costs = [sipp(server) for _ in range(ROUNDS)]
+    how = f"sipp: REGISTER, 401, REGISTER, 200; best of {ROUNDS} x {COUNT} at {RATE}/s, CPU time of the process"
+    yield Figure("registrations with a challenge each", 1 / min(costs), "/s", ">=", 3000, how)
+    with serving(USERS, "SHA-256") as server:
+        phones = [Phone(name, server.port) for name in names(USERS)]
+        with connected(server) as client:
+            introduce(client, phones)
+            costs = [refresh(server, client, phones) for _ in range(ROUNDS)]
+            how = f"SHA-256, one challenge for many; best of {ROUNDS} x {USERS}, {WINDOW} at once; CPU time"
+            yield Figure("registrations by digest", 1 / min(costs), "/s", ">=", 8000, how)
+    with serving(USERS, "SHA-256") as server:
+        yield memory(server)
+
+
+def memory(server: Server) -> Figure:
+    """What registering everybody once, and then refreshing at the rate of a busy host, leaves resident."""
+    idle = server.resident()
+    phones = [Phone(name, server.port) for name in names(USERS)]
+    with connected(server) as client:
+        introduce(client, phones)
+        granted(say(client, [phone.next() for phone in phones]))
+        pace(client, phones[:REFRESHES])
+    how = f"{USERS} users, a contact each, {REFRESHES} refreshed at {REFRESH_RATE}/s; {idle / 1e6:.0f} MB before"
+    return Figure("memory of 10000 registrations", server.resident() / 1e6, "MB", "<=", 100, how)
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A process that serves registrations."""
+
+    process: int
+    port: int
+    directory: Path
+
+    def cpu(self) -> float:
+        """Seconds of CPU, user and system, that it has taken."""
+        fields = Path(f"/proc/{self.process}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / TICK
+
+    def resident(self) -> int:
+        """Bytes of memory that it has."""
+        lines = Path(f"/proc/{self.process}/status").read_text().splitlines()
+        return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmRSS:"))
+
+
+@contextmanager
+def serving(users: int, algorithm: str) -> Iterator[Server]:
+    with TemporaryDirectory(prefix="voxdp-bench-") as directory:
+        command = [sys.executable, "-m", "tests.bench.registrar", directory, str(users), algorithm]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        try:
+            assert process.stdout
+            port = process.stdout.readline()
+            if not port:
+                raise RuntimeError("the registrar did not start; its last words are above")
+            yield Server(process.pid, int(port), Path(directory))
+        finally:
+            process.terminate()
+            process.wait(10)
+
+
+def sipp(server: Server) -> float:
+    """CPU seconds for one registration that is challenged."""
+    users, statistics = server.directory / "users.csv", server.directory / "statistics.csv"
+    lines = [f"{name};[authentication username={name} password={PASSWORD}]" for name in names(2000)]
+    users.write_text("\n".join(["SEQUENTIAL", *lines, ""]))
+    command = ["sipp", f"127.0.0.1:{server.port}", "-sf", str(SCENARIO), "-inf", str(users), "-i", "127.0.0.1"]
+    command += ["-auth_uri", REALM, "-r", str(RATE), "-m", str(COUNT), "-l", str(COUNT), "-nostdin"]
+    command += ["-trace_stat", "-stf", str(statistics), "-fd", "1"]
+    before = server.cpu()
+    done = subprocess.run(command, cwd=server.directory, capture_output=True, check=False, timeout=120)
+    cost = (server.cpu() - before) / COUNT
+    with statistics.open(newline="") as file:
+        last = list(csv.DictReader(file, delimiter=";"))[-1]
+    if done.returncode or int(last["SuccessfulCall(C)"]) != COUNT:
+        raise RuntimeError(f"sipp: {last['SuccessfulCall(C)']} of {COUNT} registrations: is the machine busy?")
+    return cost
+
+
+class Phone:
+    """One user's REGISTERs, ready to be sent."""
+
+    def __init__(self, user: str, port: int) -> None:
+        self._user, self._uri, self._count = user, f"sip:{REALM}", 0
+        self._challenge = Challenge("", "")
+        self._secret = ""
+
+    def hear(self, data: bytes) -> None:
+        """Remember the challenge."""
+        answer = parse(data)
+        assert isinstance(answer, Response)
+        challenge = Challenge.of(answer.www_authenticate[0])
+        assert challenge
+        self._challenge = challenge
+        self._secret = ha1(challenge.algorithm, self._user, challenge.realm, PASSWORD)
+
+    def first(self) -> bytes:
+        """Without credentials."""
+        return self._register(1, "")
+
+    def next(self) -> bytes:
+        """With them, by the same nonce as ever."""
+        self._count += 1
+        value = authorization(
+            self._challenge, "REGISTER", self._uri, self._user, ha1=self._secret, cnonce="c0ffee", nc=self._count
+        )
+        return self._register(self._count + 1, f"Authorization: {value}\r\n")
+
+    def _register(self, number: int, extra: str) -> bytes:
+        name, branch = f"<sip:{self._user}@{REALM}>", f"z9hG4bK{self._user}-{number}"
+        return (
+            f"REGISTER {self._uri} SIP/2.0\r\nVia: SIP/2.0/UDP 127.0.0.1:5060;rport;branch={branch}\r\n"
+            f"Max-Forwards: 70\r\nFrom: {name};tag={self._user}\r\nTo: {name}\r\nCall-ID: {self._user}@127.0.0.1\r\n"
+            f"CSeq: {number} REGISTER\r\nContact: <sip:{self._user}@127.0.0.1:5060>\r\nExpires: 600\r\n"
+            f"User-Agent: bench\r\n{extra}Content-Length: 0\r\n\r\n"
+        ).encode()
+
+
+@contextmanager
+def connected(server: Server) -> Iterator[socket.socket]:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.settimeout(5)
+        client.connect(("127.0.0.1", server.port))
+        yield client
+
+
+def introduce(client: socket.socket, phones: Sequence[Phone]) -> None:
+    """Have each phone hear its challenge."""
+    challenges = say(client, [phone.first() for phone in phones])
+    for phone, challenge in zip(phones, challenges, strict=True):
+        phone.hear(challenge)
+
+
+def refresh(server: Server, client: socket.socket, phones: Sequence[Phone]) -> float:
+    """CPU seconds for one refresh; every phone makes one."""
+    requests = [phone.next() for phone in phones]
+    before = server.cpu()
+    granted(say(client, requests))
+    return (server.cpu() - before) / len(requests)
+
+
+def pace(client: socket.socket, phones: Sequence[Phone]) -> None:
+    """One refresh of each at the rate of a busy host."""
+    began = time.monotonic()
+    for number, phone in enumerate(phones):
+        time.sleep(max(0.0, began + number / REFRESH_RATE - time.monotonic()))
+        granted(say(client, [phone.next()]))
+
+
+def say(client: socket.socket, requests: Sequence[bytes]) -> list[bytes]:
+    """The answers, in the order of the requests, so many of which are on their way at once."""
+    answers: list[bytes] = []
+    for place in range(0, len(requests), WINDOW):
+        window = requests[place : place + WINDOW]
+        for request in window:
+            client.send(request)
+        answers += [client.recv(65536) for _ in window]
+    return answers
+
+
+def granted(answers: Sequence[bytes]) -> None:
+    refused = next((answer for answer in answers if not answer.startswith(b"SIP/2.0 200")), None)
+    if refused:
+        raise RuntimeError(f"a registration was refused: {refused[:60]!r}")
