@@ -39,6 +39,8 @@ class Figures:
     """(plane,)"""
     rtp_flows: Series = field(default_factory=dict)
     """(plane,)"""
+    rtp_stopped: float = 0
+    rtp_digits: float = 0
     one_way_sessions: float = 0
     silent_sessions: float = 0
     ports_used: float = 0
@@ -87,6 +89,8 @@ KINDS = (
     _Kind("rtp_reordered", "rtp_reordered_packets", "Packets that arrived out of order", ("plane",)),
     _Kind("rtp_duplicates", "rtp_duplicate_packets", "Packets that arrived twice", ("plane",)),
     _Kind("rtp_flows", "rtp_flows", "Flows being forwarded", ("plane",), counter=False),
+    _Kind("rtp_stopped", "rtp_stopped_directions", "Directions without a packet for five seconds, once each time"),
+    _Kind("rtp_digits", "rtp_digits", "Digits dialled as telephone events"),
     _Kind("one_way_sessions", "rtp_one_way_sessions", "Answered calls with media from one side only"),
     _Kind("silent_sessions", "rtp_silent_sessions", "Answered calls ended because their media had stopped"),
     _Kind("ports_used", "ports_used", "Relay ports in use or in quarantine", counter=False),

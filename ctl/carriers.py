@@ -10,7 +10,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from ctl.flowrule import NANOSECONDS, Endpoint, FlowAction, FlowFlag, FlowRule, FlowState, FlowStatistics, jitter_ms
 from ctl.flowtable import FlowColumns
@@ -21,6 +21,16 @@ from media.flows import EngineError, EngineFlow, EngineStatistics, FlowKey, reda
 from media.stages import TranscodeStage
 
 LATCH_PACKETS = 5
+
+
+class Counts(NamedTuple):
+    """Sums over flows; bytes of UDP payload."""
+
+    packets: int = 0
+    bytes: int = 0
+    lost: int = 0
+    reordered: int = 0
+    duplicates: int = 0
 
 
 class Hops(Protocol):
@@ -103,6 +113,9 @@ class Carrier(Protocol):
 
     def samples(self, plans: Sequence[FlowPlan]) -> list[Sample | None]:
         """Return what quality is judged by, for many flows at once; None for what is not there."""
+
+    def sum(self, plans: Sequence[FlowPlan]) -> Counts:
+        """Return what they have counted together."""
 
     def end(self, pair: Pair) -> list[FlowStatistics | None]:
         """Let nothing more through, then return the last statistics."""
@@ -189,6 +202,11 @@ class KernelCarrier:
         """Return when each was last forwarded a packet."""
         columns = self._table.columns(array("I", [self._table.index(*plan.local) for plan in plans]))
         return [nanoseconds / NANOSECONDS for nanoseconds in columns.last_seen]
+
+    def sum(self, plans: Sequence[FlowPlan]) -> Counts:
+        """Return what they have counted together, in one pass of C."""
+        columns = self._table.columns(array("I", [self._table.index(*plan.local) for plan in plans]))
+        return Counts(*(sum(getattr(columns, name)) for name in Counts._fields))
 
     def samples(self, plans: Sequence[FlowPlan]) -> list[Sample | None]:
         """Return what quality is judged by, in one pass of C."""
@@ -301,6 +319,11 @@ class EngineCarrier:
     def last_seen(self, plans: Sequence[FlowPlan]) -> list[float | None]:
         """Return when each had its last packet. Raises EngineError."""
         return [None if counted is None else counted.last_seen or 0.0 for counted in self.read(plans)]
+
+    def sum(self, plans: Sequence[FlowPlan]) -> Counts:
+        """Return what they have counted together. Raises EngineError."""
+        counted = [each for each in self.read(plans) if each]
+        return Counts(*(sum(getattr(each, name) for each in counted) for name in Counts._fields))
 
     def samples(self, plans: Sequence[FlowPlan]) -> list[Sample | None]:
         """Return what quality is judged by. Raises EngineError."""

@@ -5,14 +5,17 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from importlib.metadata import version
 from typing import Protocol
 
 from api.metrics import CallHistograms, Figures
+from ctl.carriers import Counts
 from ctl.dataplane import Carriers
+from ctl.flowrule import FlowStatistics
+from ctl.media_watch import Digit, MediaEvent, Stopped
 from ctl.ports import Ports
-from ctl.programmer import FlowView, Programmer
+from ctl.programmer import FlowSum, FlowView, Programmer
 from ctl.quality import Interval
 from ctl.storage import Storage
 from sip.core import Core
@@ -32,6 +35,8 @@ class Meters:
         self.calls: Counter[tuple[str, ...]] = Counter()
         self.one_way = 0
         self.silent = 0
+        self.stopped = 0
+        self.digits = 0
         self.rtp: Counter[tuple[str, ...]] = Counter()
         self.histograms = CallHistograms()
 
@@ -48,13 +53,23 @@ class Meters:
         reports = list(reports)
         answered = call.answered is not None
         self.calls["", "answered" if answered else "failed", str(call.cause)] += 1
-        add_flows(self.rtp, reports)
+        for each in reports:
+            if each.statistics:
+                add(self.rtp, each.path, each.leg, each.statistics)
         if call.answered is not None:
             self.histograms.duration.observe(call.ended - call.answered)
             self.one_way += one_way(reports)
         reached = call.ringing or call.answered
         if reached is not None:
             self.histograms.setup.observe(reached - call.started)
+
+    def media(self, event: MediaEvent) -> None:
+        """Count what happens to media."""
+        match event:
+            case Stopped():
+                self.stopped += 1
+            case Digit():
+                self.digits += 1
 
     def interval(self, interval: Interval) -> None:
         """Count how one direction fared for some seconds."""
@@ -72,16 +87,13 @@ METHODS = {
 }
 
 
-def add_flows(totals: Counter[tuple[str, ...]], flows: Iterable[FlowView]) -> None:
-    """Add up flows under (what, plane) and, for packets and bytes, (what, plane, leg)."""
-    for each in flows:
-        if each.statistics is None:
-            continue
-        plane = PLANES.get(each.path, each.path)
-        for field in COUNTED:
-            totals[field, plane, each.leg] += getattr(each.statistics, field)
-        for field in FAULTS:
-            totals[field, plane] += getattr(each.statistics, field)
+def add(totals: Counter[tuple[str, ...]], path: str, leg: str, counted: Counts | FlowStatistics) -> None:
+    """Add up what flows have counted under (what, plane) and, for packets and bytes, (what, plane, leg)."""
+    plane = PLANES.get(path, path)
+    for field in COUNTED:
+        totals[field, plane, leg] += getattr(counted, field)
+    for field in FAULTS:
+        totals[field, plane] += getattr(counted, field)
 
 
 def one_way(flows: Iterable[FlowView]) -> bool:
@@ -110,9 +122,10 @@ class ControllerFigures:
     def figures(self) -> Figures:
         """Return everything as of now."""
         parts = self._parts
-        flows = parts.programmer.flows()
+        sums = parts.programmer.sums()
         totals = parts.meters.rtp.copy()
-        add_flows(totals, flows)
+        for each in sums:
+            add(totals, each.path, each.leg, each.counts)
         addresses = list(parts.carriers.interfaces)
         now = time.monotonic()
         return Figures(
@@ -122,13 +135,15 @@ class ControllerFigures:
             rtp_lost=_part(totals, "lost"),
             rtp_reordered=_part(totals, "reordered"),
             rtp_duplicates=_part(totals, "duplicates"),
-            rtp_flows=Counter((PLANES.get(each.path, each.path),) for each in flows),
+            rtp_flows=_flows(sums, lambda each: PLANES.get(each.path, each.path)),
+            rtp_stopped=parts.meters.stopped,
+            rtp_digits=parts.meters.digits,
             one_way_sessions=parts.meters.one_way,
             silent_sessions=parts.meters.silent,
             ports_used=2 * sum(parts.ports.taken(address) for address in addresses),
             ports_free=2 * sum(parts.ports.free(address, now) for address in addresses),
             xdp_drops=self._drops(),
-            xdp_fallbacks=Counter((each.reason,) for each in flows if each.path == "engine"),
+            xdp_fallbacks=_flows([each for each in sums if each.path == "engine"], lambda each: each.reason),
             xdp_attached=self._attached(),
             sip_requests=parts.meters.requests,
             sip_responses=parts.meters.responses,
@@ -154,6 +169,14 @@ class ControllerFigures:
             for reason, count in counts.items()
             if reason != "forwarded" and not reason.startswith("pass")
         }
+
+
+def _flows(sums: Iterable[FlowSum], key: Callable[[FlowSum], str]) -> Counter[tuple[str, ...]]:
+    """How many flows there are, by a label."""
+    found: Counter[tuple[str, ...]] = Counter()
+    for each in sums:
+        found[key(each),] += each.flows
+    return found
 
 
 def _part(totals: Counter[tuple[str, ...]], field: str) -> dict[tuple[str, ...], float]:

@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from typing import Literal
 
-from ctl.carriers import Carrier, EngineCarrier, Hops, KernelCarrier, codec_of, sample
+from ctl.carriers import Carrier, Counts, EngineCarrier, Hops, KernelCarrier, codec_of, sample
 from ctl.flowrule import Endpoint, FlowStatistics
 from ctl.plan import FlowPlan, Kind, Pair, Path, difference, pairs
 from ctl.quality import Direction, Quality, Sample
@@ -37,7 +37,7 @@ class FlowView:
     kind: Kind
     path: Path
     reason: str
-    state: Literal["held", "learning", "pinned"]
+    state: Literal["held", "learning", "latching", "pinned"]
     local: Endpoint
     source: tuple[str, int | None]
     egress: Endpoint
@@ -49,6 +49,17 @@ class FlowView:
     quality: Direction | None = None
     round_trip: float | None = None
     round_trip_avg: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FlowSum:
+    """What flows of one path, leg and reason have counted together, RTCP included."""
+
+    path: Path
+    leg: Leg
+    reason: str
+    flows: int
+    counts: Counts
 
 
 class Programmer:
@@ -147,6 +158,18 @@ class Programmer:
             for plan, statistics in zip(pair, both, strict=True)
         ]
 
+    def sums(self) -> list[FlowSum]:
+        """Return what all flows have counted, summed up by what tells them apart in metrics. Raises EngineError."""
+        groups: dict[tuple[Path, Leg, str], list[FlowPlan]] = {}
+        for pair in self._all_pairs():
+            for plan in pair:
+                groups.setdefault((plan.path, plan.leg, plan.reason), []).append(plan)
+        found = []
+        for (path, leg, reason), plans in groups.items():
+            carrier = self._there(path)
+            found.append(FlowSum(path, leg, reason, len(plans), carrier.sum(plans) if carrier else Counts()))
+        return found
+
     def held(self) -> Set[str]:
         """Return the calls in which no stream flows both ways for now, as both sides have described it."""
         return self._held
@@ -240,7 +263,9 @@ class Programmer:
 
     def _view(self, call: str, plan: FlowPlan, statistics: FlowStatistics | None) -> FlowView:
         learned = statistics.learned_port if statistics and plan.source[1] is None else None
-        address, port = plan.source
+        address, port = plan.source[0], plan.source[1] or learned
+        if plan.latch and statistics and statistics.learned_source:
+            address = statistics.learned_source[0]
         media = plan.kind == "rtp"
         return FlowView(
             id=_name(plan),
@@ -250,9 +275,9 @@ class Programmer:
             kind=plan.kind,
             path=plan.path,
             reason=plan.reason,
-            state="held" if plan.held else "pinned" if port or learned else "learning",
+            state="held" if plan.held else "pinned" if port else "latching" if plan.latch else "learning",
             local=plan.local,
-            source=(address, port or learned),
+            source=(address, port),
             egress=plan.egress,
             target=plan.target,
             learned_port=learned,

@@ -114,6 +114,7 @@ class Service:
         self._figures, self._former_figures = Journal.open(config.run.state / "quality", offset)
         self.captures = Captures(self.programmer, self.carriers)
         self.media_watch = MediaWatch(self.programmer, self._figures, self.meters.interval)
+        self.media_watch.subscribe(self.meters.media)
         self.ng = NgFront(config.ng, self.sessions, self.ports, self._live, self._secret)
         self.silent_calls = SilentCalls(
             self.core, self.sessions, self.programmer, self.conductor, inactivity, (self.ng.relay,)

@@ -49,6 +49,24 @@ def test_a_learning_flow_and_a_held_one(programmer: Programmer, table: Any) -> N
     assert seen[B_RTP].state == "held"
 
 
+def test_a_latching_flow_shows_the_address_that_it_found(programmer: Programmer, table: Any) -> None:
+    rtp_a, rtp_b, *_ = plans(source=("192.0.2.10", None))
+    programmer.apply("call", (replace(rtp_a, latch=True), rtp_b))
+    assert {(flow.leg, flow.state) for flow in programmer.flows("call")} == {("a", "latching"), ("b", "pinned")}
+    table.count(A_RTP, learned_port=4711, learned_source=("203.0.113.9", 4711))
+    (found,) = (flow for flow in programmer.flows("call") if flow.leg == "a")
+    assert (found.state, found.source) == ("pinned", ("203.0.113.9", 4711))
+
+
+def test_sums_are_by_path_and_leg(programmer: Programmer, table: Any) -> None:
+    programmer.apply("one", plans())
+    table.count(A_RTP, packets=10, lost=2)
+    table.count(A_RTCP, packets=1)
+    table.count(B_RTP, packets=7)
+    found = {(each.path, each.leg): (each.flows, each.counts.packets, each.counts.lost) for each in programmer.sums()}
+    assert found == {("kernel", "a"): (2, 11, 2), ("kernel", "b"): (2, 7, 0)}
+
+
 def test_without_a_next_hop_the_kernel_looks_for_itself(programmer: Programmer, table: Any, hops: Any) -> None:
     hops.unknown.add(PHONE_B[0])
     programmer.apply("call", plans())
