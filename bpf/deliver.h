@@ -46,8 +46,8 @@ static __always_inline bool may_express(const struct passage *passage, const str
 	__u16 flags = passage->control.flags;
 	__u8 type = passage->rtp.payload_type;
 
-	if (flags & CLOSE_FLAGS || passage->control.state == FLOW_LATCHING || entry->flow->track.moved ||
-	    !entry->flow->rule.ifindex || is_rtcp_type(type | 0x80))
+	if (flags & CLOSE_FLAGS || passage->partial || passage->control.state == FLOW_LATCHING ||
+	    entry->flow->track.moved || !entry->flow->rule.ifindex || is_rtcp_type(type | 0x80))
 		return false;
 	if (flags & FLAG_PREVIOUS && ledger->tally.settled != passage->control.generation)
 		return false;
@@ -97,6 +97,7 @@ static __always_inline int deliver(struct xdp_md *ctx, struct passage *passage, 
 		reason = REASON_OFF;
 	if (reason != GO_ON)
 		return refuse(ctx, passage, reason);
+	passage->partial = heading->partial;
 	observe(ctx, passage, entry);
 	if (passage->control.flags & FLAG_CAPTURE)
 		capture(ctx, passage, COPY_AFTER);

@@ -38,8 +38,9 @@ struct passage {
 	__u8 ttl; /* or hop limit, as it came */
 	__u8 kind;
 	bool ipv6;
-	bool ours;   /* to a relay address */
-	bool former; /* from the source that the flow had before */
+	bool ours;    /* to a relay address */
+	bool former;  /* from the source that the flow had before */
+	bool partial; /* its UDP checksum was left for a card to complete */
 };
 
 /*

@@ -25,6 +25,7 @@ struct heading {
 	__be16 ip_check;
 	__be16 udp_check;
 	__u8 tos;
+	bool partial; /* the packet's own UDP checksum covers its pseudo-header alone */
 };
 
 static __always_inline __u8 marked(const struct passage *passage, const struct flow *flow)
@@ -91,10 +92,27 @@ static __always_inline __u32 full_check(struct xdp_md *ctx, const struct passage
 	return minus(fold_all(sum)) ?: 0xffff;
 }
 
-/* Does the peer need a checksum that the packet's own does not lead to? */
-static __always_inline bool needs_full_check(__u16 flags, __be16 check)
+/*
+ * A sender on this host or on a virtual machine's leaves the sum of the pseudo-header as the checksum, for a
+ * card to complete; XDP sees the frame before anybody does. A checksum that is complete may look the same,
+ * once in 65,536 times; then it comes out as it would anyway.
+ */
+static __always_inline bool is_partial(const struct passage *passage, const void *network, __be16 check)
 {
-	if (flags & FLAG_FULL_CHECKSUM)
+	__u64 sum = (__u64)bpf_htons(IPPROTO_UDP) + bpf_htons(passage->payload + sizeof(struct udphdr));
+
+	sum += address_sum(passage->source);
+	if (passage->ipv6)
+		sum += address_sum((const __be32 *)&((const struct ipv6hdr *)network)->daddr);
+	else
+		sum += ((const struct iphdr *)network)->daddr;
+	return check && fold_all(sum) == check;
+}
+
+/* Does the peer need a checksum that the packet's own does not lead to? */
+static __always_inline bool needs_full_check(__u16 flags, __be16 check, bool partial)
+{
+	if (flags & FLAG_FULL_CHECKSUM || (partial && !(flags & FLAG_ZERO_CHECKSUM)))
 		return true;
 	return flags & FLAG_TARGET6 && (!check || flags & FLAG_ZERO_CHECKSUM);
 }
@@ -105,7 +123,7 @@ static __always_inline enum reason make_udp_check(struct xdp_md *ctx, const stru
 {
 	__u16 flags = passage->control.flags;
 
-	if (needs_full_check(flags, check)) {
+	if (needs_full_check(flags, check, heading->partial)) {
 		heading->udp_check = full_check(ctx, passage, entry, heading);
 		return heading->udp_check ? GO_ON : REASON_TOO_BIG;
 	}
@@ -157,6 +175,9 @@ static __always_inline enum reason read_headers(struct xdp_md *ctx, const struct
 	if (!udp || !holds(ctx, (void *)network, sizeof(struct iphdr)))
 		return REASON_SHORT;
 	heading->tos = marked(passage, entry->flow);
+	if (passage->ipv6 && !holds(ctx, (void *)network, sizeof(struct ipv6hdr)))
+		return REASON_SHORT;
+	heading->partial = is_partial(passage, network, udp->check);
 	if (passage->ipv6)
 		read_ipv6(passage, network, heading);
 	else

@@ -109,8 +109,10 @@ class Campaign:
 
     def compare(self, twin, step, data, place):
         verdict, out = twin.run(data, step.now)
-        if (verdict, out) != (step.verdict, self.steps_ffi.buffer(step.frame_after, step.length_after)[:]):
-            after = bytes(self.steps_ffi.buffer(step.frame_after, step.length_after))
+        after = self.steps_ffi.buffer(step.frame_after, step.length_after)[:]
+        if (verdict, out) != (step.verdict, after) and not (
+            verdict == step.verdict and only_checksum(out, after) and model.is_partial(twin.locate(data))
+        ):
             self.differ(f"{place}: {data.hex()}: {step.verdict} {after.hex()} instead of {verdict} {out.hex()}")
 
     def compare_state(self, twin, place):
@@ -131,6 +133,12 @@ class Campaign:
         self.result.differences.append(text)
         if len(self.result.differences) <= DIFFERENCES_SHOWN:
             print(text, file=sys.stderr)
+
+
+def only_checksum(one, other):
+    """The express way does not ask whether a wrong checksum may be one that was left for a card."""
+    differing = [at for at, (left, right) in enumerate(zip(one, other, strict=False)) if left != right]
+    return len(one) == len(other) and differing[-1] - differing[0] <= 1
 
 
 def main():

@@ -459,21 +459,27 @@ def header6(flow, packet, target, tos, length):
 
 
 def udp_check(flow, packet, target, udp, to6):
-    came = packet.data[packet.udp + 6 : packet.udp + 8]
+    start = packet.data[packet.udp : packet.udp + 8]
     after = residue(flow.egress[0] + target[0] + udp + udp[4:6] + b"\0\x11" + padded(packet.payload))
-    if flow.flags & FULL_CHECKSUM or (to6 and (came == b"\0\0" or flow.flags & ZERO_CHECKSUM)):
+    none = start[6:] == b"\0\0" or flow.flags & ZERO_CHECKSUM
+    if flow.flags & FULL_CHECKSUM or (none and to6) or (not none and is_partial(packet)):
         before = 0
-    elif came == b"\0\0" or flow.flags & ZERO_CHECKSUM:
+    elif none:
         return b"\0\0"
     else:
-        start = packet.data[packet.udp : packet.udp + 8]
-        to = packet.data[packet.udp - 4 : packet.udp] if not packet.ipv6 else destination6(packet)
-        before = residue(packet.source[0] + to + start + start[4:6] + b"\0\x11" + padded(packet.payload))
+        before = residue(pseudo_header(packet) + start + padded(packet.payload))
     return ((before - after) % 0xFFFF or 0xFFFF).to_bytes(2, "big")
 
 
-def destination6(packet):
-    return packet.data[packet.network + 24 : packet.network + 40]
+def is_partial(packet):
+    check = packet.data[packet.udp + 6 : packet.udp + 8]
+    return check != b"\0\0" and residue(pseudo_header(packet)) == residue(check)
+
+
+def pseudo_header(packet):
+    start, length = (24, 16) if packet.ipv6 else (16, 4)
+    destination = packet.data[packet.network + start : packet.network + start + length]
+    return packet.source[0] + destination + packet.data[packet.udp + 4 : packet.udp + 6] + b"\0\x11"
 
 
 def padded(data):

@@ -116,6 +116,13 @@ def udp(addresses, source, to, payload, length, checksum):
     return datagram[:6] + struct.pack("!H", checksum) + datagram[8:]
 
 
+def left_undone(data):
+    """An untagged frame of either family whose UDP checksum is left for a card: the sum of the pseudo-header alone."""
+    addresses, start = (data[22:54], 54) if data[12:14] == b"\x86\xdd" else (data[26:34], 34)
+    check = ~internet_checksum(addresses + struct.pack("!H", 17) + data[start + 4 : start + 6]) & 0xFFFF
+    return data[: start + 6] + struct.pack("!H", check) + data[start + 8 :]
+
+
 def internet_checksum(data):
     """RFC 1071 over the whole data."""
     total = sum(struct.unpack(f"!{len(data) // 2}H", data)) if len(data) % 2 == 0 else odd_sum(data)

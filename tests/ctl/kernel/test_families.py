@@ -80,6 +80,17 @@ def test_a_call_is_forwarded_whatever_the_families(wiring, relay: Relay, begin: 
     assert not follow(relay, stream, 0.2, lambda: True)
 
 
+@pytest.mark.parametrize(("alice", "bob"), CROSSINGS)
+def test_checksums_that_a_neighbour_left_for_a_card_are_completed(wiring, begin: Begin, alice: str, bob: str) -> None:
+    """Alice's end of the cable promises to do them, and hands the frames over undone."""
+    wiring.inside(wiring.a, "ethtool", "-K", "a-east", "tx", "on")
+    stream = begin(alice, bob)
+    stream.receiver.settimeout(2)
+    for _ in range(20):
+        data = stream.receiver.recv(2048)
+        assert data == rtp(struct.unpack_from("!H", data, 2)[0])
+
+
 @pytest.mark.parametrize(("alice", "described"), [(ALICE, "10.9.9.9"), (ALICE6, "fd00::9")])
 def test_a_port_behind_nat_is_learned(relay: Relay, begin: Begin, alice: str, described: str) -> None:
     begin(alice, BOB, described=described, port=4321)
