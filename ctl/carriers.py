@@ -18,7 +18,7 @@ from ctl.nexthop import NextHop
 from ctl.plan import FlowPlan, Pair
 from ctl.quality import Sample
 from media.flows import EngineError, EngineFlow, EngineStatistics, FlowKey, redacted
-from media.stages import TranscodeStage
+from media.stages import Stage, Tap, TapStage, TranscodeStage
 
 LATCH_PACKETS = 5
 
@@ -293,6 +293,7 @@ class EngineCarrier:
     def __init__(self, engine: Engine, kernel: KernelCarrier | None = None) -> None:
         self._engine = engine
         self._kernel = kernel
+        self._taps: dict[Endpoint, Tap] = {}
 
     def write(self, pair: Pair, fresh: bool) -> None:
         """Open both flows, or update them. Raises EngineError."""
@@ -302,6 +303,8 @@ class EngineCarrier:
         resumed = not fresh and any(plan.secured for plan in pair) and not self._engine.read(names)
         self._engine.set_pair(*(replace(_engine_flow(plan), resumed=resumed) for plan in pair))
         for plan in pair:
+            if fresh:
+                self._taps.pop(plan.local, None)
             if plan.transcoding or not fresh:
                 self._set_stage(plan)
         if self._kernel:
@@ -332,6 +335,8 @@ class EngineCarrier:
 
     def end(self, pair: Pair) -> list[FlowStatistics | None]:
         """Close both flows and return what they had counted; an engine that is gone has closed them itself."""
+        for plan in pair:
+            self._taps.pop(plan.local, None)
         counted = self._counted(self._engine.remove, pair)
         if self._kernel:
             for plan in pair:
@@ -346,9 +351,21 @@ class EngineCarrier:
         """Close one flow and its partner."""
         self._engine.remove([local])
 
+    def tap(self, plan: FlowPlan, tap: Tap | None) -> None:
+        """Have a flow's packets copied to the recorder, or no more, until it ends. Raises EngineError."""
+        if self._taps.get(plan.local) == tap:
+            return
+        if tap:
+            self._taps[plan.local] = tap
+        else:
+            del self._taps[plan.local]
+        self._set_stage(plan)
+
     def _set_stage(self, plan: FlowPlan) -> None:
-        through = plan.transcoding
-        stage = TranscodeStage(through.heard, through.sent) if through else None
+        through, tap = plan.transcoding, self._taps.get(plan.local)
+        stage: Stage | None = TapStage(tap) if tap else None
+        if through:
+            stage = TranscodeStage(through.heard, through.sent, tap=tap)
         self._engine.set_stage(plan.local, stage.kind if stage else 0, stage.pack() if stage else b"")
 
     def _counted(

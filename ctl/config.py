@@ -298,6 +298,31 @@ class DatabaseSection(Section):
     """The same lines in place of a file, for VOXDP_DATABASE__KEY."""
 
 
+class RecordingSection(Section):
+    """Recordings of calls: on demand or of every call, kept in a folder or in S3, sealed by keys of tenants."""
+
+    policy: Literal["on-demand", "all"] = "on-demand"
+    consent: Literal["required", "not-needed"] = "required"
+    """required: whoever starts a recording says how the parties agreed to it."""
+    layout: Literal["stereo", "mixed", "a", "b"] = "stereo"
+    format: Literal["wav", "opus"] = "wav"
+    rate: Literal[8000, 16000, 48000] = 8000
+    directory: Path | None = None
+    """Of recordings under way; None: `recordings` in run.state."""
+    url: str = ""
+    """Where they are kept: file:///folder or s3://bucket/prefix; empty: `store` in the directory."""
+    key_file: Path | None = None
+    """Lines of a tenant, or none for all others, and 64 hex digits; the first of a tenant seals, all of them open."""
+    key: SecretStr | None = None
+    """The same in place of a file, for VOXDP_RECORDING__KEY."""
+
+    @model_validator(mode="after")
+    def _agreed(self) -> RecordingSection:
+        if self.policy == "all" and self.consent == "required":
+            raise ValueError('policy "all" asks nobody: set consent to "not-needed", or record on demand')
+        return self
+
+
 class RunSection(Section):
     """Directories: `directory` for sockets (lost at boot), `state` for journals (kept)."""
 
@@ -388,6 +413,7 @@ class Config(BaseSettings):
     media: MediaSection = MediaSection()
     xdp: XdpSection = XdpSection()
     database: DatabaseSection = DatabaseSection()
+    recording: RecordingSection = RecordingSection()
     run: RunSection = RunSection()
     api: ApiSection = ApiSection()
     rest: RestSection = RestSection()

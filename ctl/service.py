@@ -43,6 +43,8 @@ from ctl.ng.front import NgFront
 from ctl.plan import DataPlane
 from ctl.ports import Ports
 from ctl.programmer import Programmer
+from ctl.recording_verbs import RecordingVerbs
+from ctl.recordings import Recordings
 from ctl.records import Records
 from ctl.resolver import Resolver
 from ctl.rest import make_rest
@@ -113,6 +115,9 @@ class Service:
         inactivity = Inactivity(media.timeout, media.hold_timeout, time.monotonic())
         self._figures, self._former_figures = Journal.open(config.run.state / "quality", offset)
         self.captures = Captures(self.programmer, self.carriers)
+        self.recordings = Recordings(
+            config, self.programmer, self.sessions, self.carriers, lambda: [call.id for call in self.core.calls()]
+        )
         self.media_watch = MediaWatch(self.programmer, self._figures, self.meters.interval)
         self.media_watch.subscribe(self.meters.media)
         self.ng = NgFront(config.ng, self.sessions, self.ports, self._live, self._secret)
@@ -196,6 +201,7 @@ class Service:
         )
         restored = restorer.restore(self._recovered, self.ng.restore(self._recovered))
         self.media_watch.restore(self._former_figures)
+        self.recordings.restore()
         log.info(
             "taken up",
             users=restored.users,
@@ -227,7 +233,8 @@ class Service:
         verbs = Verbs(self.core, self.conductor, self.programmer, self.storage)
         sip = SipVerbs(self.core, self.transport, self.reload)
         flows = FlowVerbs(self.core, self.programmer, self.hops, self.carriers, self.captures)
-        table = {**verbs.table(), **sip.table(), **flows.table()}
+        recording = RecordingVerbs(self.core, self.recordings)
+        table = {**verbs.table(), **sip.table(), **flows.table(), **recording.table()}
         return ControlServer(self._config.run.directory / SOCKET_NAME, table)
 
     def _api(self) -> ApiServer:
@@ -252,6 +259,7 @@ class Service:
                 self._take_events()
                 self.media_watch.look(time.monotonic())
                 self.captures.look()
+                self.recordings.look()
                 if time.monotonic() - refreshed > REFRESH_SECONDS:
                     self.hops.refresh()
                     refreshed = time.monotonic()
@@ -334,6 +342,7 @@ class Service:
 
     async def _close(self, control: ControlServer, *servers: ApiServer) -> None:
         self.captures.close()
+        self.recordings.close()
         self.conductor.close()
         await self.ng.close()
         await self.transport.close()

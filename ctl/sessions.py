@@ -198,6 +198,11 @@ class MediaSessions:
         described = media.current.streams if media else {}
         return described.get("a") or next(iter(described.values()), ())
 
+    def described(self, call: str) -> Mapping[Leg, tuple[Stream, ...]]:
+        """Return the m-lines of a call as each leg that has spoken describes them."""
+        media = self._calls.get(call)
+        return media.current.streams if media else {}
+
     def calls(self) -> frozenset[str]:
         """Return the calls that have media."""
         return frozenset(self._calls)

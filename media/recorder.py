@@ -143,6 +143,7 @@ class Recorder:
         lib.recorder_count(self._recorder, found.slot, counts)
         return {
             "id": str(recording),
+            "call": found.settings.about.get("call", ""),
             "paused": found.paused,
             "seconds": counts.milliseconds / 1000,
             "packets": counts.packets,

@@ -32,7 +32,7 @@ COLUMNS = (
 
 @click.group()
 def call() -> None:
-    """Calls: list, show, hangup."""
+    """Calls: list, show, hangup, record."""
 
 
 @call.command("list")
@@ -65,3 +65,21 @@ def show(session: Session, identifier: str) -> None:
 def hangup(session: Session, identifier: str) -> None:
     """End one call on both legs."""
     click.echo(f"ended {session.ask('call.hangup', id=identifier)}")
+
+
+@call.command()
+@click.argument("action", type=click.Choice(["start", "stop", "pause", "resume", "show"]))
+@click.argument("identifier", metavar="ID")
+@click.option("--layout", type=click.Choice(["stereo", "mixed", "a", "b"]), help="Which legs, in how many channels")
+@click.option("--format", "form", type=click.Choice(["wav", "opus"]), help="WAV, or Opus in Ogg")
+@click.option("--consent", type=click.Choice(["given", "announced"]), help="How the parties agreed to it")
+@json_option
+@click.pass_obj
+def record(
+    session: Session, action: str, identifier: str, layout: str | None, form: str | None, consent: str | None
+) -> None:
+    """Record a call. The call stays where it is; what is paused is left out."""
+    answer = session.ask(
+        "call.record", id=identifier, action=action, layout=layout or "", format=form or "", consent=consent or ""
+    )
+    session.document(answer)
