@@ -47,6 +47,8 @@ snd_path {directory}
 ctrl_tcp_listen {control_host}:{control_port}
 module_path {modules}
 module g711.so
+module g722.so
+module opus.so
 module aufile.so
 module aubridge.so
 module sndfile.so

@@ -29,6 +29,7 @@ port_min = 20000
 port_max = {port_max}
 quarantine = 1
 timeout = {timeout:g}
+{media}
 
 [xdp]
 mode = "{mode}"
@@ -48,8 +49,9 @@ state = "{directory}/state"
 class Controller:
     """`voxdp attach`, `voxdp run` and questions to it. Nothing runs until `attach` and `start`.
 
-    listen: where signalling listens, if not at the relay's addresses. more: further tables of the configuration.
-    user: who owns the relay's pins and runs everything but `attach` and `detach`; root if empty. timeout: seconds
+    listen: where signalling listens, if not at the relay's addresses. more: further tables of the configuration. media:
+    further lines of the table [media]. user: who owns the relay's pins and runs everything but `attach` and
+    `detach`; root if empty. timeout: seconds
     without media after which a call is ended.
     """
 
@@ -62,6 +64,7 @@ class Controller:
         listen: Sequence[str] = (),
         more: str = "",
         port_max: int = 20999,
+        media: str = "",
     ) -> None:
         self._lab = lab
         self._mode = mode
@@ -70,6 +73,7 @@ class Controller:
         self._listen = listen
         self._more = more
         self._port_max = port_max
+        self._media = media
         self._process: Process | None = None
         self.config = lab.directory / "voxdp.toml"
         self.config.write_text(self._settings())
@@ -164,6 +168,7 @@ class Controller:
             interfaces=json.dumps(topology.relay_interfaces),
             timeout=self._timeout,
             port_max=self._port_max,
+            media=self._media,
             mode=self._mode,
             bpffs=self._lab.bpffs,
             user=self._user,

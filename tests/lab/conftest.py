@@ -18,23 +18,23 @@ TONES = {"alice": 440, "bob": 1000}
 class World:
     """A lab in which voxdp runs, as root if as no other user, and alice and bob are registered."""
 
-    def __init__(self, lab, mode, user, timeout, encryption=("", "")):
+    def __init__(self, lab, mode, user, timeout, encryption=("", ""), codecs=("PCMU/8000",) * 2, **tables):
         self.lab = lab
-        self.controller = Controller(lab, mode, user, timeout)
+        self.controller = Controller(lab, mode, user, timeout, **tables)
         if mode != "off":
             self.controller.attach()
         self.controller.start()
-        self.alice = self.phone("alice", lab.a, encryption=encryption[0])
-        self.bob = self.phone("bob", lab.b, encryption=encryption[1])
+        self.alice = self.phone("alice", lab.a, encryption=encryption[0], codecs=codecs[0])
+        self.bob = self.phone("bob", lab.b, encryption=encryption[1], codecs=codecs[1])
         for phone in (self.alice, self.bob):
             phone.registered()
         self.wires = [Capture(lab, lab.a), Capture(lab, lab.b)]
 
-    def phone(self, name, endpoint, password=None, slot=0, answer="auto", encryption=""):
+    def phone(self, name, endpoint, password=None, slot=0, answer="auto", encryption="", codecs="PCMU/8000"):
         """A phone whose user exists; with another password if one is given."""
         self.controller.add_user(name, f"secret-of-{name}")
         word = password or f"secret-of-{name}"
-        account = Account(name, DOMAIN, word, endpoint.relay, answer=answer, encryption=encryption)
+        account = Account(name, DOMAIN, word, endpoint.relay, codecs, answer=answer, encryption=encryption)
         return Baresip(self.lab, endpoint, account, TONES.get(name, 700), slot)
 
     def connect(self, caller, called):
@@ -98,8 +98,8 @@ def one():
 def world():
     """Make a lab with voxdp and two phones: world(shape, mode, user, timeout, encryption)."""
 
-    def make(shape="two", mode="native", user="", timeout=120, encryption=("", "")):
-        return World(stack.enter_context(Lab(shape)), mode, user, timeout, encryption)
+    def make(shape="two", mode="native", user="", timeout=120, encryption=("", ""), **options):
+        return World(stack.enter_context(Lab(shape)), mode, user, timeout, encryption, **options)
 
     with ExitStack() as stack:
         yield make

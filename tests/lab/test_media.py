@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Codecs that differ, and recordings: real phones on either side."""
+
+import time
+import wave
+from array import array
+
+import pytest
+
+from vm import audio
+from vm.process import LabError
+
+BOTH = [(1000, 1000), (440, 440)]
+KEY = "5a" * 32
+
+
+def settings(tmp_path):
+    keys = tmp_path / "recording.keys"
+    keys.write_text(KEY + "\n")
+    return f'\n[recording]\nkey_file = "{keys}"\n'
+
+
+TRANSCODE = 'transcode = ["PCMU", "PCMA", "G722", "opus"]'
+
+
+@pytest.mark.parametrize("codec", ["PCMA/8000", "G722/16000", "opus/48000/2"])
+def test_phones_without_a_common_codec_hear_each_other(world, codec):
+    world = world(codecs=("PCMU/8000", codec), media=TRANSCODE)
+    world.connect(world.alice, world.bob)
+    flows = world.carried(150)
+    name = codec.partition("/")[0]
+    assert {flow["path"] for flow in flows} == {"engine"}
+    assert {flow["reason"] for flow in flows} == {
+        f"transcoding PCMU to {name}: the legs have no codec in common",
+        f"transcoding {name} to PCMU: the legs have no codec in common",
+    }
+    world.alice.dtmf("5")
+    assert world.bob.wait("CALL_DTMF_START", 5)["param"] == "5"
+    world.finish(world.alice, world.bob)
+    assert [tones_in(phone.heard()[0])[0] for phone in (world.alice, world.bob)] == [1000, 440]
+
+
+def test_phones_with_a_common_codec_stay_in_the_kernel(world):
+    world = world(codecs=("PCMU/8000,PCMA/8000", "PCMA/8000"), media=TRANSCODE)
+    world.connect(world.alice, world.bob)
+    assert {flow["path"] for flow in world.carried(100)} == {"kernel"}
+    world.finish(world.alice, world.bob)
+    assert world.tones_heard() == BOTH
+
+
+def kept(world):
+    """The recordings in the store, once there is one."""
+    until = time.monotonic() + 10
+    while not (found := world.controller.ask("recording", "list")):
+        assert time.monotonic() < until
+        time.sleep(0.1)
+    return found
+
+
+def tones_in(path):
+    """The strongest tone of each channel, heard at 8 kHz."""
+    with wave.open(str(path)) as file:
+        pcm, channels = array("h", file.readframes(file.getnframes())), file.getnchannels()
+        step = channels * file.getframerate() // audio.RATE
+    return [round(audio.judge(pcm[channel::step]).frequency) for channel in range(channels)]
+
+
+def record(world, *words):
+    (call,) = world.controller.ask("call", "list")
+    return world.controller.ask("call", "record", *words[:1], call["id"], *words[1:])
+
+
+def test_a_call_of_the_kernel_is_recorded_and_stays_there(world, tmp_path):
+    world = world(more=settings(tmp_path))
+    world.connect(world.alice, world.bob)
+    world.carried(20)
+    with pytest.raises(LabError, match=r"recording\.consent"):
+        record(world, "start")
+    state = record(world, "start", "--consent", "given")
+    flows = world.carried(200)
+    assert {flow["path"] for flow in flows} == {"kernel"}
+    assert record(world, "pause")["paused"] is True
+    assert record(world, "resume")["paused"] is False
+    world.controller.kill()
+    world.controller.start()
+    world.carried(350)
+    assert record(world, "show")["id"] == state["id"]
+    world.finish(world.alice, world.bob)
+    (found,) = kept(world)
+    assert found["id"] == state["id"]
+    checked = world.controller.ask("recording", "verify", found["id"])
+    assert (checked["complete"], checked["consent"], checked["dropped_bytes"]) == (True, "given", 0)
+    assert checked["seconds"] > 3
+    world.controller.command("recording", "export", found["id"], "-w", str(tmp_path / "call.wav"))
+    assert tones_in(tmp_path / "call.wav") == [440, 1000]
+    assert world.tones_heard() == BOTH
+
+
+def test_a_transcoded_call_is_recorded(world, tmp_path):
+    world = world(codecs=("PCMU/8000", "PCMA/8000"), more=settings(tmp_path), media=TRANSCODE)
+    world.connect(world.alice, world.bob)
+    record(world, "start", "--consent", "announced")
+    world.carried(200)
+    assert record(world, "stop")["dropped_bytes"] == 0
+    (found,) = kept(world)
+    world.controller.command("recording", "export", found["id"], "-w", str(tmp_path / "call.wav"))
+    assert tones_in(tmp_path / "call.wav") == [440, 1000]
+    world.finish(world.alice, world.bob)
