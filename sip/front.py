@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from functools import partial
 
+from sip.admission import Origin, Rule, rule_for
 from sip.agent import ALLOW, ALLOWED, EXTENSIONS, SUPPORTED, Agent, Fields
 from sip.authentication import Authentication
 from sip.bodies import SDP, session_description
@@ -28,7 +29,6 @@ KNOWN = frozenset({*ALLOW, "SUBSCRIBE", "NOTIFY", "MESSAGE", "PUBLISH"})
 """Methods that exist: those we do not serve are 405, any other is 501."""
 REGISTRAR = frozenset({*EXTENSIONS, "path"})
 """Extensions that a REGISTER may require (RFC 3327)."""
-_IN_DIALOG_ONLY = frozenset({"BYE", "INFO", "UPDATE", "PRACK", "NOTIFY", "REFER"})
 
 
 class Front:
@@ -68,18 +68,23 @@ class Front:
         full = len(self._agent.layer) >= self._agent.settings.max_transactions
         if full or (self.overloaded and not request.to.tag):
             self._busy(request, source, local)
-        elif request.to.tag:
-            self._in_dialog.take(request, source, local, now)
-        elif request.method == "OPTIONS":
-            self._agent.refuse(request, source, local, 200, None, _capabilities())
-        elif request.method in _IN_DIALOG_ONLY:
-            raise ProtocolError(481, "Call/Transaction Does Not Exist")
-        elif request.method == "INVITE":
-            self._invite(request, source, local, now)
         else:
-            self._authenticate(request, source, local, now)
+            self._let_in(request, source, local, now)
 
-    def _invite(self, request: Request, source: Address, local: Address, now: float) -> None:
+    def _let_in(self, request: Request, source: Address, local: Address, now: float) -> None:
+        trunk = self._trunk(request, source) if request.method == "INVITE" and not request.to.tag else None
+        origin = Origin.DIALOG if request.to.tag else Origin.TRUNK if trunk else Origin.ANYBODY
+        match rule_for(request.method, origin):
+            case Rule.ANSWER:
+                self._agent.refuse(request, source, local, 200, None, _capabilities())
+            case Rule.TAKE if origin is Origin.DIALOG:
+                self._in_dialog.take(request, source, local, now)
+            case _ if request.method == "INVITE":
+                self._invite(request, source, local, now, trunk)
+            case Rule.CHALLENGE:
+                self._authenticate(request, source, local, now)
+
+    def _invite(self, request: Request, source: Address, local: Address, now: float, trunk: Trunk | None) -> None:
         """A new call, unless it is an INVITE that a restarted process has seen, or one that came by two ways."""
         found = self._calls.caller(request)
         if found and found[1].asked.repeated(request):
@@ -92,7 +97,7 @@ class Front:
             raise ProtocolError(406, "Not Acceptable")
         if self.draining or len(self._calls) >= self._agent.settings.max_calls:
             self._busy(request, source, local)
-        elif trunk := self._trunk(request, source):
+        elif trunk:
             transaction = self._agent.layer.serve(request, source, local, now)
             self._start("", request, transaction, source, now, trunk)
         else:

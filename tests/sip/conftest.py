@@ -28,6 +28,7 @@ from sip.effects import (
 from sip.message import Request, Response
 from sip.parser import parse
 from sip.settings import Settings
+from sip.uri import host_port
 from tests.sip.talk import Talk
 
 CORPUS = os.environ.get("VOXDP_CORPUS")
@@ -202,18 +203,21 @@ class Peer:
         number = fields.get("cseq", str(self.cseq))
         to_tag = f";tag={fields['to_tag']}" if fields.get("to_tag") else ""
         headers = [
-            ("Via", f"SIP/2.0/UDP {self.address.host}:5060;rport;branch=z9hG4bK{fields.get('branch', self._branch())}"),
+            ("Via", self._via(fields.get("branch", self._branch()))),
             ("From", f"<sip:{self.user}@{REALM}>;tag={fields.get('from_tag', self.user)}"),
             ("To", f"<{fields.get('to', uri)}>{to_tag}"),
             ("Call-ID", fields.get("call_id", f"{self.user}-call")),
             ("CSeq", f"{number} {method}"),
-            ("Contact", fields.get("contact", f"<sip:{self.user}@{self.address.host}:{self.address.port}>")),
+            ("Contact", fields.get("contact", f"<sip:{self.user}@{host_port(self.address.host, self.address.port)}>")),
             ("Max-Forwards", fields.get("hops", "70")),
             *extra,
         ]
         if sdp:
             headers.append(("Content-Type", "application/sdp"))
         return Request(method, uri, [field for field in headers if field[1]], sdp)
+
+    def _via(self, branch: str) -> str:
+        return f"SIP/2.0/UDP {host_port(self.address.host, 5060)};rport;branch=z9hG4bK{branch}"
 
     def _branch(self) -> str:
         return f"{self.user}{self.branches}"
@@ -230,7 +234,9 @@ class Peer:
         self.branches += 1
         self.cseq += 1
         again = request.replaced("CSeq", [f"{self.cseq} {request.method}"])
-        again = again.replaced("Via", [f"SIP/2.0/UDP {self.address.host}:5060;rport;branch=z9hG4bK{self._branch()}"])
+        again = again.replaced(
+            "Via", [f"SIP/2.0/UDP {host_port(self.address.host, 5060)};rport;branch=z9hG4bK{self._branch()}"]
+        )
         return again.replaced("Proxy-Authorization" if proxy else "Authorization", [value])
 
     def register(self, *extra: tuple[str, str], **fields: str) -> Response:
@@ -252,7 +258,7 @@ class Peer:
 
     def reply(self, request: Request, status: int, sdp: bytes = b"", *extra: tuple[str, str], tag: str = "") -> None:
         tag = tag or f"{self.user}-tag"
-        contact = [("Contact", f"<sip:{self.user}@{self.address.host}:{self.address.port}>")]
+        contact = [("Contact", f"<sip:{self.user}@{host_port(self.address.host, self.address.port)}>")]
         if any(name == "Contact" for name, _ in extra):
             contact = []
         headers = [*contact, *extra, *([("Content-Type", "application/sdp")] if sdp else [])]
