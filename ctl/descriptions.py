@@ -101,6 +101,9 @@ class Description:
     def protect(self, spoken: Sequence[Spoken]) -> None:
         """Say for each m-line how it is protected, in place of what the peer said of that."""
         if not any(each.touched for each in spoken) and not self._protected():
+            for medium, said in zip(self._sdp.media, spoken, strict=True):
+                if medium.port and medium.proto != said.protocol:
+                    medium.set_proto(said.protocol)
             return
         for section in self._sections():
             section.remove_attributes(*_PROTECTION)

@@ -159,6 +159,43 @@ def propose_all(
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Bridge:
+    """The profile that the other leg is to be offered, whatever the offer has; without SDES or DTLS if so said."""
+
+    protocol: str
+    sdes: bool = True
+    dtls: bool = True
+
+
+def bridge_all(
+    offers: Sequence[Spoken | None], bridge: Bridge, policy: Policy, fingerprint: str, draw: Draw
+) -> tuple[Spoken, ...]:
+    """`bridged` for each m-line; None is one that is refused or ended. Raises Insecure."""
+    return tuple(bridged(each, bridge, policy, fingerprint, draw) if each else Spoken("") for each in offers)
+
+
+def bridged(offer: Spoken, bridge: Bridge, policy: Policy, fingerprint: str, draw: Draw) -> Spoken:
+    """Return what is offered on where the profile is given. fingerprint: ours. Raises Insecure."""
+    wanted(offer, policy)
+    if "SAVP" not in bridge.protocol:
+        if policy == "required":
+            raise Insecure(f"SRTP is required (media.srtp), not {bridge.protocol}")
+        return Spoken(bridge.protocol)
+    if policy == "off":
+        raise Insecure(f"{bridge.protocol} is switched off (media.srtp); ask for RTP/AVP")
+    ours = fingerprint if bridge.dtls else ""
+    setup: Setup = "actpass" if ours else ""
+    if bridge.protocol.startswith("UDP/TLS"):
+        if not ours:
+            raise Insecure(f"{bridge.protocol} without DTLS")
+        return Spoken(bridge.protocol, (), ours, setup)
+    lines = tuple(line for line in offer.cryptos if line.usable) or _own_lines(draw) if bridge.sdes else ()
+    if not lines and not ours:
+        raise Insecure(f"{bridge.protocol} without SDES and without DTLS")
+    return Spoken(bridge.protocol, lines, ours, setup)
+
+
 def agree_all(
     offers: Sequence[Spoken | None],
     proposed: Sequence[Spoken],

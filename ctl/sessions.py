@@ -30,7 +30,7 @@ from ctl.plan import (
 from ctl.ports import Ports, PortsExhausted
 from ctl.programmer import FlowView, Programmer
 from ctl.relay_choice import ANY, Facing, NoRelayAddress, choose
-from ctl.security import PLAIN, Agreement, Insecure, Spoken, agree_all, propose_all
+from ctl.security import PLAIN, Agreement, Bridge, Insecure, Spoken, agree_all, bridge_all, propose_all
 from media.flows import EngineError
 from sip.effects import Leg
 from sip.errors import SdpError
@@ -83,6 +83,8 @@ class MediaSessions:
         there: Facing = ANY,
         write: Writer | None = None,
         attempt: int = 0,
+        bridge: Bridge | None = None,
+        transcode: Sequence[str] | None = None,
     ) -> bytes:
         """Take ports for an offer from `leg`; return the description to send to the other leg.
 
@@ -90,6 +92,8 @@ class MediaSessions:
         write: what makes the description that is returned, if it is not the one that came with our addresses in it.
         here, there: what is asked of our side toward `leg` and toward the other one.
         attempt: how many offers of this exchange the other leg has refused by 488; it is offered other profiles then.
+        bridge: the profile that it is offered in any case. transcode: codecs offered beside those of `leg`; None: those
+        of the configuration.
         Raises MediaRefused: 488 for what is not relayed, 503 if there are no ports.
         """
         source, toward = canonical(source), canonical(toward or source)
@@ -107,7 +111,7 @@ class MediaSessions:
         }
         latching = tuple(each for each, asked in ((leg, here), (_other(leg), there)) if asked.latch)
         before = [each.protocol for each in media.agreed.streams.get(_other(leg), ())]
-        offered = self._propose(streams, before, attempt)
+        offered = self._propose(streams, before, attempt, bridge)
         proposed = Media(
             relays,
             self._take_ports(media.agreed, relays, streams, now),
@@ -120,15 +124,22 @@ class MediaSessions:
         description.protect(offered)
         self._calls[call] = media
         media.proposed, media.offerer = proposed, leg
-        if write is None:
-            description.offer_also(streams, self.data_plane.transcode)
+        description.offer_also(streams, self.data_plane.transcode if transcode is None else transcode)
         return (write or redirected)(description, proposed, _other(leg))
 
     def answer(
-        self, call: str, leg: Leg, sdp: bytes | Description, source: str, now: float, write: Writer | None = None
+        self,
+        call: str,
+        leg: Leg,
+        sdp: bytes | Description,
+        source: str,
+        now: float,
+        write: Writer | None = None,
+        transcode: bool | None = None,
     ) -> bytes:
         """Program the flows as `leg` answers the offer; return the description to send to the offerer.
 
+        transcode: whether it was offered codecs that the offerer does not have; None: as it is configured.
         Also for a further answer to the same offer. Raises MediaRefused: 488 for what is not relayed or does not
         match the offer, 503 if nothing can carry it.
         """
@@ -140,7 +151,7 @@ class MediaSessions:
         offered = media.proposed.streams[_other(leg)]
         if len(streams) != len(offered):
             raise MediaRefused(488, f"the answer has {len(streams)} m-lines, the offer {len(offered)}")
-        if write is None and self.data_plane.transcode:
+        if bool(self.data_plane.transcode) if transcode is None else transcode:
             streams = description.answer_with(offered, streams)
         agreement = self._agree(media, offered, streams)
         answered = replace(
@@ -251,12 +262,14 @@ class MediaSessions:
             raise MediaRefused(error.status, refused(error)) from None
         return description, streams
 
-    def _propose(self, streams: Iterable[Stream], before: Sequence[str], attempt: int) -> tuple[Spoken, ...]:
-        plane = self.data_plane
+    def _propose(
+        self, streams: Iterable[Stream], before: Sequence[str], attempt: int, bridge: Bridge | None
+    ) -> tuple[Spoken, ...]:
+        plane, spoken = self.data_plane, [each.spoken for each in streams]
         try:
-            return propose_all(
-                [each.spoken for each in streams], plane.srtp, plane.fingerprint, token_bytes, before, attempt
-            )
+            if bridge:
+                return bridge_all(spoken, bridge, plane.srtp, plane.fingerprint, token_bytes)
+            return propose_all(spoken, plane.srtp, plane.fingerprint, token_bytes, before, attempt)
         except Insecure as insecure:
             raise MediaRefused(488, str(insecure)) from None
 

@@ -39,11 +39,14 @@ class Participant:
 
 @dataclass(slots=True)
 class Dialogue:
-    """Leg a made the first offer. session: by what the media sessions know it."""
+    """Leg a made the first offer. session: by what the media sessions know it. transcoded: whether the last offer had
+    codecs in it that its maker does not have.
+    """
 
     session: str
     a: Participant
     b: Participant
+    transcoded: bool = False
 
     def leg_of(self, participant: Participant) -> Leg:
         """Return the leg that a participant of this dialogue is."""

@@ -24,15 +24,15 @@ _ICE = {
     "ice-mismatch",
     "ice-pacing",
 }
-_SECURITY = {"crypto", "setup", "fingerprint", "tls-id"}
+SECURITY = ("crypto", "setup", "fingerprint", "tls-id")
 _PLACED = {
     *_ICE,
-    *_SECURITY,
+    *SECURITY,
     *DIRECTIONS,
     *("mid", "label", "bundle-only", "rtpmap", "fmtp", "rtcp-fb", "extmap", "rtcp", "rtcp-mux", "ptime", "maxptime"),
 }
 """Attributes of a medium that have a place of their own; all others are written in between, as they came."""
-_MOVED = {*_ICE, *_SECURITY, *DIRECTIONS}
+_MOVED = {*_ICE, *SECURITY, *DIRECTIONS}
 """Attributes of a session that are written in its media, or not at all."""
 
 
@@ -42,12 +42,6 @@ class Line:
 
     rtp: int | None
     rtcp: int | None = None
-    protocol: str | None = None
-    formats: tuple[str, ...] | None = None
-    security: tuple[str, ...] = ()
-    """Values of attributes, such as `crypto:1 ...`, in the order in which they are written."""
-    candidates: tuple[str, ...] = ()
-    """The same, of ICE."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,23 +119,21 @@ def _origin(origin: Origin, address: str, manner: Manner) -> str:
 def _medium(
     sdp: SessionDescription, medium: Media, line: Line, address: str, manner: Manner, index: int
 ) -> Iterator[str]:
-    formats = line.formats or medium.formats
     lines = _Lines(medium)
-    yield f"m={medium.media} {line.rtp or 0} {line.protocol or medium.proto} {' '.join(formats)}"
+    yield f"m={medium.media} {line.rtp or 0} {medium.proto} {' '.join(medium.formats)}"
     yield from (f"i={value}" for value in lines.kinds.get("i", ()))
     yield f"c={_connection(sdp, medium, line, address, manner)}"
     yield from (f"b={value}" for value in lines.kinds.get("b", ()))
     yield from _identity(lines, manner, index)
     if not line.rtp:
         return
-    yield from _codecs(medium, lines, formats)
+    yield from _codecs(medium, lines)
     yield from (f"a=extmap:{value}" for value in lines.attributes.get("extmap", ()))
     yield from lines.kept(_PLACED)
     yield f"a={_direction(sdp, lines, manner)}"
     yield from _rtcp(line, address, manner)
-    yield from (f"a={value}" for value in line.security)
+    yield from (f"a={name}:{value}" for name in SECURITY for value in lines.attributes.get(name, ()))
     yield from _packet_times(lines, manner)
-    yield from (f"a={value}" for value in line.candidates)
 
 
 def _connection(sdp: SessionDescription, medium: Media, line: Line, address: str, manner: Manner) -> Connection:
@@ -164,11 +156,11 @@ def _identity(lines: _Lines, manner: Manner, index: int) -> Iterator[str]:
         yield "a=bundle-only"
 
 
-def _codecs(medium: Media, lines: _Lines, formats: Sequence[str]) -> Iterator[str]:
+def _codecs(medium: Media, lines: _Lines) -> Iterator[str]:
     """rtpmap, also of static types, fmtp and rtcp-fb, format by format."""
     known = {str(payload_type): codec for payload_type, codec in medium.codecs.items()}
     described = [(name, value) for name in ("fmtp", "rtcp-fb") for value in lines.attributes.get(name, ())]
-    for text in formats:
+    for text in medium.formats:
         codec = known.get(text)
         if codec is not None:
             yield f"a=rtpmap:{text} {_rtpmap(codec)}"

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from ctl.ng.errors import NgError
-from ctl.ng.options import PLAIN, Options
+from ctl.ng.options import Options
 from sip.sdp import Media, SessionDescription
 
 ALL = frozenset({"all", "full"})
@@ -12,16 +12,9 @@ ALL = frozenset({"all", "full"})
 
 def strip(sdp: SessionDescription, asked: Options) -> None:
     """Take out the codecs to be stripped. Raises NgError if nothing would be left of a medium."""
-    for medium in sdp.media:
-        if asked.protocol and medium.port:
-            _bridge(medium, asked.protocol)
-        if asked.strip or asked.keep:
+    if asked.strip or asked.keep:
+        for medium in sdp.media:
             _strip(medium, asked)
-
-
-def _bridge(medium: Media, protocol: str) -> None:
-    if medium.proto != protocol and not {medium.proto, protocol} <= PLAIN:
-        raise NgError(f"transport-protocol: {medium.proto} is not bridged to {protocol}")
 
 
 def _strip(medium: Media, asked: Options) -> None:

@@ -143,7 +143,7 @@ def make_access(config: NgSection) -> Access:
 
 def _to_json(call: Call) -> dict[str, Any]:
     places = {id(each): place for place, each in enumerate(call.participants)}
-    dialogues = [[each.session, places[id(each.a)], places[id(each.b)]] for each in call.dialogues]
+    dialogues = [[each.session, places[id(each.a)], places[id(each.b)], each.transcoded] for each in call.dialogues]
     kept = {
         name: getattr(call, name) for name in ("call_id", "created", "last_signal", "metadata", "ending", "answered")
     }
@@ -153,7 +153,10 @@ def _to_json(call: Call) -> dict[str, Any]:
 
 def _from_json(state: Mapping[str, Any]) -> Call:
     participants = [Participant(**each) for each in state["participants"]]
-    dialogues = [Dialogue(session, participants[a], participants[b]) for session, a, b in state["dialogues"]]
+    dialogues = [
+        Dialogue(session, participants[a], participants[b], transcoded)
+        for session, a, b, transcoded in state["dialogues"]
+    ]
     return Call(**{**state, "participants": participants, "dialogues": dialogues})
 
 

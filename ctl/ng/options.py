@@ -16,13 +16,20 @@ from ctl.addresses import Family
 from ctl.ng.describe import Manner
 from ctl.ng.errors import NgError
 from ctl.ng.request import Request
+from ctl.relay_choice import ANY, Facing
+from ctl.security import Bridge
 
-PLAIN = frozenset({"RTP/AVP", "RTP/AVPF"})
+PROFILES = frozenset(
+    f"{prefix}RTP/{profile}{feedback}"
+    for prefix, profile in (("", "AVP"), ("", "SAVP"), ("UDP/TLS/", "SAVP"))
+    for feedback in ("", "F")
+)
+TRANSCODED = {"pcmu": "PCMU", "pcma": "PCMA", "g722": "G722", "g729": "G729", "opus": "opus"}
 IMPLIED = frozenset(
     {
         *("trust-address", "symmetric", "debug", "allow-transcoding", "no-port-latching", "no-redis-update"),
         *("no-jitter-buffer", "early-media", "provisional", "reuse-codecs", "strict-source", "no-tls-id"),
-        *("original-sendrecv", "nat-wait", "pierce-nat", "unidirectional", "recrypt", "reset"),
+        *("original-sendrecv", "nat-wait", "pierce-nat", "unidirectional", "recrypt", "reset", "port-latching"),
     }
 )
 """Flags that ask for what is so in any case, or for what has no meaning here."""
@@ -35,8 +42,7 @@ DONE = frozenset(
 IMPOSSIBLE = {
     "media-handover": "the source of media is fixed by signalling; it changes with the next offer or answer",
     "asymmetric": "media is sent to the address of the session description or to the port that was learned in it",
-    "port-latching": "the source of media is fixed by signalling; it changes with the next offer or answer",
-    "always-transcode": "transcoding on request is not available over this protocol",
+    "always-transcode": "what both sides speak is never transcoded",
     "inject-dtmf": "tones are not injected over this protocol",
     "block-dtmf": "tones are not blocked over this protocol",
     "block-egress": "egress is not blocked over this protocol",
@@ -51,21 +57,25 @@ REPLACE = {
     "zero-address": "replace_zero_address",
 }
 REPLACE_IMPLIED = frozenset({"session-connection", "sdp-version", "sess-version", "force-increment-sdp-ver"})
+LEARNING = frozenset({"immediate", "delayed", "heuristic"})
+"""Ways of learning the source of media from whatever comes; here one, which asks for some consistent packets."""
 ICE_REMOVED = frozenset({"remove", "default", "optional"})
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """source: address that the participant's signalling came from. direction: names of the interfaces toward the
-    offerer and toward the other. media_address: what is written in place of our own. unknown: words to be reported.
+    """source: address that the participant's signalling came from. here, there: of our side toward the offerer and
+    toward the other. media_address: what is written in place of our own. bridge: the profile for the other side.
+    transcode: codecs that it is offered besides. unknown: words to be reported.
     """
 
     manner: Manner
     source: str | None = None
-    family: Family | None = None
-    direction: tuple[str, str] | None = None
+    here: Facing = ANY
+    there: Facing = ANY
     media_address: str | None = None
-    protocol: str | None = None
+    bridge: Bridge | None = None
+    transcode: tuple[str, ...] = ()
     reject_mux: bool = False
     strip: frozenset[str] = frozenset()
     keep: frozenset[str] = frozenset()
@@ -76,14 +86,15 @@ class Options:
 def options(request: Request, loop_mark: str) -> Options:
     """Read the options of an offer or answer. Raises NgError for what cannot be done."""
     _refuse_impossible(request)
-    mux = request.list("rtcp-mux")
+    mux, (here, there) = request.list("rtcp-mux"), _facing(request)
     return Options(
         manner=_manner(request, loop_mark),
         source=_received_from(request),
-        family=_family(request),
-        direction=_direction(request),
+        here=here,
+        there=there,
         media_address=_media_address(request),
-        protocol=_protocol(request),
+        bridge=_bridge(request),
+        transcode=tuple(_transcode(request)),
         reject_mux="demux" in mux or "reject" in mux,
         strip=frozenset(name.lower() for name in request.codecs.get("strip", ())),
         keep=frozenset(name.lower() for key in ("except", "offer") for name in request.codecs.get(key, ())),
@@ -95,9 +106,9 @@ def options(request: Request, loop_mark: str) -> Options:
 def _refuse_impossible(request: Request) -> None:
     for flag in sorted(request.flags & IMPOSSIBLE.keys()):
         raise NgError(f"{flag}: {IMPOSSIBLE[flag]}")
-    for name in ("mask", "transcode", "consume", "accept", "set"):
+    for name in ("mask", "consume", "accept", "set"):
         if request.codecs.get(name):
-            raise NgError(f"codec-{name}: transcoding on request is not available over this protocol")
+            raise NgError(f"codec-{name}: not available on this relay; see codec-transcode and codec-strip")
     for word in request.list("ice"):
         if word not in ICE_REMOVED:
             raise NgError(f"ICE={word}: the relay takes no part in ICE; use ICE=remove")
@@ -137,27 +148,37 @@ def _address(text: str, key: str) -> str:
         raise NgError(f"{key}: {text!r} is not an IP address") from None
 
 
+def _facing(request: Request) -> tuple[Facing, Facing]:
+    """Interfaces by name, the family of our address toward the other side, and whether any source is accepted."""
+    names = request.words("direction")
+    ingress = request.text("from-interface") or (names[0] if names else "")
+    egress = request.text("to-interface") or (names[1] if len(names) > 1 else "")
+    latch = bool(LEARNING.intersection(request.list("endpoint-learning")))
+    return Facing(interface=ingress, latch=latch), Facing(interface=egress, family=_family(request), latch=latch)
+
+
 def _family(request: Request) -> Family | None:
     value = (request.text("address-family") or "").upper()
-    if not value:
+    if value in ("", "IP4", "IP6"):
+        return {"": None, "IP4": 4, "IP6": 6}[value]
+    raise NgError(f"address-family: {value!r} is neither IP4 nor IP6")
+
+
+def _bridge(request: Request) -> Bridge | None:
+    value = (request.text("transport-protocol") or "").upper()
+    if value in ("", "ACCEPT") or request.command != "offer":
         return None
-    if value not in ("IP4", "IP6"):
-        raise NgError(f"address-family: {value!r} is neither IP4 nor IP6")
-    return 4 if value == "IP4" else 6
+    if value not in PROFILES:
+        raise NgError(f"transport-protocol: {value!r} is not one of {', '.join(sorted(PROFILES))}")
+    return Bridge(value, sdes="off" not in request.list("sdes"), dtls="off" not in request.list("dtls"))
 
 
-def _direction(request: Request) -> tuple[str, str] | None:
-    names = request.words("direction")
-    ingress = request.text("from-interface") or (names[0] if names else None)
-    egress = request.text("to-interface") or (names[1] if len(names) > 1 else None)
-    if ingress is None and egress is None:
-        return None
-    return ingress or "", egress or ""
-
-
-def _protocol(request: Request) -> str | None:
-    value = request.text("transport-protocol")
-    return None if value is None or value.lower() == "accept" else value.upper()
+def _transcode(request: Request) -> Iterator[str]:
+    for text in request.codecs.get("transcode", ()):
+        name = TRANSCODED.get(text.partition("/")[0].lower())
+        if name is None:
+            raise NgError(f"codec-transcode: {text!r} is not one of {', '.join(TRANSCODED.values())}")
+        yield name
 
 
 def _tos(request: Request) -> int | None:

@@ -8,7 +8,7 @@ run is worse off than one that knows.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from hashlib import blake2b
 from typing import Any
@@ -21,7 +21,7 @@ from ctl.ng.calls import PREFIX, Call, Calls, Dialogue, Participant, answered, o
 from ctl.ng.describe import Line, describe
 from ctl.ng.errors import Malformed, NgError
 from ctl.ng.filters import strip
-from ctl.ng.options import PLAIN, Options, options
+from ctl.ng.options import Options, options
 from ctl.ng.replies import call_statistics
 from ctl.ng.request import Request
 from ctl.ng.statistics import Statistics
@@ -163,8 +163,14 @@ class Relay:
         _keep(call, request, offerer)
         leg = dialogue.leg_of(offerer)
         known = self.calls.find(call_id) is not None
-        here, there = self._facing(asked)
-        offer = partial(self.sessions.offer, here=here, there=there)
+        dialogue.transcoded = bool(asked.transcode)
+        offer = partial(
+            self.sessions.offer,
+            here=self._known(asked.here),
+            there=self._known(asked.there),
+            bridge=asked.bridge,
+            transcode=asked.transcode,
+        )
         body = self._exchange(offer, dialogue, leg, sdp, asked)
         if not known:
             self.calls.add(call)
@@ -181,7 +187,8 @@ class Relay:
         call = self.calls.get(call_id)
         dialogue, answerer = answered(call, request)
         _keep(call, request, answerer)
-        body = self._exchange(self.sessions.answer, dialogue, dialogue.leg_of(answerer), sdp, asked)
+        answer = partial(self.sessions.answer, transcode=dialogue.transcoded)
+        body = self._exchange(answer, dialogue, dialogue.leg_of(answerer), sdp, asked)
         call.last_signal, call.answered = now, self.steady()
         self.changed(call_id, call)
         return {"sdp": body}
@@ -256,11 +263,10 @@ class Relay:
             log.warning("a word of the ng protocol is not known and has no effect", word=word)
         return asked
 
-    def _facing(self, asked: Options) -> tuple[Facing, Facing]:
-        """What the offer asks of either side of ours; a name that is none of ours says nothing, as elsewhere."""
-        known = {each.name for each in self.sessions.data_plane.addresses}
-        here, there = (name if name in known else "" for name in asked.direction or ("", ""))
-        return Facing(here), Facing(there, family=asked.family)
+    def _known(self, asked: Facing) -> Facing:
+        """A name that is none of our interfaces' says nothing, as with other relays."""
+        names = {each.name for each in self.sessions.data_plane.addresses}
+        return asked if asked.interface in names else replace(asked, interface="")
 
     def _exchange(
         self, exchange: Callable[..., bytes], dialogue: Dialogue, leg: Leg, sdp: bytes, asked: Options
@@ -386,7 +392,6 @@ def _writer(asked: Options) -> Callable[[Description, Media, Leg], bytes]:
             Line(
                 rtp=port if medium.port else None,
                 rtcp=None if medium.rtcp_mux and not asked.reject_mux else (port or 0) + 1,
-                protocol=asked.protocol if medium.proto in PLAIN else None,
             )
             for medium, port in zip(description.sdp.media, media.ports[toward], strict=True)
         ]

@@ -8,7 +8,7 @@ import pytest
 from vm import audio
 from vm.baresip import Account, Baresip
 from vm.controller import DOMAIN, Controller
-from vm.kamailio import Kamailio
+from vm.kamailio import WORDS, Kamailio
 from vm.lab import Lab
 
 NG = '\n[ng]\nlisten = ["127.0.0.1:2223"]\ndelete_delay = 0\n'
@@ -19,15 +19,21 @@ TONES = {"alice": 440, "bob": 1000}
 class Proxied:
     """A relay without users of its own, Kamailio before it, and two phones registered there."""
 
-    def __init__(self, lab, relays):
+    def __init__(self, lab, relays, words, encryption):
         self.controller = Controller(lab, listen=["127.0.0.1:5080"], more=NG)
         self.controller.attach()
         self.controller.start()
-        self.proxy = Kamailio(lab, DOMAIN, relays)
+        self.proxy = Kamailio(lab, DOMAIN, relays, words)
+        self._encryption = encryption
         self.alice, self.bob = (self._phone(lab, *each) for each in (("alice", lab.a), ("bob", lab.b)))
 
     def _phone(self, lab, name, endpoint):
-        phone = Baresip(lab, endpoint, Account(name, DOMAIN, "none", endpoint.relay), TONES[name])
+        phone = Baresip(
+            lab,
+            endpoint,
+            Account(name, DOMAIN, "none", endpoint.relay, encryption=self._encryption.get(name, "")),
+            TONES[name],
+        )
         phone.registered()
         return phone
 
@@ -53,8 +59,8 @@ class Proxied:
 
 @pytest.fixture
 def proxied():
-    def make(*relays):
-        return Proxied(lab, relays or (RELAY,))
+    def make(*relays, words=WORDS, encryption=None):
+        return Proxied(lab, relays or (RELAY,), words, encryption or {})
 
     with Lab("two") as lab:
         yield make
@@ -113,3 +119,12 @@ def test_a_killed_controller_goes_on_with_the_proxys_calls(proxied):
     totals = world.proxy.accounted()[0]
     assert int(totals.split()[1]) >= 300
     assert world.controller.until("flows", "flow", "list", count=0) == []
+
+
+def test_plain_rtp_is_bridged_to_srtp(proxied):
+    world = proxied(words=f"{WORDS} RTP/SAVP", encryption={"bob": "srtp-mand"})
+    world.connect()
+    assert {flow["path"] for flow in world.carried(100)} == {"engine"}
+    world.alice.hangup()
+    world.bob.closed()
+    assert world.tones() == [(1000, True), (440, True)]

@@ -2,6 +2,7 @@
 """What proxies get for what they ask, over media sessions whose kernel, routes and engine are played."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -10,12 +11,18 @@ from ctl.ng.relay import KNOWN, Limits, Relay
 from tests.ctl.world import ALICE, BOB, RELAY_A, rtp_port, sdp
 
 PROXY = "127.0.0.1"
-VIDEO = "m=video 0 RTP/AVP 96\r\n"
+FINGERPRINT = "SHA-256 " + ":".join(["AB"] * 32)
 
 
 @pytest.fixture
 def relay(world):
     return Relay(world.sessions, lambda: 0.0, b"secret", limits=Limits(delete_delay=0))
+
+
+@pytest.fixture
+def secure(world, relay):
+    world.sessions.data_plane = replace(world.sessions.data_plane, srtp="preferred", fingerprint=FINGERPRINT)
+    return relay
 
 
 def ask(relay, command, now=0.0, **keys):
@@ -103,6 +110,60 @@ def test_what_a_proxy_asks_of_the_description(relay, keys, has, lacks):
     got = lines(offer(relay, **keys))
     assert has in got
     assert lacks not in got
+
+
+KEY = "WVNfX19zZW1jdGwgKCkgewkyMjA7fQp9CnVubGVz"
+
+
+@pytest.mark.parametrize(
+    ("keys", "protocol", "sdes", "dtls"),
+    [
+        ({"transport_protocol": "RTP/SAVP"}, "RTP/SAVP", True, True),
+        ({"flags": ["RTP/SAVPF", "DTLS=off"]}, "RTP/SAVPF", True, False),
+        ({"transport_protocol": "UDP/TLS/RTP/SAVPF"}, "UDP/TLS/RTP/SAVPF", False, True),
+        ({"transport_protocol": "RTP/SAVP", "SDES": ["off"]}, "RTP/SAVP", False, True),
+        ({"transport_protocol": "RTP/AVPF"}, "RTP/AVPF", False, False),
+    ],
+)
+def test_plain_rtp_is_bridged_to_the_profile_that_is_asked_for(secure, keys, protocol, sdes, dtls):
+    got = lines(offer(secure, **keys))
+    names = [line.partition(":")[0] for line in got]
+    assert protocol in next(line for line in got if line.startswith("m=")).split()
+    assert ("a=crypto" in names, "a=fingerprint" in names, "a=setup" in names) == (sdes, dtls, dtls)
+    assert names.index("a=sendrecv") < names.index("a=rtcp") < names.index("a=ptime")
+
+
+def test_keys_of_one_side_are_not_shown_to_the_other(secure):
+    to_bob = lines(offer(secure, transport_protocol="RTP/SAVP", DTLS="off"))
+    suite = next(line for line in to_bob if "AES_CM_128_HMAC_SHA1_80" in line).split()[0]
+    secured = f"m=audio 4000 RTP/SAVP 0 101\r\n{suite} AES_CM_128_HMAC_SHA1_80 inline:{KEY}\r\n"
+    to_alice = lines(answer(secure, sdp=sdp(BOB, secured).decode(), transport_protocol="RTP/AVP"))
+    assert not [line for line in to_alice if "crypto" in line]
+    assert any(line.startswith("m=audio") and " RTP/AVP " in line for line in to_alice)
+    assert {view.path for view in secure.sessions.query(secure.calls.get("c1").dialogues[0].session)} == {"engine"}
+
+
+def test_srtp_is_bridged_to_plain_rtp(secure):
+    crypto = f"a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:{KEY}"
+    body = sdp(ALICE, f"m=audio 4000 RTP/SAVP 0\r\n{crypto}\r\n").decode()
+    to_bob = lines(offer(secure, sdp=body, transport_protocol="RTP/AVP"))
+    assert not [line for line in to_bob if "crypto" in line]
+    to_alice = lines(answer(secure, sdp=sdp(BOB, "m=audio 4000 RTP/AVP 0\r\n").decode()))
+    assert any(line.startswith("a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:") and KEY not in line for line in to_alice)
+
+
+def test_a_codec_is_offered_besides_and_transcoded_if_it_is_taken(relay):
+    body = sdp(ALICE, "m=audio 4000 RTP/AVP 0\r\n").decode()
+    assert "a=rtpmap:8 PCMA/8000" in lines(offer(relay, sdp=body, flags=["codec-transcode-PCMA", "codec-strip-G722"]))
+    got = lines(answer(relay, sdp=sdp(BOB, "m=audio 4000 RTP/AVP 8\r\n").decode()))
+    assert "a=rtpmap:0 PCMU/8000" in got
+    assert "a=rtpmap:8 PCMA/8000" not in got
+
+
+@pytest.mark.parametrize(("flag", "state"), [("endpoint-learning-heuristic", "LATCHING"), ("debug", "PINNED")])
+def test_any_source_is_accepted_only_where_it_is_asked_for(relay, world, flag, state):
+    offer(relay, flags=[flag])
+    assert world.table.at((RELAY_A, rtp_port(answer(relay)["sdp"]))).state.name == state
 
 
 def test_the_rtcp_attribute_is_plain_full_or_absent(relay):
@@ -284,8 +345,10 @@ def test_blocking_someone_who_is_not_there_is_an_error(relay):
     [
         {"ICE": "force"},
         {"flags": ["media-handover"]},
-        {"flags": ["codec-transcode-opus"]},
-        {"transport_protocol": "RTP/SAVP"},
+        {"flags": ["codec-transcode-EVS"]},
+        {"flags": ["codec-mask-PCMU"]},
+        {"transport_protocol": "TCP/MSRP"},
+        {"transport_protocol": "UDP/TLS/RTP/SAVP", "DTLS": "off"},
         {"received_from": ["IP4", "nowhere"]},
         {"address_family": "IP5"},
         {"TOS": 999},
