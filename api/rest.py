@@ -11,7 +11,7 @@ from pathlib import Path
 
 from aiohttp import web
 
-from api import auth, bulk, calls, crud, oidc, records, simulate
+from api import auth, bulk, calls, crud, oidc, queues, records, simulate
 from api.dispatch import Dispatcher
 from api.openapi import document
 from api.operation import Operation
@@ -38,8 +38,8 @@ FILES = {
 def operations() -> list[Operation]:
     """Return every operation; those of one path with the most literal first."""
     found = [
-        *auth.operations(), *oidc.operations(), *crud.operations(), *calls.operations(), *records.operations(),
-        *simulate.operations(), *bulk.operations(),
+        *auth.operations(), *oidc.operations(), *crud.operations(), *calls.operations(), *queues.operations(),
+        *records.operations(), *simulate.operations(), *bulk.operations(),
     ]  # fmt: skip
     return sorted(found, key=lambda operation: "{" in operation.path)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict
@@ -17,7 +18,7 @@ from pydantic.fields import FieldInfo
 from ctl.control import ControlError, Verb
 from ctl.exits import NOT_FOUND, USAGE
 from ctl.storage import Storage
-from provisioning import audit
+from provisioning import acd_store, audit
 from provisioning.errors import NotFound, ProvisioningError
 from provisioning.resources import ACCOUNT, DEVICE, RESOURCES, SKILL, TENANT, USER, WEBHOOK, Resource
 from provisioning.snapshot import Snapshot
@@ -46,7 +47,28 @@ class Objects:
                 f"{name}.set": partial(self._set, resource),
                 f"{name}.delete": partial(self._delete, resource),
             }
-        return verbs | {"audit.list": self._audit, "audit.verify": self._verify_audit}
+        return verbs | {"audit.list": self._audit, "audit.verify": self._verify_audit,
+                        "agent.state": self._agent_state, "queue.board": self._board}  # fmt: skip
+
+    async def _agent_state(self, arguments: dict[str, Any]) -> None:
+        name, state = key_of(arguments), arguments.get("state")
+        if state not in ("off", "available", "paused"):
+            raise ControlError("an agent is off, available or paused", USAGE)
+
+        async def work(workspace: Workspace) -> None:
+            await workspace.get(RESOURCES["agent"], name)
+            await acd_store.act(workspace, acd_store.ANY_NODE, lambda board: board.set_agent(name, state, time.time()))
+            await workspace.note(state, "agent", name)
+
+        await self.within(arguments, work)
+
+    async def _board(self, arguments: dict[str, Any]) -> list[dict[str, Any]]:
+        async def work(workspace: Workspace) -> list[dict[str, Any]]:
+            board = await acd_store.read(workspace)
+            board.tick(time.time())
+            return [asdict(caller) | {"position": board.position(caller.id)} for caller in board.callers.values()]
+
+        return list(await self.within(arguments, work))
 
     async def _audit(self, arguments: dict[str, Any]) -> list[dict[str, Any]]:
         count = max(1, min(10_000, int(arguments.get("count", 50))))

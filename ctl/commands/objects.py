@@ -198,3 +198,33 @@ def _delete(kind: str, noun: str) -> click.Command:
     trunk,
     webhook,
 ) = (make_group(kind, KINDS[kind]) for kind in sorted(KINDS) if kind != "user")
+
+
+BOARD = (
+    Column("CALLER", "id"),
+    Column("QUEUE", "queue"),
+    Column("POSITION", "position", right=True),
+    Column("PRIORITY", "priority", right=True),
+    Column("AGENT", "agent"),
+    Column("CALL BACK", "number"),
+)
+
+
+@agent.command("state")
+@click.argument("name")
+@click.argument("state", type=click.Choice(["off", "available", "paused"]))
+@tenant_option
+@click.pass_obj
+def agent_state(session: Session, name: str, state: str, tenant: str) -> None:
+    """Let an agent come, pause or go; in a call, once that is over."""
+    session.ask("agent.state", key=name, state=state, tenant=tenant)
+    click.echo(f"{name} is {state}, or will be after the call")
+
+
+@queue.command("board")
+@tenant_option
+@list_options
+@click.pass_obj
+def queue_board(session: Session, tenant: str) -> None:
+    """List who waits, rings or talks in queues now."""
+    session.show("queue.board", BOARD, "caller", tenant=tenant)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import api.rest
+from provisioning.acd_store import act
 from provisioning.database import connect
 from provisioning.resources import OBJECTS
 from tests.api.conftest import Rest
@@ -210,6 +211,26 @@ async def test_calls(rest: Rest) -> None:
     assert [each["action"] for each in body["items"]][:2] == ["transfer", "record_pause"]
     for path in ("/flows", "/registrations", "/statistics"):
         assert (await rest.ask("GET", path))[0] == 200
+
+
+async def test_queues(rest: Rest) -> None:
+    await fill(rest)
+    assert (await rest.ask("PUT", "/agents/anna/state", "operator", json={"state": "available"}))[1][
+        "state"
+    ] == "available"
+    assert (await rest.ask("PUT", "/agents/none/state", "operator", json={"state": "off"}))[0] == 404
+    scope = await rest.services.store.scope("default", "test")
+    now = rest.now[0].timestamp()
+    async with rest.services.store.open(scope) as work:
+        await act(work, "n1", lambda board: board.join("c1", "support", now))
+        await act(work, "n1", lambda board: board.join("c2", "support", now + 1))
+    _, body, _ = await rest.ask("GET", "/board")
+    assert [(each["id"], each["agent"], each["position"]) for each in body["callers"]] == [
+        ("c1", "anna", 0),
+        ("c2", None, 1),
+    ]
+    assert body["agents"][0]["state"] == "ringing"
+    assert (await rest.ask("GET", "/board", "stranger"))[1] == {"callers": [], "agents": []}
 
 
 async def test_the_audit_is_shown_and_checked(rest: Rest) -> None:

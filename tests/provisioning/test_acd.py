@@ -1,0 +1,224 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import copy
+import random
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from provisioning.acd import (
+    CALLBACK_SECONDS,
+    LEASE,
+    Agent,
+    Announce,
+    Board,
+    CallBack,
+    Offer,
+    Overflow,
+    QueueRule,
+    StopRinging,
+)
+
+
+def board(*names: str, node: str = "n1", **rule: Any) -> Board:
+    """One queue, sales, with these agents, who are there."""
+    known: dict[str, Any] = {"agents": dict.fromkeys(names, 1)}
+    queues = {"sales": QueueRule("sales", **(known | rule))}
+    return Board(node, queues, {name: Agent(name, "available", since=place) for place, name in enumerate(names)})
+
+
+def test_first_come_first_served_and_the_longest_idle_serves() -> None:
+    b = board("anna", "bert")
+    b.agents["anna"].since = 50
+    assert b.join("c1", "sales", 100) == [Offer("c1", "bert", 20)]
+    assert b.join("c2", "sales", 101) == [Offer("c2", "anna", 20)]
+    assert b.join("c3", "sales", 102) == []
+    assert b.join("c4", "sales", 103) == []
+    assert [b.position(each) for each in ("c1", "c3", "c4", "none")] == [0, 1, 2, 0]
+    assert b.answered("c1", 104) == []
+    assert b.agents["bert"].state == "talking"
+    b.renew(110)
+    assert b.leave("c1", 110) == []
+    assert (b.agents["bert"].state, b.agents["bert"].until) == ("wrap_up", 120)
+    assert b.renew(119) == []
+    assert b.tick(120) == [Offer("c3", "bert", 20)]
+
+
+def test_strategies_tiers_and_skills() -> None:
+    b = board("anna", "bert", strategy="top_down", wrap_up_seconds=0)
+    b.agents["anna"].since = 9
+    assert b.join("c1", "sales", 10) == [Offer("c1", "anna", 20)]
+    b = board("anna", "bert", strategy="round_robin", wrap_up_seconds=0)
+    chosen = []
+    for number in range(4):
+        (offer,) = b.join(f"c{number}", "sales", 10 + number)
+        assert isinstance(offer, Offer)
+        chosen.append(offer.agent)
+        b.answered(offer.caller, 10 + number)
+        b.leave(offer.caller, 10.5 + number)
+    assert chosen == ["anna", "bert", "anna", "bert"]
+    b = board(agents={"anna": 2, "bert": 1})
+    b.agents = {name: Agent(name, "available") for name in ("anna", "bert")}
+    assert b.join("c1", "sales", 10) == [Offer("c1", "bert", 20)]
+    b = board("anna", "bert", skills={"french": 3})
+    b.agents["anna"].skills = {"french": 2}
+    assert b.join("c1", "sales", 10) == []
+    b.agents["bert"].skills = {"french": 3, "german": 1}
+    assert b.tick(11) == [Offer("c1", "bert", 20)]
+
+
+def test_priority_goes_first_only_where_the_queue_says_so() -> None:
+    for by_priority, expected in ((True, "c2"), (False, "c1")):
+        b = board(by_priority=by_priority, agents={"anna": 1})
+        b.join("c1", "sales", 1)
+        b.join("c2", "sales", 2, priority=5)
+        b.agents["anna"] = Agent("anna", "available")
+        assert b.tick(3) == [Offer(expected, "anna", 20)]
+
+
+def test_who_does_not_answer_is_passed_over_and_the_caller_keeps_its_place() -> None:
+    b = board("anna", "bert", ring_seconds=5)
+    assert b.join("c1", "sales", 100) == [Offer("c1", "anna", 5)]
+    assert b.tick(105) == [StopRinging("c1", "anna"), Offer("c1", "bert", 5)]
+    assert b.refused("c1", 106) == [StopRinging("c1", "bert")]
+    assert b.agents["anna"].state == b.agents["bert"].state == "wrap_up"
+    assert b.position("c1") == 1
+    b.renew(109)
+    assert b.tick(115) == [Offer("c1", "anna", 5)]
+
+
+def test_overflow_by_length_and_time() -> None:
+    b = board(max_length=2, max_wait_seconds=30, overflow="500")
+    for number in (1, 2):
+        assert b.join(f"c{number}", "sales", number) == []
+    assert b.join("c3", "sales", 3) == [Overflow("c3", "500")]
+    for now in range(4, 31, 5):
+        assert b.renew(now) == []
+    assert b.renew(31) == [Overflow("c1", "500")]
+    assert b.join("c4", "none", 31) == [Overflow("c4", None)]
+
+
+def test_positions_are_announced() -> None:
+    b = board(announce_seconds=10)
+    for number in (1, 2):
+        b.join(f"c{number}", "sales", number)
+    b.renew(8)
+    assert b.renew(12) == [Announce("c1", 1), Announce("c2", 2)]
+    assert b.renew(13) == []
+
+
+def test_agents_come_pause_and_go() -> None:
+    b = board("anna")
+    assert b.set_agent("anna", "paused", 1) == []
+    assert b.join("c1", "sales", 2) == []
+    assert b.set_agent("anna", "available", 3) == [Offer("c1", "anna", 20)]
+    b.answered("c1", 4)
+    b.set_agent("anna", "off", 5)
+    assert b.agents["anna"].state == "talking"
+    b.leave("c1", 6)
+    assert b.agents["anna"].state == "off"
+    assert b.set_agent("nobody", "available", 7) == []
+
+
+def test_a_callback_keeps_its_place_without_its_call() -> None:
+    b = board(agents={"anna": 1}, callback=True)
+    b.join("c1", "sales", 1)
+    b.join("c2", "sales", 2)
+    b.ask_for_callback("c1", "+33123456789", 3)
+    for now in range(3, 1000, 5):
+        b.renew(now)
+    other = Board("n2", b.queues, {"anna": Agent("anna", "available")}, b.callers)
+    assert other.tick(1000) == [CallBack("c1", "anna", "+33123456789", 20)]
+    other.answered("c1", 1001)
+    other.leave("c1", 1002)
+    assert list(b.callers) == ["c2"]
+    refusing = board(agents={})
+    refusing.join("c1", "sales", 1)
+    refusing.ask_for_callback("c1", "+33123456789", 2)
+    assert refusing.callers["c1"].number is None
+
+
+def test_a_node_that_dies_while_it_rings_for_a_callback_loses_neither() -> None:
+    b = board("anna", callback=True)
+    b.agents["anna"].state = "paused"
+    b.join("c1", "sales", 1)
+    b.ask_for_callback("c1", "+33123456789", 2)
+    b.set_agent("anna", "available", 3)
+    assert b.agents["anna"].state == "ringing"
+    other = Board("n2", b.queues, b.agents, b.callers)
+    assert other.tick(3 + LEASE + 0.1) == []
+    assert other.agents["anna"].state == "wrap_up"
+    assert other.tick(3 + LEASE + 11) == [CallBack("c1", "anna", "+33123456789", 20)]
+
+
+@given(st.integers(0, 2**32))
+@settings(max_examples=150, deadline=None)
+def test_no_crash_strands_an_agent_or_a_caller(seed: int) -> None:
+    """Three nodes do random things on one board and die at any moment, with what they were told to do undone."""
+    chance = random.Random(seed)
+    queues = {
+        "sales": QueueRule("sales", ring_seconds=6, wrap_up_seconds=3, agents={"a": 1, "b": 2, "c": 1}, callback=True),
+        "help": QueueRule("help", by_priority=True, max_wait_seconds=40, overflow="9", agents={"b": 1, "c": 1},
+                          skills={"x": 1}, wrap_up_seconds=0),
+    }  # fmt: skip
+    skills = {"a": {}, "b": {"x": 1}, "c": {"x": 2}}
+    shared = Board("", queues, {name: Agent(name, skills=skill) for name, skill in skills.items()})
+    alive, now, count = {"n1", "n2", "n3"}, 1000.0, 0
+    for _ in range(60):
+        now += chance.choice([0, 0.1, 1, 3])
+        node = chance.choice(sorted(alive))
+        view = Board(node, queues, shared.agents, shared.callers)
+        mine = [each.id for each in view.callers.values() if each.node == node]
+        match chance.randrange(9):
+            case 0 | 1:
+                count += 1
+                view.join(f"c{count}", chance.choice(["sales", "help"]), now, priority=chance.randrange(3))
+            case 2:
+                view.set_agent(chance.choice("abc"), chance.choice(["available", "available", "paused", "off"]), now)
+            case 3 if mine:
+                view.answered(chance.choice(mine), now)
+            case 4 if mine:
+                view.refused(chance.choice(mine), now)
+            case 5 if mine:
+                view.leave(chance.choice(mine), now)
+            case 6 if mine:
+                view.ask_for_callback(chance.choice(mine), "+331", now)
+            case 7 if len(alive) > 1:
+                alive.discard(node)
+            case _:
+                view.renew(now)
+        check(shared)
+    last = sorted(alive)[0]
+    settled = Board(last, queues, shared.agents, shared.callers)
+    for _ in range(40):  # the others have died; this one lives on, and its callers have hung up
+        now += 1
+        live = [each.id for each in settled.callers.values() if each.node == last]
+        for caller in [each for each in live if settled.callers[each].number is None or settled.callers[each].answered]:
+            settled.leave(caller, now)
+        before = copy.deepcopy(settled.agents)
+        settled.renew(now)
+        check(settled)
+    assert all(each.number is not None for each in settled.callers.values()), "a caller is stranded"
+    for agent in settled.agents.values():
+        waited = now - before[agent.name].since
+        assert agent.state not in ("talking",), (agent, waited)
+        assert agent.state != "ringing" or waited <= 7, (agent, waited)
+        assert agent.state != "wrap_up" or waited <= 10, (agent, waited)
+    for agent in settled.agents.values():
+        agent.state = "available"
+    settled.tick(now + CALLBACK_SECONDS + 1)
+    settled.tick(now + CALLBACK_SECONDS + 60)
+    assert not settled.callers
+
+
+def check(b: Board) -> None:
+    """At every moment: who rings or talks has one caller, and no caller has an agent who does not know of it."""
+    held = [caller.agent for caller in b.callers.values() if caller.agent is not None]
+    assert len(held) == len(set(held)), "an agent has two callers"
+    busy = {agent.name for agent in b.agents.values() if agent.state in ("ringing", "talking")}
+    assert busy == set(held)
+    for caller in b.callers.values():
+        if caller.agent is not None:
+            assert b.agents[caller.agent].state == ("talking" if caller.answered else "ringing")
