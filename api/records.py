@@ -17,7 +17,9 @@ from api.crud import LONGEST_PAGE, cursor_of, key_of
 from api.operation import Context, Operation, Reply
 from provisioning import audit, cdr_search
 from provisioning.cdr import Cdr
+from provisioning.cdr_legs import CdrLeg, legs_of
 from provisioning.cdr_search import CdrFilter, Place
+from provisioning.cells import safe_cell
 from provisioning.errors import InvalidValue
 
 LONGEST_EXPORT = 50_000
@@ -112,7 +114,7 @@ def operations() -> Iterator[Operation]:
     """Yield them."""
     yield Operation("list_cdrs", "GET", "/cdrs", "cdr:read", "Search call records", _cdrs, "records",
                     reply=CdrPage, query=CdrQuery, problems=frozenset({422}))  # fmt: skip
-    yield Operation("export_cdrs", "GET", "/cdrs/export", "cdr:read", "Call records as CSV, at most 50,000", _export,
+    yield Operation("export_cdrs", "GET", "/cdrs/export", "cdr:read", "Call records as CSV, a line for each leg, at most 50,000 calls", _export,
                     "records", reply=str, gives="text/csv", query=CdrFilterQuery)  # fmt: skip
     yield Operation("show_cdr", "GET", "/cdrs/{id}", "cdr:read", "Show a call record", _cdr, "records",
                     reply=CdrView, parameters={"id": UUID})  # fmt: skip
@@ -132,15 +134,15 @@ async def _cdrs(context: Context) -> Reply:
 
 
 async def _export(context: Context) -> Reply:
-    names = [field.name for field in fields(Cdr) if field.name not in ("media", "tenant")]
+    names = [field.name for field in fields(CdrLeg)]
     output = io.StringIO()
     writer = csv.writer(output, lineterminator="\r\n")
-    writer.writerow([*names, "path", "packets", "lost"])
+    writer.writerow(names)
     after: Place | None = None
     for _ in range(LONGEST_EXPORT // LONGEST_PAGE):
         question = cdr_search.search(_filter(context.query), after=after, limit=LONGEST_PAGE)
         page = await context.workspace.ask(question)
-        writer.writerows(_line(cdr, names) for cdr in page)
+        writer.writerows(_line(leg, names) for cdr in page for leg in legs_of(cdr))
         if len(page) < LONGEST_PAGE:
             break
         after = page[-1].started, page[-1].id
@@ -184,10 +186,6 @@ def _view(cdr: Cdr) -> dict[str, Any]:
     return view
 
 
-def _line(cdr: Cdr, names: list[str]) -> list[object]:
-    """Return the cells of a record. What a peer chose must not become a formula of a spreadsheet."""
-    cells = [getattr(cdr, name) for name in names]
-    plain = [cell.isoformat() if isinstance(cell, datetime) else cell for cell in cells]
-    safe = [f"'{cell}" if isinstance(cell, str) and cell[:1] in "=@\t\r+-" and cell else cell for cell in plain]
-    path = "+".join(sorted({media.path for media in cdr.media}))
-    return [*safe, path, sum(media.packets for media in cdr.media), sum(media.lost for media in cdr.media)]
+def _line(leg: CdrLeg, names: list[str]) -> list[object]:
+    cells = [getattr(leg, name) for name in names]
+    return [cell.isoformat() if isinstance(cell, datetime) else safe_cell(cell) for cell in cells]

@@ -19,17 +19,20 @@ Answer = tuple[Target, ...] | Refusal
 
 
 class Directory:
-    """Answers from memory; the keeper holds that fresh. trunks: those of the configuration; load: calls on each."""
+    """Answers from memory; the keeper holds that fresh. trunks: those of the configuration; load: calls on each. admit: takes
+    channels and money of a call, or says why not."""
 
     def __init__(
         self,
         keeper: SnapshotKeeper,
         trunks: Sequence[TrunkSection] = (),
         load: Callable[[], Mapping[str, int]] = dict,
+        admit: Callable[[str, str, Decision], Refusal | None] = lambda _call, _caller, _decision: None,
     ) -> None:
         self._keeper = keeper
         self._trunks = trunks
         self._load = load
+        self._admit = admit
         self._turns = count()
         self._draw = random.SystemRandom().random
 
@@ -49,8 +52,11 @@ class Directory:
             key = key_of(question.trunk)
             if key is None:
                 return self._deliver(question)
-            return _targets(self._decide(Inquiry(caller, question.dialled, question.domain, trunk=key)))
+            found = self._decide(Inquiry(caller, question.dialled, question.domain, trunk=key))
+            return self._admit(question.call, caller, found) or _targets(found)
         found = self._decide(Inquiry(caller, question.dialled, question.domain))
+        if (denied := self._admit(question.call, caller, found)) is not None:
+            return denied
         if isinstance(found.outcome, Refusal) and found.outcome.status == NOT_FOUND.status and self._may_dial(caller):
             return tuple(self._carried(question.dialled)) or found.outcome
         return _targets(found)

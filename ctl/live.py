@@ -12,12 +12,10 @@ from ctl.conductor import Conductor
 from ctl.flowviews import flow_row
 from ctl.programmer import FlowView, Programmer
 from ctl.verbs import address_text, call_row, leg_row
+from provisioning.charging import FIRST_TENANT, find_account
 from provisioning.refresh import SnapshotKeeper
 from sip.core import Core
 from sip.views import CallView
-
-FIRST_TENANT = 1
-"""Whose a call is that nobody we know has a part in."""
 
 
 class LiveCalls:
@@ -100,8 +98,5 @@ class LiveCalls:
         return FIRST_TENANT if known is None else known
 
     def _tenant_of(self, username: str) -> int | None:
-        snapshot = self._keeper.current
-        account = snapshot.account(snapshot.realm, username)
-        if account is None:
-            account = next(filter(None, (snapshot.account(realm, username) for realm in snapshot.realms)), None)
+        account = find_account(self._keeper.current, username)
         return account.tenant if account else None

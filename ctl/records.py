@@ -11,6 +11,7 @@ import structlog
 
 from ctl.sessions import FlowReport
 from provisioning.cdr import Cdr, CdrMedia, at, cdr_id
+from provisioning.charging import Charge
 from provisioning.errors import JournalError
 from provisioning.journal import CdrJournal
 from sip.effects import CallEnded
@@ -21,13 +22,14 @@ log = structlog.get_logger()
 class Records:
     """Owns the writes under way. Every method is called from the event loop."""
 
-    def __init__(self, journal: CdrJournal) -> None:
+    def __init__(self, journal: CdrJournal, charged: Callable[[CallEnded], Charge] = lambda _: Charge(1)) -> None:
         self._journal = journal
+        self._charged = charged
         self._writes: dict[str, asyncio.Task[None]] = {}
 
     def write(self, ended: CallEnded, reports: Iterable[FlowReport], monotonic: float, wall: datetime) -> None:
         """Begin to write the record of a call. The clocks: what both showed at one moment of the call's boot."""
-        cdr = record(ended, reports, monotonic, wall)
+        cdr = record(ended, reports, monotonic, wall, self._charged(ended))
         task = asyncio.get_running_loop().create_task(self._append(cdr), name=f"record of call {ended.call}")
         self._writes[ended.call] = task
         task.add_done_callback(lambda _: self._writes.pop(ended.call, None))
@@ -52,7 +54,7 @@ class Records:
             raise
 
 
-def record(ended: CallEnded, reports: Iterable[FlowReport], monotonic: float, wall: datetime) -> Cdr:
+def record(ended: CallEnded, reports: Iterable[FlowReport], monotonic: float, wall: datetime, charged: Charge) -> Cdr:
     """Return the call record; `monotonic` and `wall` are what both clocks showed at one moment."""
 
     def when(moment: float | None) -> datetime | None:
@@ -74,6 +76,10 @@ def record(ended: CallEnded, reports: Iterable[FlowReport], monotonic: float, wa
         ended_by=ended.ended_by,
         reason=ended.reason,
         media=media_of(reports),
+        tenant=charged.tenant,
+        from_trunk=ended.from_trunk or None,
+        to_trunk=ended.to_trunk or None,
+        cost_micros=charged.cost_micros,
     )
 
 

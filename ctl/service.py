@@ -24,6 +24,7 @@ import structlog
 from api.health import Component
 from api.metrics import PlatformCollector
 from api.server import ApiServer, create_app
+from ctl.billing import Billing
 from ctl.captures import Captures
 from ctl.client import SOCKET_NAME
 from ctl.conductor import Conductor
@@ -62,6 +63,7 @@ from media.flows import EngineError
 from sip.effects import Send
 
 LOOK_SECONDS = 1.0
+CALL_REJECTED = 21  # Q.850
 WATCH_SECONDS = 0.5
 REFRESH_SECONDS = 10.0
 
@@ -93,7 +95,9 @@ class Service:
         self.core = make_core(config, self._secret, self._facing)
         offset = time.time() - time.monotonic()
         self._live, self._recovered = Journal.open(config.run.state / "live", offset)
-        self.records = Records(self.storage.journal)
+        self.billing = Billing(self.storage.keeper)
+        self.storage.on_spent = self.billing.count
+        self.records = Records(self.storage.journal, self.billing.ended)
         self._watched: int | None = None
         self._told: tuple[str, dict[str, str]] = ("", {})
         self.meters = Meters()
@@ -102,7 +106,7 @@ class Service:
             self.core,
             self._send,
             self.sessions,
-            Directory(self.storage.keeper, config.sip.trunks, self.core.trunk_load),
+            Directory(self.storage.keeper, config.sip.trunks, self.core.trunk_load, self.billing.admit),
             self._live,
             self.records,
             self.meters,
@@ -202,6 +206,7 @@ class Service:
         restored = restorer.restore(self._recovered, self.ng.restore(self._recovered))
         self.media_watch.restore(self._former_figures)
         self.recordings.restore()
+        self.billing.restore(self.core.calls())
         log.info(
             "taken up",
             users=restored.users,
@@ -245,6 +250,11 @@ class Service:
         live = LiveCalls(self.core, self.conductor, self.programmer, self.storage.keeper)
         return make_rest(self._config, self.storage, live)
 
+    def _end_unpaid(self) -> None:
+        for call in self.billing.exhausted(self.core.calls(), time.monotonic()):
+            log.warning("call ended, its budget is used up", call=call)
+            self.conductor.hang_up(call, CALL_REJECTED)
+
     async def _look_around(self) -> None:
         """Follow what changes: routes and neighbours at once, silent calls and quality each second."""
         loop = asyncio.get_running_loop()
@@ -255,6 +265,7 @@ class Service:
             while True:
                 await asyncio.sleep(LOOK_SECONDS)
                 self.silent_calls.look(time.monotonic())
+                self._end_unpaid()
                 self.ng.relay.look(time.time())
                 self._take_events()
                 self.media_watch.look(time.monotonic())

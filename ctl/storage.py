@@ -7,24 +7,31 @@ PostgreSQL may come late and go away: the last users serve, and records wait in 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
+from datetime import UTC, date, datetime
 
 import structlog
+from psycopg_pool import PoolTimeout
 
 from ctl.config import Config
 from ctl.keyring import KeyRing
 from ctl.signalling import listen_addresses
+from provisioning.admission import Payer
+from provisioning.cdr_search import spent_since
 from provisioning.cdr_writer import CdrWriter
-from provisioning.database import make_pool
+from provisioning.database import ask_async, make_pool
 from provisioning.embedded import EmbeddedPostgres
 from provisioning.errors import DatabaseUnavailable
 from provisioning.journal import CdrJournal
 from provisioning.migrate import migrate
 from provisioning.refresh import SnapshotKeeper
+from provisioning.retention import Purged, purge, shown
 from provisioning.sealing import seal_all
 from provisioning.store import Store
 
 POOL_SIZE = 10
+PURGE_SECONDS = 3600.0
 RETRY_SECONDS = 2.0
 READY_SECONDS = 8.0
 SETTLE_SECONDS = 2.0
@@ -50,6 +57,8 @@ class Storage:
         self.store = Store(self.pool, self.vault, config.sip.domain)
         self.journal = CdrJournal(config.run.state / "cdr")
         self.writer = CdrWriter(self.journal, self.pool)
+        self.on_spent: Callable[[Mapping[tuple[date, Payer], int]], None] = lambda _: None
+        """Told once what was spent today, when the database has been reached."""
         self._trouble: str | None = "starting"
         self._open = asyncio.Event()
 
@@ -83,11 +92,37 @@ class Storage:
         async with AsyncExitStack() as stack:
             await self._reach(stack, patient or not self._embedded)
             await stack.enter_async_context(self.pool)
+            await self._tell_spent()
             self._trouble = None
             self._open.set()
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self.keeper.run(), name="users")
                 tasks.create_task(self.writer.run(), name="call records")
+                tasks.create_task(self._keep_policy(), name="retention")
+
+    async def purge(self) -> Purged:
+        """Delete and forget now what policy does not keep. Raises DatabaseUnavailable."""
+        await self.ready()
+        return await purge(self.pool, datetime.now(UTC))
+
+    async def _keep_policy(self) -> None:
+        while True:
+            try:
+                done = await self.purge()
+                log.info("retention", **shown(done))
+            except DatabaseUnavailable as error:
+                log.warning("retention waits for PostgreSQL", why=str(error))
+            await asyncio.sleep(PURGE_SECONDS)
+
+    async def _tell_spent(self) -> None:
+        """Say what was spent today; calls that a budget would refuse are few while PostgreSQL is away."""
+        midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+        try:
+            spent = await ask_async(self.pool, spent_since(midnight))
+        except (DatabaseUnavailable, PoolTimeout) as error:
+            log.warning("what was spent today is not known", why=str(error))
+            return
+        self.on_spent({(midnight.date(), payer): micros for payer, micros in spent.items()})
 
     async def _reach(self, stack: AsyncExitStack, patient: bool) -> None:
         while True:

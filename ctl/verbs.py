@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from datetime import datetime
 from typing import Any
 
 from ctl.conductor import Conductor
@@ -17,9 +19,11 @@ from ctl.programmer import FlowView, Programmer
 from ctl.storage import Storage
 from provisioning import cdr_search
 from provisioning.cdr import Cdr
+from provisioning.cdr_legs import legs_of
 from provisioning.cdr_search import CdrFilter
 from provisioning.database import Question, ask_async
 from provisioning.errors import NotFound, ProvisioningError
+from provisioning.retention import shown
 from sip.core import Core
 from sip.effects import Address
 from sip.views import CallView, LegView
@@ -43,7 +47,9 @@ class Verbs:
             "call.hangup": self.call_hangup,
             "call.list": self.call_list,
             "call.show": self.call_show,
+            "cdr.legs": self.cdr_legs,
             "cdr.list": self.cdr_list,
+            "db.purge": self.db_purge,
             "db.rotate-key": self.db_rotate_key,
             "reg.list": self.reg_list,
             **self._objects.table(),
@@ -92,6 +98,21 @@ class Verbs:
         wanted = CdrFilter(party=str(arguments.get("user", "")) or None)
         count = max(1, min(10_000, int(arguments.get("count", 50))))
         return [_cdr_row(cdr) for cdr in await self._ask(cdr_search.search(wanted, limit=count))]
+
+    async def cdr_legs(self, arguments: dict[str, Any]) -> list[dict[str, Any]]:
+        """Return the legs of call records, newest first."""
+        count = max(1, min(50_000, int(arguments.get("count", 1000))))
+        wanted = CdrFilter(party=str(arguments.get("user", "")) or None)
+        found = await self._ask(cdr_search.search(wanted, limit=count))
+        rows = [asdict(leg) for cdr in found for leg in legs_of(cdr)]
+        return [{name: _plain(value) for name, value in row.items()} for row in rows]
+
+    async def db_purge(self, _arguments: dict[str, Any]) -> dict[str, int]:
+        """Delete and forget what policy does not keep; return how much."""
+        try:
+            return shown(await self._storage.purge())
+        except ProvisioningError as error:
+            raise ControlError(str(error)) from None
 
     async def db_rotate_key(self, _arguments: dict[str, Any]) -> int:
         """Seal every secret with a new key; return how many."""
@@ -149,6 +170,10 @@ def address_text(address: Address | None) -> str | None:
     return None if address is None else f"{address.transport}:{address.host}:{address.port}"
 
 
+def _plain(value: Any) -> Any:
+    return value.isoformat() if isinstance(value, datetime) else value
+
+
 def _cdr_row(cdr: Cdr) -> dict[str, Any]:
     talk = (cdr.ended - cdr.answered).total_seconds() if cdr.answered else 0.0
     return {
@@ -167,6 +192,9 @@ def _cdr_row(cdr: Cdr) -> dict[str, Any]:
         "q850_cause": cdr.cause,
         "ended_by": cdr.ended_by,
         "reason": cdr.reason,
+        "from_trunk": cdr.from_trunk,
+        "to_trunk": cdr.to_trunk,
+        "cost_micros": cdr.cost_micros,
         "path": "+".join(sorted({media.path for media in cdr.media})) or None,
         "directions": [
             {

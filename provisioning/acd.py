@@ -121,7 +121,10 @@ Effect = Offer | CallBack | StopRinging | Overflow | Announce
 
 @dataclass(slots=True)
 class Board:
-    """All callers and agents of a tenant. node: who acts now; only what its own calls need is returned to it. "": somebody without calls."""
+    """All callers and agents of a tenant.
+
+    node: who acts now, "" where that has no calls; only what its own calls need is returned to it.
+    """
 
     node: str
     queues: Mapping[str, QueueRule]

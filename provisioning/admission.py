@@ -51,14 +51,18 @@ class _Held:
 
 
 class Admission:
-    """Who uses how much now. spent: what was spent today before we began, by payer."""
+    """Who uses how much now."""
 
-    def __init__(self, spent: Mapping[tuple[date, Payer], int] | None = None) -> None:
+    def __init__(self) -> None:
         self.load: Counter[TrunkKey] = Counter()
         """Calls on each trunk."""
         self._calls: dict[str, _Held] = {}
         self._channels: Counter[Payer] = Counter()
-        self._spent: Counter[tuple[date, Payer]] = Counter(spent or {})
+        self._spent: Counter[tuple[date, Payer]] = Counter()
+
+    def count(self, spent: Mapping[tuple[date, Payer], int]) -> None:
+        """Add what was spent elsewhere, or before."""
+        self._spent.update(spent)
 
     def spent(self, payer: Payer, now: datetime) -> int:
         """Return what the payer spent today, what is taken ahead included."""
@@ -84,15 +88,17 @@ class Admission:
     ) -> Denied | None:
         """Take a channel of a trunk and the first minute's price; gives those of an earlier trunk back first.
 
-        The call goes on without a trunk if this is denied.
+        The call goes on without a trunk if this is denied. One that was never begun, as nobody pays it, takes nothing.
         """
-        held = self._calls[call]
+        held = self._calls.get(call)
+        if held is None:
+            return None
         self._leave_trunk(held)
         if not held.emergency and limit is not None and self.load[trunk] >= limit:
             return Denied(503, f"All {limit} channels of trunk {trunk[1]} are in use")
         held.price, held.day = price or 0, now.astimezone(UTC).date()
         if not self._take_money(held):
-            return Denied(403, "Spending limit reached")
+            return Denied(403, "Spending Limit Reached")
         held.trunk = trunk
         self.load[trunk] += 1
         return None

@@ -13,6 +13,7 @@ from typing import Any, Literal
 import psycopg
 from pydantic import BaseModel
 
+from provisioning.cells import safe_cell
 from provisioning.errors import InvalidValue, NotFound
 from provisioning.resources import OBJECTS, USER, Resource
 from provisioning.store import Workspace, translated
@@ -125,12 +126,7 @@ def from_csv(resource: Resource, text: str) -> list[BaseModel]:
 def _cell(value: Any) -> str:
     if value is None:
         return ""
-    return _guarded(value) if isinstance(value, str) else json.dumps(value)
-
-
-def _guarded(text: str) -> str:
-    """Put a quote before what a spreadsheet would compute; a number in E.164 is none, for it stays what it is."""
-    return f"'{text}" if text[:1] in ("=", "@", "\t", "\r") or (text[:1] in "+-" and not text[1:].isdigit()) else text
+    return str(safe_cell(value)) if isinstance(value, str) else json.dumps(value)
 
 
 def _value(resource: Resource, name: str, cell: str) -> Any:

@@ -46,6 +46,7 @@ class Cdr:
 
     id: `cdr_id(call)`, so that a call which ends twice because of a crash is still recorded once.
     status: final SIP status of the INVITE. cause: Q.850. ended_by: the leg that ended it, or we.
+    cost_micros: what the trunk it went by takes for it, in millionths; None where no price is known.
     """
 
     id: UUID
@@ -64,6 +65,9 @@ class Cdr:
     reason: str
     media: tuple[CdrMedia, ...] = ()
     tenant: int = 1
+    from_trunk: str | None = None
+    to_trunk: str | None = None
+    cost_micros: int | None = None
 
 
 def cdr_id(call: str) -> UUID:

@@ -72,6 +72,26 @@ def search(wanted: CdrFilter | None = None, *, after: Place | None = None, limit
     )
 
 
+def spent_since(moment: datetime) -> Question[dict[tuple[int, str], int]]:
+    """What calls cost that began since then, by tenant and caller, in millionths; "" for the tenant as a whole."""
+
+    def sums(rows: Rows) -> dict[tuple[int, str], int]:
+        found: dict[tuple[int, str], int] = {}
+        for row in rows:
+            for who in ("", row["caller"]):
+                found[row["tenant_id"], who] = found.get((row["tenant_id"], who), 0) + int(row["cost"])
+        return found
+
+    return Question(
+        """
+        SELECT tenant_id, caller, sum(cost_micros) AS cost FROM cdrs
+        WHERE started_at >= %(moment)s AND cost_micros > 0 GROUP BY tenant_id, caller
+        """,
+        {"moment": moment},
+        sums,
+    )
+
+
 def get(identity: UUID) -> Question[Cdr]:
     """One record. Answers NotFound."""
 
@@ -93,7 +113,8 @@ def get(identity: UUID) -> Question[Cdr]:
 
 def _cdr(row: dict[str, Any]) -> Cdr:
     """Return the record of a row of cdrs with the rows of its media as `directions`."""
-    names = ("id", "call", "caller", "dialled", "a_call_id", "b_call_id", "status", "cause", "ended_by", "reason")
+    names = ("id", "call", "caller", "dialled", "a_call_id", "b_call_id", "status", "cause", "ended_by", "reason",
+             "from_trunk", "to_trunk", "cost_micros")  # fmt: skip
     times = {name: row[f"{name}_at"] for name in ("started", "ringing", "answered", "ended")}
     media = tuple(_media(entry) for entry in row["directions"] or [])
     return Cdr(**{name: row[name] for name in names}, **times, tenant=row["tenant_id"], media=media)

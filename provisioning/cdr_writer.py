@@ -25,9 +25,10 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0
 
 INSERT_CDR = """
     INSERT INTO cdrs (id, tenant_id, call, caller, dialled, a_call_id, b_call_id, started_at, ringing_at,
-        answered_at, ended_at, status, cause, ended_by, reason)
+        answered_at, ended_at, status, cause, ended_by, reason, from_trunk, to_trunk, cost_micros)
     VALUES (%(id)s, %(tenant)s, %(call)s, %(caller)s, %(dialled)s, %(a_call_id)s, %(b_call_id)s, %(started)s,
-        %(ringing)s, %(answered)s, %(ended)s, %(status)s, %(cause)s, %(ended_by)s, %(reason)s)
+        %(ringing)s, %(answered)s, %(ended)s, %(status)s, %(cause)s, %(ended_by)s, %(reason)s, %(from_trunk)s,
+        %(to_trunk)s, %(cost_micros)s)
     ON CONFLICT (id) DO NOTHING
 """
 INSERT_MEDIA = """

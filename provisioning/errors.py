@@ -62,3 +62,7 @@ class SecondFactorMissing(ProvisioningError):
 
 class KeyReused(ProvisioningError):
     """An Idempotency-Key came again with another request."""
+
+
+class BackupError(ProvisioningError):
+    """The database could not be written into a file, or restored from one."""

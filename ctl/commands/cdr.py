@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import csv
+import sys
 from typing import Any
 
 import click
 
-from ctl.session import Session, list_options
+from ctl.session import Session, json_option, list_options
 from ctl.table import Column
 
 COLUMNS = (
@@ -27,7 +29,7 @@ COLUMNS = (
 
 @click.group()
 def cdr() -> None:
-    """Call detail records: list."""
+    """Call detail records: list, export."""
 
 
 @cdr.command("list")
@@ -38,6 +40,26 @@ def cdr() -> None:
 def list_(session: Session, count: int, user: str) -> None:
     """List the newest records, newest first."""
     session.show("cdr.list", COLUMNS, "record", count=count, user=user)
+
+
+@cdr.command()
+@click.option("-n", "--count", type=click.IntRange(1, 50_000), default=1000, show_default=True, help="Calls at most")
+@click.option("--user", default="", help="Only calls from or to this user")
+@json_option
+@click.pass_obj
+def export(session: Session, count: int, user: str) -> None:
+    """Write the newest records as CSV, a line for each leg; with -j as JSON."""
+    legs = session.ask("cdr.legs", count=count, user=user)
+    if session.as_json:
+        session.document(legs)
+        return
+    from provisioning.cells import safe_cell
+
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    for place, leg in enumerate(legs):
+        if place == 0:
+            writer.writerow(leg)
+        writer.writerow(map(safe_cell, leg.values()))
 
 
 def _worst(directions: list[dict[str, Any]]) -> str | None:

@@ -70,7 +70,8 @@ def test_channels_of_user_tenant_and_trunk() -> None:
 
 def test_a_call_for_help_is_never_refused() -> None:
     nothing = Limits(0, 0)
-    admission = Admission({(date(2026, 5, 1), (1, "anna")): 10**9})
+    admission = Admission()
+    admission.count({(date(2026, 5, 1), (1, "anna")): 10**9})
     assert begin(admission, "c", nothing, nothing, emergency=True) is None
     assert admission.take_trunk("c", PARIS, 0, 10**6, NOON) is None
     assert admission.renew("c", NOON)
