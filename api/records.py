@@ -114,8 +114,9 @@ def operations() -> Iterator[Operation]:
     """Yield them."""
     yield Operation("list_cdrs", "GET", "/cdrs", "cdr:read", "Search call records", _cdrs, "records",
                     reply=CdrPage, query=CdrQuery, problems=frozenset({422}))  # fmt: skip
-    yield Operation("export_cdrs", "GET", "/cdrs/export", "cdr:read", "Call records as CSV, a line for each leg, at most 50,000 calls", _export,
-                    "records", reply=str, gives="text/csv", query=CdrFilterQuery)  # fmt: skip
+    yield Operation("export_cdrs", "GET", "/cdrs/export", "cdr:read",
+                    "Call records as CSV, a line for each leg, at most 50,000 calls", _export, "records", reply=str,
+                    gives="text/csv", query=CdrFilterQuery)  # fmt: skip
     yield Operation("show_cdr", "GET", "/cdrs/{id}", "cdr:read", "Show a call record", _cdr, "records",
                     reply=CdrView, parameters={"id": UUID})  # fmt: skip
     yield Operation("list_audit", "GET", "/audit", "audit:read", "Who changed what", _audit, "records",

@@ -19,8 +19,10 @@ Answer = tuple[Target, ...] | Refusal
 
 
 class Directory:
-    """Answers from memory; the keeper holds that fresh. trunks: those of the configuration; load: calls on each. admit: takes
-    channels and money of a call, or says why not."""
+    """Answers from memory; the keeper holds that fresh.
+
+    trunks: those of the configuration; load: calls on each. admit: takes channels and money of a call, or says why not.
+    """
 
     def __init__(
         self,
