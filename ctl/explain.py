@@ -93,7 +93,7 @@ def explain(facts: Facts) -> Explanation:
 
 def _path_text(facts: Facts) -> str:
     if facts.path == "kernel":
-        return "forwarded by XDP, in the driver of each interface that it crosses"
+        return "forwarded by XDP, in the drivers of the interfaces"
     if facts.path == "engine":
         return f"relayed by the engine, for {facts.path_reason}" if facts.path_reason else "relayed by the engine"
     return f"carried by nothing: {facts.path_reason}"

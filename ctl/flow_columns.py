@@ -50,7 +50,7 @@ def _number(key: str, digits: int) -> Any:
 MOS = Column("MOS", _number("mos", 2), right=True, keep=8, style=mos_style)
 LOSS = Column("LOSS%", _number("loss_pct", 1), right=True, keep=8, style=_loss_style)
 JITTER = Column("JITms", _number("jitter_ms", 1), right=True, keep=7)
-RTT = Column("RTTms", _number("rtt_ms", 0), right=True, keep=6)
+RTT = Column("RTTms", _number("rtt_ms", 1), right=True, keep=6)
 PATH = Column("PATH", "path", keep=8, style=_path_style)
 
 COLUMNS = (

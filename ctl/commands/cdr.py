@@ -13,17 +13,19 @@ from ctl.session import Session, json_option, list_options
 from ctl.table import Column
 
 COLUMNS = (
-    Column("STARTED", lambda record: _moment(record["started_at"])),
-    Column("CALLER", "caller"),
-    Column("DIALLED", "dialled"),
-    Column("SECONDS", "talk_seconds", right=True),
-    Column("SIP", "sip_status", right=True),
-    Column("Q.850", "q850_cause", right=True),
-    Column("ENDED BY", "ended_by"),
-    Column("PATH", "path"),
-    Column("PACKETS", lambda record: sum(each["packets"] for each in record["directions"]), right=True, unit="si"),
-    Column("LOST", lambda record: sum(each["lost"] for each in record["directions"]), right=True),
-    Column("MOS", lambda record: _worst(record["directions"]), right=True),
+    Column("STARTED", lambda record: _moment(record["started_at"]), keep=9),
+    Column("CALLER", "caller", keep=9),
+    Column("DIALLED", "dialled", keep=9),
+    Column("SECONDS", "talk_seconds", right=True, keep=8),
+    Column("SIP", "sip_status", right=True, keep=7),
+    Column("Q.850", "q850_cause", right=True, keep=4),
+    Column("ENDED BY", "ended_by", keep=3),
+    Column("PATH", "path", keep=5),
+    Column(
+        "PACKETS", lambda record: sum(each["packets"] for each in record["directions"]), right=True, unit="si", keep=2
+    ),
+    Column("LOST", lambda record: sum(each["lost"] for each in record["directions"]), right=True, keep=1),
+    Column("MOS", lambda record: _worst(record["directions"]), right=True, keep=6),
 )
 
 

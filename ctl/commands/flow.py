@@ -27,7 +27,10 @@ def flow() -> None:
 @list_options
 @click.pass_obj
 def list_(session: Session, call: str) -> None:
-    """List the flows: where they run, how they fare in the last five seconds, and why they run there."""
+    """List the flows: how they fare, where they run, and why.
+
+    PPS, LOSS% and MOS are of the last five seconds, RTT is from end to end; a dash is what was not measured.
+    """
     session.show("flow.list", COLUMNS, "flow", ALIASES, call=call)
 
 
@@ -47,7 +50,7 @@ def show(session: Session, identifier: str) -> None:
 @list_options
 @click.pass_obj
 def watch(session: Session, interval: float, count: int | None, call: str) -> None:
-    """Show the flows again and again; with -j one JSON document a line."""
+    """List the flows again and again; -j: one document a line."""
     shown = 0
     while count is None or shown < count:
         if shown:
@@ -61,7 +64,10 @@ def watch(session: Session, interval: float, count: int | None, call: str) -> No
 @json_option
 @click.pass_obj
 def explain(session: Session, identifier: str) -> None:
-    """Say why a flow runs where it does, and why nothing is heard of it. ID: of a flow, or of a call."""
+    """Say why a flow runs where it does, and why it is silent.
+
+    ID: of a flow, as listed, or of a call: all its media.
+    """
     found = session.ask("flow.explain", id=identifier)
     if session.as_json:
         session.document(found)

@@ -89,7 +89,7 @@ def xdp() -> None:
 @json_option
 @click.pass_obj
 def status_(session: Session) -> None:
-    """Show where the relay is attached, the program, its maps, and packets by verdict."""
+    """Show interfaces, program, maps, and packets by verdict."""
     found = _status(session)
     if session.as_json:
         session.document(found)
