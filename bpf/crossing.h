@@ -76,7 +76,7 @@ static __noinline int cross_to6(struct xdp_md *ctx, __u32 index, __u64 now)
 		return CLOSELY;
 	frame = frame_of(ctx);
 	if (!holds(ctx, frame, RTP6_SHORTEST))
-		return XDP_DROP;
+		return verdict(express.length, REASON_SHORT);
 	write_crossing6(frame, &express, &ledger->wide, hops);
 	rewrite_udp(udp6_of(frame), &express.flow->rule,
 		    learned_port(express.flow->track.target, express.control.generation));
@@ -115,7 +115,7 @@ static __noinline int cross_to4(struct xdp_md *ctx, __u32 index, __u64 now)
 		return CLOSELY;
 	frame = frame_of(ctx);
 	if (!holds(ctx, frame, RTP_SHORTEST))
-		return XDP_DROP;
+		return verdict(express.length, REASON_SHORT);
 	write_crossing4(frame, &express, hops);
 	rewrite_udp(udp_of(frame), &express.flow->rule,
 		    learned_port(express.flow->track.target, express.control.generation));

@@ -82,12 +82,14 @@ static __always_inline __u32 address_slot(__be32 address)
 	return RELAY_ADDRESSES;
 }
 
+/* IPv4 addresses have no place among those: written as IPv6, they are nobody's on the wire. */
 static __always_inline __u32 address_slot6(const __be32 *address)
 {
 #pragma unroll
 	for (__u32 slot = 0; slot < RELAY_ADDRESSES; slot++) {
-		if (address[3] == config.addresses[slot][3] && address[2] == config.addresses[slot][2] &&
-		    address[1] == config.addresses[slot][1] && address[0] == config.addresses[slot][0])
+		if (!config.ipv4[slot] && address[3] == config.addresses[slot][3] &&
+		    address[2] == config.addresses[slot][2] && address[1] == config.addresses[slot][1] &&
+		    address[0] == config.addresses[slot][0])
 			return slot;
 	}
 	return RELAY_ADDRESSES;

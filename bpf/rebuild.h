@@ -293,7 +293,7 @@ static __always_inline enum reason rebuild(struct xdp_md *ctx, struct passage *p
 	reason = read_headers(ctx, passage, entry, heading);
 	if (reason != GO_ON)
 		return reason;
-	if (total > SMALLEST_MTU && !fits(ctx, hop->ifindex, total, passage->length))
+	if (shift < 0 && total > SMALLEST_MTU && !fits(ctx, hop->ifindex, total, passage->length))
 		return REASON_TOO_BIG;
 	if (shift && bpf_xdp_adjust_head(ctx, shift))
 		return REASON_HEADROOM;

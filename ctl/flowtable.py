@@ -52,6 +52,9 @@ class RelayConfig:
     unmatched_rate: int = 0
     unmatched_burst: int = 0
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "addresses", tuple(map(canonical, self.addresses)))
+
     def encode(self) -> bytes:
         """The bytes of a struct relay_config. Raises ValueError for what it cannot hold."""
         if not 0 <= self.unmatched_rate <= POLICE_MAX or not 0 <= self.unmatched_burst <= POLICE_MAX:

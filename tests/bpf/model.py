@@ -192,7 +192,7 @@ class Relay:
         if reason == NOT_IP:
             return reason
         slot = self.slots.get(to)
-        if slot is None:
+        if slot is None or (packet.ipv6 and to.startswith(MAPPED)):
             return NOT_OURS
         if reason:
             return reason

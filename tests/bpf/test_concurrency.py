@@ -7,10 +7,11 @@ import threading
 from ctl.flowtable import FlowTable
 from tests.bpf import harness, model
 from tests.bpf.cases import INDEX, PARTNER, callee_flow, caller_flow, packed, sent
-from tests.bpf.packets import CALLEE, CALLER, frame
+from tests.bpf.packets import CALLEE, CALLER, frame, rtp
 
 REWRITES = 20_000
 RACES = 2_000
+LATCHES = 500
 ELSEWHERE = ("203.0.113.99", 7000)
 
 
@@ -55,6 +56,36 @@ def test_one_of_two_sources_is_learned(relay):
         assert learned == [("learned", INDEX, generation, packed((CALLER[0], winner)))]
     assert relay.ledgers[INDEX].tally.rejected == RACES
     assert relay.run(frame(source=CALLEE)).verdict == model.DROP
+
+
+def test_of_two_that_latch_at_once_one_is_bound(relay):
+    """Each alone would be consistent; whoever is bound, nothing of the other is ever forwarded from then on."""
+    sources = [("203.0.113.40", 4040), ("203.0.113.50", 5050)]
+    for generation in range(1, LATCHES + 1):
+        relay.put(INDEX, caller_flow(state=model.LATCHING, latch_packets=3, generation=generation))
+        relay.put(PARTNER, callee_flow(generation=generation), movable=True)
+        passed = latch_race(relay, sources)
+        learned = [event[3] for event in relay.events() if event[0] == "learned"]
+        assert len(learned) <= 1
+        assert {packed(source) for source, count in passed.items() if count} == set(learned)
+        assert relay.ledgers[INDEX].tally.latch_guard == 0
+
+
+def latch_race(relay, sources):
+    """How many of each source's packets were forwarded."""
+    start, passed = threading.Barrier(len(sources)), {}
+
+    def send(source):
+        frames = [frame(rtp(number, ssrc=source[1]), source=source) for number in range(12)]
+        start.wait()
+        passed[source] = sum(relay.run(each).verdict == model.TX for each in frames)
+
+    threads = [threading.Thread(target=send, args=(source,)) for source in sources]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return passed
 
 
 def race(relay, ports):

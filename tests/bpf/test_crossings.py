@@ -106,6 +106,14 @@ def test_no_room_is_needed_where_headers_get_no_longer(relay):
     assert relay.run_cramped(frame()) == model.TX
 
 
+def test_what_does_not_grow_is_not_measured(relay):
+    """The interface it leaves by refuses it, if anybody: a packet of a size that came is of a size that may go."""
+    payload = rtp(body=bytes(1500))
+    with harness.network_namespace():
+        subprocess.run(["ip", "link", "set", "lo", "mtu", "1500", "up"], check=True)
+        check(relay, Case("", frame(payload), out=sent(payload)))
+
+
 @pytest.mark.parametrize(("body", "reason"), [(1440, model.FORWARDED), (1441, model.TOO_BIG)], ids=["fits", "does not"])
 def test_growth_beyond_the_mtu(relay, body, reason):
     """40 and 8 bytes of headers, 12 of RTP: with 1,440 of audio just the 1,500 of the egress interface."""

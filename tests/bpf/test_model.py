@@ -6,7 +6,7 @@ from tests.bpf.campaign import ROUND, Campaign
 
 PACKETS = 1_000_000
 EVERY_REASON = [*range(17), 19, 20, *range(32, 37)]
-RARE = 50
+RARE = 30
 
 
 def test_kernel_and_model_agree(relay, capsys):

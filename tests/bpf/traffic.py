@@ -141,6 +141,7 @@ ODDITIES = [
         lambda dice: {"source": (text(HOSTS[1][0]), dice.choice([4000, 4001, 65535]))},
         lambda dice: {"source": (text(HOSTS[1][1]), 4001)},
         lambda dice: {"to": (dice.choice(["2001:db8:0:1::1", "2001:db8::3"]), dice.choice([9999, 11000, 10004, 0]))},
+        lambda dice: {"to": ("::ffff:10.0.0.1", dice.choice(PORTS)), "source": ("::ffff:192.0.2.10", 4000)},
     ],
 ]
 
