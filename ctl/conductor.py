@@ -7,6 +7,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -17,7 +18,7 @@ from ctl.directory import Directory
 from ctl.journal import Journal
 from ctl.metrics import Meters
 from ctl.records import Records
-from ctl.relay_choice import Facing
+from ctl.relay_choice import ANY, Facing
 from ctl.resolver import Resolver
 from ctl.sessions import FlowReport, MediaRefused, MediaSessions
 from sip.causes import RECOVERY_ON_TIMER
@@ -44,6 +45,7 @@ from sip.trunk import Trunk
 log = structlog.get_logger()
 
 CALL, BINDINGS = "call", "bindings"
+EVERY_TRUNK: Mapping[str, Facing] = {}
 
 
 class Conductor:
@@ -59,7 +61,9 @@ class Conductor:
         records: Records,
         meters: Meters,
         resolver: Resolver | None = None,
+        trunk_media: Mapping[str, Facing] = EVERY_TRUNK,
     ) -> None:
+        """trunk_media: what is asked of our side toward a trunk, by its name."""
         self._core = core
         self._send = send
         self._sessions = sessions
@@ -69,6 +73,7 @@ class Conductor:
         self._records = records
         self._meters = meters
         self._resolver = resolver or Resolver()
+        self._trunk_media = trunk_media
         self._reports: dict[str, tuple[FlowReport, ...]] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._due = 0.0
@@ -180,7 +185,8 @@ class Conductor:
         now = time.monotonic()
         try:
             if isinstance(effect, OfferMedia):
-                here, there = Facing(signalling=effect.local), Facing(signalling=effect.toward_local)
+                here = self._facing(effect.trunk, effect.local)
+                there = self._facing(effect.toward_trunk, effect.toward_local)
                 description = self._sessions.offer(
                     *(effect.call, effect.leg, effect.sdp, effect.source, now, effect.toward, here, there),
                     attempt=effect.attempt,
@@ -195,6 +201,9 @@ class Conductor:
             log.exception("media failed", call=effect.call)
             return self._core.refused(effect.token, 500, "Server Internal Error", now)
         return self._core.media_ready(effect.token, description, now)
+
+    def _facing(self, trunk: str, local: str) -> Facing:
+        return replace(self._trunk_media.get(trunk, ANY), signalling=local)
 
     def _keep(self, kind: str, key: str, state: Mapping[str, Any] | Sequence[Any]) -> None:
         """Write live state; a full disk costs the ability to restore this call, not the call."""

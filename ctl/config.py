@@ -165,6 +165,10 @@ class TrunkSection(Section):
     prepend: str = ""
     deliver: str = ""
     """The user who gets its calls to what is no user of ours; none: they are refused."""
+    media: str = ""
+    """Name of the media interface toward it; empty: what its signalling or its route leads to."""
+    latch: bool = False
+    """Accept its media from whatever source first sends `media.latch_packets` consistent packets."""
 
     @model_validator(mode="after")
     def _known(self) -> TrunkSection:
@@ -419,6 +423,15 @@ class Config(BaseSettings):
     rest: RestSection = RestSection()
     ng: NgSection = NgSection()
     log: LogSection = LogSection()
+
+    @model_validator(mode="after")
+    def _interfaces_known(self) -> Config:
+        names = {each.name for each in self.media.interfaces}
+        for trunk in self.sip.trunks:
+            if trunk.media and trunk.media not in names:
+                known = ", ".join(sorted(names)) or "none"
+                raise ValueError(f"sip.trunks: {trunk.name} names media interface {trunk.media}; there are {known}")
+        return self
 
     @classmethod
     def settings_customise_sources(

@@ -37,6 +37,7 @@ from ctl.inactivity import Inactivity
 from ctl.journal import Journal, keep_synced
 from ctl.live import LiveCalls
 from ctl.load import LoadWatch, drain
+from ctl.media_interfaces import trunk_media
 from ctl.media_watch import MediaWatch
 from ctl.metrics import ControllerFigures, Meters
 from ctl.nexthop import NextHops
@@ -111,6 +112,7 @@ class Service:
             self.records,
             self.meters,
             self.resolver,
+            trunk_media(config),
         )
         keeper = self.storage.keeper
         self.trunks = TrunkKeeper(config.sip.trunks, keeper, self.resolver, self.conductor.set_trunks)

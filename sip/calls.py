@@ -216,9 +216,8 @@ class Calls:
     def ask_offer(self, call: Call, leg: Leg, sdp: bytes, other: Leg, signal: CallSignal, now: float) -> None:
         """See CallHost."""
         token = self._ask(call, signal, now)
-        hosts = (leg.peer_host, other.peer_host, leg.local_host, other.local_host)
         attempt = call.branches.hunt.attempt if call.state is CallState.OFFERING else 0
-        self.agent.effects.append(OfferMedia(token, call.id, leg.name, sdp, *hosts, attempt))
+        self.agent.effects.append(_offer(token, call, leg, sdp, other, attempt))
 
     def ask_answer(self, call: Call, leg: Leg, sdp: bytes, signal: CallSignal, now: float) -> None:
         """See CallHost."""
@@ -237,8 +236,7 @@ class Calls:
             self.agent.effects.append(answer)
 
         token = self.agent.questions.ask(offered, refuse, now)
-        offer = OfferMedia(token, call.id, offerer.name, offerer.heard, offerer.peer_host, answerer.peer_host)
-        self.agent.effects.append(offer)
+        self.agent.effects.append(_offer(token, call, offerer, offerer.heard, answerer))
 
     def hunt(self) -> Hunt:
         """See CallHost."""
@@ -313,3 +311,8 @@ class Calls:
                 call.refused(status, reason, when)
 
         return self.agent.questions.ask(answer, refuse, now)
+
+
+def _offer(token: int, call: Call, leg: Leg, sdp: bytes, other: Leg, attempt: int = 0) -> OfferMedia:
+    hosts = (leg.peer_host, other.peer_host, leg.local_host, other.local_host)
+    return OfferMedia(token, call.id, leg.name, sdp, *hosts, leg.trunk, other.trunk, attempt)

@@ -142,7 +142,8 @@ class OfferMedia:
     address that the signalling of `leg` came from, and so the only one media may come from where the
     description names a private address. `toward` is where the signalling of the other leg goes: it tells
     which of our addresses faces that leg. `local`, `toward_local`: the addresses of ours that either leg signals
-    to, as far as there is any yet. `attempt` counts the offers that the other leg has refused with 488.
+    to, as far as there is any yet; `trunk`, `toward_trunk`: the trunks that they are, empty for users. `attempt`
+    counts the offers that the other leg has refused with 488.
     """
 
     token: int
@@ -153,6 +154,8 @@ class OfferMedia:
     toward: str
     local: str = ""
     toward_local: str = ""
+    trunk: str = ""
+    toward_trunk: str = ""
     attempt: int = 0
 
 

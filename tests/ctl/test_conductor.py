@@ -5,6 +5,7 @@ import asyncio
 import os
 import secrets
 import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -20,6 +21,7 @@ from ctl.plan import DataPlane
 from ctl.ports import Ports
 from ctl.programmer import Programmer
 from ctl.records import Records
+from ctl.relay_choice import Facing, RelayAddress
 from ctl.resolver import Resolver
 from ctl.restore import Restorer
 from ctl.sessions import MediaSessions
@@ -31,7 +33,7 @@ from provisioning.routing import Refusal
 from sip.build import response_to
 from sip.core import Core
 from sip.digest import authorization, choose, ha1
-from sip.effects import Address, UriTarget, UserTarget
+from sip.effects import Address, OfferMedia, UriTarget, UserTarget
 from sip.message import Request, Response
 from sip.parser import parse
 from sip.settings import Settings
@@ -467,3 +469,18 @@ async def test_what_is_no_message_changes_nothing(tmp_path, table, hops, data):
     async with Host(tmp_path, table, hops) as host:
         host.conductor.received(data, ANNA, US)
         assert host.core.counts() == dict.fromkeys(host.core.counts(), 0)
+
+
+async def test_a_trunk_has_its_media_where_it_was_configured(tmp_path, table, hops):
+    async with Host(tmp_path, table, hops) as host:
+        named = (RelayAddress(RELAYS[0], "in"), RelayAddress(RELAYS[1], "out", "203.0.113.99"))
+        host.sessions.data_plane = replace(host.sessions.data_plane, relays=named)
+        parts = (host.core, host.wire.append, host.sessions, host.users, host.live, host.records, host.meters)
+        conductor = Conductor(*parts, trunk_media={"carrier": Facing("out", latch=True)})
+        sdp = SDP.format("192.0.2.10", 4000).encode()
+        offer = OfferMedia(999, "call", "a", sdp, "192.0.2.10", "192.0.2.11", "192.0.2.1", "", "", "carrier")
+        conductor.perform([offer])
+        media = host.sessions.snapshot("call")["proposed"]
+        assert (media["relays"], media["shown"]) == ({"a": RELAYS[0], "b": RELAYS[1]}, {"b": "203.0.113.99"})
+        assert media["latching"] == ("b",)
+        conductor.close()

@@ -62,6 +62,10 @@ def test_a_silent_call_lasts_two_minutes_unless_told_otherwise(tmp_path: Path, m
             '[[media.interfaces]]\nname = "pub"\naddress = "10.0.0.1"\nadvertised = "2001:db8::1"\n',
             "media.interfaces.0: address and advertised must be of one family",
         ),
+        (
+            '[[sip.trunks]]\nname = "t"\ndomain = "t.example"\nmedia = "pub"\n',
+            "configuration: sip.trunks: t names media interface pub; there are none",
+        ),
         ("[media]\npolice = -1\n", "media.police: Input should be greater than or equal to 0"),
         ("[media]\nport_min = 40000\n", "media: port_min must be below port_max"),
         ("[media]\ntimeout = -1\n", "media.timeout: Input should be greater than or equal to 0"),
