@@ -24,7 +24,7 @@ from ctl.pins import Pins
 from ctl.plan import DataPlane
 from ctl.privileges import missing_to_attach
 from ctl.relay_watch import NOT_ATTACHED, RelayWatch, Untrusted
-from media.client import EngineClient, EngineProcess
+from media.client import EngineProcess
 
 log = structlog.get_logger()
 
@@ -107,7 +107,7 @@ class Carriers:
         """Let go of everything; what is in the kernel stays. The engine ends if it has nothing to carry."""
         self._leave()
         self.forget_former()
-        if not EngineClient(self.process.client.path).list():
+        if not self.process.client.list():
             self.process.stop()
         self.process.close()
 
