@@ -20,10 +20,13 @@ struct flow_slot {
 	struct flow_slot *partner;
 	union socket_address target; /* where packets go now; port 0: nowhere */
 	int socket;
+	__u8 sent_ttl; /* of what last left by the socket, as its options still are; 0: unknown */
+	__u8 sent_tos;
 	__be16 learned; /* port of `source`, if it was to be learned */
 	__u8 security;	/* enum engine_security */
 	__u8 derived;	/* open_keys, and the partner's seal_keys, came from DTLS */
 	__u64 forged, replayed;
+	__u64 visited;		   /* when the socket was last looked at */
 	struct engine_flow wanted; /* as it was set */
 	struct srtp_keys open_keys, seal_keys;
 } __attribute__((aligned(64)));

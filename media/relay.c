@@ -6,7 +6,9 @@
 
 #include "flow_stage.h"
 #include "packet.h"
+#include "relay_socket.h"
 
+#define OFTEN	5000000ULL /* ns between two looks at a socket, below which more than one packet may wait */
 #define OWN_TTL 64
 #define OWN_TOS 0xb8 /* expedited forwarding: RFC 4594 §4.1 */
 
@@ -184,6 +186,22 @@ static __u8 outgoing_tos(const struct flow_slot *slot, __u8 tos)
 	return dscp == DSCP_KEEP ? tos : (__u8)(dscp << 2 | (tos & 3));
 }
 
+/* A packet to the flow's target, from the partner's socket, which is given another TTL or service where need
+ * be. */
+static void queue(struct relay *relay, struct flow_slot *slot, const __u8 *data, size_t length, __u8 ttl,
+		  __u8 tos)
+{
+	struct flow_slot *egress = slot->partner;
+
+	if (egress->sent_ttl != ttl || egress->sent_tos != tos) {
+		flush(relay, slot);
+		relay_socket_mark(egress->socket, slot->target.any.sa_family == AF_INET6, ttl, tos);
+		egress->sent_ttl = ttl;
+		egress->sent_tos = tos;
+	}
+	relay_batch_put(&relay->batch, relay->ready++, data, length, &slot->target);
+}
+
 static enum reason pass_on(struct relay *relay, struct flow_slot *slot, struct relay_packet *packet,
 			   enum packet_kind kind)
 {
@@ -193,8 +211,8 @@ static enum reason pass_on(struct relay *relay, struct flow_slot *slot, struct r
 		return REASON_NO_NEXTHOP;
 	reason = flow_protect(slot, packet->data, &packet->length, kind == PACKET_RTCP);
 	if (reason == REASON_FORWARDED)
-		relay_batch_put(&relay->batch, relay->ready++, packet->data, packet->length, &slot->target,
-				packet->ttl - 1, outgoing_tos(slot, packet->tos));
+		queue(relay, slot, packet->data, packet->length, packet->ttl - 1,
+		      outgoing_tos(slot, packet->tos));
 	return reason;
 }
 
@@ -258,9 +276,11 @@ static void end(struct relay *relay, struct flow_slot *slot)
 
 void relay_socket(struct relay *relay, struct flow_slot *slot)
 {
-	unsigned received = relay_batch_receive(&relay->batch, slot->socket);
+	bool often = relay->now - slot->visited < OFTEN;
+	unsigned received = relay_batch_receive(&relay->batch, slot->socket, often ? BATCH : 1);
 
 	begin(relay, slot);
+	slot->visited = relay->now;
 	for (unsigned i = 0; i < received; i++) {
 		struct relay_packet packet = relay_batch_packet(&relay->batch, i);
 
@@ -316,14 +336,14 @@ void stage_send(struct stage_output *output, size_t length)
 {
 	struct relay *relay = output->relay;
 	struct flow_slot *slot = output->slot;
-	__u8 *data = relay->batch.made[relay->made], dscp = slot->wanted.dscp;
+	unsigned place = relay->made;
+	__u8 *data = relay->batch.made[place], dscp = slot->wanted.dscp;
 
 	if (slot->wanted.held || !address_port(&slot->target) || length > STAGE_PACKET ||
 	    flow_protect(slot, data, &length, false) != REASON_FORWARDED)
 		return;
-	relay->made++;
-	relay_batch_put(&relay->batch, relay->ready++, data, length, &slot->target, OWN_TTL,
-			dscp == DSCP_KEEP ? OWN_TOS : (__u8)(dscp << 2));
+	queue(relay, slot, data, length, OWN_TTL, dscp == DSCP_KEEP ? OWN_TOS : (__u8)(dscp << 2));
+	relay->made = place + 1;
 }
 
 int stage_tell(struct stage_output *output, __u32 kind, const void *data, size_t length)

@@ -25,14 +25,22 @@ void relay_batch_init(struct relay_batch *batch)
 		reset_received(batch, i);
 		out->msg_iov = &batch->out_data[i];
 		out->msg_iovlen = 1;
-		out->msg_control = &batch->out_control[i];
-		out->msg_controllen = sizeof(batch->out_control[i]);
 	}
 }
 
-unsigned relay_batch_receive(struct relay_batch *batch, int socket)
+/* For one datagram recvmmsg would look a second time. */
+static int receive_one(struct mmsghdr *message, int socket)
 {
-	int count = recvmmsg(socket, batch->in, BATCH, MSG_DONTWAIT, NULL);
+	ssize_t length = recvmsg(socket, &message->msg_hdr, MSG_DONTWAIT);
+
+	message->msg_len = length < 0 ? 0 : (unsigned)length;
+	return length < 0 ? 0 : 1;
+}
+
+unsigned relay_batch_receive(struct relay_batch *batch, int socket, unsigned most)
+{
+	int count = most == 1 ? receive_one(batch->in, socket)
+			      : recvmmsg(socket, batch->in, most, MSG_DONTWAIT, NULL);
 
 	return count > 0 ? (unsigned)count : 0;
 }
@@ -66,32 +74,24 @@ struct relay_packet relay_batch_packet(struct relay_batch *batch, unsigned index
 	return packet;
 }
 
-static void set_integer(struct cmsghdr *header, int level, int type, int value)
-{
-	header->cmsg_level = level;
-	header->cmsg_type = type;
-	header->cmsg_len = CMSG_LEN(sizeof(int));
-	*(int *)CMSG_DATA(header) = value;
-}
-
 void relay_batch_put(struct relay_batch *batch, unsigned index, const __u8 *data, size_t length,
-		     const union socket_address *target, __u8 ttl, __u8 tos)
+		     const union socket_address *target)
 {
 	struct msghdr *message = &batch->out[index].msg_hdr;
-	struct cmsghdr *first = CMSG_FIRSTHDR(message), *second;
-	bool v6 = target->any.sa_family == AF_INET6;
 
 	batch->out_data[index] = (struct iovec){(void *)data, length};
 	message->msg_name = (void *)target;
 	message->msg_namelen = address_length(target);
-	set_integer(first, v6 ? IPPROTO_IPV6 : IPPROTO_IP, v6 ? IPV6_HOPLIMIT : IP_TTL, ttl);
-	second = CMSG_NXTHDR(message, first);
-	set_integer(second, v6 ? IPPROTO_IPV6 : IPPROTO_IP, v6 ? IPV6_TCLASS : IP_TOS, tos);
 }
 
 unsigned relay_batch_send(struct relay_batch *batch, int socket, unsigned first, unsigned count)
 {
-	int sent = sendmmsg(socket, batch->out + first, count - first, MSG_DONTWAIT);
+	const struct msghdr *one = &batch->out[first].msg_hdr;
+	int sent;
 
+	if (first + 1 == count)
+		return sendto(socket, one->msg_iov->iov_base, one->msg_iov->iov_len, MSG_DONTWAIT,
+			      one->msg_name, one->msg_namelen) >= 0;
+	sent = sendmmsg(socket, batch->out + first, count - first, MSG_DONTWAIT);
 	return sent > 0 ? (unsigned)sent : 0;
 }

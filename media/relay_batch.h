@@ -11,7 +11,7 @@
 #define BATCH	     32
 #define PACKET_BYTES 2048 /* longer datagrams are no voice or video packet of ours: dropped and counted */
 
-/* Room for TTL and type of service, or hop limit and traffic class, either way. */
+/* Room for TTL and type of service, or hop limit and traffic class, of a datagram that came. */
 union relay_control {
 	struct cmsghdr align;
 	__u8 bytes[2 * CMSG_SPACE(sizeof(int))];
@@ -24,7 +24,6 @@ struct relay_batch {
 	struct iovec out_data[BATCH];
 	union socket_address source[BATCH];
 	union relay_control in_control[BATCH];
-	union relay_control out_control[BATCH];
 	__u8 data[BATCH][PACKET_BYTES + SRTP_TRAILER];
 	__u8 made[BATCH][PACKET_BYTES + SRTP_TRAILER]; /* packets of our own */
 };
@@ -41,15 +40,15 @@ struct relay_packet {
 
 void relay_batch_init(struct relay_batch *batch);
 
-/* Receives up to BATCH datagrams without waiting; returns how many. */
-unsigned relay_batch_receive(struct relay_batch *batch, int socket);
+/* Receives up to `most` datagrams, at most BATCH, without waiting; returns how many. */
+unsigned relay_batch_receive(struct relay_batch *batch, int socket, unsigned most);
 
 /* Takes datagram `index` out of the batch; its place is ready to be received into again. */
 struct relay_packet relay_batch_packet(struct relay_batch *batch, unsigned index);
 
 /* Makes place `index` of the outgoing batch a datagram to `target`; the data is not copied. */
 void relay_batch_put(struct relay_batch *batch, unsigned index, const __u8 *data, size_t length,
-		     const union socket_address *target, __u8 ttl, __u8 tos);
+		     const union socket_address *target);
 
 /* Sends out[first] to out[count - 1]; returns how many the host took before it refused one. */
 unsigned relay_batch_send(struct relay_batch *batch, int socket, unsigned first, unsigned count);

@@ -63,3 +63,14 @@ int relay_socket_open(const struct engine_key *key, int *descriptor)
 	errno = error;
 	return status_of(error);
 }
+
+void relay_socket_mark(int descriptor, bool v6, int ttl, int tos)
+{
+	if (v6) {
+		setsockopt(descriptor, IPPROTO_IPV6, IPV6_UNICAST_HOPS, &ttl, sizeof(ttl));
+		setsockopt(descriptor, IPPROTO_IPV6, IPV6_TCLASS, &tos, sizeof(tos));
+		return;
+	}
+	setsockopt(descriptor, IPPROTO_IP, IP_TTL, &ttl, sizeof(ttl));
+	setsockopt(descriptor, IPPROTO_IP, IP_TOS, &tos, sizeof(tos));
+}

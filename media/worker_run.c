@@ -5,7 +5,8 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
-#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "flow_stage.h"
@@ -14,6 +15,8 @@
 #define READY	  256	      /* sockets looked at between two looks for commands */
 #define PATIENCE  100	      /* ms without a packet after which it beats nonetheless */
 #define DTLS_TICK 50000000ULL /* ns between two looks at handshakes */
+#define NAP	  400000      /* ns */
+#define BUSY	  1000000ULL  /* ns between two wakings, below which naps are worth it */
 #define MOMENT	  1000000ULL  /* ns: what epoll can tell apart */
 
 struct running {
@@ -26,6 +29,7 @@ struct running {
 	unsigned timed_count;
 	__u64 due; /* the earliest time that one of them waits for */
 	__u64 dtls_due;
+	__u64 woken; /* when it was last done with what was there */
 	struct relay relay;
 };
 
@@ -209,6 +213,7 @@ static void resume_pair(struct running *running, __u32 number)
 			flow_open(slot, &wanted[i], -1, NULL);
 		slot->crypto = NULL;
 		slot->stage = NULL;
+		slot->sent_ttl = 0;
 		slot->socket = bindings[numbers[i]].socket;
 		slot->partner = &slots[numbers[!i]];
 	}
@@ -281,6 +286,21 @@ static int patience(const struct running *running)
 	return due < PATIENCE ? (int)due : PATIENCE;
 }
 
+/*
+ * Voice comes evenly: a worker that woke for each packet would spend as much on waking as on the packet. So
+ * where it was woken again before long it waits a moment, for more packets to be there; alone, a packet goes
+ * at once.
+ */
+static void nap(struct running *running, int handled)
+{
+	__u64 now = relay_clock();
+	struct timespec moment = {.tv_nsec = NAP};
+
+	if (handled && now - running->woken < BUSY)
+		clock_nanosleep(CLOCK_MONOTONIC, 0, &moment, NULL);
+	running->woken = now;
+}
+
 /* A slot closed by a command may still be among the events at hand, so commands come after packets. */
 static _Noreturn void loop(struct running *running)
 {
@@ -300,6 +320,7 @@ static _Noreturn void loop(struct running *running)
 		tick(running);
 		if (asked)
 			serve(running);
+		nap(running, ready - asked);
 	}
 }
 
@@ -328,6 +349,7 @@ _Noreturn void worker_run(const struct worker *worker, int channel)
 		.send = send_dtls,
 	};
 	relay_batch_init(&running->relay.batch);
+	prctl(PR_SET_TIMERSLACK, 1);
 	if (!running->timed || running->epoll < 0 || watch(running, channel, running))
 		_exit(1);
 	resume_flows(running);

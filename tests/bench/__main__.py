@@ -5,10 +5,16 @@ import argparse
 import sys
 from collections.abc import Iterable
 
-from tests.bench import cli, ng, relay, sip
+from tests.bench import cli, engine, ng, relay, sip
 from tests.bench.figures import Figure
 
-BENCHES = {"cli": cli.measure, "ng": ng.measure, "relay": relay.measure, "sip": sip.measure}
+BENCHES = {
+    "cli": cli.measure,
+    "engine": engine.measure,
+    "ng": ng.measure,
+    "relay": relay.measure,
+    "sip": sip.measure,
+}
 
 
 def main() -> int:
