@@ -121,12 +121,10 @@ class Service:
         inactivity = Inactivity(media.timeout, media.hold_timeout, time.monotonic())
         self._figures, self._former_figures = Journal.open(config.run.state / "quality", offset)
         self.captures = Captures(self.programmer, self.carriers)
-        self.recordings = Recordings(
-            config, self.programmer, self.sessions, self.carriers, lambda: [call.id for call in self.core.calls()]
-        )
+        self.recordings = Recordings(config, self.programmer, self.sessions, self.carriers, self._recordable)
         self.media_watch = MediaWatch(self.programmer, self._figures, self.meters.interval)
         self.media_watch.subscribe(self.meters.media)
-        self.ng = NgFront(config.ng, self.sessions, self.ports, self._live, self._secret)
+        self.ng = NgFront(config.ng, self.sessions, self.ports, self._live, self._secret, self.recordings)
         self.silent_calls = SilentCalls(
             self.core, self.sessions, self.programmer, self.conductor, inactivity, (self.ng.relay,)
         )
@@ -186,6 +184,9 @@ class Service:
             Component("kernel relay", not relay, relay, required=False),
             Component("engine", self.carriers.process.alive()),
         )
+
+    def _recordable(self) -> list[str]:
+        return [*(call.id for call in self.core.calls()), *self.ng.relay.sessions_of_calls()]
 
     def _signalling(self) -> Component:
         why = "draining" if self.core.draining else "" if self.transport.addresses else "not listening"

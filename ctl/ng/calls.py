@@ -47,6 +47,8 @@ class Dialogue:
     a: Participant
     b: Participant
     transcoded: bool = False
+    recorded: bool = False
+    paused: bool = False
 
     def leg_of(self, participant: Participant) -> Leg:
         """Return the leg that a participant of this dialogue is."""
@@ -65,7 +67,7 @@ class Dialogue:
 class Call:
     """One call-id. Times are seconds since the epoch; ending: when it is to be taken away, None while it lives.
 
-    answered: when the last answer came, by a steady clock.
+    answered: when the last answer came, by a steady clock. record: whether it is to be recorded once it has media.
     """
 
     call_id: str
@@ -76,6 +78,7 @@ class Call:
     dialogues: list[Dialogue] = field(default_factory=list)
     ending: float | None = None
     answered: float | None = None
+    record: bool = False
     sequence: int = 0
 
     def find(self, tag: str | None) -> Participant | None:

@@ -19,6 +19,7 @@ from ctl.journal import Journal, Recovered
 from ctl.ng.access import Access
 from ctl.ng.calls import Call, Dialogue, Participant
 from ctl.ng.http import create_app
+from ctl.ng.recording import Recorder
 from ctl.ng.relay import Limits, Relay
 from ctl.ng.server import Answers, Datagrams, Streams
 from ctl.ng.statistics import Statistics
@@ -39,7 +40,13 @@ class NgFront:
     """The relay that proxies control, and its listeners. It listens to nobody before `open`."""
 
     def __init__(
-        self, config: NgSection, sessions: MediaSessions, ports: Ports, journal: Journal, secret: bytes
+        self,
+        config: NgSection,
+        sessions: MediaSessions,
+        ports: Ports,
+        journal: Journal,
+        secret: bytes,
+        recorder: Recorder | None = None,
     ) -> None:
         self.config = config
         self.relay = Relay(
@@ -49,6 +56,7 @@ class NgFront:
             changed=self._changed,
             ports_used=ports.used,
             limits=Limits(config.max_sessions, config.load_limit, config.delete_delay),
+            recorder=recorder,
             statistics=Statistics(started=time.time()),
         )
         self._journal = journal
@@ -145,7 +153,8 @@ def _to_json(call: Call) -> dict[str, Any]:
     places = {id(each): place for place, each in enumerate(call.participants)}
     dialogues = [[each.session, places[id(each.a)], places[id(each.b)], each.transcoded] for each in call.dialogues]
     kept = {
-        name: getattr(call, name) for name in ("call_id", "created", "last_signal", "metadata", "ending", "answered")
+        name: getattr(call, name)
+        for name in ("call_id", "created", "last_signal", "metadata", "ending", "answered", "record")
     }
     participants = [{name: getattr(each, name) for name in _PARTICIPANT} for each in call.participants]
     return {**kept, "sequence": call.sequence, "participants": participants, "dialogues": dialogues}
@@ -154,8 +163,7 @@ def _to_json(call: Call) -> dict[str, Any]:
 def _from_json(state: Mapping[str, Any]) -> Call:
     participants = [Participant(**each) for each in state["participants"]]
     dialogues = [
-        Dialogue(session, participants[a], participants[b], transcoded)
-        for session, a, b, transcoded in state["dialogues"]
+        Dialogue(session, participants[a], participants[b], *states) for session, a, b, *states in state["dialogues"]
     ]
     return Call(**{**state, "participants": participants, "dialogues": dialogues})
 

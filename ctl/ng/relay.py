@@ -17,6 +17,7 @@ import structlog
 
 from ctl.call_media import Media
 from ctl.descriptions import Description
+from ctl.ng import recording
 from ctl.ng.calls import PREFIX, Call, Calls, Dialogue, Participant, answered, offered
 from ctl.ng.describe import Line, describe
 from ctl.ng.errors import Malformed, NgError
@@ -70,6 +71,7 @@ class Relay:
     changed: Callable[[str, Call | None], None] = lambda _id, _call: None
     ports_used: Callable[[], float] = lambda: 0.0
     limits: Limits = Limits()
+    recorder: recording.Recorder | None = None
     calls: Calls = field(default_factory=Calls)
     statistics: Statistics = field(default_factory=Statistics)
     _told: set[str] = field(default_factory=set)
@@ -109,6 +111,10 @@ class Relay:
         """Whether a session is of a call of ours. This and the two below implement `ctl.silent_calls.Owner`."""
         return session.startswith(PREFIX)
 
+    def sessions_of_calls(self) -> list[str]:
+        """Return what the media sessions know as the dialogues of all calls."""
+        return [dialogue.session for call in self.calls for dialogue in call.dialogues]
+
     def answered(self, session: str) -> float | None:
         """Return when the call that a session belongs to was last signalled, once it is answered."""
         call = self._call_of(session)
@@ -145,6 +151,9 @@ class Relay:
             "statistics": self._statistics,
             "block-media": lambda request, now: self._block(request, now, block=True),
             "unblock-media": lambda request, now: self._block(request, now, block=False),
+            "start-recording": self._start_recording,
+            "stop-recording": self._stop_recording,
+            "pause-recording": self._pause_recording,
         }
 
     def _ping(self, _request: Request, _now: float) -> Reply:
@@ -191,7 +200,7 @@ class Relay:
         body = self._exchange(answer, dialogue, dialogue.leg_of(answerer), sdp, asked)
         call.last_signal, call.answered = now, self.steady()
         self.changed(call_id, call)
-        return {"sdp": body}
+        return {"sdp": body, **self._record_answered(call, request)}
 
     def _delete(self, request: Request, now: float) -> Reply:
         call_id = request.required("call-id", "No call-id in message")
@@ -243,6 +252,35 @@ class Relay:
         call.last_signal = now
         self.changed(call.call_id, call)
         return {}
+
+    def _start_recording(self, request: Request, _now: float) -> Reply:
+        return self._record(request, lambda call: recording.start(call, self.recorder, request.text("consent") or ""))
+
+    def _stop_recording(self, request: Request, now: float) -> Reply:
+        if request.has("pause"):
+            return self._pause_recording(request, now)
+        return self._record(request, lambda call: recording.stop(call, self.recorder))
+
+    def _pause_recording(self, request: Request, _now: float) -> Reply:
+        return self._record(request, lambda call: recording.pause(call, self.recorder))
+
+    def _record(self, request: Request, action: Callable[[Call], None]) -> Reply:
+        call = self.calls.get(request.required("call-id", "No call-id in message"))
+        try:
+            action(call)
+        finally:
+            self.changed(call.call_id, call)
+        return {}
+
+    def _record_answered(self, call: Call, request: Request) -> Reply:
+        """What an offer asked to be recorded is, as soon as there is media; the proxy is told if it cannot be."""
+        if not call.record:
+            return {}
+        try:
+            return self._start_recording(request, 0.0)
+        except NgError as error:
+            log.warning("call not recorded", call=call.call_id, why=str(error))
+            return {"warning": f"the call is not recorded: {error}"}
 
     def _refusal(self, request: Request) -> Reply | None:
         """A call more than the relay may have; the proxy asks another relay then."""
@@ -328,7 +366,7 @@ def _no_command(command: str) -> str:
 
 KNOWN = frozenset(
     {
-        *("start-recording", "stop-recording", "pause-recording", "start-forwarding", "stop-forwarding"),
+        *("start-forwarding", "stop-forwarding"),
         *("block-dtmf", "unblock-dtmf", "silence-media", "unsilence-media"),
         *("play-media", "stop-media", "play-dtmf", "publish", "subscribe-request", "subscribe-answer"),
         *("unsubscribe", "inject-start", "inject-stop", "connect", "create", "create-answer", "mesh", "transform"),
@@ -341,6 +379,9 @@ KNOWN = frozenset(
 def _keep(call: Call, request: Request, participant: Participant) -> None:
     """What a request says of the call and of who sent it."""
     call.metadata = request.text("metadata") or call.metadata
+    wish = (request.text("record-call") or ("on" if request.has("record-call") else "")).lower()
+    if wish:
+        call.record = wish in ("on", "yes", "1", "true")
     participant.label = request.text("set-label") or request.text("label") or participant.label
 
 

@@ -12,6 +12,7 @@ from vm.kamailio import WORDS, Kamailio
 from vm.lab import Lab
 
 NG = '\n[ng]\nlisten = ["127.0.0.1:2223"]\ndelete_delay = 0\n'
+RECORDING = '\n[recording]\nconsent = "not-needed"\nkey = "' + "5a" * 32 + '"\n'
 RELAY, DEAD = "udp:127.0.0.1:2223", "udp:127.0.0.1:2299"
 TONES = {"alice": 440, "bob": 1000}
 
@@ -19,8 +20,8 @@ TONES = {"alice": 440, "bob": 1000}
 class Proxied:
     """A relay without users of its own, Kamailio before it, and two phones registered there."""
 
-    def __init__(self, lab, relays, words, encryption):
-        self.controller = Controller(lab, listen=["127.0.0.1:5080"], more=NG)
+    def __init__(self, lab, relays, words, encryption, more):
+        self.controller = Controller(lab, listen=["127.0.0.1:5080"], more=NG + more)
         self.controller.attach()
         self.controller.start()
         self.proxy = Kamailio(lab, DOMAIN, relays, words)
@@ -59,8 +60,8 @@ class Proxied:
 
 @pytest.fixture
 def proxied():
-    def make(*relays, words=WORDS, encryption=None):
-        return Proxied(lab, relays or (RELAY,), words, encryption or {})
+    def make(*relays, words=WORDS, encryption=None, more=""):
+        return Proxied(lab, relays or (RELAY,), words, encryption or {}, more)
 
     with Lab("two") as lab:
         yield make
@@ -128,3 +129,13 @@ def test_plain_rtp_is_bridged_to_srtp(proxied):
     world.alice.hangup()
     world.bob.closed()
     assert world.tones() == [(1000, True), (440, True)]
+
+
+def test_a_call_is_recorded_as_the_proxy_asks(proxied):
+    world = proxied(words=f"{WORDS} record-call=on", more=RECORDING)
+    world.connect()
+    assert {flow["path"] for flow in world.carried(150)} == {"kernel"}
+    world.alice.hangup()
+    world.bob.closed()
+    (recording,) = world.controller.until("recordings", "recording", "list", count=1)
+    assert recording["bytes"] > 2 * 3 * 8000

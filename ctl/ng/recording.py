@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Recording a call as proxies ask for it: every dialogue of it, each into a recording of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Literal, Protocol
+
+from ctl.control import ControlError
+from ctl.ng.calls import Call
+from ctl.ng.errors import NgError
+
+Consent = Literal["", "given", "announced"]
+
+
+class Recorder(Protocol):
+    """What is asked of `ctl.recordings.Recordings`. All raise ControlError where it cannot be."""
+
+    def start(self, call: str, consent: Consent = "") -> object:
+        """Begin to record a session."""
+
+    def stop(self, call: str) -> object:
+        """End its recording."""
+
+    def pause(self, call: str) -> None:
+        """Leave out what comes until it is resumed."""
+
+    def resume(self, call: str) -> None:
+        """Go on."""
+
+
+def start(call: Call, recorder: Recorder | None, consent: str) -> None:
+    """Begin with what is not recorded, go on with what is paused. Raises NgError."""
+    found = _there(recorder)
+    agreed: Consent = "given" if consent == "given" else "announced" if consent == "announced" else ""
+    for dialogue in call.dialogues:
+        if dialogue.paused:
+            _ask(partial(found.resume, dialogue.session))
+        elif not dialogue.recorded:
+            _ask(partial(found.start, dialogue.session, agreed))
+        dialogue.recorded, dialogue.paused = True, False
+
+
+def stop(call: Call, recorder: Recorder | None) -> None:
+    """End all recordings of a call. Raises NgError."""
+    found = _there(recorder)
+    for dialogue in (each for each in call.dialogues if each.recorded):
+        dialogue.recorded = dialogue.paused = False
+        _ask(partial(found.stop, dialogue.session))
+
+
+def pause(call: Call, recorder: Recorder | None) -> None:
+    """Leave out what comes until it is started again. Raises NgError."""
+    found = _there(recorder)
+    for dialogue in (each for each in call.dialogues if each.recorded and not each.paused):
+        _ask(partial(found.pause, dialogue.session))
+        dialogue.paused = True
+
+
+def _there(recorder: Recorder | None) -> Recorder:
+    if recorder is None:
+        raise NgError("recording is not available on this relay")
+    return recorder
+
+
+def _ask(question: Callable[[], object]) -> None:
+    try:
+        question()
+    except ControlError as error:
+        raise NgError(str(error)) from None

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+import pytest
+
+from ctl.control import ControlError
+from ctl.ng.relay import Limits, Relay
+from tests.ctl.ng.test_relay import answer, ask, offer
+
+
+class Tape:
+    """A recorder that only remembers."""
+
+    def __init__(self):
+        self.said = []
+        self.refusal = ""
+
+    def start(self, call, consent=""):
+        if self.refusal:
+            raise ControlError(self.refusal)
+        self.said.append(("start", call, consent))
+
+    def stop(self, call):
+        self.said.append(("stop", call))
+
+    def pause(self, call):
+        self.said.append(("pause", call))
+
+    def resume(self, call):
+        self.said.append(("resume", call))
+
+
+@pytest.fixture
+def tape():
+    return Tape()
+
+
+@pytest.fixture
+def relay(world, tape):
+    return Relay(world.sessions, lambda: 0.0, b"secret", limits=Limits(delete_delay=0), recorder=tape)
+
+
+def test_recording_is_started_paused_resumed_and_stopped(relay, tape):
+    offer(relay)
+    answer(relay)
+    steps = (
+        ("start recording", {"consent": "given"}),
+        ("pause recording", {}),
+        ("start recording", {}),
+        ("stop recording", {"flags": ["pause"]}),
+        ("stop recording", {}),
+        ("stop recording", {}),
+    )
+    for command, keys in steps:
+        assert ask(relay, command, call_id="c1", **keys) == {"result": "ok"}
+    session = "ng/1/c1"
+    assert tape.said == [
+        ("start", session, "given"),
+        ("pause", session),
+        ("resume", session),
+        ("pause", session),
+        ("stop", session),
+    ]
+
+
+@pytest.mark.parametrize("keys", [{"record_call": "on"}, {"record_call": "yes"}, {"flags": ["record-call"]}])
+def test_a_call_may_be_recorded_from_its_answer_on(relay, tape, keys):
+    offer(relay, **keys)
+    assert tape.said == []
+    assert "warning" not in answer(relay)
+    assert tape.said == [("start", "ng/1/c1", "")]
+    answer(relay)
+    assert len(tape.said) == 1
+
+
+def test_who_asked_for_a_recording_that_cannot_be_is_told(relay, tape):
+    tape.refusal = "no key for recordings"
+    offer(relay, record_call="on")
+    reply = answer(relay)
+    assert reply["result"] == "ok"
+    assert reply["warning"] == "the call is not recorded: no key for recordings"
+    refused = ask(relay, "start recording", call_id="c1")
+    assert refused == {"result": "error", "error-reason": "no key for recordings"}
+
+
+def test_without_a_recorder_nothing_is_acknowledged(world):
+    bare = Relay(world.sessions, lambda: 0.0, b"s")
+    offer(bare)
+    answer(bare)
+    assert "not available" in ask(bare, "start recording", call_id="c1")["error-reason"]
