@@ -4,13 +4,15 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 from sip.call_table import CALL, CallSignal
 from sip.leg_table import LEG
 from sip.transaction_table import CLIENT, INVITE_CLIENT, INVITE_SERVER, SERVER
 
-PAGE = Path(__file__).parents[2] / "docs" / "sip.md"
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs" / "sip.md"
 TABLES = {
     "Call": CALL,
     "Leg": LEG,
@@ -38,3 +40,10 @@ def test_diagrams_are_those_of_the_tables():
     if os.environ.get("VOXDP_DRAW"):
         PAGE.write_text(intro + drawn)
     assert PAGE.read_text() == intro + drawn, "run VOXDP_DRAW=1 pytest tests/sip/test_docs.py"
+
+
+def test_every_test_that_the_page_names_is_there():
+    named = set(re.findall(r"`(?:(tests/ctl)/)?(test_[a-z_]+)`", PAGE.read_text()))
+    missing = [name for place, name in named if not (ROOT / (place or "tests/sip") / f"{name}.py").exists()]
+    assert not missing
+    assert len(named) > 20

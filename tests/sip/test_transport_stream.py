@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from contextlib import asynccontextmanager
 
@@ -199,6 +200,24 @@ def test_where_it_is_full_an_unneeded_connection_makes_room(run):
             assert await ended(refused[0]) == b""
             for _, writer in (needed, spare, another, refused):
                 writer.close()
+
+    run(scenario())
+
+
+def test_connections_cut_at_any_byte_leave_nothing(run):
+    async def scenario():
+        async with listening(per_source=1000) as (transport, heard):
+            before = len(os.listdir("/proc/self/fd")), len(asyncio.all_tasks())
+            for number in range(300):
+                _reader, writer = await connect(transport)
+                writer.write(REQUEST[: number % len(REQUEST)])
+                if number % 2:
+                    writer.transport.abort()
+                else:
+                    writer.close()
+            await until(lambda: not transport.acceptor.connections and len(os.listdir("/proc/self/fd")) < before[0] + 5)
+            assert len(asyncio.all_tasks()) == before[1]
+            assert (len(transport), heard.messages.qsize()) == (0, 0)
 
     run(scenario())
 
