@@ -96,16 +96,19 @@ class Account:
 class Baresip:
     """One running phone; it answers every call by itself. It ends with the lab.
 
-    slot: 0 for the first phone at an endpoint, 1 for the next: it moves all of its ports.
+    slot: 0 for the first phone at an endpoint, 1 for the next: it moves all of its ports. ipv6: it speaks nothing else.
     """
 
-    def __init__(self, lab: Lab, endpoint: Endpoint, account: Account, tone: int, slot: int = 0) -> None:
+    def __init__(
+        self, lab: Lab, endpoint: Endpoint, account: Account, tone: int, slot: int = 0, ipv6: bool = False
+    ) -> None:
         self.account = account
+        self._ipv6 = ipv6
         self.endpoint = endpoint
         self.directory = lab.directory / account.user
         self._slot = slot
         self._configure(tone)
-        command = ("baresip", "-f", str(self.directory))
+        command = ("baresip", *(("-6",) if ipv6 else ()), "-f", str(self.directory))
         # Without patience: it would wait for the answer to its unregistration from a server that may be gone.
         self.process = lab.spawn(endpoint.namespace, *command, log=f"{account.user}.log", patience=0.0)
         self._unread = b""
@@ -197,7 +200,7 @@ class Baresip:
         audio.write_tone(self.directory / "tone.wav", tone, TONE_SECONDS)
         rtp_port = 10000 + 1000 * self._slot
         config = CONFIG.format(
-            address=self.endpoint.address,
+            address=f"[{self.endpoint.address6}]" if self._ipv6 else self.endpoint.address,
             sip_port=SIP_PORT + 10 * self._slot,
             rtp_port=rtp_port,
             rtp_last=rtp_port + 999,

@@ -5,11 +5,14 @@ two:  a 198.18.1.11 ── r-a 198.18.1.1 [relay] 198.18.2.1 r-b ── 198.18.2
 one:  a 198.18.1.11 ─┐
                      bridge ── r-0 198.18.1.1 [relay]
       b 198.18.1.12 ─┘
+
+Beside 198.18.N.H each has 2001:db8:N::H.
 """
 
 from __future__ import annotations
 
 import os
+import socket
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -20,7 +23,8 @@ from vm import xdp_pass
 from vm.process import inside, run
 
 Shape = Literal["one", "two"]
-PREFIX = 24
+PREFIX, PREFIX6 = 24, 64
+IFA_F_NODAD = 0x02
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +35,22 @@ class Endpoint:
     interface: str
     address: str
     relay: str
+
+    @property
+    def address6(self) -> str:
+        """Its address of IPv6."""
+        return ipv6(self.address)
+
+    @property
+    def relay6(self) -> str:
+        """The relay's."""
+        return ipv6(self.relay)
+
+
+def ipv6(address: str) -> str:
+    """The address of IPv6 that stands beside one of the lab's of IPv4."""
+    *_, network, host = address.split(".")
+    return f"2001:db8:{network}::{host}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,9 +144,11 @@ def _configure(namespace: str, interface: str, address: str, gateway: str | None
         netlink.link("set", index=_index(netlink, "lo"), state="up")
         index = _index(netlink, interface)
         netlink.addr("add", index=index, address=address, prefixlen=PREFIX)
+        netlink.addr("add", index=index, address=ipv6(address), prefixlen=PREFIX6, flags=IFA_F_NODAD)
         netlink.link("set", index=index, state="up")
         if gateway is not None:
             netlink.route("add", dst="default", gateway=gateway)
+            netlink.route("add", family=socket.AF_INET6, dst="default", gateway=ipv6(gateway))
 
 
 def _pass_xdp(namespace: str, interface: str) -> None:
