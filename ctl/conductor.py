@@ -75,6 +75,7 @@ class Conductor:
         self._resolver = resolver or Resolver()
         self._trunk_media = trunk_media
         self._reports: dict[str, tuple[FlowReport, ...]] = {}
+        self._unsaved: dict[str, SaveCall] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._due = 0.0
 
@@ -119,8 +120,11 @@ class Conductor:
     def perform(self, effects: Iterable[Effect]) -> None:
         """Carry out `effects`, and those that their results lead to, before anything else is looked at."""
         queue = deque(effects)
-        while queue:
-            queue.extend(self._perform(queue.popleft()))
+        try:
+            while queue:
+                queue.extend(self._perform(queue.popleft()))
+        finally:
+            self._save()
         self._set_timer()
 
     def close(self) -> None:
@@ -145,9 +149,7 @@ class Conductor:
             case CloseMedia():
                 self._reports[effect.call] = self._sessions.delete(effect.call, time.monotonic())
             case SaveCall():
-                media = self._sessions.snapshot(effect.call)
-                state = {"call": effect.state, "media": media, "at": time.monotonic()}
-                self._keep(CALL, effect.call, state)
+                self._unsaved[effect.call] = effect
             case SaveBindings():
                 self._keep(BINDINGS, effect.username, effect.state)
             case CallEnded():
@@ -157,8 +159,16 @@ class Conductor:
                 self._meters.ended(effect, reports)
                 self._records.write(effect, reports, time.monotonic(), datetime.now(UTC))
             case ForgetCall():
+                self._unsaved.pop(effect.call, None)
                 self._records.when_written(effect.call, lambda: self._journal.remove(CALL, effect.call))
         return ()
+
+    def _save(self) -> None:
+        """Write each call that has changed, once, as it is after all that came of one input."""
+        while self._unsaved:
+            call, effect = self._unsaved.popitem()
+            media = self._sessions.snapshot(call)
+            self._keep(CALL, call, {"call": effect.state, "media": media, "at": time.monotonic()})
 
     def _authenticate(self, effect: Authenticate) -> Iterable[Effect]:
         if not self._directory.ready:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from typing import Any, Literal
 from uuid import NAMESPACE_URL, UUID, uuid5
@@ -70,6 +70,10 @@ class Cdr:
     cost_micros: int | None = None
 
 
+_NAMES = tuple(each.name for each in fields(Cdr))
+_MEDIA_NAMES = tuple(each.name for each in fields(CdrMedia))
+
+
 def cdr_id(call: str) -> UUID:
     """Return the identity of the record of a call, always the same for the same call id."""
     return uuid5(NAMESPACE_URL, f"voxdp:cdr:{call}")
@@ -85,7 +89,7 @@ def encode(cdr: Cdr) -> bytes:
 
     Texts come from the network: they are cut to TEXT_LIMIT, and what PostgreSQL cannot store is replaced.
     """
-    plain = {name: _plain(value) for name, value in asdict(cdr).items()}
+    plain = {name: _plain(getattr(cdr, name)) for name in _NAMES}
     return json.dumps({"v": FORMAT, **plain}, separators=(",", ":")).encode("ascii")
 
 
@@ -110,7 +114,7 @@ def cdr_row(cdr: Cdr) -> dict[str, object]:
 
 def media_rows(cdr: Cdr) -> list[dict[str, object]]:
     """Return the parameters of the INSERTs into cdr_media."""
-    return [asdict(media) | {"cdr": cdr.id} for media in cdr.media]
+    return [{name: getattr(media, name) for name in _MEDIA_NAMES} | {"cdr": cdr.id} for media in cdr.media]
 
 
 def _plain(value: object) -> object:
@@ -125,6 +129,6 @@ def _plain(value: object) -> object:
         return value[:TEXT_LIMIT].replace("\0", "�").encode("utf-8", "replace").decode("utf-8")
     if isinstance(value, tuple | list):
         return [_plain(entry) for entry in value]
-    if isinstance(value, dict):
-        return {name: _plain(entry) for name, entry in value.items()}
+    if isinstance(value, CdrMedia):
+        return {name: _plain(getattr(value, name)) for name in _MEDIA_NAMES}
     return value

@@ -3,9 +3,10 @@
 
 from collections.abc import Iterator
 
-from tests.bench import registrations
+from tests.bench import calls, registrations
 from tests.bench.figures import Figure
 
 
 def measure() -> Iterator[Figure]:
     yield from registrations.measure()
+    yield from calls.measure()
