@@ -9,23 +9,7 @@
 #define NOT_FRAGMENTED bpf_htonl(0x40000000) /* of WORD_PROTO: the flag that nobody may */
 #define GROWTH	       ((int)(sizeof(struct ipv6hdr) - sizeof(struct iphdr)))
 
-/* The flow at `index`, which the packet in `ctx` was found to be for. */
-static __always_inline struct express enter(const struct xdp_md *ctx, __u32 index, __u64 now)
-{
-	__u32 length = frame_length(ctx);
-
-	barrier_var(length); /* before the calls: a pointer cut to 32 bits does not outlive one */
-	return (struct express){
-		.frame = frame_of(ctx),
-		.flow = flow_at(index),
-		.now = now,
-		.index = index,
-		.length = length,
-	};
-}
-
-/* As is_expected, and what only a change of family asks for: an intact header, a checksum, and no large
- * packet. */
+/* As is_expected; and an intact header, a checksum, and a size that grows into any MTU. */
 static __always_inline bool may_become_ipv6(struct express *express)
 {
 	const struct flow_rule *rule = &express->flow->rule;
@@ -41,11 +25,6 @@ static __always_inline bool may_become_ipv6(struct express *express)
 	       bpf_ntohs(udp_of(frame)->len) + UDP_OFFSET == length && udp_of(frame)->check &&
 	       length <= SMALLEST_MTU - GROWTH && is_known(express, frame + PAYLOAD_OFFSET) &&
 	       ipv4_sum(ip_of(frame)) == 0xffff;
-}
-
-static __always_inline __u32 marked_tos(const struct flow_rule *rule, __u32 tos)
-{
-	return rule->dscp == DSCP_KEEP ? tos : (__u32)rule->dscp << 2 | (tos & 3);
 }
 
 static __always_inline void write_crossing6(void *frame, const struct express *express,
@@ -122,8 +101,7 @@ static __noinline int cross_to4(struct xdp_md *ctx, __u32 index, __u64 now)
 	return express_forward(ctx, &express, frame + PAYLOAD_OFFSET);
 }
 
-/* What is not IPv4 as find_flow knows it. CLOSELY where it is not such IPv6 either; `now` is set in any case.
- */
+/* What is not IPv4 as find_flow knows it; CLOSELY where it is no such IPv6 either, and `now` is set. */
 static __noinline int express6(struct xdp_md *ctx, __u64 *now)
 {
 	struct express express = {.frame = frame_of(ctx), .length = frame_length(ctx)};

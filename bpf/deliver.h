@@ -3,7 +3,7 @@
 #ifndef VOXDP_DELIVER_H
 #define VOXDP_DELIVER_H
 
-/* What keeps a flow off the express way. IPv6 has one of its own, for flows that stay IPv6. */
+/* What keeps a flow off the plain express way, and all but recording off any. */
 #define CLOSE_FLAGS                                                                                          \
 	(FLAG_RTCP | FLAG_ZERO_CHECKSUM | FLAG_MIRROR | FLAG_CAPTURE | FLAG_FULL_CHECKSUM | FLAG_TAGGED |    \
 	 FLAG_POLICED | FLAG_MOVABLE)
@@ -46,8 +46,9 @@ static __always_inline bool may_express(const struct passage *passage, const str
 	__u16 flags = passage->control.flags;
 	__u8 type = passage->rtp.payload_type;
 
-	if (flags & CLOSE_FLAGS || passage->partial || passage->control.state == FLOW_LATCHING ||
-	    entry->flow->track.moved || !entry->flow->rule.ifindex || is_rtcp_type(type | 0x80))
+	if (flags & (CLOSE_FLAGS & ~FLAG_MIRROR) || passage->partial ||
+	    passage->control.state == FLOW_LATCHING || entry->flow->track.moved ||
+	    !entry->flow->rule.ifindex || is_rtcp_type(type | 0x80))
 		return false;
 	if (flags & FLAG_PREVIOUS && ledger->tally.settled != passage->control.generation)
 		return false;

@@ -18,6 +18,7 @@
 #define RTP_MASK 0x7fdf /* of the first two bytes, as memory has them, all but padding and marker */
 
 /* What counts of the upper half of the control word: state, action, and the flags that take the close way. */
+#define CLOSELY		(-1) /* no verdict yet */
 #define EXPRESS_CONTROL (0xffffU | (__u32)(CLOSE_FLAGS | FAMILY_FLAGS) << 16)
 
 /* What of a packet the express way goes by. */
@@ -32,16 +33,31 @@ struct express {
 	__u8 tos;
 };
 
-/* Does the flow forward RTP, and is this its source port? Its action is 0, as ACTION_FORWARD is. */
-static __always_inline bool is_sender(const struct flow *flow, union control control, __u32 family,
+/* The flow at `index`, which the packet in `ctx` was found to be for. */
+static __always_inline struct express enter(const struct xdp_md *ctx, __u32 index, __u64 now)
+{
+	__u32 length = frame_length(ctx);
+
+	barrier_var(length); /* before the calls: a pointer cut to 32 bits does not outlive one */
+	return (struct express){
+		.frame = frame_of(ctx),
+		.flow = flow_at(index),
+		.now = now,
+		.index = index,
+		.length = length,
+	};
+}
+
+/* Does the flow forward RTP, with just these special flags, and is this its source port? Its action is 0. */
+static __always_inline bool is_sender(const struct flow *flow, union control control, __u32 special,
 				      __u32 port)
 {
 	__u32 kind = control.word >> 32 & EXPRESS_CONTROL;
 
-	_Static_assert(ACTION_FORWARD == 0, "kind is the state alone, but for the family");
-	if (likely(kind == (FLOW_PINNED | family << 16)))
+	_Static_assert(ACTION_FORWARD == 0, "kind is the state and what is special");
+	if (likely(kind == (FLOW_PINNED | special << 16)))
 		return port == flow->rule.source_port;
-	return kind == (FLOW_LEARNING | family << 16) && port &&
+	return kind == (FLOW_LEARNING | special << 16) && port &&
 	       port == learned_port(flow->track.binding, control.generation);
 }
 
@@ -53,7 +69,7 @@ static __always_inline bool is_known(const struct express *express, const struct
 	return ((rtp & RTP_MASK) ^ (express->control.generation & MARK_TAG)) == express->flow->track.express;
 }
 
-static __always_inline bool is_expected(struct express *express)
+static __always_inline bool is_expected(struct express *express, __u32 special)
 {
 	const struct flow_rule *rule = &express->flow->rule;
 	void *frame = express->frame;
@@ -62,7 +78,7 @@ static __always_inline bool is_expected(struct express *express)
 	express->control = control_of(rule);
 	express->payload = length - PAYLOAD_OFFSET;
 	return ip_of(frame)->saddr == rule->source_address &&
-	       is_sender(express->flow, express->control, 0, udp_of(frame)->source) &&
+	       is_sender(express->flow, express->control, special, udp_of(frame)->source) &&
 	       bpf_ntohs(ip_of(frame)->tot_len) + IP_OFFSET == length &&
 	       bpf_ntohs(udp_of(frame)->len) + UDP_OFFSET == length &&
 	       is_known(express, frame + PAYLOAD_OFFSET);

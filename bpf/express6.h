@@ -13,7 +13,6 @@
 #define NEXT_UDP	   bpf_htonl(IPPROTO_UDP << 8)
 #define HOP_MASK	   bpf_htonl(0x000000fe) /* 0 for hop limit 0 and 1 */
 #define HOP_STEP	   bpf_htonl(1)
-#define CLOSELY		   (-1) /* no verdict yet */
 #define DSCP6_SHIFT	   22
 #define DSCP6_BITS	   0x0fc00000U
 
@@ -46,7 +45,7 @@ static __always_inline bool find_flow6(const struct xdp_md *ctx, struct express 
 	return express->flow;
 }
 
-static __always_inline bool is_expected6(struct express *express, const struct flow_wide *wide, __u32 family)
+static __always_inline bool is_expected6(struct express *express, const struct flow_wide *wide, __u32 special)
 {
 	const struct flow_rule *rule = &express->flow->rule;
 	void *frame = express->frame;
@@ -55,7 +54,7 @@ static __always_inline bool is_expected6(struct express *express, const struct f
 	express->control = control_of(rule);
 	express->payload = length - PAYLOAD6_OFFSET;
 	return same_address(&ip6_of(frame)->saddr, wide->source_address) &&
-	       is_sender(express->flow, express->control, family, udp6_of(frame)->source) &&
+	       is_sender(express->flow, express->control, special, udp6_of(frame)->source) &&
 	       bpf_ntohs(ip6_of(frame)->payload_len) + UDP6_OFFSET == length &&
 	       bpf_ntohs(udp6_of(frame)->len) + UDP6_OFFSET == length && udp6_of(frame)->check &&
 	       is_known(express, frame + PAYLOAD6_OFFSET);

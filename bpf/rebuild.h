@@ -28,11 +28,10 @@ struct heading {
 	bool partial; /* the packet's own UDP checksum covers its pseudo-header alone */
 };
 
-static __always_inline __u8 marked(const struct passage *passage, const struct flow *flow)
+/* The DSCP of the rule, if it has one, and the ECN that came. */
+static __always_inline __u32 marked_tos(const struct flow_rule *rule, __u32 tos)
 {
-	__u8 dscp = flow->rule.dscp;
-
-	return dscp == DSCP_KEEP ? passage->tos : dscp << 2 | (passage->tos & 3);
+	return rule->dscp == DSCP_KEEP ? tos : (__u32)rule->dscp << 2 | (tos & 3);
 }
 
 /* The rule's target, or what the partner learned: a port, or a port and an address. */
@@ -174,7 +173,7 @@ static __always_inline enum reason read_headers(struct xdp_md *ctx, const struct
 
 	if (!udp || !holds(ctx, (void *)network, sizeof(struct iphdr)))
 		return REASON_SHORT;
-	heading->tos = marked(passage, entry->flow);
+	heading->tos = marked_tos(&entry->flow->rule, passage->tos);
 	if (passage->ipv6 && !holds(ctx, (void *)network, sizeof(struct ipv6hdr)))
 		return REASON_SHORT;
 	heading->partial = is_partial(passage, network, udp->check);

@@ -48,6 +48,7 @@ _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
 #include "express.h"
 #include "express6.h"
 #include "crossing.h"
+#include "recorded.h"
 
 SEC("xdp")
 int relay(struct xdp_md *ctx)
@@ -59,11 +60,13 @@ int relay(struct xdp_md *ctx)
 	if (likely(find_flow(ctx, &express))) {
 		touch(express.flow);
 		express.now = bpf_ktime_get_ns();
-		if (likely(is_expected(&express)))
+		if (likely(is_expected(&express, 0)))
 			return express_ipv4(ctx, &express);
 		now = express.now;
 		if (express.control.flags & FLAG_TARGET6)
 			verdict = cross_to6(ctx, express.index, now);
+		else if (express.control.flags & FLAG_MIRROR)
+			verdict = express_recorded(ctx, express.index, now);
 	} else {
 		verdict = express6(ctx, &now);
 	}

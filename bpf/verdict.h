@@ -29,8 +29,7 @@ static __always_inline int forward(struct xdp_md *ctx, __u32 ifindex, __u32 byte
 	return ifindex == ctx->ingress_ifindex ? XDP_TX : bpf_redirect(ifindex, 0);
 }
 
-/* Any number of CPUs may see a flood of strangers, so these count atomically; one event a second tells of it.
- */
+/* Any number of CPUs may see a flood of strangers: these count atomically, and one event a second tells. */
 static __always_inline void reject(struct xdp_md *ctx, struct flow_tally *tally,
 				   const struct passage *passage)
 {

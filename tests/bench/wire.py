@@ -21,7 +21,7 @@ from tests.bench.rig import FIRST_PORT, Relay, baseline, frame, rule
 
 FLOWS = 1000
 FRAMES = 1_500_000
-ROUNDS = 7
+ROUNDS = 11
 BATCH = 64
 GENERATOR_CPU, RELAY_CPU = 0, 1
 
