@@ -120,6 +120,9 @@ class Carrier(Protocol):
     def end(self, pair: Pair) -> list[FlowStatistics | None]:
         """Let nothing more through, then return the last statistics."""
 
+    def leave(self, pair: Pair) -> list[FlowStatistics | None]:
+        """Forget both flows, which another carrier has taken over; return their last statistics if there still are."""
+
     def locals(self) -> set[Endpoint]:
         """Return the relay address and port of every flow that is on."""
 
@@ -230,6 +233,10 @@ class KernelCarrier:
             self._marks.pop(index, None)
             self._table.off(index)
         return self.read(pair)
+
+    def leave(self, pair: Pair) -> list[FlowStatistics | None]:
+        """Nothing: the engine has had the kernel's entries rewritten, so that they hand packets up."""
+        return []
 
     def locals(self) -> set[Endpoint]:
         """Return the relay address and port of every flow that is on."""
@@ -342,6 +349,12 @@ class EngineCarrier:
             for plan in pair:
                 self._kernel.off(plan.local)
         return counted
+
+    def leave(self, pair: Pair) -> list[FlowStatistics | None]:
+        """Close both sockets: the kernel forwards what would reach them."""
+        for plan in pair:
+            self._taps.pop(plan.local, None)
+        return self._counted(self._engine.remove, pair)
 
     def locals(self) -> set[Endpoint]:
         """Return the relay address and port of every flow."""

@@ -90,8 +90,8 @@ class Programmer:
         for pair in change.written:
             before = have.get(_key(pair))
             if before and before[0].path != pair[0].path:
-                self._end(call, before)
-                before = None
+                self._move(call, before, pair)
+                continue
             self._carrier(pair[0].path).write(pair, fresh=before is None)
             self._keep(call, pair)
             if before:
@@ -240,10 +240,23 @@ class Programmer:
         for have in self._calls.values():
             yield from have.values()
 
+    def _move(self, call: str, before: Pair, pair: Pair) -> None:
+        """Let another carrier have the pair before the former lets go of it, so that no packet finds neither."""
+        former = self._there(before[0].path)
+        counted: Sequence[FlowStatistics | None] = former.read(before) if former else (None, None)
+        self._carrier(pair[0].path).write(pair, fresh=True)
+        if former:
+            counted = former.leave(before) or counted
+        self._close(call, before, counted)
+        self._keep(call, pair)
+
     def _end(self, call: str, pair: Pair) -> None:
-        del self._calls[call][_key(pair)]
         carrier = self._there(pair[0].path)
-        counted = carrier.end(pair) if carrier else (None, None)
+        self._close(call, pair, carrier.end(pair) if carrier else (None, None))
+
+    def _close(self, call: str, pair: Pair, counted: Sequence[FlowStatistics | None]) -> None:
+        """Keep the last view of both flows, which their carrier has no more."""
+        del self._calls[call][_key(pair)]
         for plan, statistics in zip(pair, counted, strict=True):
             self._owners.pop(plan.local, None)
             if plan.kind == "rtp" and statistics:
