@@ -20,6 +20,8 @@ from api.problem import problem
 from api.roles import allows
 from api.services import Services
 from provisioning import errors, idempotency
+from provisioning.access import Identity
+from provisioning.store import Scope
 
 TENANT_HEADER = "Voxdp-Tenant"
 CHUNK = 64 << 10
@@ -91,7 +93,7 @@ class Dispatcher:
         )  # fmt: skip
         if not operation.transaction or identity is None:
             return self._respond(await operation.handler(context))
-        scope = await services.store.scope(tenant, identity.username, address, platform=identity.platform)
+        scope = await self._scope(identity, tenant, address)
         async with services.store.open(scope, as_platform=operation.platform) as context.work:
             response = await self._once(request, raw, context)
         return response  # noqa: RET504 - what is committed is answered, not before
@@ -117,6 +119,14 @@ class Dispatcher:
         if known.body:
             again.content_type = self.operation.gives
         return again
+
+    async def _scope(self, identity: Identity, tenant: str, address: str) -> Scope:
+        """Return for whom and where it is done; only another tenant than one's own has to be looked up."""
+        store = self.services.store
+        if tenant != identity.tenant:
+            return await store.scope(tenant, identity.username, address, platform=identity.platform)
+        realm = identity.tenant_realm or store.realm
+        return Scope(identity.tenant_id, tenant, realm, identity.username, address, identity.platform)
 
     def _tenant(self, request: web.Request, own: str, *, platform: bool) -> str:
         """Return the tenant asked for: one's own, or any for the platform."""

@@ -32,7 +32,7 @@ class Services:
     snapshot: Callable[[], Snapshot]
     provider: Provider | None = None
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
-    by_account: RateLimit = field(default_factory=lambda: RateLimit(50, 200))
-    by_address: RateLimit = field(default_factory=lambda: RateLimit(100, 400))
+    by_account: RateLimit = field(default_factory=lambda: RateLimit(200, 400))
+    by_address: RateLimit = field(default_factory=lambda: RateLimit(500, 1000))
     logins: RateLimit = field(default_factory=lambda: RateLimit(0.5, 20))
     tokens: Tokens | None = None

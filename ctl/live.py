@@ -17,20 +17,23 @@ from provisioning.refresh import SnapshotKeeper
 from sip.core import Core
 from sip.views import CallView
 
+FRESH_SECONDS = 0.5
+
 
 class LiveCalls:
-    """Implements `api.live.Live`."""
+    """Implements `api.live.Live`. Lists show flows as they were at most FRESH_SECONDS ago: reading all takes time."""
 
     def __init__(self, core: Core, conductor: Conductor, programmer: Programmer, keeper: SnapshotKeeper) -> None:
         self._core = core
         self._conductor = conductor
         self._programmer = programmer
         self._keeper = keeper
+        self._read: tuple[float, list[FlowView]] = (float("-inf"), [])
 
     def calls(self, tenant: int | None) -> Sequence[dict[str, Any]]:
         """Return the calls with the sums of their flows."""
         flows: dict[str, list[FlowView]] = {}
-        for view in self._programmer.flows():
+        for view in self._flows():
             flows.setdefault(view.call, []).append(view)
         now = time.monotonic()
         return [call_row(call, flows.get(call.id, ()), now) for call in self._of(tenant)]
@@ -55,7 +58,7 @@ class LiveCalls:
     def flows(self, tenant: int | None) -> Sequence[dict[str, Any]]:
         """Return the flows."""
         wanted = {call.id for call in self._of(tenant)}
-        return [flow_row(view) for view in self._programmer.flows() if view.call in wanted]
+        return [flow_row(view) for view in self._flows() if view.call in wanted]
 
     def registrations(self, tenant: int | None) -> Sequence[dict[str, Any]]:
         """Return the contacts that are registered."""
@@ -76,8 +79,15 @@ class LiveCalls:
     def statistics(self, tenant: int | None) -> dict[str, Any]:
         """Return sums."""
         calls = {call.id for call in self._of(tenant)}
-        flows = sum(view.call in calls for view in self._programmer.flows())
+        flows = sum(view.call in calls for view in self._flows())
         return {"calls": len(calls), "flows": flows, "registrations": len(self.registrations(tenant))}
+
+    def _flows(self) -> list[FlowView]:
+        read, flows = self._read
+        if time.monotonic() - read > FRESH_SECONDS:
+            flows = list(self._programmer.flows())
+            self._read = (time.monotonic(), flows)
+        return flows
 
     def _of(self, tenant: int | None) -> Iterable[CallView]:
         for call in self._core.calls():

@@ -46,6 +46,8 @@ class Identity:
     username: str
     role: str
     tenant: str
+    tenant_id: int
+    tenant_realm: str | None = None
     session: UUID | None = None
 
     @property
@@ -137,7 +139,7 @@ class Access:
 
     async def by_session(self, session: str, now: datetime) -> Identity:
         """Return whose session this is, as the account is now. Raises AccessDenied."""
-        async with self._open() as connection:
+        async with self._connection() as connection:
             row = await self._session(connection, session, now, lock=False)
         if row is None:
             raise AccessDenied
@@ -145,10 +147,10 @@ class Access:
 
     async def by_key(self, identifier: str, secret: str, now: datetime) -> Identity:
         """Return whose API key this is. Raises AccessDenied."""
-        async with self._open() as connection:
+        async with self._connection() as connection:
             row = await self._one(
                 connection,
-                "SELECT a.*, t.name AS tenant, t.enabled AS tenant_enabled,"
+                "SELECT a.*, t.name AS tenant, t.enabled AS tenant_enabled, t.realm AS tenant_realm,"
                 " k.key_hash, k.role AS key_role, k.expires_at FROM api_keys k"
                 " JOIN accounts a ON a.tenant_id = k.tenant_id AND a.username = k.username"
                 " JOIN tenants t ON t.id = a.tenant_id WHERE k.id = %s",
@@ -159,7 +161,7 @@ class Access:
             raise AccessDenied
         if row["expires_at"] is not None and row["expires_at"] <= now:
             raise AccessDenied
-        return Identity(row["username"], weaker(row["role"], row["key_role"]), row["tenant"])
+        return _identity(row | {"role": weaker(row["role"], row["key_role"])}, None)
 
     async def enrol(self, username: str) -> Enrolment:
         """Give an account a secret and recovery codes; they count once a code confirms them. Raises AccessDenied."""
@@ -236,7 +238,7 @@ class Access:
     async def _account(
         self, connection: Connection, column: Literal["username", "oidc_subject"], value: str, *, lock: bool
     ) -> DictRow | None:
-        known = "SELECT a.*, t.name AS tenant, t.enabled AS tenant_enabled FROM accounts a"
+        known = "SELECT a.*, t.name AS tenant, t.enabled AS tenant_enabled, t.realm AS tenant_realm FROM accounts a"
         sql = f"{known} JOIN tenants t ON t.id = a.tenant_id WHERE a.{column} = %s"
         return await self._one(connection, sql + (" FOR UPDATE OF a" if lock else ""), [value])
 
@@ -246,7 +248,8 @@ class Access:
         except ValueError:
             return None
         known = (
-            "SELECT s.id, s.refresh_hash, a.username, a.role, t.name AS tenant FROM sessions s"
+            "SELECT s.id, s.refresh_hash, a.username, a.role, a.tenant_id, t.name AS tenant, t.realm AS tenant_realm"
+            " FROM sessions s"
             " JOIN accounts a USING (username) JOIN tenants t ON t.id = a.tenant_id"
             " WHERE s.id = %s AND s.revoked_at IS NULL AND s.expires_at > %s AND a.enabled AND t.enabled"
         )
@@ -258,8 +261,14 @@ class Access:
 
     @asynccontextmanager
     async def _open(self) -> AsyncIterator[Connection]:
+        async with self._connection() as connection, connection.transaction():
+            yield connection
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[Connection]:
+        """Give a connection on which each statement is a transaction."""
         try:
-            async with self._pool.connection() as connection, connection.transaction():
+            async with self._pool.connection() as connection:
                 yield connection
         except psycopg.OperationalError as error:
             raise unavailable(error) from error
@@ -273,8 +282,9 @@ def weaker(first: str, second: str) -> str:
     return min(first, second, key=STRENGTH.index)
 
 
-def _identity(row: DictRow, session: UUID) -> Identity:
-    return Identity(row["username"], row["role"], row["tenant"], session)
+def _identity(row: DictRow, session: UUID | None) -> Identity:
+    same = ("username", "role", "tenant", "tenant_id", "tenant_realm")
+    return Identity(**{name: row[name] for name in same}, session=session)
 
 
 def _locked(row: DictRow, now: datetime) -> bool:

@@ -59,10 +59,15 @@ def make_pool(conninfo: str, *, size: int = 4) -> AsyncPool:
         timeout=CONNECT_SECONDS,
         max_waiting=1000,
         reconnect_timeout=4,  # the pause between attempts doubles until then, and begins anew
-        check=AsyncConnectionPool.check_connection,
+        check=_check,
         name="voxdp",
         open=False,
     )
+
+
+async def _check(connection: psycopg.AsyncConnection[DictRow]) -> None:
+    """Raise OperationalError if the server has closed the connection, without asking it anything."""
+    connection.pgconn.consume_input()
 
 
 def ask(connection: psycopg.Connection[DictRow], question: Question[Answer]) -> Answer:

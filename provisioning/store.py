@@ -60,7 +60,7 @@ class Store:
     def __init__(self, pool: AsyncPool, vault: Vault, realm: str) -> None:
         self.pool = pool
         self.vault = vault
-        self._realm = realm.lower()
+        self.realm = realm.lower()
 
     async def scope(self, tenant: str, actor: str, address: str = "", *, platform: bool = False) -> Scope:
         """Return the scope of a tenant by its name. Raises NotFound, DatabaseUnavailable."""
@@ -69,7 +69,7 @@ class Store:
             row = await cursor.fetchone()
         if row is None:
             raise NotFound(f"no tenant {tenant}: voxdp tenant list shows what there is")
-        return Scope(row["id"], tenant, row["realm"] or self._realm, actor, address, platform)
+        return Scope(row["id"], tenant, row["realm"] or self.realm, actor, address, platform)
 
     @asynccontextmanager
     async def open(self, scope: Scope, *, as_platform: bool = False) -> AsyncIterator[Workspace]:

@@ -5,14 +5,16 @@ import argparse
 import sys
 from collections.abc import Iterable
 
-from tests.bench import cli, engine, ng, relay, sip
+from tests.bench import api, cli, engine, ng, relay, routing, sip
 from tests.bench.figures import Figure
 
 BENCHES = {
+    "api": api.measure,
     "cli": cli.measure,
     "engine": engine.measure,
     "ng": ng.measure,
     "relay": relay.measure,
+    "routing": routing.measure,
     "sip": sip.measure,
 }
 
