@@ -55,6 +55,8 @@ class Figures:
     """(method, direction)"""
     sip_responses: Series = field(default_factory=dict)
     """(direction, code)"""
+    sip_dropped: Series = field(default_factory=dict)
+    """(reason,): rate, scanner, banned"""
     registrations: float = 0
     calls: float = 0
     calls_ended: Series = field(default_factory=dict)
@@ -100,6 +102,7 @@ KINDS = (
     _Kind("xdp_attached", "xdp_attached", "Whether the relay carries the interface", ("interface",), counter=False),
     _Kind("sip_requests", "sip_requests", "SIP requests", ("method", "direction")),
     _Kind("sip_responses", "sip_responses", "SIP responses", ("direction", "code")),
+    _Kind("sip_dropped", "sip_dropped", "SIP messages of strangers that were not listened to", ("reason",)),
     _Kind("registrations", "registrations", "Users with a registered contact", counter=False),
     _Kind("calls", "calls", "Calls in progress", counter=False),
     _Kind("calls_ended", "calls", "Calls that ended", ("trunk", "result", "cause")),

@@ -147,6 +147,7 @@ class ControllerFigures:
             xdp_attached=self._attached(),
             sip_requests=parts.meters.requests,
             sip_responses=parts.meters.responses,
+            sip_dropped={(reason,): count for reason, count in parts.core.defence.dropped.items()},
             registrations=len(parts.core.bindings()),
             calls=len(parts.core.calls()),
             calls_ended=parts.meters.calls,

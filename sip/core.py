@@ -46,7 +46,7 @@ class Core:
         self.defence = Defence(settings)
         self._front = Front(self._agent, self._registration, self._calls, self.defence, started)
         self.refreshes = Refreshes(self._agent, self._front.authentication, self._registration)
-        self._register: tuple[bytes, Request, Address, Address] | None = None
+        self._register: tuple[Request, Address, Address] | None = None
         self.draining = False
         self.overloaded = False
 
@@ -56,7 +56,8 @@ class Core:
         """One message as it came from `source` to `local`."""
         if not self.defence.admits(source, now):
             return []
-        if data.startswith(b"REGISTER ") and not self.overloaded and self.refreshes.take(data, source, local, now):
+        repeatable = data.startswith(b"REGISTER ") and not self.overloaded
+        if repeatable and self.refreshes.take(data, source, local, now):
             return self._drain()
         try:
             message = parse(data)
@@ -69,7 +70,7 @@ class Core:
         elif not self.defence.scans(message.get("user-agent"), source, now):
             self._front.draining, self._front.overloaded = self.draining, self.overloaded
             message.stamp(source.host, source.port)
-            self._register = (data, message, source, local) if message.method == "REGISTER" else None
+            self._register = (message, source, local) if repeatable else None
             self._front.take(message, source, local, now)
         return self._drain()
 
@@ -206,7 +207,7 @@ class Core:
     def _learn(self) -> None:
         """Remember a REGISTER that was granted at once."""
         granted, self._registration.granted = self._registration.granted, None
-        if granted and self._register and granted[0] is self._register[1]:
+        if granted and self._register and granted[0] is self._register[0]:
             self.refreshes.learn(*self._register, granted[1])
 
     def _drain(self) -> list[Effect]:

@@ -57,13 +57,15 @@ class Refreshes:
         self._authentication = authentication
         self._registration = registration
         self._granted: OrderedDict[Key, Granted] = OrderedDict()
+        self._parts: tuple[str, str, str, str] | None = None
+        """Of the REGISTER that `take` was asked about last."""
 
     def __len__(self) -> int:
         return len(self._granted)
 
-    def learn(self, data: bytes, request: Request, source: Address, local: Address, seconds: float) -> None:
-        """Remember a REGISTER of one contact that was just granted for so many seconds."""
-        parts = _take_apart(data)
+    def learn(self, request: Request, source: Address, local: Address, seconds: float) -> None:
+        """Remember the REGISTER that `take` was asked about last: it has one contact, granted for so many seconds."""
+        parts = self._parts
         if parts is None or self.lookup is None or request.values("via") != [str(request.via)]:
             return
         username = request.to.uri.decoded_user() or ""
@@ -77,7 +79,7 @@ class Refreshes:
 
     def take(self, data: bytes, source: Address, local: Address, now: float) -> bool:
         """Whether this was a repetition, and was granted; else nothing has happened."""
-        parts = _take_apart(data)
+        parts = self._parts = _take_apart(data)
         granted = self._granted.get((source, local, parts[0])) if parts else None
         if parts is None or granted is None:
             return False

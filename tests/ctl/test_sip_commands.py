@@ -3,10 +3,12 @@
 
 import socket
 import ssl
+from urllib.request import urlopen
 
 import pytest
 
 from ctl.client import CommandError
+from ctl.config import load
 from sip.message import Response
 from sip.parser import parse
 from tests.ctl.certificates import Authority
@@ -50,3 +52,15 @@ def test_status_reload_and_an_answer_by_tls(open_directory):
         key.write_text("")
         with pytest.raises(CommandError, match="what was read before is still used"):
             ask(run, "sip.reload")
+        assert ask(run, "sip.drain") == "no new calls; 0 go on"
+        assert (ask(run, "sip.status")["draining"], ask(run, "sip.drain", end=True)) == (True, "new calls are taken")
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as scanner:
+            to = ("127.0.0.1", int(listen[0].rpartition(":")[2]))
+            scanner.sendto(OPTIONS.replace(b"CSeq", b"User-Agent: friendly-scanner\r\nCSeq"), to)
+            while not ask(run, "sip.status")["dropped"]["scanner"]:
+                scanner.sendto(OPTIONS, to)
+            scanner.setblocking(False)
+            with pytest.raises(BlockingIOError):
+                scanner.recv(100)
+        with urlopen(f"http://{load(file).api.listen}/metrics") as page:
+            assert 'voxdp_sip_dropped_total{reason="scanner"} 1.0' in page.read().decode()

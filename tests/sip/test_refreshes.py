@@ -153,6 +153,14 @@ def test_another_source_another_phone_and_another_password(pair, phone):
     assert pair.say(phone.next(password="new")).startswith(b"SIP/2.0 401")
 
 
+def test_what_begins_with_an_empty_line_is_not_taken_for_another(pair, phone):
+    other = Phone(pair, user="bert", call_id="c2")
+    assert pair.say(b"\r\n" + other.next(password="pb")).startswith(b"SIP/2.0 200")
+    for _ in range(2):
+        assert pair.say(phone.next()).startswith(b"SIP/2.0 200")
+        assert b"bert" in pair.say(other.next(password="pb"))
+
+
 def test_what_is_damaged_is_answered_as_ever(pair, phone):
     dice = random.Random(5)
     for _ in range(1500):
