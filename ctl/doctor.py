@@ -48,7 +48,9 @@ class InterfaceFacts:
 
 @dataclass(frozen=True, slots=True)
 class HostFacts:
-    """None: it cannot be read, by this user or at all. obstacles: to attaching, see `ctl.privileges`."""
+    """None: it cannot be read, by this user or at all. obstacles: to attaching, see `ctl.privileges`. no_head_room:
+    frames that the relay had to drop, as their driver leaves no room before them.
+    """
 
     kernel: str
     btf: bool
@@ -61,6 +63,7 @@ class HostFacts:
     obstacles: Sequence[str]
     bpffs: Sequence[str]
     loaded: bool
+    no_head_room: int | None
     port_min: int
     port_max: int
     unreserved: int
@@ -139,6 +142,11 @@ def _relay(facts: HostFacts) -> Iterator[Finding]:
         yield Finding("capabilities", "ok", "none to attach with, and none needed: the relay is loaded")
     else:
         yield Finding("capabilities", "ok", "all that attaching needs")
+    if facts.no_head_room:
+        text = f"{counted(facts.no_head_room, 'frame')} had no room for a longer header (IPv4 to IPv6, VLAN tags)"
+        yield Finding("head room", "warn", text, 'set xdp.mode to "generic", then: sudo voxdp attach')
+    elif facts.no_head_room is not None:
+        yield Finding("head room", "ok", "every frame had room for the headers that it left with")
     if facts.loaded:
         yield Finding("relay", "ok", "loaded and pinned")
     else:

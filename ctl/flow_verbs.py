@@ -59,7 +59,7 @@ class FlowVerbs:
     async def flow_list(self, arguments: dict[str, Any]) -> Encoded:
         """Return the flows, all or of one call; in between, signalling has its turn."""
         wanted = str(arguments.get("call", ""))
-        calls = [find_call(self._core, wanted).id] if wanted else list(self._programmer.calls())
+        calls = [self._call(wanted)] if wanted else list(self._programmer.calls())
         pieces = []
         for start in range(0, len(calls), CALLS_AT_ONCE):
             now = time.monotonic()
@@ -81,7 +81,7 @@ class FlowVerbs:
 
     def capture(self, arguments: dict[str, Any]) -> Held:
         """Have the frames of calls and flows copied while the connection stands; return which they are."""
-        calls = [find_call(self._core, str(each)).id for each in arguments.get("calls", ())]
+        calls = [self._call(str(each)) for each in arguments.get("calls", ())]
         flows = [endpoint(str(each)) for each in arguments.get("flows", ())]
         for local in flows:
             if self._programmer.flow_at(local) is None:
@@ -90,14 +90,17 @@ class FlowVerbs:
             raise ControlError("name a call or a flow", USAGE)
         return self._captures.start(calls, flows)
 
+    def _call(self, beginning: str) -> str:
+        """Return the id of the call that begins so: of ours, or of a proxy that drives the relay."""
+        return only("call", beginning, {*self._programmer.calls(), *(call.id for call in self._core.calls())})
+
     def _chosen(self, wanted: str, *, whole_calls: bool) -> Iterable[FlowView]:
         """Return the flow of that id or, of a call's, its media. Raises ControlError."""
         owner = self._programmer.flow_at(endpoint(wanted)) if ":" in wanted else None
         if owner:
             return [view for view in self._programmer.flows(owner[0]) if view.local == owner[1].local]
         if whole_calls and wanted and ":" not in wanted:
-            call = find_call(self._core, wanted)
-            return [view for view in self._programmer.flows(call.id) if view.kind == "rtp"]
+            return [view for view in self._programmer.flows(self._call(wanted)) if view.kind == "rtp"]
         raise not_found("flow", wanted)
 
     def _explained(self, view: FlowView, now: float) -> dict[str, Any]:
@@ -145,10 +148,16 @@ class FlowVerbs:
 
 
 def find_call(core: Core, beginning: str) -> CallView:
-    """Return the one call whose id begins so. Raises ControlError."""
-    matches = [call for call in core.calls() if call.id.startswith(beginning)]
+    """Return the one call of ours whose id begins so. Raises ControlError."""
+    calls = {call.id: call for call in core.calls()}
+    return calls[only("call", beginning, calls)]
+
+
+def only(what: str, beginning: str, names: Iterable[str]) -> str:
+    """Return the one name that begins so. Raises ControlError."""
+    matches = [name for name in names if name.startswith(beginning)]
     if len(matches) > 1 and beginning:
-        raise ControlError(f"{len(matches)} calls begin with {beginning!r}; give more of the id", USAGE)
+        raise ControlError(f"{len(matches)} {what}s begin with {beginning!r}; give more of the id", USAGE)
     if not matches or not beginning:
-        raise not_found("call", beginning)
+        raise not_found(what, beginning)
     return matches[0]

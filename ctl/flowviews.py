@@ -104,6 +104,7 @@ def quality_of_call(flows: Iterable[FlowView]) -> dict[str, Any]:
         "rtt_ms": _milliseconds(max(round_trips, default=None)),
         "mos": _rounded(min((each.mos for each in known if each.mos is not None), default=None), 2),
         "mos_min": _rounded(min((each.mos_min for each in known if each.mos_min is not None), default=None), 2),
+        "mos_avg": _rounded(min((each.mos_avg for each in known if each.mos_avg is not None), default=None), 2),
     }
 
 

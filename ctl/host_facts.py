@@ -12,6 +12,7 @@ from pathlib import Path
 from ctl import ethtool, xdp
 from ctl.config import Config
 from ctl.doctor import HostFacts, InterfaceFacts
+from ctl.flowtable import FlowTable
 from ctl.libbpf import BpfError, Program
 from ctl.media_interfaces import DataPlaneError, relay_interfaces
 from ctl.nexthop import NextHops
@@ -42,6 +43,7 @@ def gather(config: Config) -> HostFacts:
         obstacles=missing_capabilities(*owner),
         bpffs=unusable_bpffs(config.xdp.bpffs, *owner),
         loaded=pins.exist(),
+        no_head_room=_no_head_room(pins),
         port_min=media.port_min,
         port_max=media.port_max,
         unreserved=len(wanted - parse_ports(reserved)) if reserved is not None else len(wanted),
@@ -82,6 +84,18 @@ def _below_vlans() -> set[str]:
     """The interfaces that VLAN devices stand on: the last word of each line of the kernel's list."""
     lines = (_text(VLANS) or "").splitlines()[2:]
     return {line.rpartition("|")[2].strip() for line in lines}
+
+
+def _no_head_room(pins: Pins) -> int | None:
+    """What the relay has counted, if it is loaded and this user may look."""
+    try:
+        table = FlowTable.open(pins.directory)
+    except BpfError:
+        return None
+    try:
+        return table.reasons()["headroom"].packets
+    finally:
+        table.close()
 
 
 def _ours(pins: Pins) -> int | None:

@@ -153,10 +153,14 @@ class Quality:
         return Interval(here.mos, here.loss, here.jitter_ms, self.round_trip(call, stream))
 
     def finish(self, call: str, stream: int, leg: Leg, sample: Sample) -> None:
-        """Look at a direction for the last time, if that makes an interval of some length."""
+        """Look at a direction for the last time here, if that makes an interval of some length.
+
+        Where it goes on, by another carrier, it is counted from zero.
+        """
         here = self._direction(call, stream, leg)
         if sample.last_seen - here.looked_at > SHORTEST:
             self.look(call, stream, leg, sample, sample.last_seen)
+        here.packets = here.lost = 0
 
     def idle(self, call: str, stream: int, leg: Leg, silent: bool) -> bool:
         """Whether the direction has become `silent` since it was last asked."""

@@ -10,7 +10,7 @@ import socket
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -58,9 +58,12 @@ def capture(
         told = [f"{flow} is carried by the engine, and not captured" for flow in found["engine"]]
         told.append(f"capturing {counted(len(found['flows']), 'flow')}; end with Ctrl-C")
         click.echo("\n".join(told), err=True)
-        taken = _Taken(file, found["flows"], began, count)
+        taken, before = _Taken(file, found["flows"], began, count), _not_copied(session, found["flows"])
         _take(taken, reader, connection, seconds)
+        missed = _not_copied(session, found["flows"]) - before
     click.echo(f"{counted(taken.frames, 'frame')} captured", err=True)
+    if missed > 0:
+        click.echo(f"{counted(missed, 'frame')} missing, for which this command was too slow", err=True)
 
 
 @dataclass(slots=True)
@@ -121,6 +124,15 @@ def _take(taken: _Taken, reader: CopyReader, connection: socket.socket, seconds:
             if over and not copies:
                 click.echo("the call is over, or the controller has ended", err=True)
                 return
+
+
+def _not_copied(session: Session, flows: list[Mapping[str, Any]]) -> int:
+    """How many frames of these flows found the ring buffer full so far; those of flows that have ended are unknown."""
+    found = 0
+    for flow in flows:
+        with suppress(CommandError):
+            found += session.ask("flow.show", id=flow["id"])["copies_dropped"]
+    return found
 
 
 @contextmanager

@@ -29,6 +29,7 @@ HOST = HostFacts(
     obstacles=(),
     bpffs=(),
     loaded=True,
+    no_head_room=0,
     port_min=16384,
     port_max=32767,
     unreserved=0,
@@ -71,6 +72,7 @@ def test_a_fit_host_has_nothing_to_mend():
             "mount",
         ),
         ({"loaded": False, **card(attached=None)}, "relay", "fail", "sudo voxdp attach"),
+        ({"no_head_room": 3}, "head room", "warn", "generic"),
         ({"unreserved": 9}, "media ports", "fail", "sysctl -w net.ipv4.ip_local_reserved_ports=16384-32767"),
         (card(mtu=0), "eth0", "fail", "xdp.interfaces"),
         (card(name="lo"), "lo", "fail", "media.addresses"),
@@ -103,7 +105,7 @@ def test_who_may_not_attach_is_told_who_may():
 @pytest.mark.parametrize(
     "changes",
     [
-        {"jit": None, "jit_harden": None, "unprivileged_bpf": None},
+        {"jit": None, "jit_harden": None, "unprivileged_bpf": None, "no_head_room": None},
         {"obstacles": ("CAP_BPF is missing",)},
         card(driver=replace(DriverSettings(), driver="virtio_net"), forwarding=None, rp_filter=None),
         {"mode": "generic", **card(attached="generic", mtu=9000)},

@@ -72,6 +72,12 @@ def test_the_end_of_a_call_is_an_interval_if_it_is_long_enough(quality):
     assert quality.of(*CALL, "b").mos_min > 4.3
 
 
+def test_after_its_end_a_direction_is_counted_from_zero(quality):
+    look(quality, 0, 100, lost=10)
+    quality.finish(*CALL, "a", Sample(110, 10, 1.0, 101.0, "PCMU"))
+    assert look(quality, 5, 240, lost=10).loss == 0.04
+
+
 def test_silence_is_told_once(quality):
     assert [quality.idle(*CALL, "a", silent) for silent in (False, True, True, False, True)] == [
         False,
