@@ -181,6 +181,7 @@ class SipSection(Section):
     """Signalling: where we listen, whom we serve, how registrations expire."""
 
     listen: tuple[SipListen, ...] = ("127.0.0.1:5060",)
+    """None: no signalling of ours, media for proxies alone, see NgSection."""
     domain: str = "localhost"
     algorithms: tuple[Literal["SHA-256", "MD5"], ...] = ("SHA-256", "MD5")
     min_expires: Seconds = 60
@@ -205,8 +206,6 @@ class SipSection(Section):
     def _ordered(self) -> SipSection:
         if not self.min_expires <= self.default_expires <= self.max_expires:
             raise ValueError("min_expires <= default_expires <= max_expires must hold")
-        if not self.listen:
-            raise ValueError("listen needs at least one ADDRESS:PORT")
         if len({trunk.name for trunk in self.trunks}) < len(self.trunks):
             raise ValueError("two trunks have the same name")
         if self.secure and not (self.tls.certificate and self.tls.key):

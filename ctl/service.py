@@ -42,6 +42,7 @@ from ctl.media_watch import MediaWatch
 from ctl.metrics import ControllerFigures, Meters
 from ctl.nexthop import NextHops
 from ctl.ng.front import NgFront
+from ctl.ng.verbs import NgVerbs
 from ctl.plan import DataPlane
 from ctl.ports import Ports
 from ctl.programmer import Programmer
@@ -153,7 +154,7 @@ class Service:
             await self.ng.open()
             async with asyncio.TaskGroup() as tasks:
                 owned = [
-                    tasks.create_task(self.storage.run(patient=restored.calls > 0), name="storage"),
+                    tasks.create_task(self._remember(restored), name="storage"),
                     tasks.create_task(self._look_around(), name="data plane"),
                     tasks.create_task(self.trunks.run(), name="trunks"),
                     tasks.create_task(self._watch_relay(), name="kernel relay"),
@@ -176,14 +177,24 @@ class Service:
     def components(self) -> Sequence[Component]:
         """Say how each part is. Implements `api.health.HealthSource`."""
         relay = self._relay_trouble()
+        media = (
+            Component("kernel relay", not relay, relay, required=False),
+            Component("engine", self.carriers.process.alive()),
+        )
+        if not self.ours:
+            return media
         database = self.storage.trouble
         return (
             self._signalling(),
             Component("users", self.storage.keeper.ready, "" if self.storage.keeper.ready else database or ""),
             Component("database", database is None, database or "", required=False),
-            Component("kernel relay", not relay, relay, required=False),
-            Component("engine", self.carriers.process.alive()),
+            *media,
         )
+
+    async def _remember(self, restored: Restored) -> None:
+        """Keep users and records, unless all we do is carry media for proxies: then there are none."""
+        if self.ours:
+            await self.storage.run(patient=restored.calls > 0)
 
     def _recordable(self) -> list[str]:
         return [*(call.id for call in self.core.calls()), *self.ng.relay.sessions_of_calls()]
@@ -242,7 +253,8 @@ class Service:
         sip = SipVerbs(self.core, self.transport, self.reload)
         flows = FlowVerbs(self.core, self.programmer, self.hops, self.carriers, self.captures)
         recording = RecordingVerbs(self.core, self.recordings)
-        table = {**verbs.table(), **sip.table(), **flows.table(), **recording.table()}
+        ng = NgVerbs(self.ng.relay, self.ports)
+        table = {**verbs.table(), **sip.table(), **flows.table(), **recording.table(), **ng.table()}
         return ControlServer(self._config.run.directory / SOCKET_NAME, table)
 
     def _api(self) -> ApiServer:

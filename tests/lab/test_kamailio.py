@@ -1,15 +1,22 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Kamailio and its rtpengine module, unchanged, with this relay in place of rtpengine: calls between real phones."""
 
+import json
+import sys
 import time
+from pathlib import Path
 
 import pytest
 
+from tests.ctl.world import sdp
 from vm import audio
 from vm.baresip import Account, Baresip
 from vm.controller import DOMAIN, Controller
 from vm.kamailio import WORDS, Kamailio
 from vm.lab import Lab
+from vm.process import inside
+from vm.process import run as run_inside
+from vm.rtpengine import NgClient
 
 NG = '\n[ng]\nlisten = ["127.0.0.1:2223"]\ndelete_delay = 0\n'
 RECORDING = '\n[recording]\nconsent = "not-needed"\nkey = "' + "5a" * 32 + '"\n'
@@ -139,3 +146,42 @@ def test_a_call_is_recorded_as_the_proxy_asks(proxied):
     world.bob.closed()
     (recording,) = world.controller.until("recordings", "recording", "list", count=1)
     assert recording["bytes"] > 2 * 3 * 8000
+
+
+def test_the_relay_runs_by_rtpengines_own_options(two):
+    """Without a word of our own configuration: attached, without users, seen by ng ctl, ended by it."""
+    run = two.directory / "alone"
+    arguments = [
+        *(
+            "voxdp",
+            "-c",
+            two.directory / "base.toml",
+            "ng",
+            "--interface=a/198.18.1.1;b/198.18.2.1",
+            "--listen-ng=2223",
+        ),
+        *("--port-min=20000", "--port-max=20999", "--timeout=60", "--table=0", "-f"),
+    ]
+    (two.directory / "base.toml").write_text(
+        f'[run]\ndirectory = "{run}"\nstate = "{run}"\n[xdp]\nbpffs = "{two.bpffs}"\n'
+    )
+    process = two.spawn(two.relay, *arguments, log="voxdp.log")
+    process.wait_for("start", lambda text: "serving" in text, 30.0)
+    client = NgClient(two.relay)
+    two.own(client)
+    for command, end, tags in (("offer", two.a, {}), ("answer", two.b, {"to_tag": "b"})):
+        body = sdp(end.address).decode()
+        assert client.ask(command, call_id="c", from_tag="a", sdp=body, **tags)["result"] == "ok"
+
+    def voxdp(*words):
+        return run_inside(*inside(two.relay, [Path(sys.executable).with_name("voxdp"), "-c", run / "ng.toml", *words]))
+
+    assert {flow["path"] for flow in json.loads(voxdp("-j", "flow", "list"))} == {"kernel"}
+    assert "callid: c |" in voxdp("ng", "ctl", "list", "sessions")
+    assert "sessionstotal: 1" in voxdp("ng", "ctl", "list", "numsessions")
+    assert "198.18.1.1: 2 pairs used" in voxdp("ng", "ctl", "list", "interfaces")
+    assert voxdp("ng", "ctl", "terminate", "c") == "1 call ended\n"
+    assert json.loads(voxdp("-j", "flow", "list")) == []
+    assert "ignored: table" in process.text()
+    assert process.stop() == 0
+    voxdp("detach")
