@@ -27,7 +27,7 @@ def fill(relay, twin, dice, generation):
         flow = twin.flows.setdefault(index, model.Flow())
         randomise(flow, dice, generation, int(index >= 2 * 65536))
         written.append(index)
-    movable = {twin.flows[index].partner for index in written if twin.flows[index].state == model.LATCHING}
+    movable = {flow.partner for flow in twin.flows.values() if flow.state == model.LATCHING}
     for index in written:
         relay.put(index, twin.flows[index], index in movable)
 
