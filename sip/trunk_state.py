@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from sip.agent import ALLOWED, MAX_FORWARDS, Agent
 from sip.client_auth import ClientAuth
 from sip.effects import Address
@@ -21,11 +23,14 @@ _OUT_OF_ORDER = (408, 503)
 
 
 class TrunkState:
-    """registered: whether it lets us be called, None where we do not register. error: why not, "" where it does."""
+    """registered: whether it lets us be called, None where we do not register. error: why not, "" where it does.
 
-    def __init__(self, agent: Agent, trunk: Trunk, calls: int = 0) -> None:
+    carried: calls by the name of their trunk; they may be older than what we know of it.
+    """
+
+    def __init__(self, agent: Agent, trunk: Trunk, carried: Mapping[str, int]) -> None:
         self.trunk = trunk
-        self.calls = calls
+        self._carried = carried
         self.registered: bool | None = False if trunk.register else None
         self.error = ""
         self._agent = agent
@@ -39,6 +44,11 @@ class TrunkState:
         self._alarms: dict[str, Alarm] = {}
 
     # --- what there is ---
+
+    @property
+    def calls(self) -> int:
+        """How many calls it carries."""
+        return self._carried.get(self.trunk.name, 0)
 
     @property
     def full(self) -> bool:

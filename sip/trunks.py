@@ -25,6 +25,7 @@ class Trunks:
         self._agent = agent
         self._states: dict[str, TrunkState] = {}
         self._known: dict[str, Trunk] = {}
+        self._carried: dict[str, int] = {}
 
     def __iter__(self) -> Iterator[TrunkState]:
         return iter(self._states.values())
@@ -76,15 +77,16 @@ class Trunks:
         return ClientAuth(state.trunk.login) if state and state.trunk.login else None
 
     def carry(self, name: str, calls: int) -> None:
-        """So many calls more, or fewer, on a trunk."""
-        state = self._states.get(name)
-        if state:
-            state.calls = max(0, state.calls + calls)
+        """So many calls more, or fewer, on a trunk, "" for none."""
+        if name:
+            self._carried[name] = self._carried.get(name, 0) + calls
+            if self._carried[name] <= 0:
+                del self._carried[name]
 
     def _state(self, trunk: Trunk, now: float) -> TrunkState:
         before = self._states.get(trunk.name)
         if before and before.trunk == trunk:
             return before
-        state = TrunkState(self._agent, trunk, before.calls if before else 0)
+        state = TrunkState(self._agent, trunk, self._carried)
         state.start(now)
         return state
