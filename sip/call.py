@@ -162,7 +162,7 @@ class Call:
 
     def change(self, leg: Leg, request: Request, transaction: Transaction, source: Address, now: float) -> bool:
         """A re-INVITE, or an UPDATE or PRACK with an offer, of `leg`; whether the state allows it."""
-        if (self.state, CallSignal.CHANGE) not in CALL or not self._may_change(leg):
+        if (self.state, CallSignal.CHANGE) not in CALL or not self._may_change(leg, request):
             return False
         leg.receive(request, transaction, source)
         self.near, self.far = leg, self.other(leg)
@@ -350,10 +350,12 @@ class Call:
         self.branches.hunt.unanswered()
         self.feed(CallSignal.UNANSWERED, now, Event(ending=self.branches.hunt.ending))
 
-    def _may_change(self, leg: Leg) -> bool:
+    def _may_change(self, leg: Leg, request: Request) -> bool:
         """No exchange of our own may be under way; before the answer the first one must be settled (RFC 3311 §5.1)."""
         if self.state is not CallState.CALLING:
             return not (leg.busy or self.other(leg).busy)
+        if request.method == "INVITE":
+            return False
         return len(self.branches.legs) == 1 and self.a.asked.any_settled and self.b.asking.any_settled
 
     def _rejected(self, leg: Leg, message: Request | Response | None, now: float) -> None:

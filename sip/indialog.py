@@ -133,7 +133,7 @@ class InDialog:
         if request.method == "UPDATE" and not sdp:
             headers = [self._agent.contact(transaction.local), ALLOWED, *leg.session.grant(request, now)]
             self._agent.respond(transaction, request, 200, now, headers=headers)
-        elif leg.updating or (leg.pending and leg.dialog):
+        elif leg.updating or (leg.pending and (leg.dialog or request.method == "INVITE")):
             headers = [("Retry-After", str(int(10 * self._agent.chance())))]
             self._agent.respond(transaction, request, 500, now, headers=headers)
         elif call.change(leg, request, transaction, source, now):

@@ -254,3 +254,15 @@ def test_update_before_the_first_exchange_is_settled(world, anna, bert):
     (early,) = anna.hears(183)
     anna.say(anna.within(early, "UPDATE", sdp=HOLD))
     anna.hears(491)
+
+
+@pytest.mark.parametrize("by", ["a", "b"])
+def test_second_invite_before_the_answer_is_refused(world, anna, bert, by):
+    invite, out, early = settled(world, anna, bert)
+    anna.say(prack(anna, invite, early))
+    anna.hears(200)
+    near, last = (anna, early) if by == "a" else (bert, out)
+    near.say(near.within(last, "INVITE", sdp=HOLD))
+    (refused,) = near.hears(500 if by == "a" else 491)
+    assert ("Retry-After" in refused) is (by == "a")
+    finish(world, anna, bert, invite, out)
