@@ -8,6 +8,7 @@ import pytest
 from vm import audio
 from vm.baresip import Account, Baresip
 from vm.controller import DOMAIN, Controller
+from vm.process import inside, run
 
 SIX = """
 [[media.interfaces]]
@@ -39,6 +40,9 @@ def test_phones_hear_each_other(two, controller, families):
         registrar = f"[{place.relay6}]" if family == 6 else place.relay
         account = Account(name, DOMAIN, "secret", registrar)
         phones.append(Baresip(two, place, account, tone, ipv6=family == 6))
+    if families == (4, 6):  # as neighbours on one host are: checksums are left for a card that there is not
+        for place in places:
+            run(*inside(place.namespace, ["ethtool", "-K", place.interface, "tx", "on"]))
     alice, bob = phones
     for phone in phones:
         phone.registered()
