@@ -472,4 +472,8 @@ def _statistics(counted: EngineStatistics) -> FlowStatistics:
         dropped=counted.dropped,
         last_reason=counted.last_reason,
         learned_port=counted.learned_port,
+        forged=counted.forged,
+        replayed=counted.replayed,
+        security=counted.security,
+        suite=counted.suite,
     )

@@ -116,7 +116,8 @@ class FlowStatistics:
     bytes: UDP payload. lost: by RTP sequence numbers, less what came late. last_reason: of the last drop.
     learned_port, learned_source: where a source was to be learned and was. rejected_source: the last one. policed: of
     those dropped, the ones that came too fast. copies_dropped: recording or capture that user space was too slow for.
-    mode: name of the flow's state.
+    mode: name of the flow's state. forged, replayed: of those dropped, SRTP that was not authentic, and that had come
+    before. security: how far the engine is with keys, "plain" where none are to be; suite: of what comes in.
     """
 
     packets: int
@@ -141,6 +142,10 @@ class FlowStatistics:
     policed: int = 0
     copies_dropped: int = 0
     mode: str = "off"
+    forged: int = 0
+    replayed: int = 0
+    security: str = "plain"
+    suite: str | None = None
 
 
 def pack_rule(index: int, rule: FlowRule) -> bytes:

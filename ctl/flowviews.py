@@ -86,6 +86,10 @@ def flow_row(view: FlowView, now: float | None = None) -> dict[str, Any]:
         "rejected_source": _endpoint(counted.rejected_source),
         "dropped": counted.dropped,
         "policed": counted.policed,
+        "security": counted.security,
+        "suite": counted.suite,
+        "forged": counted.forged,
+        "replayed": counted.replayed,
         "copies_dropped": counted.copies_dropped,
         "last_reason": counted.last_reason,
     }

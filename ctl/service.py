@@ -32,6 +32,7 @@ from ctl.config import Config
 from ctl.control import ControlServer
 from ctl.dataplane import Carriers
 from ctl.directory import Directory
+from ctl.engine_log import tell as tell_events
 from ctl.flow_verbs import FlowVerbs
 from ctl.inactivity import Inactivity
 from ctl.journal import Journal, keep_synced
@@ -327,6 +328,7 @@ class Service:
             self._move(found)
         if not self.carriers.process.alive():
             self._restart_engine()
+        tell_events(self.carriers.process.client.events)
 
     def _tell_trouble(self) -> None:
         """An alarm for each change: what an operator must look at, and that it is over."""

@@ -31,6 +31,8 @@ def test_a_call_is_heard_both_ways(world, encryption, expected):
     world.connect(world.alice, world.bob)
     flows = world.carried(100)
     assert ways(flows) == expected
+    assert {flow["security"] for flow in flows} == {"plain" if expected == KERNEL else "secure"}
+    assert sum(flow["forged"] + flow["replayed"] for flow in flows) == 0
     world.finish(world.alice, world.bob)
     assert world.tones_heard() == BOTH
     at_a, at_b = world.seen()

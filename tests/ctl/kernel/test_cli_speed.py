@@ -56,7 +56,8 @@ def test_keys_are_stable(config):
     known = "id call leg stream kind codec path reason state local source egress target learned_port packets bytes "
     known += "packets_per_second lost loss_pct reordered duplicates resets ssrc ssrc_changes payload_type dscp "
     known += "jitter_ms jitter_max_ms largest_gap_ms idle_s mos mos_min mos_avg far_loss_pct far_jitter_ms leg_rtt_ms "
-    known += "rtt_ms dtmf rejected rejected_source dropped policed copies_dropped last_reason"
+    known += "rtt_ms dtmf rejected rejected_source dropped policed security suite"
+    known += " forged replayed copies_dropped last_reason"
     assert all(list(flow) == known.split() for flow in json.loads(listed(config, "flow", "list", "-j")))
 
 

@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the engine tells by itself, in the log: workers that were replaced, handshakes that ended."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import structlog
+
+from media.flows import EngineError, EngineEvent
+
+log = structlog.get_logger()
+
+
+def tell(events: Callable[[], Iterable[EngineEvent]]) -> None:
+    """Log what has happened since the engine was asked last; nothing if it does not answer."""
+    try:
+        told = tuple(events())
+    except EngineError:
+        return  # whoever looks after the process tells that
+    for event in told:
+        flow = f"{event.flow[0]}:{event.flow[1]}"
+        match event.type:
+            case "restart":
+                log.error("engine worker replaced, its calls go on", worker=event.kind, flow=flow)
+            case "failed":
+                log.warning("DTLS handshake failed", flow=flow, why=event.data.decode(errors="replace"))
+            case "secure":
+                log.info("DTLS handshake done", flow=flow)
