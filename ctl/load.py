@@ -17,8 +17,10 @@ from sip.core import Core
 LOOK_SECONDS = 0.5
 BUSY, CALM = 0.97, 0.85
 """Shares of the time that our thread works: above the one we are overloaded, below the other no more."""
+LOOKS = 4
+"""How many looks in a row we must be that busy: a burst shorter than that fits into the sockets' buffers."""
 LATE = 0.4
-"""Seconds that the event loop may be late before it is."""
+"""Seconds that the event loop may be late before we are overloaded at once."""
 
 log = structlog.get_logger()
 
@@ -28,6 +30,7 @@ class LoadWatch:
 
     def __init__(self, core: Core) -> None:
         self._core = core
+        self._busy = 0
 
     async def run(self) -> None:
         """Look until cancelled."""
@@ -40,7 +43,8 @@ class LoadWatch:
     def judge(self, busy: float, late: float) -> None:
         """Decide by the share of the time that was worked, and by how many seconds the loop was late."""
         core = self._core
-        overloaded = busy > (CALM if core.overloaded else BUSY) or late > LATE
+        self._busy = self._busy + 1 if busy > (CALM if core.overloaded else BUSY) else 0
+        overloaded = self._busy >= (1 if core.overloaded else LOOKS) or late > LATE
         if overloaded != core.overloaded:
             core.overloaded = overloaded
             log.warning(

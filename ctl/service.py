@@ -11,6 +11,7 @@ import asyncio
 import fcntl
 import gc
 import os
+import resource
 import secrets
 import signal
 import time
@@ -143,6 +144,7 @@ class Service:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, lambda: (again if stop.is_set() else stop).set())
         loop.add_signal_handler(signal.SIGHUP, self._reload)
+        open_many_files()
         await self.storage.journal.open()
         restored = self._restore()
         control, api, rest = self._control(), self._api(), self._rest()
@@ -417,6 +419,12 @@ def _take_lock(path: Path) -> IO[str]:
     lock.write(str(os.getpid()))
     lock.flush()
     return lock
+
+
+def open_many_files() -> None:
+    """Have as many descriptors as we may: each connection is one."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def collect_rarely() -> None:

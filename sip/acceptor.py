@@ -7,6 +7,7 @@ A connection is counted from the moment it is accepted, before TLS has cost anyt
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 from collections import Counter
 from collections.abc import Callable
@@ -17,6 +18,9 @@ from sip.effects import Address
 from sip.sockets import bind
 
 BACKLOG = 1024
+PAUSE = 0.5
+"""Seconds without accepting, where no descriptors are left."""
+_EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 _AT_ONCE = 128
 
 
@@ -91,7 +95,9 @@ class Acceptor:
         for _ in range(_AT_ONCE):
             try:
                 accepted, peer = listener.accept()
-            except OSError:
+            except OSError as error:
+                if error.errno in _EXHAUSTED:
+                    self._pause(listener, local, factory, context)
                 return
             source = Address(peer[0], peer[1], local.transport, inbound=True)
             if not self._admits(source.host):
@@ -104,6 +110,22 @@ class Acceptor:
             task = asyncio.create_task(connecting, name="handshake")
             self._handshakes.add(task)
             task.add_done_callback(self._handshakes.discard)
+
+    def _pause(
+        self, listener: socket.socket, local: Address, factory: Factory, context: Callable[[], SSLContext] | None
+    ) -> None:
+        """Let those that wait wait: without descriptors there is nothing to be done for them at once."""
+        self.refused += 1
+        self._make_room()
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(listener)
+        loop.call_later(PAUSE, self._resume, listener, local, factory, context)
+
+    def _resume(
+        self, listener: socket.socket, local: Address, factory: Factory, context: Callable[[], SSLContext] | None
+    ) -> None:
+        if self._listeners.get(local) is listener:
+            asyncio.get_running_loop().add_reader(listener, self._accept, listener, local, factory, context)
 
     def _admits(self, host: str) -> bool:
         if self._sources[host] >= self.limits.per_source or len(self._handshakes) >= self.limits.half_open:

@@ -176,8 +176,10 @@ class Core:
         return {state.trunk.name: state.calls for state in self._calls.trunks}
 
     def peers(self) -> set[Address]:
-        """Who is reached by a connection that a registration or a call depends on."""
-        return self._registration.registrar.peers() | self._calls.peers()
+        """Who is reached by a connection that a registration, a trunk or a call depends on."""
+        trunks = (address for trunk in self._calls.trunks.known.values() for address in trunk.addresses)
+        reached = {address for address in trunks if address.reliable}
+        return reached | self._registration.registrar.peers() | self._calls.peers()
 
     def counts(self) -> dict[str, int]:
         """How much the core holds: every figure is 0 some time after the last message."""

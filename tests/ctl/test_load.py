@@ -25,17 +25,20 @@ class Core:
     ("looks", "overloaded"),
     [
         ([(0.5, 0.0)], False),
-        ([(0.98, 0.0)], True),
+        ([(0.98, 0.0)] * 3, False),
+        ([(0.98, 0.0)] * 4, True),
+        ([*[(0.98, 0.0)] * 3, (0.5, 0.0), (0.98, 0.0)], False),
         ([(0.3, 0.5)], True),
-        ([(0.98, 0.0), (0.9, 0.0)], True),
-        ([(0.98, 0.0), (0.8, 0.0)], False),
-        ([(0.9, 0.0)], False),
+        ([*[(0.98, 0.0)] * 4, (0.9, 0.0)], True),
+        ([*[(0.98, 0.0)] * 4, (0.8, 0.0)], False),
+        ([(0.9, 0.0)] * 9, False),
     ],
 )
 def test_when_it_is_too_much_and_when_no_longer(looks, overloaded):
     core = Core()
+    watch = LoadWatch(core)
     for look in looks:
-        LoadWatch(core).judge(*look)
+        watch.judge(*look)
     assert core.overloaded is overloaded
 
 

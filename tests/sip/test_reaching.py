@@ -9,6 +9,7 @@ import pytest
 
 from sip.effects import Address, Send, UriTarget
 from sip.reach import literal, reach
+from sip.trunk import Trunk
 from sip.uri import Uri
 from tests.sip.conftest import OFFER, Peer, World
 from tests.sip.talk import ANSWER
@@ -127,3 +128,6 @@ def test_who_is_connected_and_needed(world, anna):
     anna.address = replace(anna.address, transport="tls", inbound=True)
     anna.invite("bert")
     assert world.core.peers() == {bert.address, anna.address}
+    trunk = Trunk("carrier", "carrier.example", (Address("203.0.113.70", 5061, "tls"), Address("203.0.113.70", 5060)))
+    world.run(world.core.set_trunks([trunk], world.now))
+    assert world.core.peers() == {bert.address, anna.address, trunk.addresses[0]}

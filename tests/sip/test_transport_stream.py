@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import socket
 from contextlib import asynccontextmanager
@@ -11,6 +12,7 @@ from contextlib import asynccontextmanager
 import pytest
 import uvloop
 
+from sip import acceptor
 from sip.acceptor import StreamLimits
 from sip.effects import Address, Send
 from sip.sockets import TransportError
@@ -200,6 +202,38 @@ def test_where_it_is_full_an_unneeded_connection_makes_room(run):
             assert await ended(refused[0]) == b""
             for _, writer in (needed, spare, another, refused):
                 writer.close()
+
+    run(scenario())
+
+
+def test_without_descriptors_accepting_rests_and_goes_on_later(run, monkeypatch):
+    monkeypatch.setattr("sip.acceptor.PAUSE", 0.05)
+
+    class Exhausted:
+        """A listening socket that has no descriptors for the first three connections."""
+
+        def __init__(self, listener):
+            self.left, self.listener = 3, listener
+
+        def accept(self):
+            self.left -= 1
+            if self.left >= 0:
+                raise OSError(errno.EMFILE, "Too many open files")
+            return self.listener.accept()
+
+        def __getattr__(self, name):
+            return getattr(self.listener, name)
+
+    real = acceptor.bind
+    monkeypatch.setattr(acceptor, "bind", lambda *args: Exhausted(real(*args)))
+
+    async def scenario():
+        async with listening() as (transport, heard):
+            _, writer = await connect(transport)
+            writer.write(REQUEST)
+            assert (await heard.next())[0] == REQUEST
+            assert transport.acceptor.refused == 3
+            writer.close()
 
     run(scenario())
 
