@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from datetime import datetime
@@ -12,7 +14,7 @@ from typing import Any
 from ctl.conductor import Conductor
 from ctl.control import ControlError, Verb
 from ctl.exits import NOT_FOUND, USAGE
-from ctl.flow_verbs import find_call
+from ctl.flow_verbs import CALLS_AT_ONCE, find_call
 from ctl.flowviews import flow_row, quality_of_call
 from ctl.objects import Objects
 from ctl.programmer import FlowView, Programmer
@@ -55,13 +57,17 @@ class Verbs:
             **self._objects.table(),
         }
 
-    def call_list(self, _arguments: dict[str, Any]) -> list[dict[str, Any]]:
-        """Return the calls with the sums of their flows."""
-        flows: dict[str, list[FlowView]] = {}
-        for view in self._programmer.flows():
-            flows.setdefault(view.call, []).append(view)
-        now = time.monotonic()
-        return [call_row(call, flows.get(call.id, ()), now) for call in self._core.calls()]
+    async def call_list(self, _arguments: dict[str, Any]) -> list[dict[str, Any]]:
+        """Return the calls with the sums of their flows; in between, signalling has its turn."""
+        calls, rows = self._core.calls(), []
+        for start in range(0, len(calls), CALLS_AT_ONCE):
+            some, now = calls[start : start + CALLS_AT_ONCE], time.monotonic()
+            flows: dict[str, list[FlowView]] = defaultdict(list)
+            for view in self._programmer.flows_of([call.id for call in some]):
+                flows[view.call].append(view)
+            rows += [call_row(call, flows[call.id], now) for call in some]
+            await asyncio.sleep(0)
+        return rows
 
     def call_show(self, arguments: dict[str, Any]) -> dict[str, Any]:
         """Return one call with both legs and its flows."""

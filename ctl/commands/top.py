@@ -48,6 +48,9 @@ SEQUENCES = {
     "\x08": "backspace",
 }
 
+PREFIXES = {sequence[:length] for sequence in SEQUENCES for length in range(1, len(sequence))}
+SEQUENCE_SECONDS = 0.05
+
 
 @click.command()
 @click.option("-w", "--watch", "interval", type=click.FloatRange(min=0.2), default=1.0, help="Seconds between figures")
@@ -134,13 +137,19 @@ def _draw(state: Top, color: bool) -> None:
 def _keys(seconds: float) -> Iterator[str]:
     """Yield what was typed, waiting for the first key at most so long."""
     ready, _, _ = select.select([sys.stdin], [], [], seconds)
-    if not ready:
-        return
-    typed = os.read(sys.stdin.fileno(), 1024).decode(errors="replace")
+    typed = _read() if ready else ""
+    if ready and not typed:
+        raise click.Abort  # the terminal is gone
     while typed:
+        if typed in PREFIXES and select.select([sys.stdin], [], [], SEQUENCE_SECONDS)[0]:
+            typed += _read()  # the rest of a key that a slow line has cut
         known = max((each for each in SEQUENCES if typed.startswith(each)), key=len, default="")
         yield SEQUENCES[known] if known else typed[0]
         typed = typed[len(known) or 1 :]
+
+
+def _read() -> str:
+    return os.read(sys.stdin.fileno(), 1024).decode(errors="replace")
 
 
 @contextmanager
