@@ -9,10 +9,9 @@ from typing import Annotated, Literal
 from pydantic import AwareDatetime, BaseModel, Field
 
 from api.operation import Context, Operation, Reply
-from provisioning.errors import NotFound
 from provisioning.models import Body, Dialled, Name, Username
-from provisioning.routing import Inquiry, Refusal, RouteTo, ToQueue, ToTrunk, ToUser, decide
-from provisioning.selection import Circumstances
+from provisioning.routing import Refusal, RouteTo, ToQueue, ToTrunk, ToUser
+from provisioning.simulation import simulate
 
 
 class Question(Body):
@@ -43,7 +42,7 @@ class RefusalView(BaseModel):
     reason: str
 
 
-class Simulation(BaseModel):
+class SimulationView(BaseModel):
     """The targets or the refusal, and every step that led to it."""
 
     emergency: bool
@@ -55,26 +54,21 @@ class Simulation(BaseModel):
 def operations() -> Iterator[Operation]:
     """Yield it."""
     yield Operation("simulate_route", "POST", "/simulate", "simulation:read", "Say where a call would go, and why",
-                    _simulate, "routing", reply=Simulation, body=Question)  # fmt: skip
+                    _simulate, "routing", reply=SimulationView, body=Question)  # fmt: skip
 
 
 async def _simulate(context: Context) -> Reply:
     question: Question = context.body
-    scope, snapshot = context.workspace.scope, context.services.snapshot()
-    account = snapshot.account(scope.realm, question.caller)
-    if question.trunk is not None and question.trunk not in snapshot.plan(scope.tenant).trunks:
-        raise NotFound(f"no trunk {question.trunk}")
-    if question.trunk is None and (account is None or account.tenant != scope.tenant):
-        raise NotFound(f"no user {question.caller}")
-    trunk = (scope.tenant, question.trunk) if question.trunk is not None else None
-    inquiry = Inquiry(question.caller, question.dialled, scope.realm, scope.realm, trunk)
-    steps: list[str] = []
-    circumstances = Circumstances(question.at or context.services.clock())
-    decision = decide(inquiry, circumstances, snapshot, steps.append)
-    outcome = decision.outcome
+    scope = context.workspace.scope
+    now = question.at or context.services.clock()
+    found = simulate(
+        context.services.snapshot(), scope.tenant, scope.realm, question.caller, question.dialled, now, question.trunk
+    )
+    outcome = found.decision.outcome
     refused = RefusalView(status=outcome.status, reason=outcome.reason) if isinstance(outcome, Refusal) else None
     targets = [] if isinstance(outcome, Refusal) else [_view(target) for target in outcome]
-    return Reply(200, Simulation(emergency=decision.emergency, targets=targets, refusal=refused, steps=steps))
+    emergency = found.decision.emergency
+    return Reply(200, SimulationView(emergency=emergency, targets=targets, refusal=refused, steps=found.steps))
 
 
 def _view(target: RouteTo) -> TargetView:

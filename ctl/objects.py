@@ -4,12 +4,16 @@
 from __future__ import annotations
 
 import asyncio
+import csv
+import io
 import json
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict
+from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 from typing import Any, cast, get_args, get_origin
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
@@ -18,9 +22,12 @@ from pydantic.fields import FieldInfo
 from ctl.control import ControlError, Verb
 from ctl.exits import NOT_FOUND, USAGE
 from ctl.storage import Storage
-from provisioning import acd_store, audit
+from provisioning import acd_store, audit, bulk
 from provisioning.errors import NotFound, ProvisioningError
-from provisioning.resources import ACCOUNT, DEVICE, RESOURCES, SKILL, TENANT, USER, WEBHOOK, Resource
+from provisioning.rates import parse_rates, replace_rates
+from provisioning.resources import ACCOUNT, DEVICE, OBJECTS, RESOURCES, SKILL, TENANT, USER, WEBHOOK, Resource
+from provisioning.routing import Refusal, RouteTo, ToQueue, ToTrunk, ToUser
+from provisioning.simulation import Simulation, simulate
 from provisioning.snapshot import Snapshot
 from provisioning.store import DEFAULT_TENANT, PAGE, Scope, Stored, Workspace
 
@@ -47,8 +54,16 @@ class Objects:
                 f"{name}.set": partial(self._set, resource),
                 f"{name}.delete": partial(self._delete, resource),
             }
-        return verbs | {"audit.list": self._audit, "audit.verify": self._verify_audit,
-                        "agent.state": self._agent_state, "queue.board": self._board}  # fmt: skip
+        return verbs | {
+            "agent.state": self._agent_state,
+            "audit.list": self._audit,
+            "audit.verify": self._verify_audit,
+            "queue.board": self._board,
+            "rate_deck.import": self._import_rates,
+            "route.simulate": self._simulate,
+            "tenant.export": self._export,
+            "tenant.import": self._import,
+        }
 
     async def _agent_state(self, arguments: dict[str, Any]) -> None:
         name, state = key_of(arguments), arguments.get("state")
@@ -61,6 +76,51 @@ class Objects:
             await workspace.note(state, "agent", name)
 
         await self.within(arguments, work)
+
+    async def _simulate(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        """Say where a call would go, and each step that leads there."""
+        at = str(arguments.get("at") or "")
+        try:
+            now = datetime.fromisoformat(at).astimezone() if at else datetime.now(UTC)
+        except ValueError:
+            raise ControlError(f"{at!r} is no time such as 2026-12-25T10:00:00+01:00", USAGE) from None
+        trunk = str(arguments.get("trunk") or "") or None
+        caller, dialled = (str(arguments.get(name) or "") for name in ("caller", "dialled"))
+
+        async def work(workspace: Workspace) -> Simulation:
+            scope, snapshot = workspace.scope, self._storage.keeper.current
+            return simulate(snapshot, scope.tenant, scope.realm, caller, dialled, now, trunk)
+
+        found: Simulation = await self.within(arguments, work)
+        outcome = found.decision.outcome
+        if isinstance(outcome, Refusal):
+            return {"refused": f"{outcome.status} {outcome.reason}", "targets": [], "steps": found.steps}
+        return {"refused": None, "targets": list(map(_target, outcome)), "steps": found.steps}
+
+    async def _import_rates(self, arguments: dict[str, Any]) -> int:
+        text = _read(arguments)
+
+        async def work(workspace: Workspace) -> int:
+            rates = await asyncio.to_thread(lambda: list(parse_rates(csv.reader(io.StringIO(text, newline="")))))
+            return await replace_rates(workspace, key_of(arguments), rates)
+
+        return int(await self.within(arguments, work))
+
+    async def _export(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        async def work(workspace: Workspace) -> dict[str, Any]:
+            return {resource.name: await bulk.export(workspace, resource) for resource in OBJECTS}
+
+        return dict(await self.within(arguments, work))
+
+    async def _import(self, arguments: dict[str, Any]) -> list[dict[str, Any]]:
+        text = _read(arguments)
+
+        async def work(workspace: Workspace) -> list[bulk.Difference]:
+            remove, dry_run = bool(arguments.get("remove")), bool(arguments.get("dry_run"))
+            return await bulk.apply(workspace, _objects(text), remove=remove, dry_run=dry_run)
+
+        found: list[bulk.Difference] = await self.within(arguments, work)
+        return [asdict(difference) | {"changes": dict(difference.changes)} for difference in found]
 
     async def _board(self, arguments: dict[str, Any]) -> list[dict[str, Any]]:
         async def work(workspace: Workspace) -> list[dict[str, Any]]:
@@ -167,6 +227,45 @@ class Objects:
             async with asyncio.timeout(KNOWN_SECONDS):
                 while part(keeper.current) is part(before):
                     await keeper.renewed()
+
+
+def _read(arguments: Mapping[str, Any]) -> str:
+    """Return the text of the file that is named. Raises ControlError."""
+    path = Path(str(arguments.get("path") or ""))
+    try:
+        return path.read_text("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ControlError(f"{path} cannot be read by the controller ({error})") from None
+
+
+def _objects(text: str) -> dict[Resource, list[BaseModel]]:
+    """Return the objects of an export by their kind. Raises ControlError, ValidationError."""
+    try:
+        given = json.loads(text)
+        kinds = {name: list(entries) for name, entries in given.items()}
+    except (ValueError, TypeError, AttributeError):
+        raise ControlError("the file is no export: it must be an object with a list for each kind", USAGE) from None
+    known = {resource.name: resource for resource in OBJECTS}
+    for name in kinds:
+        if name not in known:
+            raise ControlError(f"there is no kind {name}; there are {', '.join(known)}", USAGE)
+    return {
+        known[name]: [known[name].model.model_validate_json(json.dumps(entry)) for entry in entries]
+        for name, entries in kinds.items()
+    }
+
+
+def _target(target: RouteTo) -> str:
+    """Describe a target in a few words."""
+    match target:
+        case ToTrunk():
+            shown = target.caller_number or "anonymous"
+            text = f"trunk {target.trunk.name} as {target.number} from {shown}"
+        case ToUser():
+            text = f"user {target.username}" + (" at the same time" if target.together else "")
+        case ToQueue():
+            text = f"queue {target.name}"
+    return text if target.after == "any" else f"{text} on {target.after.replace('_', ' ')}"
 
 
 def row(scope: Scope, resource: Resource, stored: Stored) -> dict[str, Any]:

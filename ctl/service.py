@@ -51,6 +51,7 @@ from ctl.programmer import Programmer
 from ctl.recording_verbs import RecordingVerbs
 from ctl.recordings import Recordings
 from ctl.records import Records
+from ctl.registrations import RegistrationWatch
 from ctl.resolver import Resolver
 from ctl.rest import make_rest
 from ctl.restore import Restored, Restorer
@@ -162,6 +163,7 @@ class Service:
                     tasks.create_task(self.trunks.run(), name="trunks"),
                     tasks.create_task(self._watch_relay(), name="kernel relay"),
                     tasks.create_task(LoadWatch(self.core).run(), name="load"),
+                    tasks.create_task(RegistrationWatch(self.core, self.storage).run(), name="registrations"),
                     tasks.create_task(keep_synced(self._live), name="journal"),
                 ]
                 collect_rarely()

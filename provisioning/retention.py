@@ -86,6 +86,7 @@ async def _purge_shared(pool: AsyncPool, now: datetime, done: Purged) -> None:
         done.sessions = (
             await connection.execute("DELETE FROM sessions WHERE least(expires_at, revoked_at) < %s", [now - SESSIONS])
         ).rowcount
+        await connection.execute("DELETE FROM registrations WHERE expires_at < %s", [now - ANSWERS])
         done.callers = (
             await connection.execute("DELETE FROM acd_callers WHERE lease < %s", [(now - ANSWERS).timestamp()])
         ).rowcount

@@ -228,3 +228,63 @@ def agent_state(session: Session, name: str, state: str, tenant: str) -> None:
 def queue_board(session: Session, tenant: str) -> None:
     """List who waits, rings or talks in queues now."""
     session.show("queue.board", BOARD, "caller", tenant=tenant)
+
+
+@route.command("simulate")
+@click.argument("caller")
+@click.argument("dialled")
+@click.option("--at", default="", metavar="TIME", help="At this time, such as 2026-12-25T10:00:00+01:00, not now")
+@click.option("--trunk", default="", help="The call comes by this trunk, and CALLER is a number")
+@tenant_option
+@json_option
+@click.pass_obj
+def simulate(session: Session, caller: str, dialled: str, at: str, trunk: str, tenant: str) -> None:
+    """Say where a call would go, and why."""
+    found = session.ask("route.simulate", caller=caller, dialled=dialled, at=at, trunk=trunk, tenant=tenant)
+    if session.as_json:
+        session.document(found)
+        return
+    for step in found["steps"]:
+        click.echo(f"  {step}")
+    for number, target in enumerate(found["targets"], 1):
+        click.echo(f"{number}. {target}")
+    if found["refused"]:
+        click.echo(f"refused: {found['refused']}")
+
+
+@rate_deck.command("import")
+@click.argument("name")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, resolve_path=True))
+@tenant_option
+@click.pass_obj
+def import_rates(session: Session, name: str, file: str, tenant: str) -> None:
+    """Give a rate deck the prices of a CSV file and no others: lines of PREFIX,PRICE."""
+    click.echo(f"{session.ask('rate_deck.import', key=name, path=file, tenant=tenant)} prices in {name}")
+
+
+@tenant.command("export")
+@click.argument("name", default="")
+@click.pass_obj
+def export(session: Session, name: str) -> None:
+    """Write every object of a tenant as JSON, but for secrets."""
+    session.as_json = True
+    session.document(session.ask("tenant.export", tenant=name))
+
+
+@tenant.command("import")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, resolve_path=True))
+@click.option("--dry-run", is_flag=True, help="Say what would change, and change nothing")
+@click.option("--remove", is_flag=True, help="Delete what is of a kind in the file and not in it")
+@tenant_option
+@json_option
+@click.pass_obj
+def import_objects(session: Session, file: str, dry_run: bool, remove: bool, tenant: str) -> None:
+    """Bring the objects of a tenant into the state of a file; all of it, or nothing."""
+    found = session.ask("tenant.import", path=file, dry_run=dry_run, remove=remove, tenant=tenant)
+    if session.as_json:
+        session.document(found)
+        return
+    for each in found:
+        changes = ", ".join(f"{name}: {plain(old)} → {plain(new)}" for name, (old, new) in each["changes"].items())
+        if each["action"] != "same":
+            click.echo(f"{each['action']} {each['kind']} {each['key']}" + (f" ({changes})" if changes else ""))

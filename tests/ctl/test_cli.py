@@ -168,6 +168,24 @@ def objects(file):
     assert "password" not in trunk
     assert json.loads(done("user", "show", "anna", "-j"))["forward_busy"] == "500"
     assert done("--no-header", "route", "list").split() == ["france", "33", "0", "least_cost", "-", "yes", "paris"]
+    prices, export = file.parent / "prices.csv", file.parent / "export.json"
+    prices.write_text("33,0.004\n331,0.003\n")
+    done("rate-deck", "add", "cheap")
+    assert done("rate-deck", "import", "cheap", prices) == "2 prices in cheap\n"
+    done("trunk", "set", "paris", "enabled=true", "rate_deck=cheap")
+    done("dial-plan", "add", "fr", "country=FR")
+    done("tenant", "set", "default", "dial_plan=fr")
+    assert done("route", "simulate", "anna", "0123456789").splitlines()[-1] == (
+        "1. trunk paris as +33123456789 from anonymous"
+    )
+    assert "refused: 403" in done("route", "simulate", "anna", "0033899123456")
+    refused(4, "no user nobody", "-c", file, "route", "simulate", "nobody", "112")
+    refused(2, "is no time such as", "-c", file, "route", "simulate", "anna", "112", "--at", "noon")
+    export.write_text(done("tenant", "export"))
+    assert done("tenant", "import", export) == ""
+    export.write_text(export.read_text().replace('"strategy": "least_cost"', '"strategy": "weighted"'))
+    assert done("tenant", "import", "--dry-run", export) == "update route france (strategy: least_cost → weighted)\n"
+    done("tenant", "set", "default", "dial_plan=")
     done("tenant", "add", "other", "realm=other.example")
     done("trunk", "add", "paris", "host=h", "--tenant", "other")
     assert [each["name"] for each in json.loads(done("tenant", "list", "-j"))] == ["default", "other"]
