@@ -37,8 +37,8 @@ class CallbackQuery(BaseModel):
 
     model_config = ConfigDict(extra="ignore")
 
-    code: Annotated[str, Field(max_length=2048)] = ""
-    state: Annotated[str, Field(max_length=256)] = ""
+    code: Annotated[str, Field(pattern=r"^[!-~]{0,2048}$")] = ""
+    state: Annotated[str, Field(pattern=r"^[!-~]{0,256}$")] = ""
 
 
 class Provider:

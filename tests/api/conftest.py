@@ -12,6 +12,7 @@ from typing import Any
 
 import aiohttp
 import pytest_asyncio
+from argon2 import PasswordHasher
 
 from api.live import CallControl, LiveRefused, UnknownCall
 from api.ratelimit import RateLimit
@@ -21,7 +22,6 @@ from api.services import Services
 from provisioning.access import Access
 from provisioning.database import make_pool
 from provisioning.models import Account, Tenant
-from provisioning.passwords import hash_password
 from provisioning.refresh import SnapshotKeeper
 from provisioning.resources import ACCOUNT, TENANT
 from provisioning.store import Store
@@ -34,7 +34,7 @@ REALM = "example.net"
 PASSWORD = "correct horse"
 ROLES = ("viewer", "operator", "admin", "platform")
 NAMES = (*ROLES, "stranger")
-HASH = asyncio.run(hash_password(PASSWORD))
+HASH = PasswordHasher(time_cost=1, memory_cost=1024, parallelism=1).hash(PASSWORD)  # light, for there are many
 
 
 class FakeLive:
