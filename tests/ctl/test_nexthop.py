@@ -154,14 +154,20 @@ def test_lost_events_are_made_good(network: Network, resolver: NextHops) -> None
     settled(resolver, FAR)
     settled(resolver, OTHER_ROUTER)
     told.clear()
-    lines = "".join(
-        f"route add 198.18.{n // 256}.{n % 256}/32 dev west\nroute del 198.18.{n // 256}.{n % 256}/32 dev west\n"
-        for n in range(8000)
-    )
-    subprocess.run(["ip", "-n", network.relay_name, "-batch", "-"], input=lines, text=True, check=True, timeout=60)
+    overrun(network)
     network.relay("route", "replace", "default", "via", OTHER_ROUTER)
     assert told_within(resolver, told, 5.0) == {FAR}
     assert settled(resolver, FAR).interface == "west"
+
+
+def test_a_link_that_changed_while_events_were_lost(network: Network, resolver: NextHops) -> None:
+    told = listen(resolver)
+    settled(resolver, HOST)
+    told.clear()
+    overrun(network)
+    network.relay("link", "set", "east", "address", "02:00:00:00:01:55")
+    assert told_within(resolver, told, 5.0) == {HOST}
+    assert settled(resolver, HOST).egress_mac == raw("02:00:00:00:01:55")
 
 
 @pytest.mark.parametrize("resolver", ["probed"], indirect=True)
@@ -183,6 +189,15 @@ def test_it_needs_no_privilege(network: Network) -> None:
     nobody = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--bounding-set=-all")
     printed = network.in_relay(*nobody, sys.executable, "-c", RESOLVE, HOST)
     assert printed.split() == ["65534", "east", EAST.replace(":", "")]
+
+
+def overrun(network: Network) -> None:
+    """More events than the socket holds; what comes after them is lost, too."""
+    lines = "".join(
+        f"route add 198.18.{n // 256}.{n % 256}/32 dev west\nroute del 198.18.{n // 256}.{n % 256}/32 dev west\n"
+        for n in range(8000)
+    )
+    subprocess.run(["ip", "-n", network.relay_name, "-batch", "-"], input=lines, text=True, check=True, timeout=60)
 
 
 RESOLVE = """
