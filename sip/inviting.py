@@ -226,6 +226,8 @@ class Inviting:
         assert self.sent
         cseq, fields = self.sent.cseq.number, self._credentials(self.sent)
         self.sent = None
+        if len(self.early) < 2:
+            self.early = {}  # of a fork they are kept: its other branches may answer yet
         self.ack = cseq, self._leg.agent.in_dialog(self._dialog(), "ACK", cseq, fields, sdp).to_bytes()
 
     def send_ack(self) -> None:

@@ -30,6 +30,47 @@ def test_hold_passes_through(world, anna, bert, talk, by):
     settle(world, 200, 16, by)
 
 
+def directed(way, port):
+    """A description that holds, or does not, in one of the ways there are."""
+    where = b"0.0.0.0" if way == "0.0.0.0" else b"192.0.2.7"
+    line = b"" if way == "0.0.0.0" else f"a={way}\r\n".encode()
+    return b"v=0\r\nc=IN IP4 %s\r\nm=audio %d RTP/AVP 8\r\n%s" % (where, port, line)
+
+
+def exchange(near, far, last, offer, answer, branch):
+    change = near.within(last, "INVITE", sdp=offer)
+    near.say(change)
+    (out,) = far.hears("INVITE")
+    far.reply(out, 200, answer)
+    far.hears("ACK")
+    (ok,) = near.hears(100, 200)[1:]
+    near.say(near.beside(change, "ACK", to=str(ok.to), branch=branch))
+    return out, ok
+
+
+HOLDS = ("sendonly", "inactive", "recvonly", "0.0.0.0")
+
+
+@pytest.mark.parametrize("second", HOLDS)
+@pytest.mark.parametrize("first", HOLDS)
+def test_both_hold_and_then_each_resumes(world, anna, bert, talk, first, second):
+    steps = [
+        (anna, bert, talk.ok, first, "recvonly"),
+        (bert, anna, talk.out, second, first),
+        (anna, bert, talk.ok, "sendrecv", second),
+        (bert, anna, talk.out, "sendrecv", "sendrecv"),
+    ]
+    for number, (near, far, last, offered, answered) in enumerate(steps):
+        side = ("a", "b") if near is anna else ("b", "a")
+        offer, answer = directed(offered, 40000), directed(answered, 50000)
+        out, ok = exchange(near, far, last, offer, answer, f"hold{number}")
+        assert out.body == offer + f"a=via-{side[0]}\r\n".encode()
+        assert ok.body == answer + f"a=via-{side[1]}\r\n".encode()
+        assert world.core.calls()[0].state == CallState.TALKING
+    anna.say(anna.within(talk.ok, "BYE"))
+    settle(world, 200, 16, "a")
+
+
 def test_2xx_of_an_older_invite_is_acknowledged_too(world, anna, bert, talk):
     anna.say(anna.within(talk.ok, "INVITE", sdp=HOLD))
     (out,) = bert.hears("INVITE")
