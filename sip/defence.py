@@ -20,8 +20,8 @@ from sip.settings import Settings
 
 MAX_SOURCES = 50_000
 SCANNERS = re.compile(
-    r"friendly-scanner|sipvicious|sipcli|sundayddr|sip-?scan|vaxsip|siparmyknife|svmap|svwar|svcrack|iwar|smap/|"
-    r"pplsip|eyebeam_scanner|zoiper_scan|ozeki_scan|gulp|sipsak_scan|random[ _-]?scanner|voip_?scan|nmap|zgrab|masscan",
+    r"friendly-(?:scanner|request)|sipvicious|sipcli|sundayddr|sip-?scan|vaxsipuseragent|siparmyknife|sv(?:map|war|crack)\b|"
+    r"^iwar\b|^smap\b|pplsip|voip_?scan|nmap|zgrab|masscan",
     re.IGNORECASE,
 )
 """Programs that look for open doors, by what they say of themselves."""
