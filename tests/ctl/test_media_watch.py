@@ -3,10 +3,12 @@
 
 import struct
 import time
+from types import SimpleNamespace
 
 import pytest
 from structlog.testing import capture_logs
 
+from ctl.dataplane import DRAINS_AT_ONCE, Carriers
 from ctl.events import Dtmf, Learned, Rejected, Rtcp, SsrcChanged
 from ctl.journal import Journal
 from ctl.media_watch import TURNS, Digit, MediaWatch, Stopped
@@ -179,3 +181,26 @@ def test_what_is_learned_or_changes_its_ssrc_is_logged(watched):
             [(Learned(1.0, 0, 0, (ALICE, 9)), watched.a), (SsrcChanged(1.0, 0, 0, (ALICE, 9), 5), watched.a)]
         )
     assert [line["event"] for line in lines] == ["source learned", "another SSRC"]
+
+
+class Ring:
+    """Gives out batches of events."""
+
+    def __init__(self, *batches):
+        self.batches = list(batches)
+
+    def drain(self):
+        return self.batches.pop(0) if self.batches else []
+
+
+def test_events_are_taken_until_there_are_none_and_those_of_former_rules_left_out(world):
+    def learned(generation):
+        return Learned(1.0, 7, generation, (ALICE, 9))
+
+    table = SimpleNamespace(generation=lambda index: 3, local=world.table.local)
+    carriers = SimpleNamespace(events=Ring([learned(3)] * 512, [learned(2)] * 512, [learned(3)]), table=table)
+    taken = Carriers.take_events(carriers)
+    assert len(taken) == 513
+    assert {local for _, local in taken} == {(RELAY_A, 7)}
+    flood = Ring(*([learned(3)] for _ in range(100)))
+    assert len(Carriers.take_events(SimpleNamespace(events=flood, table=table))) == DRAINS_AT_ONCE
