@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-#define SLOTS	     32
+#define SLOTS	     32	   /* a power of two, as every count of slots is */
 #define PAYLOADS     24000 /* bytes for payloads, within JITTERBUFFER_BYTES */
 #define ALIGN	     16
 #define JUMP	     500       /* sequence numbers: farther away it is another stream */
@@ -21,9 +21,11 @@ struct jitterbuffer_slot {
 
 static uint32_t slot_count(uint32_t slot)
 {
-	uint32_t fit = PAYLOADS / slot;
+	uint32_t count = SLOTS;
 
-	return fit < SLOTS ? fit : SLOTS;
+	while (count * slot > PAYLOADS)
+		count /= 2;
+	return count;
 }
 
 static size_t rounded(size_t bytes)
@@ -61,7 +63,7 @@ struct jitterbuffer *jitterbuffer_open(void *memory, uint32_t slot, uint32_t clo
 
 static struct jitterbuffer_slot *slot_of(struct jitterbuffer *buffer, uint32_t sequence)
 {
-	return &buffer->slots[sequence % buffer->slot_count];
+	return &buffer->slots[sequence & (buffer->slot_count - 1)];
 }
 
 /* The slot of a packet that is waiting, or NULL. */

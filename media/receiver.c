@@ -157,6 +157,8 @@ static unsigned adjust(struct receiver *receiver, int16_t *pcm, unsigned count, 
 
 static uint32_t ticks_of(const struct receiver *receiver, unsigned samples)
 {
+	if (receiver->clock_rate == receiver->codec_rate)
+		return samples;
 	return (uint32_t)((uint64_t)samples * receiver->clock_rate / receiver->codec_rate);
 }
 
@@ -236,7 +238,7 @@ static unsigned whole_ms(const struct receiver *receiver, uint32_t ticks)
 static void play_next(struct receiver *receiver, uint64_t now, unsigned count, int16_t *scratch)
 {
 	unsigned per_ms = receiver->settings.rate / 1000, wanted = count - receiver->queued, ms;
-	uint64_t ahead = (uint64_t)receiver->queued * 1000000 / per_ms;
+	uint64_t ahead = receiver->queued ? (uint64_t)receiver->queued * 1000000 / per_ms : 0;
 	struct jitterbuffer_frame frame;
 
 	switch (jitterbuffer_get(receiver->jitter, now + ahead, &frame)) {

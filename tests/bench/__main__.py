@@ -5,12 +5,13 @@ import argparse
 import sys
 from collections.abc import Iterable
 
-from tests.bench import api, cli, engine, ng, relay, routing, sip
+from tests.bench import api, cli, codecs, engine, ng, relay, routing, sip
 from tests.bench.figures import Figure
 
 BENCHES = {
     "api": api.measure,
     "cli": cli.measure,
+    "codecs": codecs.measure,
     "engine": engine.measure,
     "ng": ng.measure,
     "relay": relay.measure,

@@ -2,7 +2,8 @@
 /*
  * What a transcoded packet costs: for each pair of codecs the bare calls of the libraries (decode, resample,
  * encode), and the engine's whole way of one direction (RTP in, jitter buffer, decode, resample, encode, RTP
- * out), on the same packets, in turns. Arguments: rounds, packets in a round.
+ * out), on the same packets, in turns. Arguments: rounds, packets in a round, first and last of
+ * the codecs that PCMU is paired with.
  *
  * Prints a line for each direction: from, to, ns of bare calls, ns of the whole way, bytes of its memory.
  */
@@ -38,6 +39,7 @@ static const struct codec codecs[] = {
 	{"G729", CODEC_G729, {.complexity = 5}},
 	{"opus/8000", CODEC_OPUS, {.rate = 8000, .complexity = 5, .bitrate = 24000}},
 	{"opus/48000", CODEC_OPUS, {.rate = 48000, .complexity = 5, .bitrate = 24000}},
+	{"opus/48000/10", CODEC_OPUS, {.rate = 48000, .complexity = 10, .bitrate = 48000}},
 };
 
 struct stream {
@@ -250,8 +252,10 @@ int main(int count, char **arguments)
 {
 	unsigned rounds = count > 1 ? (unsigned)atoi(arguments[1]) : 5;
 	unsigned packets = count > 2 ? (unsigned)atoi(arguments[2]) : PACKETS;
+	unsigned first = count > 3 ? (unsigned)atoi(arguments[3]) : 1;
+	unsigned last = count > 4 ? (unsigned)atoi(arguments[4]) : sizeof(codecs) / sizeof(codecs[0]) - 1;
 
-	for (unsigned other = 1; other < sizeof(codecs) / sizeof(codecs[0]); other++) {
+	for (unsigned other = first; other <= last && other < sizeof(codecs) / sizeof(codecs[0]); other++) {
 		measure(&codecs[0], &codecs[other], rounds, packets);
 		measure(&codecs[other], &codecs[0], rounds, packets);
 	}

@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * Nothing is allocated in the way of a packet: with malloc replaced by one that counts, every pair of codecs
+ * carries packets, loses some, conceals, dials and falls silent. Prints how many allocations were seen while
+ * transcoders were opened (which is allowed), and fails if there was one afterwards.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "rtp.h"
+#include "transcoder.h"
+
+#define PACKETS	    400
+#define MILLISECOND 1000000ULL
+
+void *__libc_malloc(size_t size);
+void *__libc_calloc(size_t count, size_t size);
+void *__libc_realloc(void *memory, size_t size);
+
+static unsigned long allocations;
+
+void *malloc(size_t size)
+{
+	allocations++;
+	return __libc_malloc(size);
+}
+
+void *calloc(size_t count, size_t size)
+{
+	allocations++;
+	return __libc_calloc(count, size);
+}
+
+void *realloc(void *memory, size_t size)
+{
+	allocations++;
+	return __libc_realloc(memory, size);
+}
+
+static uint8_t sent[CODEC_PAYLOAD_MOST + RTP_FIXED];
+
+static uint8_t *room(void *context)
+{
+	(void)context;
+	return sent;
+}
+
+static void send(void *context, size_t length)
+{
+	(void)context;
+	(void)length;
+}
+
+static void tell(void *context, const struct transcoder_news *news)
+{
+	(void)context;
+	(void)news;
+}
+
+static const unsigned lengths[CODECS] = {160, 160, 160, 20, 60};
+
+static struct transcoder *open_pair(unsigned from, unsigned to, struct transcoder_settings *settings)
+{
+	uint32_t rate = to == CODEC_G722 ? 16000 : 8000;
+
+	*settings = (struct transcoder_settings){
+		.receiver = {.number = (uint8_t)from,
+			     .rate = rate,
+			     .payload_type = 0,
+			     .event_type = 101,
+			     .noise_type = 13,
+			     .listen = 1},
+		.sender = {.number = (uint8_t)to,
+			   .ptime = 20,
+			   .payload_type = 1,
+			   .event_type = 101,
+			   .noise_type = 13},
+	};
+	settings->receiver.codec.rate = from == CODEC_OPUS ? rate : 0;
+	settings->sender.codec.rate = to == CODEC_OPUS ? rate : 0;
+	return transcoder_open(aligned_alloc(64, (transcoder_bytes(settings) + 63) / 64 * 64), settings, 1);
+}
+
+static void carry(struct transcoder *transcoder, unsigned from)
+{
+	const struct packet_sink sink = {room, send, NULL};
+	const struct transcoder_ear ear = {tell, NULL};
+	const struct dtmf_digit digit = {5, 10, 100};
+	uint8_t packet[200] = {0};
+	uint64_t now = 1000 * MILLISECOND, due = now;
+
+	for (unsigned i = 0; i < PACKETS; i++, now += 20 * MILLISECOND) {
+		struct rtp_fields fields = {.timestamp = i * (from == CODEC_OPUS ? 960 : 160),
+					    .ssrc = 7,
+					    .sequence = (uint16_t)i,
+					    .payload_type = i % 100 == 50 ? 13 : 0};
+
+		rtp_write(&fields, packet);
+		memset(packet + RTP_FIXED, (int)(i * 7), sizeof(packet) - RTP_FIXED);
+		packet[RTP_FIXED] = from == CODEC_OPUS ? 0x48 : (uint8_t)i;
+		if (i % 9)
+			transcoder_put(transcoder, packet, RTP_FIXED + lengths[from], now, &ear);
+		if (i % 150 == 10)
+			transcoder_digit(transcoder, &digit);
+		while (due <= now)
+			due = transcoder_tick(transcoder, due, &sink, &ear);
+	}
+}
+
+int main(void)
+{
+	unsigned long opening = 0, carrying = 0;
+
+	for (unsigned from = 0; from < CODECS; from++)
+		for (unsigned to = 0; to < CODECS; to++) {
+			struct transcoder_settings settings;
+			unsigned long before = allocations;
+			struct transcoder *transcoder = open_pair(from, to, &settings);
+
+			if (!transcoder)
+				return 2;
+			opening += allocations - before;
+			before = allocations;
+			carry(transcoder, from);
+			carrying += allocations - before;
+			transcoder_close(transcoder);
+			free(transcoder);
+		}
+	printf("opening %lu carrying %lu\n", opening, carrying);
+	return carrying != 0;
+}
