@@ -14,6 +14,7 @@ from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.bench import codecs
 from tests.bench.figures import Figure
 from tests.bench.lab import inside, on_cpu, run
 from tests.bench.userspace import (
@@ -128,6 +129,7 @@ def measure() -> Iterator[Figure]:
     how = f"proportional set size of all processes, {MANY_CALLS} calls SRTP↔RTP with RTCP, after a second of talk"
     yield Figure("engine memory per call", (full - empty) / MANY_CALLS / 1000, "kB", "<=", 25.0, how)
     yield Figure("engine memory", full / 1e6, "MB", "<=", 250.0, how)
+    yield from codecs.measure()
 
 
 def compare_rings(bench: Bench) -> Figure:
