@@ -148,23 +148,25 @@ static void keep(struct jitterbuffer *buffer, uint32_t sequence, const struct ji
 	       packet->length);
 }
 
-static void place(struct jitterbuffer *buffer, uint32_t sequence, const struct jitterbuffer_packet *packet)
+/* Whether it is not one that came before. */
+static int place(struct jitterbuffer *buffer, uint32_t sequence, const struct jitterbuffer_packet *packet)
 {
 	struct jitterbuffer_slot *slot = slot_of(buffer, sequence);
 
 	if (slot->sequence == sequence && (slot->used || (int32_t)(sequence - buffer->next) < 0)) {
 		buffer->counts.duplicates++;
-		return;
+		return 0;
 	}
 	if (!buffer->playing && (int32_t)(sequence - buffer->next) < 0 &&
 	    buffer->newest - sequence < buffer->slot_count)
 		buffer->next = sequence;
 	if ((int32_t)(sequence - buffer->next) < 0) {
 		buffer->counts.late++;
-		return;
+		return 1;
 	}
 	make_room(buffer, sequence);
 	keep(buffer, sequence, packet);
+	return 1;
 }
 
 void jitterbuffer_put(struct jitterbuffer *buffer, const struct jitterbuffer_packet *packet, uint64_t now)
@@ -178,9 +180,8 @@ void jitterbuffer_put(struct jitterbuffer *buffer, const struct jitterbuffer_pac
 	}
 	buffer->last = now;
 	sequence = buffer->newest + (uint32_t)(int16_t)(packet->sequence - (uint16_t)buffer->newest);
-	if (packet->kind != JITTERBUFFER_EVENT)
+	if (place(buffer, sequence, packet) && packet->kind != JITTERBUFFER_EVENT)
 		delay_note(&buffer->delay, packet->timestamp, now / 1000);
-	place(buffer, sequence, packet);
 	if ((int32_t)(sequence - buffer->newest) >= 0) {
 		buffer->newest = sequence;
 		buffer->newest_ticks = packet->timestamp;
@@ -201,9 +202,12 @@ static struct jitterbuffer_slot *first_waiting(struct jitterbuffer *buffer, uint
 	return NULL;
 }
 
+/* us; a packet that should wait for longer than any can has a time stamp from before a jump: it is due. */
 static int64_t until_due(const struct jitterbuffer *buffer, uint32_t timestamp, uint64_t now)
 {
-	return delay_due(&buffer->delay, timestamp) - (int64_t)(now / 1000);
+	int64_t wait = delay_due(&buffer->delay, timestamp) - (int64_t)(now / 1000);
+
+	return wait > 2000 * JITTERBUFFER_MOST_MS ? 0 : wait;
 }
 
 static enum jitterbuffer_answer play(struct jitterbuffer *buffer, struct jitterbuffer_slot *slot,

@@ -248,10 +248,11 @@ def test_whatever_comes_the_accounts_balance(steps):
     counts = buffer.counts
     assert counts.received == len(steps)
     assert frames + counts.late + counts.duplicates + counts.discarded + counts.refused <= len(steps)
-    for _ in range(40):
+    for _ in range(100):
         now += 60 * MS
-        buffer.get(now)
-    assert buffer.get(now)[0] in (WAIT, EMPTY, GAP)
+        if buffer.get(now)[0] in (WAIT, EMPTY):
+            return
+    raise AssertionError("what waits is never played")
 
 
 @settings(max_examples=60, deadline=None)
