@@ -77,7 +77,9 @@ static int open_sockets(const struct engine_flow *pair, int *sockets, unsigned *
 static void bind_pair(struct engine *engine, const struct engine_flow *pair, const int *sockets,
 		      __u32 *numbers)
 {
-	unsigned worker = supervisor_idlest(engine);
+	__u32 companion = supervisor_companion(engine, &pair[0]);
+	unsigned worker =
+		companion == NO_SLOT ? supervisor_idlest(engine) : engine->table.bindings[companion].worker;
 
 	for (unsigned i = 0; i < 2; i++)
 		numbers[i] = table_add(&engine->table, &pair[i].local);

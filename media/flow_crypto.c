@@ -143,10 +143,11 @@ enum reason flow_unprotect(struct flow_slot *slot, __u8 *data, size_t *length, b
 				    : srtp_unprotect(&crypto->open, data, length));
 }
 
-/* The SSRC mask under which a flow sends, 0: none. */
+/* The SSRC mask under which a flow sends, 0: none. RTCP speaks of the SSRCs of its RTP. */
 static __u32 mask_of(const struct flow_slot *slot)
 {
-	const struct flow_crypto *crypto = slot->crypto;
+	const struct flow_crypto *crypto =
+		slot->wanted.rtcp && slot->companion ? slot->companion->crypto : slot->crypto;
 
 	return crypto && crypto->seal_keys.suite ? crypto->seal.history->mask : 0;
 }

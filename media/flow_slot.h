@@ -26,7 +26,10 @@ struct flow_slot {
 	__u8 security;	/* enum engine_security */
 	__u8 derived;	/* open_keys, and the partner's seal_keys, came from DTLS */
 	__u64 forged, replayed;
-	__u64 visited;		   /* when the socket was last looked at */
+	__u64 visited; /* when the socket was last looked at */
+	/* RTCP of the same stream and leg, or of RTCP its RTP: the flow at the port above or below; NULL:
+	 * none. */
+	struct flow_slot *companion;
 	struct engine_flow wanted; /* as it was set */
 	struct srtp_keys open_keys, seal_keys;
 } __attribute__((aligned(64)));

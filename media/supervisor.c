@@ -195,6 +195,14 @@ unsigned supervisor_idlest(const struct engine *engine)
 	return best;
 }
 
+__u32 supervisor_companion(const struct engine *engine, const struct engine_flow *flow)
+{
+	struct engine_key below = flow->local;
+
+	below.port--;
+	return flow->rtcp && below.port ? table_find(&engine->table, &below) : NO_SLOT;
+}
+
 static struct worker *owner(struct engine *engine, __u32 number)
 {
 	return &engine->workers[engine->table.bindings[number].worker];
@@ -213,6 +221,8 @@ static void fill(struct engine *engine, struct command *command, enum command_ty
 	memcpy(command->slots, numbers, count * sizeof(*numbers));
 	for (unsigned i = 0; i < 2 && (type == COMMAND_OPEN || type == COMMAND_CHANGE); i++)
 		command->wanted[i] = engine->table.wanted[numbers[i]];
+	for (unsigned i = 0; i < 2 && type == COMMAND_OPEN; i++)
+		command->companions[i] = supervisor_companion(engine, &command->wanted[i]);
 }
 
 /* A worker that is started has read the bindings, so that what they say need not be asked for again. */

@@ -9,6 +9,10 @@
 /* The worker with the fewest flows. */
 unsigned supervisor_idlest(const struct engine *engine);
 
+/* The slot of the RTP flow at the port below that of an RTCP flow; NO_SLOT: there is none, or it is no RTCP.
+ */
+__u32 supervisor_companion(const struct engine *engine, const struct engine_flow *flow);
+
 /* The page of the worker that owns a slot. */
 struct worker_page *supervisor_page(struct engine *engine, __u32 number);
 

@@ -26,6 +26,7 @@ struct command {
 	__s32 status; /* enum engine_status */
 	__s32 error;  /* errno of ENGINE_SYSTEM */
 	__u32 slots[ASK_AT_ONCE];
+	__u32 companions[2]; /* of RTCP that is opened: the slots of its RTP, NO_SLOT: none */
 	struct engine_flow wanted[2];
 	struct engine_stage stage;
 	struct engine_report reports[ASK_AT_ONCE];

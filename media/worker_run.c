@@ -79,7 +79,19 @@ static void drop(struct running *running, struct flow_slot *slot)
 	flow_stage_drop(&slot->stage);
 	flow_crypto_drop(&running->relay.place, slot);
 	note_timed(running, slot);
+	if (slot->companion)
+		slot->companion->companion = NULL;
+	slot->companion = NULL;
 	close(slot->socket);
+}
+
+/* RTCP is opened behind its RTP, whose SSRCs it speaks of. */
+static void join(const struct running *running, struct flow_slot *slot, __u32 number)
+{
+	if (number == NO_SLOT)
+		return;
+	slot->companion = &running->shared->slots[number];
+	slot->companion->companion = slot;
 }
 
 static void open_pair(struct running *running, struct command *command, const int *sockets)
@@ -89,6 +101,8 @@ static void open_pair(struct running *running, struct command *command, const in
 
 	flow_open(one, &command->wanted[0], sockets[0], other);
 	flow_open(other, &command->wanted[1], sockets[1], one);
+	join(running, one, command->companions[0]);
+	join(running, other, command->companions[1]);
 	change_pair(running, one, other, command->wanted, false);
 	if (!watch(running, one->socket, one) && !watch(running, other->socket, other))
 		return;

@@ -192,3 +192,25 @@ def test_one_key_sends_for_one_flow(process, call, rtp, settled):
     first.a.send(rtp(1), second.facing_a.key)
     found = settled(process.client, second.facing_a, 1)
     assert (found.security, found.last_reason, found.packets) == ("waiting", "no-key", 0)
+
+
+def test_rtcp_names_the_ssrcs_that_rtp_has_after_a_crash(engine_process, call, rtp, rtcp, make_peer):
+    """Sender's reports go under the same other SSRC as their stream, and reports on it come back under the former."""
+    process = engine_process("--workers", "2")
+    call = secure(call).open(process.client)
+    a, b = make_peer("127.77.1.1"), make_peer("127.77.2.1")
+    facing_a = replace(call.facing_a, local_port=30001, kind="rtcp", source_port=a.name[1], target_port=b.name[1])
+    facing_b = replace(call.facing_b, local_port=30003, kind="rtcp", source_port=b.name[1], target_port=a.name[1])
+    process.client.set_pair(facing_a, facing_b)
+    for pid in process.client.summary().processes:
+        os.kill(pid, signal.SIGKILL)
+        wait_replaced(process.client, pid, time.monotonic())
+    session = receiver()
+    call.a.send(rtp(1, ssrc=7), call.facing_a.key)
+    seen = session.unprotect(call.b.receive()[0])[8:12]
+    assert seen != (7).to_bytes(4, "big")
+    a.send(rtcp(7), facing_a.key)
+    assert session.unprotect_rtcp(b.receive()[0])[4:8] == seen
+    report = bytes.fromhex("81c90007") + (9).to_bytes(4, "big") + seen + bytes(20)
+    b.send(report, facing_b.key)
+    assert a.receive()[0][8:12] == (7).to_bytes(4, "big")
