@@ -163,15 +163,33 @@ static void mask(const struct flow_slot *slot, __u8 *data, size_t length, bool r
 		rtp_mask(data, ours);
 }
 
-enum reason flow_protect(struct flow_slot *slot, __u8 *data, size_t *length, bool rtcp)
+static bool keyless(const struct flow_slot *slot)
+{
+	return slot->crypto && slot->crypto->seals && slot->crypto->seal_keys.suite == SRTP_NONE;
+}
+
+static enum reason seal(struct flow_slot *slot, __u8 *data, size_t *length, bool rtcp)
 {
 	struct flow_crypto *crypto = slot->crypto;
 
-	if (crypto && crypto->seals && crypto->seal_keys.suite == SRTP_NONE)
-		return REASON_NO_KEY;
-	mask(slot, data, *length, rtcp);
 	if (!crypto || !crypto->seals)
 		return REASON_FORWARDED;
 	return reason_of(slot, rtcp ? srtcp_protect(&crypto->seal, data, length)
 				    : srtp_protect(&crypto->seal, data, length));
+}
+
+enum reason flow_protect(struct flow_slot *slot, __u8 *data, size_t *length, bool rtcp)
+{
+	if (keyless(slot))
+		return REASON_NO_KEY;
+	mask(slot, data, *length, rtcp);
+	return seal(slot, data, length, rtcp);
+}
+
+enum reason flow_protect_report(struct flow_slot *slot, __u8 *data, size_t *length)
+{
+	if (keyless(slot))
+		return REASON_NO_KEY;
+	rtcp_mask(data, *length, mask_of(slot), 0);
+	return seal(slot, data, length, true);
 }

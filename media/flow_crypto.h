@@ -42,4 +42,7 @@ int flow_crypto_derive(const struct crypto_place *place, struct flow_slot *slot)
 enum reason flow_unprotect(struct flow_slot *slot, __u8 *data, size_t *length, bool rtcp);
 enum reason flow_protect(struct flow_slot *slot, __u8 *data, size_t *length, bool rtcp);
 
+/* The same for RTCP of our own, which names whom it reports on as they name themselves. */
+enum reason flow_protect_report(struct flow_slot *slot, __u8 *data, size_t *length);
+
 #endif

@@ -8,6 +8,7 @@
 
 #include "address.h"
 #include "engine.h"
+#include "rtcp_report.h"
 
 struct flow_crypto;
 struct flow_stage;
@@ -30,6 +31,10 @@ struct flow_slot {
 	/* RTCP of the same stream and leg, or of RTCP its RTP: the flow at the port above or below; NULL:
 	 * none. */
 	struct flow_slot *companion;
+	/* Where a stage ends RTCP: what goes out, what is heard, and when we report next. */
+	struct rtcp_sender sender;
+	struct rtcp_heard heard;
+	__u64 report_due;
 	struct engine_flow wanted; /* as it was set */
 	struct srtp_keys open_keys, seal_keys;
 } __attribute__((aligned(64)));

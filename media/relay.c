@@ -9,6 +9,7 @@
 #include "relay_socket.h"
 
 #define OFTEN	5000000ULL /* ns between two looks at a socket, below which more than one packet may wait */
+#define REPORT	2500000000ULL /* ns: reports are 2.5 to 5 s apart (RFC 3550 §6.2) */
 #define OWN_TTL 64
 #define OWN_TOS 0xb8 /* expedited forwarding: RFC 4594 §4.1 */
 
@@ -217,18 +218,40 @@ static enum reason pass_on(struct relay *relay, struct flow_slot *slot, struct r
 }
 
 /* A packet that was admitted goes into the stage, or on its way. */
+static bool ends_rtcp(const struct flow_slot *slot)
+{
+	return slot->stage && slot->stage->type->ends;
+}
+
+/* RTCP about a stream that ends in a stage: what it says is kept, and goes no further. */
+static bool hear_report(struct relay *relay, struct flow_slot *slot, const struct relay_packet *packet,
+			size_t bytes)
+{
+	struct flow_slot *stream = slot->wanted.rtcp ? slot->companion : slot;
+
+	if (!stream || !ends_rtcp(stream))
+		return false;
+	rtcp_report_hears(&stream->heard, packet->data, packet->length, relay->now);
+	observe(relay, slot, bytes, packet->tos, NULL);
+	return true;
+}
+
 static enum reason carry(struct relay *relay, struct flow_slot *slot, struct relay_packet *packet,
 			 size_t bytes, enum packet_kind kind)
 {
 	struct rtp_packet rtp = packet_read(packet->data, relay->now);
 	enum reason reason = REASON_FORWARDED;
 
+	if (kind == PACKET_RTCP && hear_report(relay, slot, packet, bytes))
+		return reason;
 	if (kind == PACKET_RTCP) {
 		reason = pass_on(relay, slot, packet, kind);
 		if (reason == REASON_FORWARDED)
 			observe(relay, slot, bytes, packet->tos, NULL);
 		return reason;
 	}
+	if (ends_rtcp(slot))
+		rtcp_report_counts(&slot->heard, rtp.sequence);
 	if (slot->stage)
 		slot->stage->type->packet(slot->stage->state, packet->data, packet->length, relay->now,
 					  &relay->output);
@@ -305,11 +328,43 @@ static void tick_dtls(struct relay *relay, struct flow_slot *slot)
 	crypto->dtls = NULL;
 }
 
+static __u64 wall_clock(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	return (__u64)now.tv_sec * 1000000000ULL + (__u64)now.tv_nsec;
+}
+
+/* To the peer that the stream goes to, about it and about what that peer sends. */
+static void send_report(struct relay *relay, struct flow_slot *stream)
+{
+	struct flow_slot *way = stream->companion ? stream->companion : stream, *back = stream->partner;
+	__u8 *data = relay->batch.made[0];
+	size_t length;
+
+	if (!stream->sender.packets)
+		return;
+	stream->report_due = relay->now + REPORT + relay->now % REPORT;
+	if ((way == stream && !stream->wanted.mux) || !address_port(&way->target) || stream->wanted.held)
+		return;
+	flush(relay, stream);
+	stream->sender.clock = stream->wanted.clock_rate;
+	length = rtcp_report_write(data, &stream->sender, &back->heard, &back->track, &back->tally,
+				   relay->now, wall_clock());
+	if (!length || flow_protect_report(way, data, &length) != REASON_FORWARDED)
+		return;
+	queue(relay, way, data, length, OWN_TTL, OWN_TOS);
+	flush(relay, way);
+}
+
 void relay_tick(struct relay *relay, struct flow_slot *slot)
 {
 	begin(relay, slot);
 	if (slot->stage && slot->stage->due <= relay->now)
 		slot->stage->due = slot->stage->type->tick(slot->stage->state, relay->now, &relay->output);
+	if (ends_rtcp(slot) && slot->report_due <= relay->now)
+		send_report(relay, slot);
 	if (slot->crypto && slot->crypto->dtls)
 		tick_dtls(relay, slot);
 	end(relay, slot);
@@ -339,8 +394,10 @@ void stage_send(struct stage_output *output, size_t length)
 	unsigned place = relay->made;
 	__u8 *data = relay->batch.made[place], dscp = slot->wanted.dscp;
 
-	if (slot->wanted.held || !address_port(&slot->target) || length > STAGE_PACKET ||
-	    flow_protect(slot, data, &length, false) != REASON_FORWARDED)
+	if (slot->wanted.held || !address_port(&slot->target) || length > STAGE_PACKET)
+		return;
+	rtcp_report_sent(&slot->sender, data, length, relay->now);
+	if (flow_protect(slot, data, &length, false) != REASON_FORWARDED)
 		return;
 	queue(relay, slot, data, length, OWN_TTL, dscp == DSCP_KEEP ? OWN_TOS : (__u8)(dscp << 2));
 	relay->made = place + 1;

@@ -6,7 +6,7 @@
  *
  * A flow without a stage passes packets on as they are. A stage sees plain RTP that was judged valid and from
  * the right source, and sends what it likes to the flow's target, when a packet came or when its time is
- * come. RTCP never reaches it: where a flow has a stage, the engine ends RTCP and writes its own reports.
+ * come. RTCP never reaches it.
  *
  * Everything runs in the one thread of the worker that owns the flow, so a stage needs no lock. `open`,
  * `change` and `close` may allocate; `packet` and `tick` may not allocate, lock or wait. State is lost when a
@@ -55,6 +55,9 @@ struct stage_type {
 
 	/* Copies what was counted into `report`, and returns how many bytes of it; at most `room`. */
 	size_t (*report)(const void *state, void *report, size_t room);
+
+	/* What it sends is another stream than what it hears: the engine ends RTCP, and reports by itself. */
+	int ends;
 };
 
 /* The type that settings name with their number; NULL: there is none. */

@@ -252,6 +252,7 @@ const struct stage_type stage_transcode = {
 	.packet = put_packet,
 	.tick = tick_transcoder,
 	.report = report,
+	.ends = 1,
 };
 
 const struct stage_type stage_tap = {

@@ -89,10 +89,10 @@ static void crash(void *state, __u8 *rtp, size_t length, __u64 now, struct stage
 }
 
 static const struct stage_type echo_type = {
-	sizeof(struct echo), open_echo, open_echo, close_echo, take_echo, tick_echo, report_echo,
+	sizeof(struct echo), open_echo, open_echo, close_echo, take_echo, tick_echo, report_echo, 0,
 };
 static const struct stage_type crash_type = {
-	sizeof(struct echo), open_echo, open_echo, close_echo, crash, tick_echo, report_echo,
+	sizeof(struct echo), open_echo, open_echo, close_echo, crash, tick_echo, report_echo, 0,
 };
 
 const struct stage_type *stage_type(unsigned number)

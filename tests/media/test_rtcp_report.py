@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""RTCP where a stage makes another stream of what comes: each side hears of the engine's, not of the other side's."""
+
+import struct
+import time
+from dataclasses import replace
+
+import pytest
+
+from media.stages import CodecSettings, TranscodeStage
+
+PCMU, PCMA = CodecSettings("PCMU", 0), CodecSettings("PCMA", 8)
+SECONDS_1900 = 2208988800
+SENDER_REPORT = struct.Struct(">BBHI IIIII")
+BLOCK = struct.Struct(">I I I I I I")
+
+
+@pytest.fixture
+def reports(engine, call, make_peer):
+    """The peers' sockets for RTCP, once the call transcodes."""
+    call.open(engine)
+    a, b = make_peer("127.77.1.1"), make_peer("127.77.2.1")
+    ports = {"source_port": a.name[1], "target_port": b.name[1]}
+    facing_a = replace(call.facing_a, local_port=30001, kind="rtcp", **ports)
+    facing_b = replace(call.facing_b, local_port=30003, kind="rtcp", source_port=b.name[1], target_port=a.name[1])
+    engine.set_pair(facing_a, facing_b)
+    for flow, stage in ((call.facing_a, TranscodeStage(PCMU, PCMA)), (call.facing_b, TranscodeStage(PCMA, PCMU))):
+        engine.set_stage(flow.key, stage.kind, stage.pack())
+    return a, b, facing_a, facing_b
+
+
+def talk(call, rtp, numbers):
+    for number in numbers:
+        call.a.send(rtp(number, ssrc=7), call.facing_a.key)
+        call.b.send(b"\x80\x08" + rtp(number, ssrc=8)[2:], call.facing_b.key)
+        time.sleep(0.02)
+
+
+def test_each_side_is_reported_to_about_the_stream_it_gets_and_the_one_it_sends(call, rtp, reports):
+    _, b, _, facing_b = reports
+    talk(call, rtp, [65530, 65531, 65533, *range(65534, 65560)])
+    sent, _ = call.b.receive()
+    report, source = b.receive()
+    assert source == facing_b.key
+    first, kind, words, ssrc, seconds, _, _, packets, octets = SENDER_REPORT.unpack_from(report)
+    assert (first, kind, words) == (0x81, 200, 12)
+    assert ssrc == int.from_bytes(sent[8:12], "big")
+    assert abs(seconds - SECONDS_1900 - time.time()) < 5
+    assert packets > 0
+    assert octets == 160 * packets
+    about, lost, highest, _, _, _ = BLOCK.unpack_from(report, 28)
+    assert about == 8
+    assert lost & 0xFFFFFF <= 1
+    assert highest & 0xFFFF in {number & 0xFFFF for number in range(65530, 65560)}
+    assert report[52:54] == b"\x81\xca"
+    assert report[60] == 1
+
+
+def test_reports_of_one_side_do_not_reach_the_other(engine, call, rtp, rtcp, reports, settled):
+    a, b, facing_a, _ = reports
+    a.send(rtcp(7), facing_a.key)
+    assert settled(engine, facing_a, 1).packets == 1
+    assert b.waiting() == 0
+    engine.set_stage(call.facing_a.key, 0)
+    a.send(rtcp(7), facing_a.key)
+    assert b.receive()[0] == rtcp(7)
+
+
+def test_the_round_trip_can_be_told_from_our_report(call, rtp, reports):
+    """The middle of the time stamp of a sender's report comes back, and how long ago that came."""
+    _, b, _, facing_b = reports
+    stamp = 0x1234567890ABCDEF
+    b.send(struct.pack(">BBHIQIII", 0x80, 200, 6, 8, stamp, 0, 1, 160), facing_b.key)
+    time.sleep(0.1)
+    talk(call, rtp, range(10))
+    _, _, _, _, last, delay = BLOCK.unpack_from(b.receive()[0], 28)
+    assert last == stamp >> 16 & 0xFFFFFFFF
+    assert 0.1 <= delay / 65536 < 2
