@@ -37,14 +37,12 @@ static __always_inline enum reason admit(struct xdp_md *ctx, struct passage *pas
 	return reason;
 }
 
-static __always_inline enum reason police(const struct passage *passage, struct flow_ledger *ledger)
+static __always_inline enum reason police(const struct passage *passage, const struct entry *entry)
 {
-	if (likely(!(passage->control.flags & FLAG_POLICED)))
+	if (!(passage->control.flags & FLAG_POLICED) ||
+	    within_limit(entry->flow, entry->ledger, passage->now))
 		return GO_ON;
-	return conforms(&ledger->tally.police_time, passage->now, ledger->wide.police_interval,
-			ledger->wide.police_burst)
-		       ? GO_ON
-		       : REASON_POLICED;
+	return REASON_POLICED;
 }
 
 static __always_inline enum reason decide(struct xdp_md *ctx, struct passage *passage,
@@ -59,7 +57,7 @@ static __always_inline enum reason decide(struct xdp_md *ctx, struct passage *pa
 	if (reason != GO_ON)
 		return reason;
 	reason = admit(ctx, passage, entry);
-	return reason != GO_ON ? reason : police(passage, entry->ledger);
+	return reason != GO_ON ? reason : police(passage, entry);
 }
 
 /* The rule's next hop; the kernel's, where the rule has none or is for another target. */

@@ -50,6 +50,8 @@ static __noinline int cross_to6(struct xdp_md *ctx, __u32 index, __u64 now)
 
 	if (!ledger || !express.flow || !holds(ctx, frame, RTP_SHORTEST) || !may_become_ipv6(&express))
 		return CLOSELY;
+	if (unlikely(!express_conforms(&express)))
+		return express_refuse(&express, REASON_POLICED);
 	hops = ip_of(frame)->ttl - 1;
 	if (bpf_xdp_adjust_head(ctx, -GROWTH))
 		return CLOSELY;
@@ -89,6 +91,8 @@ static __noinline int cross_to4(struct xdp_md *ctx, __u32 index, __u64 now)
 	    !is_expected6(&express, &ledger->wide, FLAG_LOCAL6))
 		return CLOSELY;
 	express.tos = TRAFFIC_CLASS(*(const __be32 *)ip6_of(frame));
+	if (unlikely(!express_conforms(&express)))
+		return express_refuse(&express, REASON_POLICED);
 	hops = ip6_of(frame)->hop_limit - 1;
 	if (bpf_xdp_adjust_head(ctx, GROWTH))
 		return CLOSELY;

@@ -6,7 +6,7 @@
 /* What keeps a flow off the plain express way, and all but recording off any. */
 #define CLOSE_FLAGS                                                                                          \
 	(FLAG_RTCP | FLAG_ZERO_CHECKSUM | FLAG_MIRROR | FLAG_CAPTURE | FLAG_FULL_CHECKSUM | FLAG_TAGGED |    \
-	 FLAG_POLICED | FLAG_MOVABLE)
+	 FLAG_MOVABLE)
 #define FAMILY_FLAGS (FLAG_LOCAL6 | FLAG_TARGET6)
 
 #define PLAIN_RTP 0x80 /* first byte: version 2, no extension, no CSRC; padding is left out of account */

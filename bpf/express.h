@@ -132,15 +132,23 @@ static __noinline void express_break(struct xdp_md *ctx, __u32 index, __u64 now,
 	observe_break(ctx, &passage);
 }
 
-static __always_inline int express_refuse(struct express *express)
+static __always_inline int express_refuse(struct express *express, enum reason reason)
 {
 	struct flow_ledger *ledger = ledger_at(express->index);
 
-	if (ledger) {
-		__sync_fetch_and_add(&ledger->tally.dropped, 1);
-		ledger->tally.last_reason = REASON_OFF;
-	}
-	return verdict(express->length, REASON_OFF);
+	if (ledger)
+		count_dropped(&ledger->tally, reason);
+	return verdict(express->length, reason);
+}
+
+static __always_inline bool express_conforms(const struct express *express)
+{
+	struct flow_ledger *ledger;
+
+	if (!(express->control.flags & FLAG_POLICED))
+		return true;
+	ledger = ledger_at(express->index);
+	return ledger && within_limit(express->flow, ledger, express->now);
 }
 
 /* The rewritten packet: is the rule still the same? Then it is counted and sent; see deliver.h. */
@@ -152,7 +160,7 @@ static __always_inline int express_forward(struct xdp_md *ctx, struct express *e
 	__u32 ifindex = flow->rule.ifindex;
 
 	if (unlikely(is_changed(&flow->rule, express->control)))
-		return express_refuse(express);
+		return express_refuse(express, REASON_OFF);
 	flow_observe(&flow->track, express->payload, express->tos, express->now);
 	if (unlikely(!rtp_next(&flow->track, &rtp, flow->rule.clock))) {
 		struct rtp_packet copy = rtp; /* the first one stays in registers, as it has no address */
@@ -166,6 +174,8 @@ static __always_inline int express_ipv4(struct xdp_md *ctx, struct express *expr
 {
 	const struct flow *flow = express->flow;
 
+	if (unlikely(!express_conforms(express)))
+		return express_refuse(express, REASON_POLICED);
 	rewrite(express->frame, &flow->rule, hop_of(&flow->rule),
 		learned_port(flow->track.target, express->control.generation));
 	return express_forward(ctx, express, express->frame + PAYLOAD_OFFSET);

@@ -82,6 +82,8 @@ static __always_inline int express_ipv6(struct xdp_md *ctx, struct express *expr
 	const struct flow *flow = express->flow;
 	void *frame = express->frame;
 
+	if (unlikely(!express_conforms(express)))
+		return express_refuse(express, REASON_POLICED);
 	rewrite_macs(frame, hop_of(&flow->rule));
 	rewrite_ip6(frame, &flow->rule, wide);
 	rewrite_udp(udp6_of(frame), &flow->rule,

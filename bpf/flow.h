@@ -47,7 +47,7 @@ enum flow_flag {
 	FLAG_LOCAL6 = 128,	   /* packets come as IPv6 */
 	FLAG_TARGET6 = 256,	   /* packets leave as IPv6 */
 	FLAG_TAGGED = 512,	   /* flow_rule.vlan */
-	FLAG_POLICED = 1024,	   /* flow_wide.police_interval */
+	FLAG_POLICED = 1024,	   /* flow_rule.police_interval */
 	FLAG_PAYLOAD_TYPES = 2048, /* flow_wide.payload_types */
 	FLAG_DTMF = 4096,	   /* flow_wide.dtmf_type */
 	FLAG_PREVIOUS = 8192,	   /* flow_wide.previous_address */
@@ -88,7 +88,7 @@ struct flow_rule {
 			 */
 	__u32 clock;	/* RTP clock rate as ticks * 2^42 / 10^9, see CLOCK_SHIFT; 0: unknown, no jitter */
 	__u32 partner;	/* index of the flow in the other direction, NO_PARTNER: none */
-	__u32 reserved;
+	__u32 police_interval; /* ns that a packet costs, see police.h; the burst is in struct flow_wide */
 };
 
 #define DSCP_KEEP   0xff
@@ -126,9 +126,8 @@ struct flow_wide {
 	__be32 source_address[4]; /* without meaning while FLOW_LATCHING */
 	__be32 egress_address[4];
 	__be32 target_address[4];
-	__u32 police_interval; /* ns that a packet costs */
-	__u32 police_burst;    /* packets that may come at once */
-	__u8 dtmf_type;	       /* payload type of telephone events (RFC 4733) */
+	__u32 police_burst; /* packets that may come at once */
+	__u8 dtmf_type;	    /* payload type of telephone events (RFC 4733) */
 	__u8 latch_packets;
 	__be16 previous_port;
 	__u8 touch; /* as in struct flow_rule */
@@ -138,7 +137,7 @@ struct flow_wide {
 	__u32 payload_types[4]; /* bit n of all of it: RTP payload type n may pass */
 	__u32 police_rate;	/* packets per second, as the controller was told */
 	__u32 tenant;
-	__u32 unused[6];
+	__u32 unused[7];
 };
 
 /* Lines 2 and 3, written by the kernel on the rare packet only: loss, disorder, drops, strangers. */

@@ -7,22 +7,32 @@
 #ifndef VOXDP_POLICE_H
 #define VOXDP_POLICE_H
 
-/* `interval` ns a packet, `burst` packets at once. */
-static __always_inline bool conforms(__u64 *full_at, __u64 now, __u32 interval, __u32 burst)
+/* `interval` ns a packet, `burst` packets at once: looked at only where the bucket is not full. */
+static __always_inline bool conforms(__u64 *full_at, __u64 now, __u32 interval, const __u32 *burst)
 {
 	__u64 moment = *full_at;
 
-	if (moment < now)
-		moment = now;
-	if (moment - now > (__u64)interval * (burst ? burst - 1 : 0))
+	if (likely(moment <= now)) {
+		*full_at = now + interval;
+		return true;
+	}
+	if (moment - now > (__u64)interval * (*burst ? *burst - 1 : 0))
 		return false;
 	*full_at = moment + interval;
 	return true;
 }
 
+/* The packet's share of what the flow may carry. */
+static __always_inline bool within_limit(const struct flow *flow, struct flow_ledger *ledger, __u64 now)
+{
+	return conforms(&ledger->tally.police_time, now, flow->rule.police_interval,
+			&ledger->wide.police_burst);
+}
+
 /* What the host gets though it belongs to no flow: not too much of one source. */
 __noinline int police_unmatched(const struct passage *passage, int reason)
 {
+	__u32 burst = config.unmatched_burst;
 	__be32 key[ADDRESS_WORDS] = {};
 	__u64 full_at, *known;
 
@@ -39,9 +49,7 @@ __noinline int police_unmatched(const struct passage *passage, int reason)
 		bpf_map_update_elem(&sources, key, &full_at, BPF_ANY);
 		return reason;
 	}
-	return conforms(known, passage->now, config.unmatched_interval, config.unmatched_burst)
-		       ? reason
-		       : REASON_FLOOD;
+	return conforms(known, passage->now, config.unmatched_interval, &burst) ? reason : REASON_FLOOD;
 }
 
 /* Of those that would pass to a relay address, the ones of UDP are limited: TCP looks after itself. */

@@ -45,6 +45,14 @@ static __always_inline void reject(struct xdp_md *ctx, struct flow_tally *tally,
 		emit(ctx, passage, &report);
 }
 
+static __always_inline void count_dropped(struct flow_tally *tally, __u32 reason)
+{
+	__sync_fetch_and_add(&tally->dropped, 1);
+	if (reason == REASON_POLICED)
+		__sync_fetch_and_add(&tally->policed, 1);
+	tally->last_reason = reason;
+}
+
 /* A packet to a flow that does not get through: counted at the flow as well, if there ever was one. */
 __noinline int refuse(struct xdp_md *ctx, const struct passage *passage, __u32 reason)
 {
@@ -59,10 +67,7 @@ __noinline int refuse(struct xdp_md *ctx, const struct passage *passage, __u32 r
 	if (reason == REASON_WRONG_SOURCE) {
 		reject(ctx, &ledger->tally, passage);
 	} else if (reason < REASON_PASS_NOT_IP && passage->control.generation) {
-		__sync_fetch_and_add(&ledger->tally.dropped, 1);
-		if (reason == REASON_POLICED)
-			__sync_fetch_and_add(&ledger->tally.policed, 1);
-		ledger->tally.last_reason = reason;
+		count_dropped(&ledger->tally, reason);
 	}
 	return verdict(passage->length, reason);
 }

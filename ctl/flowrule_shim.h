@@ -122,7 +122,6 @@ static void rule_encode_deltas(const struct flow_wanted *wanted, const uint32_t 
 static void wide_encode(const struct flow_wanted *wanted, struct flow_wide *wide)
 {
 	*wide = (struct flow_wide){
-		.police_interval = rate_interval(wanted->police_rate),
 		.police_burst = wanted->police_burst,
 		.police_rate = wanted->police_rate,
 		.dtmf_type = wanted->dtmf_type,
@@ -158,6 +157,7 @@ static void rule_encode(const struct flow_wanted *wanted, const uint32_t local[A
 		.ifindex = wanted->ifindex,
 		.clock = (uint32_t)((wanted->clock_rate * CLOCK_SCALE + NS_PER_SEC / 2) / NS_PER_SEC),
 		.partner = wanted->partner,
+		.police_interval = rate_interval(wanted->police_rate),
 	};
 	memcpy(rule->target_mac, wanted->target_mac, sizeof(rule->target_mac));
 	memcpy(rule->egress_mac, wanted->egress_mac, sizeof(rule->egress_mac));

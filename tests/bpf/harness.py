@@ -79,7 +79,7 @@ class Harness:
         encoded = ffi.new("struct flow_rule *")
         lib.rule_encode(wanted, ffi.from_buffer("uint32_t[4]", ADDRESSES[index >> 16]), encoded, ledger_wide(ledger))
         if flow.police:
-            ledger.wide.police_interval = flow.police[0]
+            encoded.police_interval = flow.police[0]
         encoded.generation = flow.generation
         encoded.flags |= lib.FLAG_MOVABLE if movable else 0
         entry.rule.state = model.OFF
