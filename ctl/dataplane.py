@@ -6,7 +6,7 @@ from __future__ import annotations
 import errno
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import structlog
 
@@ -140,7 +140,7 @@ class Carriers:
                 if pinned is not None:
                     self._open(pinned)
             elif self.table:
-                self._check_trust()
+                self._trust(self._watch.follow)
         except DataPlaneError as error:
             self._leave()
             return str(error)
@@ -166,8 +166,14 @@ class Carriers:
             return
         if self._pinned() is None:  # the other layout's relay holds the links now
             return
-        found = {name: self._watch.trouble(name) for name in names}
+        found = {name: self._trouble(name) for name in names}
         self.bare = {name: why for name, why in found.items() if why}
+
+    def _trouble(self, interface: str) -> str:
+        try:
+            return self._watch.trouble(interface)
+        except BpfError as error:  # interface or pins went while they were looked at
+            return str(error)
 
     def _mend(self) -> bool:
         """Attach again what somebody has taken off, if we may; not what was detached by `voxdp detach`."""
@@ -213,7 +219,7 @@ class Carriers:
                 ) from None
             raise DataPlaneError(str(error)) from None
         try:
-            self._check_trust()
+            self._trust(self._watch.check)
             self._check(table)
         except DataPlaneError:
             table.close()
@@ -233,10 +239,10 @@ class Carriers:
                 "the attached relay has other media addresses or ports than the configuration; run: voxdp attach"
             )
 
-    def _check_trust(self) -> None:
+    def _trust(self, check: Callable[[], None]) -> None:
         """The pinned program must be the one that was attached."""
         try:
-            self._watch.check()
+            check()
         except (Untrusted, BpfError) as error:
             raise DataPlaneError(str(error)) from None
 

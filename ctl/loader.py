@@ -232,6 +232,8 @@ def _put(settings: AttachSettings, pins: Pins, config: RelayConfig, former: Pins
             finally_.callback(takeover.close)
             takeover.copy()
         held = {name: hold(pins, program, name, settings.mode, undo) for name in settings.interfaces}
+        if before := AttachRecord.read(settings.state_dir):
+            undo.callback(before.write, settings.state_dir)
         AttachRecord(config.layout, program.tag).write(settings.state_dir)
         _pin_anew(maps["config"], pins.map("config"))
         _pin_anew(program, pins.program)

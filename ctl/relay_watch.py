@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from ctl import xdp
@@ -14,6 +15,7 @@ from ctl.pins import Pins
 
 UPGRADE_SECONDS = 1.0  # within which a new program on the links is pinned, too
 NOT_ATTACHED = "not attached"
+PINS = ""  # no interface has this name
 TABLES = ("flows", "ledgers")
 
 
@@ -45,8 +47,18 @@ class RelayWatch:
                 raise Untrusted(f"{self._pins.program} works on other maps than the pinned ones; run: voxdp attach")
             self._trusted = program.id
 
+    def follow(self) -> None:
+        """`check`, but bear with what lasts less than a second: an upgrade is under way."""
+        try:
+            self.check()
+        except Untrusted:
+            if self._lasts(PINS):
+                raise
+        else:
+            self._odd_since.pop(PINS, None)
+
     def trouble(self, interface: str) -> str:
-        """Say why the relay does not carry this interface; empty if it does. Raises Untrusted."""
+        """Say why the relay does not carry this interface; empty if it does. Raises BpfError."""
         ifindex = xdp.interface_index(interface)
         if not ifindex:
             return "there is no such interface"
@@ -61,14 +73,17 @@ class RelayWatch:
     def _of_program(self, interface: str, program_id: int) -> str:
         """Another program on our link is an upgrade under way; if it lasts, somebody has replaced ours."""
         if program_id != self._trusted:
-            self.check()
+            with suppress(Untrusted):
+                self.check()
         if program_id == self._trusted:
             self._odd_since.pop(interface, None)
             return ""
-        since = self._odd_since.setdefault(interface, self._clock())
-        if self._clock() - since < UPGRADE_SECONDS:
+        if not self._lasts(interface):
             return ""
         return f"XDP program {program_id} has taken the place of ours; run: voxdp attach"
+
+    def _lasts(self, what: str) -> bool:
+        return self._clock() - self._odd_since.setdefault(what, self._clock()) >= UPGRADE_SECONDS
 
     def _link_program(self, interface: str) -> int:
         """Return what our link holds; 0 if there is no link of ours."""
