@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the engine tells by itself, in the log: workers that were replaced, handshakes that ended."""
+"""What the engine tells by itself: workers that were replaced, handshakes that ended, news of stages."""
 
 from __future__ import annotations
 
@@ -12,8 +12,11 @@ from media.flows import EngineError, EngineEvent
 log = structlog.get_logger()
 
 
-def tell(events: Callable[[], Iterable[EngineEvent]]) -> None:
-    """Log what has happened since the engine was asked last; nothing if it does not answer."""
+def tell(events: Callable[[], Iterable[EngineEvent]], staged: Callable[[EngineEvent], None]) -> None:
+    """Log what has happened since the engine was asked last; nothing if it does not answer.
+
+    staged: takes what stages tell, digits for example, which are not for the log.
+    """
     try:
         told = tuple(events())
     except EngineError:
@@ -25,5 +28,7 @@ def tell(events: Callable[[], Iterable[EngineEvent]]) -> None:
                 log.error("engine worker replaced, its calls go on", worker=event.kind, flow=flow)
             case "failed":
                 log.warning("DTLS handshake failed", flow=flow, why=event.data.decode(errors="replace"))
+            case "stage":
+                staged(event)
             case "secure":
                 log.info("DTLS handshake done", flow=flow)

@@ -8,6 +8,7 @@ that was killed goes on with the figures of its calls.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from zlib import crc32
@@ -21,7 +22,8 @@ from ctl.plan import FlowPlan
 from ctl.programmer import Programmer
 from ctl.quality import Interval
 from ctl.rtcp import parse
-from media.flows import EngineError
+from media.flows import EngineError, EngineEvent
+from media.stages import DigitHeard, read_news
 from sip.effects import Leg
 
 TURNS = 5
@@ -160,6 +162,19 @@ class MediaWatch:
         self._quality.digit(call, plan.stream, plan.leg, digit)
         length = 1000 * event.duration / plan.clock_rate if plan.clock_rate else None
         self._publish(Digit(call, plan.stream, plan.leg, digit, length))
+
+    def staged(self, event: EngineEvent) -> None:
+        """Take in what a stage of the engine tells: a digit, as event or tone, of a call that is transcoded."""
+        owner = self._programmer.flow_at(event.flow)
+        try:
+            news = read_news(event.data)
+        except (struct.error, IndexError):
+            return  # of an engine of another version
+        if owner is None or not isinstance(news, DigitHeard):
+            return
+        call, plan = owner
+        self._quality.digit(call, plan.stream, plan.leg, news.digit)
+        self._publish(Digit(call, plan.stream, plan.leg, news.digit, news.duration))
 
     def _rejected(self, event: Rejected, local: Endpoint) -> None:
         times = self._strangers.to_tell(local, event.time)

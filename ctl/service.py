@@ -332,7 +332,7 @@ class Service:
             self._move(found)
         if not self.carriers.process.alive():
             self._restart_engine()
-        tell_events(self.carriers.process.client.events)
+        tell_events(self.carriers.process.client.events, self.media_watch.staged)
 
     def _tell_trouble(self) -> None:
         """An alarm for each change: what an operator must look at, and that it is over."""

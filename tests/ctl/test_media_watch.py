@@ -12,6 +12,7 @@ from ctl.dataplane import DRAINS_AT_ONCE, Carriers
 from ctl.events import Dtmf, Learned, Rejected, Rtcp, SsrcChanged
 from ctl.journal import Journal
 from ctl.media_watch import TURNS, Digit, MediaWatch, Stopped
+from media.flows import EngineEvent
 from tests.ctl.world import ALICE, BOB, RELAY_A, RELAY_B, rtp_port
 
 NTP = 0x0000111122220000
@@ -159,6 +160,19 @@ def test_digits_are_told_and_shown_and_not_logged(watched):
         watched.watch.events([dial(4), dial(11, 480), dial(16)])
     assert watched.stopped == [Digit("call", 0, "b", "4", 100.0), Digit("call", 0, "b", "#", 60.0)]
     assert watched.quality("b").digits == "4#"
+    assert lines == []
+
+
+def test_digits_of_transcoded_calls_are_told_too(watched):
+    def heard(kind, digit, data=b""):
+        return EngineEvent(watched.b, "stage", kind, data or struct.pack("=IIBBxx", kind, 120, digit, 1))
+
+    with capture_logs() as lines:
+        for event in (heard(1, 7), heard(1, 11), heard(2, 0), heard(1, 16), heard(1, 0, b"short")):
+            watched.watch.staged(event)
+        watched.watch.staged(EngineEvent(("192.0.2.77", 1), "stage", 1, struct.pack("=IIBBxx", 1, 120, 5, 0)))
+    assert watched.stopped == [Digit("call", 0, "b", "7", 120), Digit("call", 0, "b", "#", 120)]
+    assert watched.quality("b").digits == "7#"
     assert lines == []
 
 
