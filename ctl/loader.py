@@ -36,7 +36,7 @@ from ctl.pinned_links import (
 )
 from ctl.pins import MAPS, PROGRAM, Pins
 from ctl.privileges import is_bpffs, missing_capabilities, missing_to_attach
-from ctl.reserved_ports import ReservedPorts, format_ports
+from ctl.reserved_ports import ReservedPorts, TooManyPorts, format_ports
 from ctl.xdp_status import status
 
 __all__ = ["AttachError", "AttachReport", "AttachSettings", "DetachReport", "attach", "detach", "status"]
@@ -142,7 +142,7 @@ def _attach(settings: AttachSettings, afresh: bool) -> AttachReport | None:
             former = _former(settings, pins, config)
             ports.reserve(settings.port_min, settings.port_max)
             return _put(settings, pins, config, former)
-        except BpfError as error:
+        except (BpfError, TooManyPorts) as error:
             raise AttachError(str(error)) from error
         finally:
             if not pins.exist() and not pins.others():

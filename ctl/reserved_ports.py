@@ -16,6 +16,13 @@ from itertools import pairwise
 from pathlib import Path
 
 SYSCTL = Path("/proc/sys/net/ipv4/ip_local_reserved_ports")
+EPHEMERAL = Path("/proc/sys/net/ipv4/ip_local_port_range")
+LEAST_LEFT = 1024
+"""Ports that the host's own connections are left with, at least."""
+
+
+class TooManyPorts(Exception):
+    """Hardly a port would be left for connections of this host; one line with the remedy."""
 
 
 def parse_ports(text: str) -> set[int]:
@@ -42,8 +49,8 @@ def format_ports(ports: set[int]) -> str:
 class ReservedPorts:
     """The reservation of this process's network namespace, remembered in `state_dir`."""
 
-    def __init__(self, state_dir: Path, sysctl: Path = SYSCTL) -> None:
-        self._state_dir, self._sysctl = state_dir, sysctl
+    def __init__(self, state_dir: Path, sysctl: Path = SYSCTL, ephemeral: Path = EPHEMERAL) -> None:
+        self._state_dir, self._sysctl, self._ephemeral = state_dir, sysctl, ephemeral
         self._memory = state_dir / f"reserved-{os.stat('/proc/thread-self/ns/net').st_ino}.json"
 
     @contextmanager
@@ -62,9 +69,10 @@ class ReservedPorts:
         return self._remembered() & self._reserved()
 
     def reserve(self, first: int, last: int) -> None:
-        """Reserve the ports from `first` to `last`, in place of those that we reserved before."""
+        """Reserve the ports from `first` to `last`, in place of those that we reserved before. Raises TooManyPorts."""
         theirs = self._reserved() - self.ours()
         wanted = set(range(first, last + 1))
+        self._leave_some(theirs | wanted, f"{first}-{last}")
         self._remember(wanted - theirs)
         self._sysctl.write_text(format_ports(theirs | wanted) + "\n")
 
@@ -75,6 +83,16 @@ class ReservedPorts:
             self._sysctl.write_text(format_ports(self._reserved() - ours) + "\n")
         self._memory.unlink(missing_ok=True)
         return ours
+
+    def _leave_some(self, reserved: set[int], ports: str) -> None:
+        """Whoever connects without naming a port gets one of the range that is not reserved, or EAGAIN."""
+        lowest, highest = map(int, self._ephemeral.read_text().split())
+        left = len(set(range(lowest, highest + 1)) - reserved)
+        if left < LEAST_LEFT:
+            raise TooManyPorts(
+                f"ports {ports} would leave connections of this host {left} of {lowest}-{highest}; narrow"
+                " media.port_min to media.port_max, or widen net.ipv4.ip_local_port_range"
+            )
 
     def _reserved(self) -> set[int]:
         return parse_ports(self._sysctl.read_text())

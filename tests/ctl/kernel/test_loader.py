@@ -378,6 +378,13 @@ def test_port_lists_are_read_and_written(text: str) -> None:
     assert format_ports(parse_ports(text + "\n")) == text
 
 
+def test_the_host_keeps_ports_for_its_own_connections(settings) -> None:
+    with pytest.raises(AttachError, match=r"ports 20000-65535 would leave connections of this host 0 of 32768-60999"):
+        attach(replace(settings, port_min=20000, port_max=65535))
+    assert not Pins(settings.bpffs).exist()
+    assert SYSCTL.read_text().strip() == ""
+
+
 def test_reserving_again_moves_only_our_ports(state_dir: Path, tmp_path: Path) -> None:
     sysctl = tmp_path / "ports"
     sysctl.write_text("105\n")
