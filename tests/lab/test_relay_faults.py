@@ -65,6 +65,10 @@ def test_with_rights_it_is_attached_again_by_itself(world):
     for interface in ("r-a", "r-b"):
         with pytest.raises(LabError, match="active BPF XDP link"):
             run("ip", "-n", world.lab.relay, "link", "set", "dev", interface, "xdp", "off")
+    for _ in range(3):
+        world.controller.attach()
+    assert paths(world) == {"kernel"}
+    assert "data plane changed" not in world.controller.log(), "an upgrade moved the calls"
     before = relay_links(world)
     for link in before.values():
         run(*inside(world.lab.relay, ["bpftool", "link", "detach", "id", link]))
