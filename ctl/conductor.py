@@ -14,6 +14,7 @@ from typing import Any
 
 import structlog
 
+from ctl.codecs import MediaPlan
 from ctl.directory import Directory
 from ctl.journal import Journal
 from ctl.metrics import Meters
@@ -102,6 +103,10 @@ class Conductor:
 
     def _undelivered(self, effect: Send) -> None:
         self.perform(self._core.undelivered(effect, time.monotonic()))
+
+    def media_plans(self, call: str) -> list[MediaPlan]:
+        """Return what was said of codecs in a call, and what came of it."""
+        return self._sessions.media_plans(call)
 
     def hang_up(self, call: str, cause: int) -> None:
         """End a call on both legs, for an operator."""

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from ctl.addresses import Family, canonical, family_of
 from ctl.call_media import LEGS, CallMedia, Media
+from ctl.codecs import MediaPlan, media_plan
 from ctl.descriptions import Description, refused
 from ctl.nexthop import Route
 from ctl.plan import (
@@ -208,6 +209,14 @@ class MediaSessions:
         media = self._calls.get(call)
         described = media.current.streams if media else {}
         return described.get("a") or next(iter(described.values()), ())
+
+    def media_plans(self, call: str) -> list[MediaPlan]:
+        """Return what the legs of a call said of codecs, by m-line, and what came of it; none before an answer."""
+        described = self.described(call)
+        if len(described) < len(LEGS):
+            return []
+        both = zip(described["a"], described["b"], strict=False)
+        return [media_plan(a, b, self.data_plane.transcode) for a, b in both if a.media == "audio"]
 
     def described(self, call: str) -> Mapping[Leg, tuple[Stream, ...]]:
         """Return the m-lines of a call as each leg that has spoken describes them."""

@@ -75,6 +75,7 @@ class Verbs:
         flows = self._programmer.flows(call.id)
         row = call_row(call, flows, time.monotonic())
         row["a"], row["b"] = leg_row(call.a), leg_row(call.b) if call.b else None
+        row["media"] = [asdict(plan) for plan in self._conductor.media_plans(call.id)]
         row["flows"] = [flow_row(view) for view in flows]
         return row
 

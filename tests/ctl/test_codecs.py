@@ -148,6 +148,10 @@ def test_without_a_common_codec_the_engine_transcodes(transcoding_world: World) 
     assert plan.transcoding.heard.events == 101
     assert plan.transcoding.sent.events is None
     assert (RELAY_B, rtp_port(to_bob)) in world.engine.stages
+    (shown,) = world.sessions.media_plans("call")
+    assert (shown.chosen, shown.transcoded) == (("PCMU", "PCMA"), True)
+    assert shown.offered == ("PCMU", "PCMA", "G722", "G729", "opus")
+    assert world.sessions.media_plans("another") == []
 
 
 def test_a_re_invite_to_a_common_codec_goes_back_to_the_kernel(transcoding_world: World) -> None:
