@@ -9,7 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define MAGIC	  0x32786f767274732eULL /* with the layout's number as its first digit */
+#define MAGIC	  0x33786f767274732eULL /* with the layout's number as its first digit */
 #define ALIGNMENT 64
 
 static size_t aligned(size_t bytes)

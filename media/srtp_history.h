@@ -11,8 +11,8 @@
 #include <linux/types.h>
 
 #define SRTP_WINDOW	  1024 /* indexes back from the highest that are told apart */
-#define SRTP_STREAMS	  8    /* SSRCs at a time, RTP and RTCP each counted */
-#define SRTP_CLOSED	  56   /* SSRCs before those, refused from then on */
+#define SRTP_STREAMS	  6    /* SSRCs at a time, RTP and RTCP each counted */
+#define SRTP_CLOSED	  58   /* SSRCs before those, refused from then on */
 #define SRTP_ID_BYTES	  16
 #define SRTP_INDEX_LIMIT  (1ULL << 48)
 #define SRTCP_INDEX_LIMIT (1ULL << 31)

@@ -34,7 +34,7 @@ int srtp_cost(unsigned suite, const uint8_t *master, unsigned count, double *pro
 struct srtp_keys { uint8_t suite, mki_length, master[46], mki[128]; };
 struct srtp_stream { uint32_t ssrc; uint8_t rtcp, used; uint16_t reserved; uint64_t highest, window[16]; };
 struct srtp_history {
-    uint32_t mask, closed_count, closed[56]; struct srtp_stream streams[8];
+    uint32_t mask, closed_count, closed[58]; struct srtp_stream streams[6];
 };
 int srtp_open(void *context, const struct srtp_keys *keys, struct srtp_history *history, bool sends);
 void srtp_close(void *context);
