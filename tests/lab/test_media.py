@@ -23,7 +23,7 @@ def settings(tmp_path):
 TRANSCODE = 'transcode = ["PCMU", "PCMA", "G722", "opus"]'
 
 
-@pytest.mark.parametrize("codec", ["PCMA/8000", "G722/16000", "opus/48000/2"])
+@pytest.mark.parametrize("codec", ["G722/16000", "opus/48000/2"])
 def test_phones_without_a_common_codec_hear_each_other(world, codec):
     world = world(codecs=("PCMU/8000", codec), media=TRANSCODE)
     world.connect(world.alice, world.bob)

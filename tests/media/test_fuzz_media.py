@@ -32,7 +32,7 @@ SOURCES += ("jitterbuffer", "noise", "plc", "receiver", "resample", "rtp", "send
 SOURCES += ("transcoder", "wav")
 FLAGS = ["-std=gnu11", "-O1", "-g", "-D_GNU_SOURCE", "-fsanitize=fuzzer,address,undefined", "-fno-sanitize-recover=all"]
 PLACES = [f"-I{ROOT / room}" for room in ("media", "bpf")]
-SECONDS = 4
+SECONDS = 2
 SEEDS = {
     "wav": [b"RIFF\x24\0\0\0WAVEfmt \x10\0\0\0\1\0\1\0\x40\x1f\0\0\x80\x3e\0\0\2\0\x10\0data\4\0\0\0\1\0\2\0"],
     "events": [bytes([1, 20, 5, 10, 0, 160]) * 3],
