@@ -160,7 +160,7 @@ _WHY = {
     "tos": "packets keep the DSCP they come with",
     "listen-cli": "voxdp ng ctl speaks to the controller's own socket",
     "redis": "calls are kept in a journal on this host",
-    "recording-method": "recordings are sealed files: docs/recording.md",
+    "recording-method": "recordings are sealed files: docs/media.md",
 }
 
 
