@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What others see over HTTP: health and metrics."""
+"""What others see over HTTP: the REST API, health and metrics."""
