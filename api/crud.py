@@ -159,12 +159,14 @@ async def _delete(resource: Resource, context: Context) -> Reply:
 
 
 def version_of(headers: Mapping[str, str]) -> int | None:
-    """Return the version that If-Match asks for, None for any; one that none can have where it is not ours."""
+    """Return the version that If-Match asks for, None for any. Raises InvalidValue for what is no ETag of ours."""
     wanted = headers.get("If-Match")
     if wanted is None or wanted.strip() == "*":
         return None
     found = re.fullmatch(r'"([0-9]{1,18})"', wanted.strip())
-    return int(found.group(1)) if found else -1
+    if found is None:
+        raise InvalidValue("If-Match must be the ETag that was read, or *")
+    return int(found.group(1))
 
 
 def _shown(stored: Stored, status: int = 200, headers: Mapping[str, str] | None = None) -> Reply:

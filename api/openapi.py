@@ -79,7 +79,7 @@ def statuses(operation: Operation) -> list[int]:
     if operation.idempotent:
         found.add(422)
     if operation.conditional:
-        found.add(412)
+        found |= {412, 422}
     return sorted(found | {400})
 
 
