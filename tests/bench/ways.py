@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What IPv6, a change of family and recording cost on top of the IPv4 relay, under BPF_PROG_TEST_RUN."""
+"""What IPv6, a change of family, policing and recording cost on top of the IPv4 relay, under BPF_PROG_TEST_RUN."""
 
 import struct
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 from ctl.copies import CopyReader
-from ctl.flowrule import Endpoint, FlowFlag
+from ctl.flowrule import POLICE_MAX, Endpoint, FlowFlag
 from ctl.libbpf import Program
 from tests.bench.cost import INGRESS, timed
 from tests.bench.figures import Figure
@@ -15,6 +16,9 @@ ROUNDS = 15
 REPEAT = 500_000
 MIRRORED = 15_000
 """At once: so many copies of a packet the ring holds."""
+POLICED = 100_000
+"""At once: so few that the bucket is full again for the next round."""
+AT_ONCE = {"mirror": MIRRORED, "policed": POLICED}
 CALLER, RELAY = ("192.0.2.10", 4000), ("10.0.0.1", FIRST_PORT)
 CALLER6, RELAY6 = ("2001:db8:a::10", 4000), ("2001:db8:1::1", FIRST_PORT)
 V4, V6 = (RELAY[0], CALLER, RELAY), (RELAY6[0], CALLER6, RELAY6)
@@ -24,16 +28,17 @@ Way = tuple[str, Endpoint, Endpoint]
 
 def measure() -> Iterator[Figure]:
     """Nanoseconds more than IPv4; the goals are those of a packet on a busy host."""
-    relays = {"ipv4": towards(V4, V4), "ipv6": towards(V6, V6), "crossing": crossing(), "mirror": mirroring()}
+    relays = {"ipv4": towards(V4, V4), "ipv6": towards(V6, V6), "crossing": crossing()}
+    relays |= {"mirror": mirroring(), "policed": policed()}
     packets = {name: frame(*(V6 if name in ("ipv6", "crossing") else V4)[1:]) for name in relays}
     runs: dict[str, Callable[[], float]] = {
-        name: Measured(relay, packets[name], MIRRORED if name == "mirror" else REPEAT).nanoseconds
-        for name, relay in relays.items()
+        name: Measured(relay, packets[name], AT_ONCE.get(name, REPEAT)).nanoseconds for name, relay in relays.items()
     }
     rounds = [{name: run() for name, run in runs.items()} for _ in range(ROUNDS)]
     best = {name: min(each[name] for each in rounds) for name in runs}
     yield more(best, "ipv6", "IPv6 relay", 15)
     yield more(best, "crossing", "v4 to v6 and back, mean", 30)
+    yield more(best, "policed", "RTP policed", 15)
     yield more(best, "mirror", "RTP mirrored", 150)
 
 
@@ -76,3 +81,11 @@ def crossing() -> Relay:
 
 def mirroring() -> Relay:
     return towards(V4, V4, FlowFlag.MIRROR)
+
+
+def policed() -> Relay:
+    """At the highest rate that a rule can have, and as many at once as a test run has packets."""
+    relay = Relay(V4[0])
+    limited = replace(rule(V4[1], V4[1], V4[2], INGRESS, bytes(12)), police=(POLICE_MAX, POLICE_MAX))
+    relay.table.write(relay.table.index(*V4[2]), limited)
+    return relay
