@@ -19,7 +19,7 @@ def test_latching_is_for_the_leg_that_asked_for_it(world: World) -> None:
     world.sessions.offer("call", "a", sdp(ALICE), ALICE, 0.0, toward=BOB, there=Facing(latch=True))
     world.sessions.answer("call", "b", sdp(BOB), BOB, 0.0)
     states = {(flow.leg, flow.kind): flow.state for flow in world.sessions.query("call")}
-    assert states == {(leg, kind): "pinned" if leg == "a" else "learning" for leg in "ab" for kind in ("rtp", "rtcp")}
+    assert states == {(leg, kind): "pinned" if leg == "a" else "latching" for leg in "ab" for kind in ("rtp", "rtcp")}
     latching = [rule for rule in world.table.rules.values() if rule.state == FlowState.LATCHING]
     assert {rule.source[0] for rule in latching} == {BOB}
     assert {rule.latch_packets for rule in latching} == {5}
