@@ -109,7 +109,7 @@ def test_hold_and_resume_pass_through_the_proxy(proxied):
 def test_a_dead_relay_is_passed_over(proxied):
     world = proxied(DEAD, RELAY)
     world.connect()
-    world.carried(50)
+    world.carried(150)
     world.bob.hangup()
     world.alice.closed()
     assert world.tones() == [(1000, True), (440, True)]

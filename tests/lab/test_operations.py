@@ -76,7 +76,7 @@ def test_health_and_metrics_tell_of_a_call(world):
 def test_a_user_without_any_right_serves_calls_on_the_kernel_path(world):
     """Only `voxdp attach` is root's; nobody runs all the rest and finds the next hops as well."""
     world = world(user="nobody")
-    for pid in (world.controller.pid, engine_of(world), postgres_of(world)):
+    for pid in (world.controller.pid, *engines_of(world), postgres_of(world)):
         assert rights(pid) == {"Uid": 4 * ["65534"], "Gid": 4 * ["65534"], "Groups": [], "CapEff": [16 * "0"]}
     run("ip", "-n", world.lab.relay, "neigh", "flush", "all")
     world.connect(world.alice, world.bob)
@@ -107,10 +107,20 @@ def test_what_a_user_may_not_open_is_named_with_its_remedy(two):
 
 
 def engine_of(world):
-    """The engine's process id: the one process with the lab's engine socket in its command line."""
+    """The engine's process id: of all its processes, the one that is no other's child."""
+    found = engines_of(world)
+    (first,) = [pid for pid in found if parent_of(pid) not in found]
+    return first
+
+
+def engines_of(world):
+    """The engine and its workers: the processes with the lab's engine socket in their command line."""
     path = str(world.lab.directory / "run" / "engine.sock").encode()
-    (found,) = [entry for entry in Path("/proc").glob("[0-9]*/cmdline") if path in words(entry)]
-    return int(found.parent.name)
+    return {int(entry.parent.name) for entry in Path("/proc").glob("[0-9]*/cmdline") if path in words(entry)}
+
+
+def parent_of(pid):
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
 def words(entry):
