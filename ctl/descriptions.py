@@ -16,7 +16,7 @@ from sip.sdp import Media, Section, SessionDescription
 from sip.sdp_parts import Connection, Crypto, Fingerprint
 
 _EVENT = "telephone-event"
-_ICE = (
+ICE = (
     "candidate",
     "remote-candidates",
     "end-of-candidates",
@@ -92,7 +92,7 @@ class Description:
         self._sdp.origin = replace(self._origin, connection=ours)
         for section in self._sections():
             _redirect_connection(section, ours)
-            section.remove_attributes(*_ICE)
+            section.remove_attributes(*ICE)
         for medium, port in zip(self._sdp.media, ports, strict=True):
             if medium.port:
                 _redirect_ports(medium, (address, port or 0))

@@ -10,29 +10,19 @@ from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 
 from ctl.addresses import unspecified
+from ctl.descriptions import ICE
 from sip.sdp import DIRECTIONS, Media, Origin, Section, SessionDescription
 from sip.sdp_parts import Codec, Connection
 
-_ICE = {
-    "candidate",
-    "remote-candidates",
-    "end-of-candidates",
-    "ice-ufrag",
-    "ice-pwd",
-    "ice-options",
-    "ice-lite",
-    "ice-mismatch",
-    "ice-pacing",
-}
 SECURITY = ("crypto", "setup", "fingerprint", "tls-id")
 _PLACED = {
-    *_ICE,
+    *ICE,
     *SECURITY,
     *DIRECTIONS,
     *("mid", "label", "bundle-only", "rtpmap", "fmtp", "rtcp-fb", "extmap", "rtcp", "rtcp-mux", "ptime", "maxptime"),
 }
 """Attributes of a medium that have a place of their own; all others are written in between, as they came."""
-_MOVED = {*_ICE, *SECURITY, *DIRECTIONS}
+_MOVED = {*ICE, *SECURITY, *DIRECTIONS}
 """Attributes of a session that are written in its media, or not at all."""
 
 
