@@ -37,6 +37,8 @@ unsigned correlate_lag(const int16_t *window, unsigned count, unsigned least, un
 			best = score;
 			lag = candidate;
 		}
+		if (candidate == most)
+			break;
 		energy += (float)window[-1 - (int)candidate] * window[-1 - (int)candidate] -
 			  (float)window[(int)count - 1 - (int)candidate] *
 				  window[(int)count - 1 - (int)candidate];

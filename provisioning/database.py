@@ -8,9 +8,12 @@ so every statement exists once.
 
 from __future__ import annotations
 
+import select
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, LiteralString, TypeVar
+from weakref import WeakKeyDictionary
 
 import psycopg
 from psycopg.rows import DictRow, dict_row
@@ -22,6 +25,9 @@ from provisioning.errors import DatabaseUnavailable
 Answer = TypeVar("Answer")
 Rows = list[dict[str, Any]]
 AsyncPool = AsyncConnectionPool[psycopg.AsyncConnection[DictRow]]
+
+ASK_AFTER_SECONDS = 0.1
+_checked: WeakKeyDictionary[psycopg.AsyncConnection[DictRow], float] = WeakKeyDictionary()
 
 CONNECT_SECONDS = 5
 STATEMENT_SECONDS = 15
@@ -66,8 +72,21 @@ def make_pool(conninfo: str, *, size: int = 4) -> AsyncPool:
 
 
 async def _check(connection: psycopg.AsyncConnection[DictRow]) -> None:
-    """Raise OperationalError if the server has closed the connection, without asking it anything."""
-    connection.pgconn.consume_input()
+    """Raise OperationalError if the server has closed the connection.
+
+    Under load that is seen without asking: a server has nothing to say on a connection that waits in the pool, but that
+    it ends. One that has waited for longer is asked.
+    """
+    now = time.monotonic()
+    before, _checked[connection] = _checked.get(connection, 0.0), now
+    if now - before > ASK_AFTER_SECONDS:
+        await AsyncConnectionPool.check_connection(connection)
+        return
+    poll = select.poll()
+    poll.register(connection.fileno(), select.POLLIN)
+    if poll.poll(0):
+        await connection.close()  # else the pool takes it back: as far as it knows, all is well
+        raise psycopg.OperationalError("the server has ended the connection")
 
 
 def ask(connection: psycopg.Connection[DictRow], question: Question[Answer]) -> Answer:
