@@ -39,7 +39,7 @@ def operations() -> Iterator[Operation]:
 def page_of(item: type[BaseModel]) -> type[BaseModel]:
     """Return the model of one part of a list of these."""
     return create_model(
-        f"{item.__name__}Page", items=(list[item], ...), next_cursor=(str | None, None),  # type: ignore[valid-type]
+        f"{item.__name__}Page", items=(list[item], ...), next_cursor=(str | None, None),  # type: ignore[valid-type]  # made at run time
         __doc__="Part of a list; next_cursor is null behind the last one.",
     )  # fmt: skip
 

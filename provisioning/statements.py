@@ -38,7 +38,7 @@ def insert(resource: Resource, columns: Iterable[str]) -> Composed:
 def update(resource: Resource, columns: Iterable[str]) -> Composed:
     """Other values for an object that is locked; its children apart."""
     changes = [SQL("{} = {}").format(Identifier(name), Placeholder(name)) for name in columns]
-    changes.append(SQL("version = t.version + 1, updated_at = now()"))  # type: ignore[arg-type]
+    changes.append(SQL("version = t.version + 1, updated_at = now()"))  # type: ignore[arg-type] # a list of both kinds
     return SQL("UPDATE {table} AS t SET {changes} WHERE {it}").format(
         table=Identifier(resource.table), changes=SQL(", ").join(changes), it=_is_it(resource)
     )

@@ -69,7 +69,7 @@ class Campaign:
                 str(SOURCE),
             ]
             subprocess.run(command, check=True)
-            self.library = self.steps_ffi.dlopen(built)
+            self.runner = self.steps_ffi.dlopen(built)
         self.steps = self.steps_ffi.new("struct step[]", BATCH)
         self.memory = self.steps_ffi.cast("void *", int(ffi.cast("uintptr_t", relay.flows)))
 
@@ -94,7 +94,7 @@ class Campaign:
             sent.append(bytes(frames[at]))
             self.prepare(self.steps[step], sent[-1], twin.locate(sent[-1]))
             frames[at] = traffic.patched(frames[at], dice)
-        done = self.library.run_steps(self.relay.program.fd, self.memory, self.steps, BATCH)
+        done = self.runner.run_steps(self.relay.program.fd, self.memory, self.steps, BATCH)
         if done != BATCH:
             raise RuntimeError(f"{place}: packet {done} could not be run: {sent[done].hex()}")
         for step, data in enumerate(sent):

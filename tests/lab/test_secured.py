@@ -32,8 +32,10 @@ def test_a_call_is_heard_both_ways(world, encryption, expected):
     flows = world.carried(100)
     assert ways(flows) == expected
     assert {flow["security"] for flow in flows} == {"plain" if expected == KERNEL else "secure"}
-    # Of two that shake hands one has its keys first, and its first packet may come before the other has them.
-    assert sum(flow["forged"] + flow["replayed"] for flow in flows) <= (1 if expected == DTLS else 0) * len(flows)
+    refused = [(flow["leg"], flow["forged"], flow["replayed"]) for flow in flows]
+    # One packet of a call by DTLS was refused once in a dozen runs, and why is not known: it is not for want of keys,
+    # which is another reason. More than one would be worse.
+    assert sum(forged + replayed for _, forged, replayed in refused) <= (expected == DTLS), refused
     world.finish(world.alice, world.bob)
     assert world.tones_heard() == BOTH
     at_a, at_b = world.seen()
