@@ -150,6 +150,8 @@ class Service:
         restored = self._restore()
         control, api, rest = self._control(), self._api(), self._rest()
         try:
+            if self.ours and not restored.calls:
+                self.storage.claim()
             await self.transport.open(self.ours)
             await control.start()
             await api.start(*_host_port(self._config.api.listen))

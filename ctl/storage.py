@@ -84,6 +84,11 @@ class Storage:
         if self._open.is_set():
             await self.journal.drained(SETTLE_SECONDS)
 
+    def claim(self) -> None:
+        """Take the embedded server's directory now, so that nothing is served without it. Raises ProvisioningError."""
+        if self._embedded:
+            self._embedded.claim()
+
     async def run(self, patient: bool) -> None:
         """Start PostgreSQL if it is ours, bring the schema up to date, then keep users and records moving.
 

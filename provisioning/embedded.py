@@ -76,20 +76,34 @@ class EmbeddedPostgres:
         if self._watch:
             return self.conninfo
         assert threading.current_thread() is threading.main_thread(), "the server would end with this thread"
+        self.claim()
         try:
-            self.cluster.make_directory()
-            self._take_lock()
             user = database_user(self._os_user)
             await asyncio.to_thread(self._prepare, user)
             await self._launch_patiently()
         except OSError as error:
             await self.stop()
-            raise DatabaseUnavailable(_explain(error, self.cluster.directory)) from error
+            raise self._closed(error) from error
         except BaseException:
             await self.stop()
             raise
         self._watch = asyncio.create_task(self._keep_running(), name="postgresql supervisor")
         return self.conninfo
+
+    def claim(self) -> None:
+        """Take the directory, and hold it until `stop`; harmless if it is held. Raises DatabaseUnavailable."""
+        if self._lock:
+            return
+        try:
+            self.cluster.make_directory()
+            self._take_lock()
+        except OSError as error:
+            raise self._closed(error) from error
+
+    def _closed(self, error: OSError) -> DatabaseUnavailable:
+        remedy = f"give it to user id {os.geteuid()}, or choose another database.directory"
+        why = error.strerror or error
+        return DatabaseUnavailable(f"the database in {self.cluster.directory} cannot be opened ({why}): {remedy}")
 
     async def stop(self) -> None:
         """End the server: its clients are sent away, what was committed is on disk. Harmless if not started."""
@@ -110,19 +124,21 @@ class EmbeddedPostgres:
 
     def _take_lock(self) -> None:
         """Hold the cluster's lock as long as we live; the kernel frees it when we die."""
-        self._lock = open(self.cluster.directory / "lock", "a+", encoding="ascii")  # noqa: SIM115 - held until stop()
+        lock = open(self.cluster.directory / "lock", "a+", encoding="ascii")  # noqa: SIM115 - held until stop()
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            self._lock.seek(0)
-            holder = self._lock.read().strip() or "unknown"
+            with lock:
+                lock.seek(0)
+                holder = lock.read().strip() or "unknown"
             raise DatabaseUnavailable(
                 f"the database in {self.cluster.directory} is already run by process {holder}: "
                 f'stop that one, or connect to its server with database.url = "{self.conninfo}"'
             ) from None
-        self._lock.truncate(0)
-        self._lock.write(f"{os.getpid()}\n")
-        self._lock.flush()
+        lock.truncate(0)
+        lock.write(f"{os.getpid()}\n")
+        lock.flush()
+        self._lock = lock
 
     async def _launch_patiently(self) -> None:
         """Launch, again if need be: clients of a killed server may hold its memory for a moment more."""
@@ -210,8 +226,3 @@ async def _ended(child: subprocess.Popen[bytes]) -> None:
         loop.remove_reader(descriptor)
         os.close(descriptor)
     child.wait()
-
-
-def _explain(error: OSError, directory: Path) -> str:
-    remedy = f"give it to user id {os.geteuid()}, or choose another database.directory"
-    return f"the database in {directory} cannot be opened ({error.strerror or error}): {remedy}"
