@@ -41,5 +41,5 @@ def compile_bpf(source: Path) -> None:
 
 setup(
     cmdclass={"build_py": BuildWithBpf},
-    cffi_modules=["ctl/libbpf_build.py:ffibuilder", "media/engine_build.py:ffibuilder"],
+    cffi_modules=["ctl/kernel/libbpf_build.py:ffibuilder", "media/engine_build.py:ffibuilder"],
 )

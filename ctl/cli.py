@@ -11,10 +11,10 @@ from pathlib import Path
 
 import click
 
-from ctl.client import CommandError
 from ctl.configfile import ConfigError
 from ctl.exits import FAILED, INTERRUPTED
-from ctl.session import Session
+from ctl.terminal.client import CommandError
+from ctl.terminal.session import Session
 
 COMMANDS = {
     "account": "ctl.commands.account",

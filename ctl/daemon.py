@@ -14,10 +14,10 @@ import uvloop
 from api.server import ApiUnavailable
 from ctl.config import Config, load
 from ctl.configfile import ConfigError
-from ctl.media_interfaces import DataPlaneError
+from ctl.network.media_interfaces import DataPlaneError
 from ctl.ng.front import NgUnavailable
 from ctl.service import Service, ServiceError
-from ctl.tls import TlsError
+from ctl.signalling.tls import TlsError
 from media.flows import EngineError
 from provisioning.errors import ProvisioningError
 from sip.sockets import TransportError

@@ -25,45 +25,45 @@ import structlog
 from api.health import Component
 from api.metrics import PlatformCollector
 from api.server import ApiServer, create_app
-from ctl.billing import Billing
-from ctl.captures import Captures
-from ctl.client import SOCKET_NAME
-from ctl.conductor import Conductor
 from ctl.config import Config
-from ctl.control import ControlServer
-from ctl.dataplane import Carriers
-from ctl.directory import Directory
-from ctl.engine_log import tell as tell_events
-from ctl.flow_verbs import FlowVerbs
-from ctl.inactivity import Inactivity
 from ctl.journal import Journal, keep_synced
-from ctl.live import LiveCalls
-from ctl.load import LoadWatch, drain
-from ctl.media_interfaces import trunk_media
-from ctl.media_watch import MediaWatch
-from ctl.metrics import ControllerFigures, Meters
-from ctl.nexthop import NextHops
+from ctl.network.media_interfaces import trunk_media
+from ctl.network.nexthop import NextHops
 from ctl.ng.front import NgFront
 from ctl.ng.verbs import NgVerbs
-from ctl.plan import DataPlane
-from ctl.ports import Ports
-from ctl.programmer import Programmer
-from ctl.recording_verbs import RecordingVerbs
-from ctl.recordings import Recordings
-from ctl.records import Records
-from ctl.registrations import RegistrationWatch
-from ctl.resolver import Resolver
+from ctl.observe.captures import Captures
+from ctl.observe.engine_log import tell as tell_events
+from ctl.observe.media_watch import MediaWatch
+from ctl.observe.metrics import ControllerFigures, Meters
+from ctl.recording.recordings import Recordings
 from ctl.rest import make_rest
-from ctl.restore import Restored, Restorer
-from ctl.sessions import MediaSessions
-from ctl.signalling import facing, listen_addresses, make_core, read_secret, stream_limits
-from ctl.silent_calls import SilentCalls
-from ctl.sip_verbs import SipVerbs
+from ctl.sessions.dataplane import Carriers
+from ctl.sessions.inactivity import Inactivity
+from ctl.sessions.media_sessions import MediaSessions
+from ctl.sessions.plan import DataPlane
+from ctl.sessions.ports import Ports
+from ctl.sessions.programmer import Programmer
+from ctl.signalling.billing import Billing
+from ctl.signalling.conductor import Conductor
+from ctl.signalling.core import facing, listen_addresses, make_core, read_secret, stream_limits
+from ctl.signalling.directory import Directory
+from ctl.signalling.load import LoadWatch, drain
+from ctl.signalling.records import Records
+from ctl.signalling.registrations import RegistrationWatch
+from ctl.signalling.resolver import Resolver
+from ctl.signalling.restore import Restored, Restorer
+from ctl.signalling.silent_calls import SilentCalls
+from ctl.signalling.tls import Tls, TlsError
+from ctl.signalling.transports import Transports
+from ctl.signalling.trunk_keeper import TrunkKeeper
 from ctl.storage import Storage
-from ctl.tls import Tls, TlsError
-from ctl.transports import Transports
-from ctl.trunk_keeper import TrunkKeeper
-from ctl.verbs import Verbs
+from ctl.terminal.client import SOCKET_NAME
+from ctl.verbs.calls import Verbs
+from ctl.verbs.control import ControlServer
+from ctl.verbs.flows import FlowVerbs
+from ctl.verbs.live import LiveCalls
+from ctl.verbs.recordings import RecordingVerbs
+from ctl.verbs.sip import SipVerbs
 from media.flows import EngineError
 from sip.effects import Send
 

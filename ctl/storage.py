@@ -16,7 +16,7 @@ from psycopg_pool import PoolTimeout
 
 from ctl.config import Config
 from ctl.keyring import KeyRing
-from ctl.signalling import listen_addresses
+from ctl.signalling.core import listen_addresses
 from provisioning.admission import Payer
 from provisioning.cdr_search import spent_since
 from provisioning.cdr_writer import CdrWriter

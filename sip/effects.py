@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What the signalling core asks of the world, and what it is told in return.
 
-The core never acts. Each input returns a list of effects; `ctl.conductor` carries them out in order and hands
-the results of those that have a `token` back in by the method of `sip.core.Core` named at the effect.
+The core never acts. Each input returns a list of effects; `ctl.signalling.conductor` carries them out in order and
+hands the results of those that have a `token` back in by the method of `sip.core.Core` named at the effect.
 Times are seconds of CLOCK_MONOTONIC, which survive a restart of the process.
 """
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Which questions of DNS lead from a SIP URI to addresses, and in what order the answers count (RFC 3263, RFC 2782).
 
-Pure: `ctl.resolver` asks.
+Pure: `ctl.signalling.resolver` asks.
 """
 
 from __future__ import annotations

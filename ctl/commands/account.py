@@ -7,8 +7,8 @@ import click
 
 from ctl.commands.objects import fields, make_group, tenant_option
 from ctl.commands.user import ask_password, stdin_option
-from ctl.session import Session
-from ctl.table import Column
+from ctl.terminal.session import Session
+from ctl.terminal.table import Column
 
 COLUMNS = (
     Column("ACCOUNT", "username"),

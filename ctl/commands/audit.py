@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import click
 
-from ctl.client import CommandError
 from ctl.commands.objects import tenant_option
 from ctl.exits import FAILED
-from ctl.session import Session, json_option, list_options
-from ctl.table import Column
+from ctl.terminal.client import CommandError
+from ctl.terminal.session import Session, json_option, list_options
+from ctl.terminal.table import Column
 
 COLUMNS = (
     Column("NUMBER", "sequence", right=True),

@@ -7,10 +7,10 @@ from typing import Any
 
 import click
 
-from ctl.flow_columns import ALIASES, JITTER, LOSS, MOS, PATH, RTT
-from ctl.flow_columns import COLUMNS as FLOW_COLUMNS
-from ctl.session import Session, json_option, list_options
-from ctl.table import Column
+from ctl.terminal.flow_columns import ALIASES, JITTER, LOSS, MOS, PATH, RTT
+from ctl.terminal.flow_columns import COLUMNS as FLOW_COLUMNS
+from ctl.terminal.session import Session, json_option, list_options
+from ctl.terminal.table import Column
 
 COLUMNS = (
     Column("ID", "id", unit="id", keep=10),

@@ -18,14 +18,14 @@ from typing import IO, TYPE_CHECKING, Any
 
 import click
 
-from ctl.client import CommandError, hold
 from ctl.configfile import run_directory
 from ctl.exits import DENIED, FAILED, USAGE
-from ctl.session import Session
-from ctl.table import counted
+from ctl.terminal.client import CommandError, hold
+from ctl.terminal.session import Session
+from ctl.terminal.table import counted
 
 if TYPE_CHECKING:
-    from ctl.copies import Copy, CopyReader
+    from ctl.kernel.copies import Copy, CopyReader
 
 POLL_SECONDS = 0.05
 AT_ONCE = 1000
@@ -81,7 +81,7 @@ class _Taken:
     def __post_init__(self) -> None:
         from importlib.metadata import version
 
-        from ctl.pcapng import Writer
+        from ctl.observe.pcapng import Writer
 
         self._by_index = {flow["index"]: flow for flow in self.flows}
         self._writer = Writer(f"voxdp {version('voxdp')}")
@@ -96,7 +96,7 @@ class _Taken:
 
     def write(self, copies: list[Copy], offset: int) -> None:
         """Write frames. offset: nanoseconds from the kernel's clock to that on the wall."""
-        from ctl.copies import CopyKind
+        from ctl.kernel.copies import CopyKind
 
         for copy in copies:
             if self.done:
@@ -141,9 +141,9 @@ def _reader(session: Session) -> Iterator[CopyReader]:
     import errno
 
     from ctl.config import load
-    from ctl.copies import CopyReader
-    from ctl.libbpf import BpfError, Map
-    from ctl.pins import Pins
+    from ctl.kernel.copies import CopyReader
+    from ctl.kernel.libbpf import BpfError, Map
+    from ctl.kernel.pins import Pins
 
     pins = Pins(load(session.path).xdp.bpffs)
     try:

@@ -9,8 +9,8 @@ from typing import Any
 
 import click
 
-from ctl.session import Session, json_option, list_options
-from ctl.table import Column
+from ctl.terminal.session import Session, json_option, list_options
+from ctl.terminal.table import Column
 
 COLUMNS = (
     Column("STARTED", lambda record: _moment(record["started_at"]), keep=9),

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import click
 
-from ctl.session import Session, json_option
+from ctl.terminal.session import Session, json_option
 
 
 @click.group()

@@ -8,10 +8,10 @@ from typing import Any
 
 import click
 
-from ctl.client import CommandError
 from ctl.exits import FAILED, UNREACHABLE
-from ctl.session import Session, json_option
-from ctl.table import Column
+from ctl.terminal.client import CommandError
+from ctl.terminal.session import Session, json_option
+from ctl.terminal.table import Column
 
 COLUMNS = (
     Column("VERSION", "version", right=True),

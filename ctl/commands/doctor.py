@@ -8,10 +8,10 @@ from dataclasses import asdict
 
 import click
 
-from ctl.client import CommandError
 from ctl.exits import FAILED
-from ctl.session import Session, json_option
-from ctl.table import RESET, STYLES, counted
+from ctl.terminal.client import CommandError
+from ctl.terminal.session import Session, json_option
+from ctl.terminal.table import RESET, STYLES, counted
 
 MARKS = {"ok": "ok", "warn": "WARN", "fail": "FAIL"}
 COLORS = {"ok": "green", "warn": "yellow", "fail": "red"}
@@ -23,8 +23,8 @@ COLORS = {"ok": "green", "warn": "yellow", "fail": "red"}
 def doctor(session: Session) -> None:
     """Look at kernel, drivers, settings and the relay; exit 1 if something keeps calls from it."""
     from ctl.config import load
-    from ctl.doctor import examine
-    from ctl.host_facts import gather
+    from ctl.host.doctor import examine
+    from ctl.host.host_facts import gather
 
     findings = examine(gather(load(session.path)))
     failed = sum(finding.status == "fail" for finding in findings)

@@ -9,9 +9,9 @@ from typing import Any
 
 import click
 
-from ctl.flow_columns import ALIASES, COLUMNS
-from ctl.session import Session, json_option, list_options
-from ctl.table import counted
+from ctl.terminal.flow_columns import ALIASES, COLUMNS
+from ctl.terminal.session import Session, json_option, list_options
+from ctl.terminal.table import counted
 
 CLEAR = "\x1b[H\x1b[J"
 MARKS = {True: "ok", False: "FAILS", None: "-"}

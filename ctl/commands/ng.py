@@ -9,9 +9,9 @@ from typing import Any
 
 import click
 
-from ctl.client import CommandError
 from ctl.exits import FAILED, USAGE
-from ctl.session import Session, json_option
+from ctl.terminal.client import CommandError
+from ctl.terminal.session import Session, json_option
 
 OPTIONS = {"ignore_unknown_options": True, "help_option_names": ["-h", "--help"]}
 FILE = "ng.toml"
@@ -41,12 +41,12 @@ def run(session: Session, options: tuple[str, ...]) -> None:
     --config-file=FILE reads rtpengine's own file. What it made of it is left in the run directory, for other commands:
     voxdp -c /run/voxdp/ng.toml flow list.
     """
-    from ctl.attaching import attach_settings
     from ctl.config import load
     from ctl.daemon import StartError, serve
-    from ctl.loader import AttachError, attach
-    from ctl.media_interfaces import DataPlaneError
-    from ctl.nexthop import NextHops
+    from ctl.kernel.attaching import attach_settings
+    from ctl.kernel.loader import AttachError, attach
+    from ctl.network.media_interfaces import DataPlaneError
+    from ctl.network.nexthop import NextHops
 
     path = _written(session, _tables(session, options))
     config, hops = load(path), NextHops()
@@ -130,7 +130,7 @@ def _tables(session: Session, options: tuple[str, ...]) -> dict[str, dict[str, A
 
 def _attach_where_media_is(tables: dict[str, dict[str, Any]]) -> None:
     """The relay goes onto the interfaces that have the media addresses, unless others are named."""
-    from ctl.nexthop import NextHops
+    from ctl.network.nexthop import NextHops
 
     if tables.get("xdp", {}).get("interfaces"):
         return

@@ -12,10 +12,10 @@ from typing import Any, TypeVar
 
 import click
 
-from ctl.client import CommandError
 from ctl.exits import USAGE
-from ctl.session import Session, json_option, list_options
-from ctl.table import Column, plain
+from ctl.terminal.client import CommandError
+from ctl.terminal.session import Session, json_option, list_options
+from ctl.terminal.table import Column, plain
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 

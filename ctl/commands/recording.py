@@ -12,10 +12,10 @@ from uuid import UUID
 
 import click
 
-from ctl.client import CommandError
 from ctl.exits import FAILED, NOT_FOUND, USAGE
-from ctl.session import Session, json_option, list_options
-from ctl.table import Column
+from ctl.terminal.client import CommandError
+from ctl.terminal.session import Session, json_option, list_options
+from ctl.terminal.table import Column
 
 if TYPE_CHECKING:
     from media.recording_export import Exported
@@ -91,7 +91,7 @@ def verify(session: Session, identifier: str) -> None:
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def recorder(arguments: tuple[str, ...]) -> None:
     """Run the recorder: voxdp recorder --socket PATH ... The controller does this itself where it is needed."""
-    from ctl.recorder import main
+    from ctl.recording.recorder import main
 
     sys.exit(main(arguments))
 
@@ -111,7 +111,7 @@ def told() -> Iterator[None]:
 
 def _store(session: Session) -> Any:
     from ctl.config import load
-    from ctl.recording_paths import store_url
+    from ctl.recording.paths import store_url
     from media.recording_store import open_store
 
     return open_store(store_url(load(session.path)))

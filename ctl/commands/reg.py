@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import click
 
-from ctl.session import Session, list_options
-from ctl.table import Column
+from ctl.terminal.session import Session, list_options
+from ctl.terminal.table import Column
 
 COLUMNS = (
     Column("USER", "user"),

@@ -7,9 +7,9 @@ import sys
 
 import click
 
-from ctl.client import CommandError
 from ctl.exits import FAILED
-from ctl.session import Session
+from ctl.terminal.client import CommandError
+from ctl.terminal.session import Session
 
 
 @click.command()

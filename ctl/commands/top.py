@@ -16,10 +16,10 @@ from typing import Any
 
 import click
 
-from ctl.client import CommandError
 from ctl.exits import NOT_FOUND, USAGE
-from ctl.session import Session
-from ctl.top import SORTS, Top
+from ctl.terminal.client import CommandError
+from ctl.terminal.session import Session
+from ctl.terminal.top import SORTS, Top
 
 ENTER_SCREEN, LEAVE_SCREEN = "\x1b[?1049h\x1b[?25l", "\x1b[?25h\x1b[?1049l"
 HOME, REST_OF_LINE = "\x1b[H", "\x1b[K"

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ctl.client import CommandError
 from ctl.exits import FAILED
-from ctl.session import Session, json_option
-from ctl.table import si
+from ctl.terminal.client import CommandError
+from ctl.terminal.session import Session, json_option
+from ctl.terminal.table import si
 
 if TYPE_CHECKING:
-    from ctl.trace import Counts
+    from ctl.kernel.trace import Counts
 
 BAR = 40
 KEPT = ("forwarded", "pass_")
@@ -32,8 +32,8 @@ def trace(session: Session, interval: float, count: int | None) -> None:
     The time is that of receiving, in the driver and the relay, for each frame; Ctrl-C ends.
     """
     from ctl.config import load
-    from ctl.pins import Pins
-    from ctl.trace import Tracer, TraceUnavailable
+    from ctl.kernel.pins import Pins
+    from ctl.kernel.trace import Tracer, TraceUnavailable
 
     try:
         tracer = Tracer(Pins(load(session.path).xdp.bpffs))

@@ -9,8 +9,8 @@ from typing import Any
 import click
 
 from ctl.commands.objects import trunk
-from ctl.session import Session, list_options
-from ctl.table import Column
+from ctl.terminal.session import Session, list_options
+from ctl.terminal.table import Column
 
 __all__ = ["trunk"]
 

@@ -8,7 +8,7 @@ import sys
 import click
 
 from ctl.commands.objects import KINDS, fields, make_group, tenant_option
-from ctl.session import Session
+from ctl.terminal.session import Session
 
 user = make_group("user", KINDS["user"], without=("add",))
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import click
 
-from ctl.client import CommandError
 from ctl.exits import FAILED, NOT_FOUND
-from ctl.session import Session, json_option
-from ctl.table import Column
+from ctl.terminal.client import CommandError
+from ctl.terminal.session import Session, json_option
+from ctl.terminal.table import Column
 
 INTERFACE_COLUMNS = (
     Column("INTERFACE", "name"),
@@ -40,12 +40,12 @@ REASON_COLUMNS = (
 @click.pass_obj
 def attach(session: Session) -> None:
     """Load the kernel relay, pin it and attach it; again: upgrade it in place, without losing a packet."""
-    from ctl.attaching import attach_settings
     from ctl.config import load
-    from ctl.loader import AttachError
-    from ctl.loader import attach as put
-    from ctl.media_interfaces import DataPlaneError
-    from ctl.nexthop import NextHops
+    from ctl.kernel.attaching import attach_settings
+    from ctl.kernel.loader import AttachError
+    from ctl.kernel.loader import attach as put
+    from ctl.network.media_interfaces import DataPlaneError
+    from ctl.network.nexthop import NextHops
 
     config, hops = load(session.path), NextHops()
     try:
@@ -69,8 +69,8 @@ def attach(session: Session) -> None:
 def detach(session: Session) -> None:
     """Take the relay off all interfaces and remove what is pinned; flows that live end."""
     from ctl.config import load
-    from ctl.loader import AttachError
-    from ctl.loader import detach as take
+    from ctl.kernel.loader import AttachError
+    from ctl.kernel.loader import detach as take
 
     config = load(session.path)
     try:
@@ -111,8 +111,8 @@ def _status(session: Session) -> dict[str, Any]:
     from dataclasses import asdict
 
     from ctl.config import load
-    from ctl.libbpf import BpfError
-    from ctl.loader import status
+    from ctl.kernel.libbpf import BpfError
+    from ctl.kernel.loader import status
 
     config = load(session.path)
     try:

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 
-from ctl.addresses import unspecified
-from ctl.descriptions import ICE
+from ctl.network.addresses import unspecified
+from ctl.sessions.descriptions import ICE
 from sip.sdp import DIRECTIONS, Media, Origin, Section, SessionDescription
 from sip.sdp_parts import Codec, Connection
 

@@ -23,8 +23,8 @@ from ctl.ng.recording import Recorder
 from ctl.ng.relay import Limits, Relay
 from ctl.ng.server import Answers, Datagrams, Streams
 from ctl.ng.statistics import Statistics
-from ctl.ports import Ports
-from ctl.sessions import MediaSessions
+from ctl.sessions.media_sessions import MediaSessions
+from ctl.sessions.ports import Ports
 
 NG = "ng"
 _PARTICIPANT = tuple(each.name for each in fields(Participant))

@@ -12,12 +12,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import ip_address
 
-from ctl.addresses import Family
+from ctl.network.addresses import Family
 from ctl.ng.describe import Manner
 from ctl.ng.errors import NgError
 from ctl.ng.request import Request
-from ctl.relay_choice import ANY, Facing
-from ctl.security import Bridge
+from ctl.sessions.relay_choice import ANY, Facing
+from ctl.sessions.security import Bridge
 
 PROFILES = frozenset(
     f"{prefix}RTP/{profile}{feedback}"

@@ -7,15 +7,15 @@ from collections.abc import Callable
 from functools import partial
 from typing import Literal, Protocol
 
-from ctl.control import ControlError
 from ctl.ng.calls import Call
 from ctl.ng.errors import NgError
+from ctl.verbs.control import ControlError
 
 Consent = Literal["", "given", "announced"]
 
 
 class Recorder(Protocol):
-    """What is asked of `ctl.recordings.Recordings`. All raise ControlError where it cannot be."""
+    """What is asked of `ctl.recording.recordings.Recordings`. All raise ControlError where it cannot be."""
 
     def start(self, call: str, consent: Consent = "") -> object:
         """Begin to record a session."""

@@ -15,8 +15,6 @@ from typing import Any
 
 import structlog
 
-from ctl.call_media import Media
-from ctl.descriptions import Description
 from ctl.ng import recording
 from ctl.ng.calls import PREFIX, Call, Calls, Dialogue, Participant, answered, offered
 from ctl.ng.describe import Line, describe
@@ -26,10 +24,12 @@ from ctl.ng.options import Options, options
 from ctl.ng.replies import call_statistics
 from ctl.ng.request import Request
 from ctl.ng.statistics import Statistics
-from ctl.plan import Stream
-from ctl.programmer import FlowView
-from ctl.relay_choice import Facing
-from ctl.sessions import MediaRefused, MediaSessions
+from ctl.sessions.call_media import Media
+from ctl.sessions.descriptions import Description
+from ctl.sessions.media_sessions import MediaRefused, MediaSessions
+from ctl.sessions.plan import Stream
+from ctl.sessions.programmer import FlowView
+from ctl.sessions.relay_choice import Facing
 from sip.effects import Leg
 from sip.errors import SdpError
 from sip.sdp import SessionDescription
@@ -108,7 +108,7 @@ class Relay:
                 self._remove(call)
 
     def owns(self, session: str) -> bool:
-        """Whether a session is of a call of ours. This and the two below implement `ctl.silent_calls.Owner`."""
+        """Whether a session is of a call of ours. This and the next two implement `silent_calls.Owner`."""
         return session.startswith(PREFIX)
 
     def sessions_of_calls(self) -> list[str]:

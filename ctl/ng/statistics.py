@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from math import sqrt
 from typing import Any
 
-from ctl.programmer import FlowView
+from ctl.sessions.programmer import FlowView
 
 COUNTED = (
     *("ping", "offer", "answer", "delete", "query", "list"),

@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from ctl.control import ControlError, Verb
 from ctl.exits import NOT_FOUND
 from ctl.ng.calls import Call
 from ctl.ng.relay import Relay
-from ctl.ports import Ports
+from ctl.sessions.ports import Ports
+from ctl.verbs.control import ControlError, Verb
 
 
 class NgVerbs:

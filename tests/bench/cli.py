@@ -18,16 +18,16 @@ from tempfile import TemporaryDirectory
 from types import SimpleNamespace
 from typing import Any
 
-from ctl.captures import Captures
-from ctl.carriers import KernelCarrier
-from ctl.client import SOCKET_NAME, ask_raw
-from ctl.control import ControlServer
-from ctl.flow_verbs import FlowVerbs
 from ctl.journal import Journal
-from ctl.media_watch import TURNS, MediaWatch
-from ctl.nexthop import NextHop, Route
-from ctl.plan import Codec, FlowPlan
-from ctl.programmer import Programmer
+from ctl.network.nexthop import NextHop, Route
+from ctl.observe.captures import Captures
+from ctl.observe.media_watch import TURNS, MediaWatch
+from ctl.sessions.carriers import KernelCarrier
+from ctl.sessions.plan import Codec, FlowPlan
+from ctl.sessions.programmer import Programmer
+from ctl.terminal.client import SOCKET_NAME, ask_raw
+from ctl.verbs.control import ControlServer
+from ctl.verbs.flows import FlowVerbs
 from tests.bench.figures import Figure
 from tests.bench.rig import FIRST_PORT, Relay
 

@@ -5,7 +5,7 @@ import struct
 import time
 from collections.abc import Iterator
 
-from ctl.libbpf import Map, Program
+from ctl.kernel.libbpf import Map, Program
 from tests.bench.figures import Figure
 from tests.bench.rig import FIRST_PORT, Relay, baseline, frame, rule
 

@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Self
 
-from ctl.libbpf import Program
+from ctl.kernel.libbpf import Program
 from tests.bench.rig import FIRST_PORT
 
 OUTSIDE, RELAY_SPACE = "vxbench-out", "vxbench-relay"

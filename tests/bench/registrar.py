@@ -13,14 +13,14 @@ from typing import Any, cast
 
 import uvloop
 
-from ctl.conductor import Conductor
 from ctl.config import Config, SipSection
-from ctl.directory import Directory
 from ctl.journal import Journal, keep_synced
-from ctl.metrics import Meters
+from ctl.observe.metrics import Meters
 from ctl.service import collect_rarely
-from ctl.signalling import make_core, stream_limits
-from ctl.transports import Transports
+from ctl.signalling.conductor import Conductor
+from ctl.signalling.core import make_core, stream_limits
+from ctl.signalling.directory import Directory
+from ctl.signalling.transports import Transports
 from provisioning.snapshot import Account, Snapshot
 from sip.digest import ha1
 from sip.effects import Address

@@ -5,11 +5,11 @@ import socket
 import struct
 from pathlib import Path
 
-from ctl._libbpf import lib
+from ctl.kernel._libbpf import lib
 
-from ctl.flowrule import FlowFlag, FlowRule, FlowState
-from ctl.flowtable import FlowTable, RelayConfig
-from ctl.libbpf import BpfObject
+from ctl.kernel.flowrule import FlowFlag, FlowRule, FlowState
+from ctl.kernel.flowtable import FlowTable, RelayConfig
+from ctl.kernel.libbpf import BpfObject
 
 BPF = Path(__file__).resolve().parents[2] / "bpf"
 FIRST_PORT, LAST_PORT = 10000, 59999

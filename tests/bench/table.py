@@ -7,8 +7,8 @@ from array import array
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
-from ctl.flowrule import Endpoint
-from ctl.flowtable import IndexedRule
+from ctl.kernel.flowrule import Endpoint
+from ctl.kernel.flowtable import IndexedRule
 from tests.bench.figures import Figure
 from tests.bench.rig import FIRST_PORT, FLOW_MAPS, Relay, rule
 

@@ -5,9 +5,9 @@ import struct
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from ctl.copies import CopyReader
-from ctl.flowrule import POLICE_MAX, Endpoint, FlowFlag
-from ctl.libbpf import Program
+from ctl.kernel.copies import CopyReader
+from ctl.kernel.flowrule import POLICE_MAX, Endpoint, FlowFlag
+from ctl.kernel.libbpf import Program
 from tests.bench.cost import INGRESS, timed
 from tests.bench.figures import Figure
 from tests.bench.rig import FIRST_PORT, Relay, baseline, frame, rule

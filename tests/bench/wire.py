@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from ctl.libbpf import Link, Program
+from ctl.kernel.libbpf import Link, Program
 from tests.bench import lab
 from tests.bench.figures import Figure
 from tests.bench.rig import FIRST_PORT, Relay, baseline, frame, rule

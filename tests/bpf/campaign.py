@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cffi import FFI
-from ctl._libbpf import ffi
+from ctl.kernel._libbpf import ffi
 
 from tests.bpf import harness, model, traffic
 

@@ -4,7 +4,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from ctl.flowrule import mapped
+from ctl.kernel.flowrule import mapped
 from tests.bpf import model
 from tests.bpf.packets import CALLEE, CALLEE6, CALLER, CALLER6, frame, frame6
 

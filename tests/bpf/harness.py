@@ -9,14 +9,14 @@ import struct
 from pathlib import Path
 from typing import NamedTuple
 
-from ctl._libbpf import ffi, lib
+from ctl.kernel._libbpf import ffi, lib
 
-from ctl.copies import CopyReader
-from ctl.events import Dtmf, Learned, Rejected, Rtcp, SsrcChanged, decode
-from ctl.flowrule import FlowAction, FlowFlag, FlowRule, FlowState, mapped, pack_rule, unmapped
-from ctl.flowtable import RelayConfig
-from ctl.libbpf import BpfObject, check
-from ctl.ringbuffer import RingBuffer
+from ctl.kernel.copies import CopyReader
+from ctl.kernel.events import Dtmf, Learned, Rejected, Rtcp, SsrcChanged, decode
+from ctl.kernel.flowrule import FlowAction, FlowFlag, FlowRule, FlowState, mapped, pack_rule, unmapped
+from ctl.kernel.flowtable import RelayConfig
+from ctl.kernel.libbpf import BpfObject, check
+from ctl.kernel.ringbuffer import RingBuffer
 from tests.bpf import model
 
 ROOT = Path(__file__).resolve().parents[2]

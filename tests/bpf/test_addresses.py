@@ -2,11 +2,11 @@
 """As many relay addresses as there can be, of both families in turn."""
 
 import pytest
-from ctl._libbpf import lib
+from ctl.kernel._libbpf import lib
 
-from ctl.flowrule import FlowRule, FlowState
-from ctl.flowtable import FlowTable, RelayConfig
-from ctl.libbpf import BpfObject
+from ctl.kernel.flowrule import FlowRule, FlowState
+from ctl.kernel.flowtable import FlowTable, RelayConfig
+from ctl.kernel.libbpf import BpfObject
 from tests.bpf import harness, model
 from tests.bpf.packets import CALLER, CALLER6, frame, frame6
 

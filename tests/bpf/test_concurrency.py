@@ -8,7 +8,7 @@ from itertools import cycle
 
 import pytest
 
-from ctl.flowtable import FlowTable
+from ctl.kernel.flowtable import FlowTable
 from tests.bpf import harness, model
 from tests.bpf.cases import FROM_V6, INDEX, INDEX6, PARTNER, TO_V6, callee_flow, caller_flow, packed
 from tests.bpf.packets import CALLEE, CALLER, frame, frame6, rtp

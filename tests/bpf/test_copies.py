@@ -2,7 +2,7 @@
 """Copies for recording and for captures: whole, in order, and never at the cost of the packet."""
 
 import pytest
-from ctl._libbpf import lib
+from ctl.kernel._libbpf import lib
 
 from tests.bpf import model
 from tests.bpf.cases import FROM_V6, INDEX, INDEX6, TO_V6, caller_flow, sent, sent6

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from ctl.flowrule import mapped_endpoint
+from ctl.kernel.flowrule import mapped_endpoint
 from tests.bpf import model
 from tests.bpf.cases import INDEX, caller_flow
 from tests.bpf.packets import CALLER, frame, rtcp, rtp

@@ -5,7 +5,7 @@ import json
 import subprocess
 
 import pytest
-from ctl._libbpf import ffi, lib
+from ctl.kernel._libbpf import ffi, lib
 
 from tests.bpf import harness
 

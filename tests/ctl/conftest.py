@@ -11,9 +11,9 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from ctl.flowrule import Endpoint, FlowFlag, FlowRule, FlowState, FlowStatistics
-from ctl.flowtable import FlowColumns
-from ctl.nexthop import NextHop, NextHops, Route
+from ctl.kernel.flowrule import Endpoint, FlowFlag, FlowRule, FlowState, FlowStatistics
+from ctl.kernel.flowtable import FlowColumns
+from ctl.network.nexthop import NextHop, NextHops, Route
 from media.flows import EngineError, EngineFlow, EngineStatistics, FlowKey, redacted
 from tests.ctl.routed import Network
 from tests.ctl.world import World

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from ctl.nexthop import NextHop, NextHops
+from ctl.network.nexthop import NextHop, NextHops
 
 RELAY, HOST, ROUTER, OTHER_ROUTER = "10.77.1.1", "10.77.1.2", "10.77.1.3", "10.77.2.3"
 FAR = "203.0.113.9"

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ctl.client import CommandError, ask_raw
+from ctl.terminal.client import CommandError, ask_raw
 from sip.digest import authorization, choose, ha1
 from sip.message import Request, Response
 from sip.parser import parse

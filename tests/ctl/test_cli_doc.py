@@ -11,8 +11,8 @@ import click
 import pytest
 
 from ctl.cli import COMMANDS, HELP, voxdp
-from ctl.explain import Cause
-from ctl.flow_columns import ALIASES
+from ctl.observe.explain import Cause
+from ctl.terminal.flow_columns import ALIASES
 
 DOC = Path(__file__).resolve().parents[2] / "docs" / "cli.md"
 EXAMPLES = sorted(set(re.findall(r"^    \$ (?:sudo )?voxdp (.+)$", DOC.read_text(), re.MULTILINE)))

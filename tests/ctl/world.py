@@ -4,11 +4,11 @@
 import random
 from typing import Any
 
-from ctl.carriers import EngineCarrier, KernelCarrier
-from ctl.plan import DataPlane
-from ctl.ports import Ports
-from ctl.programmer import Programmer
-from ctl.sessions import MediaRefused, MediaSessions
+from ctl.sessions.carriers import EngineCarrier, KernelCarrier
+from ctl.sessions.media_sessions import MediaRefused, MediaSessions
+from ctl.sessions.plan import DataPlane
+from ctl.sessions.ports import Ports
+from ctl.sessions.programmer import Programmer
 
 RELAY_A, RELAY_B = "192.0.2.1", "198.51.100.1"
 ALICE, BOB = "192.0.2.10", "198.51.100.20"

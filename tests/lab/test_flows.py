@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from ctl.flowrule import FlowFlag
-from ctl.flowtable import FlowTable
-from ctl.pins import Pins
+from ctl.kernel.flowrule import FlowFlag
+from ctl.kernel.flowtable import FlowTable
+from ctl.kernel.pins import Pins
 from tests.lab.conftest import World
 from vm.lab import Lab
 from vm.process import inside, run

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from ctl.flowtable import FlowTable
-from ctl.pins import Pins
+from ctl.kernel.flowtable import FlowTable
+from ctl.kernel.pins import Pins
 from vm.controller import Controller
 from vm.process import LabError, run
 

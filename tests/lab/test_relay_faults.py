@@ -7,7 +7,7 @@ from contextlib import suppress
 
 import pytest
 
-from ctl.pins import Pins
+from ctl.kernel.pins import Pins
 from vm.process import LabError, inside, run
 
 

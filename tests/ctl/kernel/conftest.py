@@ -15,15 +15,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
-from ctl._libbpf import lib
+from ctl.kernel._libbpf import lib
 from pyroute2 import IPRoute
 
 import bpf
-from ctl import loader
-from ctl.flowrule import FlowRule, FlowState
-from ctl.flowtable import FlowTable, RelayConfig
-from ctl.libbpf import BpfObject, Program
-from ctl.pins import Pins
+from ctl.kernel import loader
+from ctl.kernel.flowrule import FlowRule, FlowState
+from ctl.kernel.flowtable import FlowTable, RelayConfig
+from ctl.kernel.libbpf import BpfObject, Program
+from ctl.kernel.pins import Pins
 from tests.ctl.kernel.wired import CABLES, RELAYS, Relay, Wiring
 from vm import namespace
 

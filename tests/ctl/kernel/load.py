@@ -18,10 +18,10 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ctl.flowrule import FlowRule, FlowState
-from ctl.flowtable import FlowTable
-from ctl.libbpf import BpfObject, Link, Map, Program
-from ctl.pins import Pins
+from ctl.kernel.flowrule import FlowRule, FlowState
+from ctl.kernel.flowtable import FlowTable
+from ctl.kernel.libbpf import BpfObject, Link, Map, Program
+from ctl.kernel.pins import Pins
 
 FLOWS, FIRST_PORT = 64, 10000
 PORTS = range(FIRST_PORT, FIRST_PORT + FLOWS)
@@ -31,8 +31,8 @@ CALLER, CALLEE, RELAY = ("203.0.113.5", 4000), ("203.0.113.9", 5000), "192.0.2.1
 CONTROLLER = """
 import itertools, sys
 from pathlib import Path
-from ctl.flowrule import FlowRule, FlowState
-from ctl.flowtable import FlowTable
+from ctl.kernel.flowrule import FlowRule, FlowState
+from ctl.kernel.flowtable import FlowTable
 table = FlowTable.open(Path(sys.argv[1]))
 peer = ("203.0.113.77", 7000)
 for count in itertools.count():

@@ -5,11 +5,11 @@ from dataclasses import replace
 
 import pytest
 
-from ctl.copies import AT_ONCE, Copy, CopyKind, CopyReader
-from ctl.events import Dtmf, EventReader
-from ctl.flowrule import FlowFlag, FlowState
-from ctl.flowtable import FlowTable
-from ctl.libbpf import Map, Program
+from ctl.kernel.copies import AT_ONCE, Copy, CopyKind, CopyReader
+from ctl.kernel.events import Dtmf, EventReader
+from ctl.kernel.flowrule import FlowFlag, FlowState
+from ctl.kernel.flowtable import FlowTable
+from ctl.kernel.libbpf import Map, Program
 
 CALLER, CALLEE = ("203.0.113.5", 4000), ("203.0.113.9", 5000)
 LOCAL_A = ("192.0.2.1", 10000)

@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 from pyroute2 import IPRoute
 
-from ctl.attach_record import AttachRecord
-from ctl.attaching import attach_settings
 from ctl.config import load
-from ctl.dataplane import Carriers
-from ctl.libbpf import Link
-from ctl.loader import attach, detach
-from ctl.media_interfaces import DataPlaneError
-from ctl.nexthop import NextHops
-from ctl.pins import Pins
+from ctl.kernel.attach_record import AttachRecord
+from ctl.kernel.attaching import attach_settings
+from ctl.kernel.libbpf import Link
+from ctl.kernel.loader import attach, detach
+from ctl.kernel.pins import Pins
+from ctl.network.media_interfaces import DataPlaneError
+from ctl.network.nexthop import NextHops
+from ctl.sessions.dataplane import Carriers
 
 BOTH = {"left", "right.0"}
 ADDRESSES = {"left": "192.0.2.1", "right.0": "2001:db8::1"}
@@ -117,7 +117,7 @@ def test_a_relay_that_cannot_be_trusted_is_refused_at_the_start_and_left_later(
     told = json.loads(record.read_text())
     record.write_text(json.dumps(told | {"tag": "0" * 16}))
     assert (carriers.look().attached, carriers.trouble) == (BOTH, ""), "it may be an upgrade under way"
-    monkeypatch.setattr("ctl.relay_watch.UPGRADE_SECONDS", 0.0)
+    monkeypatch.setattr("ctl.kernel.relay_watch.UPGRADE_SECONDS", 0.0)
     assert carriers.look().attached == frozenset()
     assert f"has tag {told['tag']}, but {'0' * 16} was attached; run: voxdp attach" in carriers.trouble
     assert carriers.kernel is None

@@ -8,10 +8,10 @@ from dataclasses import replace
 
 import pytest
 
-from ctl.events import DRAIN_LIMIT, EventReader, Learned, Rejected, Rtcp, SsrcChanged
-from ctl.flowrule import FlowFlag
-from ctl.flowtable import FlowTable
-from ctl.libbpf import Program
+from ctl.kernel.events import DRAIN_LIMIT, EventReader, Learned, Rejected, Rtcp, SsrcChanged
+from ctl.kernel.flowrule import FlowFlag
+from ctl.kernel.flowtable import FlowTable
+from ctl.kernel.libbpf import Program
 
 CALLER, CALLEE, STRANGER = ("203.0.113.5", 4000), ("203.0.113.9", 5000), ("203.0.113.66", 7)
 LOCAL_A, LOCAL_B = ("192.0.2.1", 10000), ("198.51.100.1", 10002)

@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from ctl.links import Egress
-from ctl.nexthop import NextHop, NextHops
-from ctl.pins import Pins
+from ctl.kernel.pins import Pins
+from ctl.network.links import Egress
+from ctl.network.nexthop import NextHop, NextHops
 from tests.ctl.kernel.wired import (
     ALICE,
     ALICE6,

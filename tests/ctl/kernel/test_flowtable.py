@@ -9,11 +9,11 @@ from dataclasses import replace
 from itertools import cycle
 
 import pytest
-from ctl._libbpf import ffi, lib
+from ctl.kernel._libbpf import ffi, lib
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ctl.flowrule import (
+from ctl.kernel.flowrule import (
     CLOCK_RATE_MAX,
     POLICE_MAX,
     FlowAction,
@@ -24,7 +24,7 @@ from ctl.flowrule import (
     mapped,
     pack_rule,
 )
-from ctl.flowtable import RelayConfig
+from ctl.kernel.flowtable import RelayConfig
 
 DROP, PASS, REDIRECT = 1, 2, 4
 CALLER, CALLEE = ("203.0.113.5", 4000), ("203.0.113.9", 5000)
@@ -422,17 +422,17 @@ def test_generations_go_on_where_another_writer_ended(loaded, pair) -> None:
 
 @pytest.mark.parametrize(("user", "result"), [("owner", "10000 1"), ("other", "EACCES")])
 def test_only_the_owner_opens_the_pins_and_needs_no_capability(settings, run_as, pair, user, result) -> None:
-    from ctl import loader
+    from ctl.kernel import loader
 
     owned = replace(settings, owner_uid=65534, owner_gid=65534)
     report = loader.attach(owned)
     code = """
 import errno
 from pathlib import Path
-from ctl.flowrule import FlowRule, FlowState
-from ctl.libbpf import BpfError
-from ctl.events import EventReader
-from ctl.flowtable import FlowTable
+from ctl.kernel.flowrule import FlowRule, FlowState
+from ctl.kernel.libbpf import BpfError
+from ctl.kernel.events import EventReader
+from ctl.kernel.flowtable import FlowTable
 assert int(open("/proc/self/status").read().split("CapEff:")[1].split()[0], 16) == 0
 try:
     table = FlowTable.open(Path(sys.argv[2]))

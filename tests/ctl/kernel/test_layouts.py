@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
-from ctl import layouts
-from ctl.flowrule import FlowRule, FlowState
-from ctl.flowtable import FlowTable
-from ctl.layouts import Takeover, Translation, config_of, fields_of, live_flows
-from ctl.libbpf import BpfObject, Map, Program
-from ctl.loader import AttachError, attach, detach
-from ctl.pins import MAPS, Pins
+from ctl.kernel import layouts
+from ctl.kernel.flowrule import FlowRule, FlowState
+from ctl.kernel.flowtable import FlowTable
+from ctl.kernel.layouts import Takeover, Translation, config_of, fields_of, live_flows
+from ctl.kernel.libbpf import BpfObject, Map, Program
+from ctl.kernel.loader import AttachError, attach, detach
+from ctl.kernel.pins import MAPS, Pins
 from tests.ctl.kernel.conftest import CALLEE, CALLER, CONFIG, OBJECTS, Loaded
 from tests.ctl.kernel.load import FIRST_PORT, PORTS, RELAY, Load, rules
 
@@ -49,7 +49,7 @@ def older_object(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def known(monkeypatch: pytest.MonkeyPatch) -> None:
     translations = {OLDER: Translation(dict([RENAMED]), _with_tenant)}
     monkeypatch.setattr(layouts, "TRANSLATIONS", translations)
-    monkeypatch.setattr("ctl.loader.TRANSLATIONS", translations)
+    monkeypatch.setattr("ctl.kernel.loader.TRANSLATIONS", translations)
 
 
 @pytest.fixture

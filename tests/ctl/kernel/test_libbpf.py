@@ -9,9 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from ctl._libbpf import lib
+from ctl.kernel._libbpf import lib
 
-from ctl.libbpf import BpfError, BpfObject, Link, Map, Program, cpu_count
+from ctl.kernel.libbpf import BpfError, BpfObject, Link, Map, Program, cpu_count
 
 RELAY = Path(__file__).resolve().parents[3] / "bpf" / "relay.bpf.o"
 PASS = 2

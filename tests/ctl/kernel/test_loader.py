@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 from pyroute2 import IPRoute
 
-from ctl import privileges
-from ctl.flowtable import FlowTable
-from ctl.libbpf import BpfError, Link, Program
-from ctl.loader import AttachError, attach, detach, status
-from ctl.pins import MAPS, Pins
-from ctl.reserved_ports import SYSCTL, ReservedPorts, format_ports, parse_ports
-from ctl.xdp import attached as xdp_on
+from ctl.host import privileges
+from ctl.host.reserved_ports import SYSCTL, ReservedPorts, format_ports, parse_ports
+from ctl.kernel.flowtable import FlowTable
+from ctl.kernel.libbpf import BpfError, Link, Program
+from ctl.kernel.loader import AttachError, attach, detach, status
+from ctl.kernel.pins import MAPS, Pins
+from ctl.kernel.xdp import attached as xdp_on
 
 NOBODY = 65534
 
@@ -220,9 +220,11 @@ def test_an_owner_who_cannot_reach_the_pins_is_told_how(settings) -> None:
 
 
 def test_missing_capabilities_are_named(run_as, bpffs: Path) -> None:
-    code = (
-        "from pathlib import Path; from ctl.privileges import *; print(missing_to_attach(Path(sys.argv[2]), uid, uid))"
-    )
+    code = """
+from pathlib import Path
+from ctl.host.privileges import missing_to_attach
+print(missing_to_attach(Path(sys.argv[2]), uid, uid))
+"""
     done = run_as(NOBODY, code, bpffs)
     assert done.stdout == "['CAP_NET_ADMIN and CAP_PERFMON and CAP_BPF missing; run voxdp as root, by sudo']\n"
     assert privileges.missing_to_attach(bpffs) == []
@@ -231,7 +233,7 @@ def test_missing_capabilities_are_named(run_as, bpffs: Path) -> None:
 def test_who_may_not_detach_is_told(settings, attached, run_as) -> None:
     code = """
 from pathlib import Path
-from ctl.loader import AttachError, detach
+from ctl.kernel.loader import AttachError, detach
 try:
     detach(Path(sys.argv[2]), Path(sys.argv[3]))
 except AttachError as error:
@@ -246,7 +248,7 @@ def test_no_pin_gives_way_to_another_user(settings, run_as) -> None:
     report = attach(replace(settings, owner_uid=NOBODY, owner_gid=NOBODY))
     code = """
 from pathlib import Path
-from ctl.libbpf import Link, Map, Program
+from ctl.kernel.libbpf import Link, Map, Program
 for pin in map(Path, sys.argv[2:]):
     for attempt in (Map.from_pin, Program.from_pin, Link.from_pin, Path.unlink, Path.read_bytes):
         try:
@@ -265,7 +267,7 @@ for pin in map(Path, sys.argv[2:]):
 
 
 def test_two_who_attach_at_once_do_not_meet(settings) -> None:
-    code = f"from pathlib import PosixPath; from ctl.loader import *; attach({settings!r})"
+    code = f"from pathlib import PosixPath; from ctl.kernel.loader import *; attach({settings!r})"
     both = [subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True) for _ in range(2)]
     assert [each.communicate()[1] for each in both] == ["", ""]
     assert on("left") == on("right.0") == status(settings.bpffs).program.id
@@ -293,7 +295,7 @@ def test_status_of_nothing_is_no_error(settings) -> None:
 def test_status_of_another_users_pins_says_so(settings, attached, run_as) -> None:
     code = """
 from pathlib import Path
-from ctl.loader import status
+from ctl.kernel.loader import status
 try:
     status(Path(sys.argv[2]))
 except OSError as error:
@@ -304,7 +306,7 @@ except OSError as error:
 
 
 def test_a_file_system_that_may_not_be_passed_holds_no_relay_of_ours(settings, attached, run_as) -> None:
-    code = "from pathlib import Path; from ctl.pins import Pins; print(Pins(Path(sys.argv[2])).exist())"
+    code = "from pathlib import Path; from ctl.kernel.pins import Pins; print(Pins(Path(sys.argv[2])).exist())"
     assert run_as(NOBODY, code, settings.bpffs).stdout == "True\n"
     settings.bpffs.chmod(0o700)
     assert run_as(NOBODY, code, settings.bpffs).stdout == "False\n"
@@ -314,7 +316,7 @@ def test_status_works_for_an_owner_without_capabilities(settings, run_as) -> Non
     attach(replace(settings, owner_uid=NOBODY, owner_gid=NOBODY))
     code = """
 from pathlib import Path
-from ctl.loader import status
+from ctl.kernel.loader import status
 found = status(Path(sys.argv[2]))
 print([each.ours for each in found.interfaces], found.program.name, found.reasons["forwarded"].packets)
 """
@@ -341,8 +343,8 @@ def test_what_is_attached_outlives_whoever_attached_it(settings) -> None:
     code = f"""
 import time
 from pathlib import PosixPath
-from ctl.libbpf import Program
-from ctl.loader import *
+from ctl.kernel.libbpf import Program
+from ctl.kernel.loader import *
 print(attach({settings!r}).program_id, flush=True)
 time.sleep(60)
 """

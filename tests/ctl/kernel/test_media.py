@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from ctl.carriers import EngineCarrier, KernelCarrier
-from ctl.nexthop import NextHops
-from ctl.pins import Pins
-from ctl.plan import DataPlane
-from ctl.ports import Ports
-from ctl.programmer import Programmer
-from ctl.sessions import MediaSessions
+from ctl.kernel.pins import Pins
+from ctl.network.nexthop import NextHops
+from ctl.sessions.carriers import EngineCarrier, KernelCarrier
+from ctl.sessions.media_sessions import MediaSessions
+from ctl.sessions.plan import DataPlane
+from ctl.sessions.ports import Ports
+from ctl.sessions.programmer import Programmer
 from media.client import EngineProcess
 from tests.ctl.kernel.wired import (
     ALICE,

@@ -8,19 +8,19 @@ from pathlib import Path
 
 import pytest
 
-from ctl import xdp
-from ctl.attach_record import AttachRecord
-from ctl.flowtable import FlowTable
-from ctl.libbpf import BpfError, Link, Map
-from ctl.loader import AttachError, attach, detach, mend
-from ctl.pins import Pins
-from ctl.relay_watch import NOT_ATTACHED, RelayWatch, Untrusted
+from ctl.kernel import xdp
+from ctl.kernel.attach_record import AttachRecord
+from ctl.kernel.flowtable import FlowTable
+from ctl.kernel.libbpf import BpfError, Link, Map
+from ctl.kernel.loader import AttachError, attach, detach, mend
+from ctl.kernel.pins import Pins
+from ctl.kernel.relay_watch import NOT_ATTACHED, RelayWatch, Untrusted
 from tests.ctl.kernel.conftest import NOBODY, Loaded
 
 WATCH = """
 from pathlib import Path
-from ctl.pins import Pins
-from ctl.relay_watch import RelayWatch
+from ctl.kernel.pins import Pins
+from ctl.kernel.relay_watch import RelayWatch
 watch = RelayWatch(Pins(Path(sys.argv[2])), Path(sys.argv[3]))
 watch.check()
 print([watch.trouble(name) for name in ("left", "right.0")])

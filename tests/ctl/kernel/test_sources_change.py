@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from ctl.relay_choice import Facing
+from ctl.sessions.relay_choice import Facing
 from tests.ctl.kernel.wired import (
     ALICE,
     ALICE6,

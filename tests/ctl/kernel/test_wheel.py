@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[3]
 ASK = """
 import bpf
-from ctl.libbpf import BpfObject
+from ctl.kernel.libbpf import BpfObject
 from provisioning.migrate import DIRECTORY, read_migrations
 relay = BpfObject.open(bpf.RELAY_OBJECT)
 relay.load()

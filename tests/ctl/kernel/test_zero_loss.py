@@ -5,9 +5,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from ctl.flowtable import FlowTable
-from ctl.loader import attach
-from ctl.pins import Pins
+from ctl.kernel.flowtable import FlowTable
+from ctl.kernel.loader import attach
+from ctl.kernel.pins import Pins
 from tests.ctl.kernel.load import CALLER, FIRST_PORT, PORTS, RELAY, Load, kill_a_controller, write_flows
 
 PACKETS = 1_000_000

@@ -13,14 +13,14 @@ import threading
 import time
 from collections.abc import Callable
 
-from ctl.carriers import KernelCarrier
-from ctl.flowtable import FlowTable
-from ctl.nexthop import NextHops
-from ctl.pins import Pins
-from ctl.plan import DataPlane
-from ctl.ports import Ports
-from ctl.programmer import Programmer
-from ctl.sessions import MediaSessions
+from ctl.kernel.flowtable import FlowTable
+from ctl.kernel.pins import Pins
+from ctl.network.nexthop import NextHops
+from ctl.sessions.carriers import KernelCarrier
+from ctl.sessions.media_sessions import MediaSessions
+from ctl.sessions.plan import DataPlane
+from ctl.sessions.ports import Ports
+from ctl.sessions.programmer import Programmer
 from vm import namespace
 
 ALICE, BOB = "192.0.2.10", "203.0.113.9"

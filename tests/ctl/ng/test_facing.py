@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from ctl.ng.relay import Limits, Relay
-from ctl.relay_choice import RelayAddress
+from ctl.sessions.relay_choice import RelayAddress
 from tests.ctl.world import ALICE, BOB, PLANE, World, address, sdp
 
 IN, OUT, OUT6 = "192.0.2.1", "198.51.100.1", "2001:db8:b::1"

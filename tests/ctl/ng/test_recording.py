@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 import pytest
 
-from ctl.control import ControlError
 from ctl.ng.relay import Limits, Relay
+from ctl.verbs.control import ControlError
 from tests.ctl.ng.test_relay import answer, ask, offer
 
 

@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From the configuration to what is attached where, for `voxdp attach` and for a controller that may do it itself."""
+
+from __future__ import annotations
+
+import pwd
+
+from ctl.config import Config
+from ctl.kernel.loader import AttachSettings
+from ctl.network.media_interfaces import DataPlaneError, relay_interfaces
+from ctl.network.nexthop import NextHops
+
+
+def attach_settings(config: Config, hops: NextHops) -> AttachSettings:
+    """Return what to attach. Raises DataPlaneError."""
+    if config.xdp.mode == "off":
+        raise DataPlaneError("xdp.mode is off; set it to native or generic")
+    by_address = relay_interfaces(config, hops)
+    uid, gid = _owner(config.xdp.owner)
+    return AttachSettings(
+        bpffs=config.xdp.bpffs,
+        interfaces=tuple(dict.fromkeys([*config.xdp.interfaces, *by_address.values()])),
+        addresses=tuple(by_address),
+        port_min=config.media.port_min,
+        port_max=config.media.port_max,
+        mode=config.xdp.mode,
+        owner_uid=uid,
+        owner_gid=gid,
+        state_dir=config.run.directory,
+        unmatched_rate=config.xdp.unmatched_rate,
+        unmatched_burst=config.xdp.unmatched_burst,
+    )
+
+
+def _owner(name: str) -> tuple[int, int]:
+    if not name:
+        return 0, 0
+    try:
+        entry = pwd.getpwnam(name)
+    except KeyError:
+        raise DataPlaneError(f"xdp.owner: no user {name}; create it: useradd --system {name}") from None
+    return entry.pw_uid, entry.pw_gid

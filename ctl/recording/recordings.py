@@ -1,0 +1,249 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which calls are recorded, and how what they carry gets to the recorder while it moves between kernel and engine.
+
+A call that the kernel carries stays there: its flows are mirrored. One of the engine is tapped. Each second the flows
+of recorded calls are looked at anew. What is recorded is known to the recorder alone, so that a controller that
+comes back asks it.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+from uuid import UUID, uuid4
+
+import structlog
+
+from ctl.config import Config
+from ctl.exits import NOT_FOUND, USAGE
+from ctl.kernel.flowrule import Endpoint, FlowFlag
+from ctl.recording.paths import KEY_VARIABLE, SOCKET_NAME, has_key, spool, store_url
+from ctl.sessions.codecs import NAMES
+from ctl.sessions.dataplane import Carriers
+from ctl.sessions.media_sessions import MediaSessions
+from ctl.sessions.plan import FlowPlan, Stream
+from ctl.sessions.programmer import Programmer
+from ctl.verbs.control import ControlError
+from media.flows import EngineError
+from media.recorder_client import RecorderClient
+from media.recording_settings import FORMATS, LAYOUTS, Format, Layout, LegCodecs, RecordingSettings
+from media.stages import Tap
+
+Consent = Literal["", "given", "announced"]
+CONSENTS: tuple[Consent, ...] = ("", "given", "announced")
+_NOISE = 13
+
+log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class Recorded:
+    """A call that is recorded. kernel, engine: the flows that are mirrored, by place in the table, and tapped."""
+
+    id: UUID
+    settings: RecordingSettings | None = None
+    kernel: dict[Endpoint, int] = field(default_factory=dict)
+    engine: set[Endpoint] = field(default_factory=set)
+
+
+class Recordings:
+    """One per controller. calls: ids of the calls that are up."""
+
+    def __init__(
+        self,
+        config: Config,
+        programmer: Programmer,
+        sessions: MediaSessions,
+        carriers: Carriers,
+        calls: Callable[[], Iterable[str]],
+    ) -> None:
+        self._config = config
+        self._programmer = programmer
+        self._sessions = sessions
+        self._carriers = carriers
+        self._calls = calls
+        self._recorded: dict[str, Recorded] = {}
+        self._refused: set[str] = set()
+        self._client = RecorderClient(config.run.directory / SOCKET_NAME)
+
+    def restore(self) -> int:
+        """Take up what a recorder still records; how many. Calls that are gone are ended with the next look."""
+        try:
+            states = self._client.states()
+        except EngineError:
+            return 0
+        self._recorded = {state["call"]: Recorded(UUID(state["id"])) for state in states}
+        return len(states)
+
+    def start(self, call: str, consent: Consent = "", **wanted: str) -> UUID:
+        """Begin to record a call. wanted: layout and format, if not those configured. Raises ControlError."""
+        if call in self._recorded:
+            raise ControlError(f"call {call} is recorded already", USAGE)
+        settings = self._settings(call, consent, wanted)
+        try:
+            self._ensure()
+            self._client.start(settings)
+            self._recorded[call] = recorded = Recorded(settings.id, settings)
+            self._follow(call, recorded)
+        except EngineError as error:
+            raise ControlError(str(error)) from None
+        log.info("recording started", call=call, recording=str(settings.id), consent=consent)
+        return settings.id
+
+    def stop(self, call: str) -> dict[str, Any]:
+        """End the recording of a call; what became of it. Raises ControlError."""
+        recorded = self._found(call)
+        self._refused.add(call)  # by the policy that records all, it would begin again
+        return self._end(call, recorded)
+
+    def pause(self, call: str) -> None:
+        """Leave out what is said from now on. Raises ControlError."""
+        self._ask(self._client.pause, self._found(call).id)
+
+    def resume(self, call: str) -> None:
+        """Take in again what is said. Raises ControlError."""
+        self._ask(self._client.resume, self._found(call).id)
+
+    def state(self, call: str) -> dict[str, Any]:
+        """What is known of a call's recording; empty if there is none. Raises ControlError."""
+        recorded = self._recorded.get(call)
+        states = self._ask(self._client.states) if recorded else []
+        return next((each for each in states if recorded and each["id"] == str(recorded.id)), {})
+
+    def look(self) -> None:
+        """Follow what has changed: flows that moved, calls that ended, calls to be recorded by policy. Each second."""
+        try:
+            if self._config.recording.policy == "all":
+                self._record_all()
+            if not self._recorded:
+                return
+            up = set(self._calls())
+            self._refused &= up
+            for call, recorded in list(self._recorded.items()):
+                if call in up:
+                    self._follow(call, recorded)
+                else:
+                    self._end(call, recorded)
+        except (EngineError, ControlError) as error:
+            log.error("recording disturbed", why=str(error))
+            self._recorded.clear()
+
+    def close(self) -> None:
+        """Let go of the recorder; it ends if it has nothing to record."""
+        try:
+            if not self._client.states():
+                self._client.shutdown()
+        except EngineError:
+            pass  # there is none
+        self._client.close()
+
+    def _record_all(self) -> None:
+        for call in self._programmer.calls() - self._recorded.keys() - self._refused:
+            try:
+                self.start(call)
+            except ControlError as error:
+                self._refused.add(call)
+                log.error("call not recorded", call=call, why=str(error))
+
+    def _settings(self, call: str, consent: Consent, wanted: dict[str, str]) -> RecordingSettings:
+        section = self._config.recording
+        layout: Any = wanted.get("layout") or section.layout
+        form: Any = wanted.get("format") or section.format
+        if layout not in LAYOUTS or form not in FORMATS or consent not in CONSENTS:
+            raise ControlError(f"layout is one of {', '.join(LAYOUTS)}, format of {', '.join(FORMATS)}", USAGE)
+        if section.consent == "required" and not consent:
+            raise ControlError('recording.consent is "required"; say how: --consent given, or announced', USAGE)
+        if not has_key(self._config):
+            raise ControlError("no key for recordings; set recording.key_file: openssl rand -hex 32 >FILE")
+        if not self._programmer.rtp_of(call):
+            raise ControlError(f"call {call} has no media yet", NOT_FOUND)
+        about = {"call": call, "consent": consent}
+        chosen: tuple[Layout, Format] = layout, form
+        return RecordingSettings(uuid4(), self._legs(call), "default", *chosen, section.rate, about)
+
+    def _legs(self, call: str) -> tuple[LegCodecs, LegCodecs]:
+        described = self._sessions.described(call)
+        first, second = (next(iter(described.get(leg, ())), None) for leg in ("a", "b"))
+        return _leg(first, second), _leg(second, first)
+
+    def _ensure(self) -> None:
+        section, run = self._config.recording, self._config.run
+        if section.key:
+            os.environ[KEY_VARIABLE] = section.key.get_secret_value()
+        arguments = ["--spool", str(spool(self._config)), "--store", store_url(self._config)]
+        arguments += ["--bpffs", str(self._config.xdp.bpffs)]
+        if section.key_file:
+            arguments += ["--keys", str(section.key_file)]
+        self._client.ensure("ctl.recording.recorder", arguments, run.directory / "recorder.log")
+
+    def _follow(self, call: str, recorded: Recorded) -> None:
+        """Mirror or tap each flow of the call, and have the recorder know whose it is."""
+        plans = [plan for plan in self._programmer.rtp_of(call) if plan.stream == 0]
+        self._follow_codecs(call, recorded)
+        kernel = {plan.local: plan for plan in plans if plan.path == "kernel"}
+        for local in recorded.kernel.keys() - kernel.keys():
+            self._client.forget(recorded.kernel.pop(local))
+        for local, plan in kernel.items():
+            if self._carriers.kernel and local not in recorded.kernel:
+                index = self._carriers.kernel.mark(local, FlowFlag.MIRROR)
+                self._client.source(recorded.id, index, _number(plan))
+                recorded.kernel[local] = index
+        for plan in plans:
+            if plan.path == "engine":
+                self._carriers.engine.tap(plan, Tap(recorded.id, _number(plan), self._client.taps))
+                recorded.engine.add(plan.local)
+
+    def _follow_codecs(self, call: str, recorded: Recorded) -> None:
+        if recorded.settings is None:
+            return
+        legs = self._legs(call)
+        if legs != recorded.settings.legs:
+            section = recorded.settings
+            recorded.settings = RecordingSettings(
+                section.id, legs, section.tenant, section.layout, section.format, section.rate, section.about
+            )
+            self._client.change(recorded.settings)
+
+    def _end(self, call: str, recorded: Recorded) -> dict[str, Any]:
+        del self._recorded[call]
+        for local in recorded.kernel:
+            if self._carriers.kernel and self._programmer.flow_at(local):
+                self._carriers.kernel.unmark(local, FlowFlag.MIRROR)
+        for plan in self._programmer.rtp_of(call):
+            if plan.path == "engine" and plan.local in recorded.engine:
+                self._carriers.engine.tap(plan, None)
+        state: dict[str, Any] = self._ask(self._client.stop, recorded.id)
+        log.info("recording ended", call=call, recording=str(recorded.id), seconds=round(state["seconds"], 1))
+        return {**state, "ended": time.time()}
+
+    def _found(self, call: str) -> Recorded:
+        recorded = self._recorded.get(call)
+        if recorded is None:
+            raise ControlError(f"call {call} is not recorded", NOT_FOUND)
+        return recorded
+
+    def _ask(self, question: Callable[..., Any], *arguments: Any) -> Any:
+        try:
+            return question(*arguments)
+        except EngineError as error:
+            raise ControlError(str(error)) from None
+
+
+def _number(plan: FlowPlan) -> int:
+    return 0 if plan.leg == "a" else 1
+
+
+def _leg(sender: Stream | None, receiver: Stream | None) -> LegCodecs:
+    """What a leg may send: the payload types that the other leg named, and its own where they are no others'."""
+    both = [stream for stream in (receiver, sender) if stream]
+    codecs: dict[int, str] = {}
+    for stream in both:
+        for codec in stream.codecs:
+            if codec.name.lower() in NAMES:
+                codecs.setdefault(codec.payload_type, NAMES[codec.name.lower()])
+    events = next((number for stream in both for number in stream.telephone_events), None)
+    noise = next((_NOISE for stream in both for codec in stream.codecs if codec.payload_type == _NOISE), None)
+    return LegCodecs(codecs, events, noise)

@@ -1,0 +1,488 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The two that carry packets, the kernel's flow table and the userspace engine, behind one face.
+
+Each knows how a pair of plans is written, compared, read and ended in its own terms; which of the two a pair goes
+to was decided in its plan.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from typing import NamedTuple, Protocol
+
+from ctl.kernel.flowrule import (
+    NANOSECONDS,
+    Endpoint,
+    FlowAction,
+    FlowFlag,
+    FlowRule,
+    FlowState,
+    FlowStatistics,
+    jitter_ms,
+)
+from ctl.kernel.flowtable import FlowColumns
+from ctl.network.nexthop import NextHop
+from ctl.observe.quality import Sample
+from ctl.sessions.plan import FlowPlan, Pair
+from media.flows import EngineError, EngineFlow, EngineStatistics, FlowKey, redacted
+from media.stages import Stage, Tap, TapStage, TranscodeStage
+
+LATCH_PACKETS = 5
+
+
+class Counts(NamedTuple):
+    """Sums over flows; bytes of UDP payload."""
+
+    packets: int = 0
+    bytes: int = 0
+    lost: int = 0
+    reordered: int = 0
+    duplicates: int = 0
+
+
+class Hops(Protocol):
+    """What is asked of `ctl.network.nexthop.NextHops`."""
+
+    def resolve(self, target: str, source: str = "") -> NextHop | None:
+        """Return the next hop to `target` from `source`, if it is known."""
+
+    def forget(self, target: str, source: str = "") -> None:
+        """Watch this peer no longer."""
+
+
+class Table(Protocol):
+    """What is asked of `ctl.kernel.flowtable.FlowTable`."""
+
+    def index(self, address: str, port: int) -> int:
+        """Return the place of a relay address and port; ValueError if the table has none."""
+
+    def local(self, index: int) -> Endpoint:
+        """Return the relay address and port of a place."""
+
+    def write_pair(self, first: tuple[int, FlowRule], second: tuple[int, FlowRule], *, fresh: bool = True) -> None:
+        """Write both flows under one generation."""
+
+    def set_flags(self, index: int, flags: FlowFlag, clear: FlowFlag = FlowFlag.NONE) -> None:
+        """Set and clear flags of a flow that goes on."""
+
+    def rule(self, index: int) -> FlowRule | None:
+        """Return the rule as it was written."""
+
+    def settled(self, index: int) -> bool:
+        """Return whether the flow's source has yielded a packet, so that the previous one has lost its right."""
+
+    def off(self, index: int) -> None:
+        """Drop every packet from now on."""
+
+    def read_many(self, indexes: Iterable[int]) -> list[FlowStatistics]:
+        """Return what was counted of each."""
+
+    def columns(self, indexes: Sequence[int]) -> FlowColumns:
+        """Return the counters of many flows, far quicker than by `read`."""
+
+    def active(self) -> Iterable[int]:
+        """Return the places of the flows that are on."""
+
+
+class Engine(Protocol):
+    """What is asked of `media.client.EngineClient`. Every method may raise EngineError."""
+
+    def set_pair(self, a: EngineFlow, b: EngineFlow) -> None:
+        """Open or update two flows that face each other."""
+
+    def set_stage(self, key: FlowKey, kind: int, settings: bytes = b"") -> None:
+        """Say what a flow does with RTP; kind 0: nothing."""
+
+    def remove(self, keys: Sequence[FlowKey]) -> Sequence[EngineStatistics]:
+        """Close flows and their partners; return their last statistics."""
+
+    def read(self, keys: Sequence[FlowKey]) -> Sequence[EngineStatistics]:
+        """Return the statistics of those flows that exist."""
+
+    def list(self) -> Sequence[FlowKey]:
+        """Return the names of all flows."""
+
+
+class Carrier(Protocol):
+    """What the programmer asks of either."""
+
+    def write(self, pair: Pair, fresh: bool) -> None:
+        """Write both flows; counters begin at zero if `fresh`, else they and what was learned go on."""
+
+    def holds(self, pair: Pair) -> bool:
+        """Whether both flows are there already, just as they would be written."""
+
+    def read(self, plans: Sequence[FlowPlan]) -> list[FlowStatistics | None]:
+        """Return what was counted for each; None for what is not there."""
+
+    def last_seen(self, plans: Sequence[FlowPlan]) -> list[float | None]:
+        """Return when each had its last packet, in seconds of CLOCK_MONOTONIC; 0: never, None: it is not there."""
+
+    def samples(self, plans: Sequence[FlowPlan]) -> list[Sample | None]:
+        """Return what quality is judged by, for many flows at once; None for what is not there."""
+
+    def sum(self, plans: Sequence[FlowPlan]) -> Counts:
+        """Return what they have counted together."""
+
+    def end(self, pair: Pair) -> list[FlowStatistics | None]:
+        """Let nothing more through, then return the last statistics."""
+
+    def leave(self, pair: Pair) -> list[FlowStatistics | None]:
+        """Forget both flows, which another carrier has taken over; return their last statistics if there still are."""
+
+    def locals(self) -> set[Endpoint]:
+        """Return the relay address and port of every flow that is on."""
+
+    def off(self, local: Endpoint) -> None:
+        """End the flow there, whosever it is."""
+
+
+class KernelCarrier:
+    """Flows that XDP forwards. `flags` are set on every flow, and by `mark` more on some of them.
+
+    latch_packets: how many bind a latching one.
+    """
+
+    def __init__(
+        self, table: Table, hops: Hops, flags: FlowFlag = FlowFlag.NONE, latch_packets: int = LATCH_PACKETS
+    ) -> None:
+        self._latch_packets = latch_packets
+        self._table = table
+        self._hops = hops
+        self._flags = flags
+        self._marks: dict[int, FlowFlag] = {}
+
+    def mark(self, local: Endpoint, flag: FlowFlag) -> int:
+        """Set a flag on one flow, for all its rules to come until it ends; return its place in the table."""
+        index = self._table.index(*local)
+        if not self._marks.get(index, FlowFlag.NONE) & flag:
+            self._marks[index] = self._marks.get(index, FlowFlag.NONE) | flag
+            self._table.set_flags(index, flag)
+        return index
+
+    def unmark(self, local: Endpoint, flag: FlowFlag) -> None:
+        """Take a flag off one flow again, if it has it."""
+        index = self._table.index(*local)
+        if self._marks.get(index, FlowFlag.NONE) & flag:
+            self._marks[index] &= ~flag
+            self._table.set_flags(index, FlowFlag.NONE, flag)
+
+    def write(self, pair: Pair, fresh: bool) -> None:
+        """Write both flows. An unknown next hop leaves the kernel to ask its own routing table.
+
+        Where flows are only to be held they are switched off, and a packet of the other direction never sees the
+        gap of a rewrite.
+        """
+        wanted = [
+            (index, self._routed(plan, rule)) for plan, (index, rule) in zip(pair, self._rules(pair), strict=True)
+        ]
+        if not fresh:
+            wanted = [(index, replace(rule, previous_source=self._previous(index, rule))) for index, rule in wanted]
+        differing = [(index, rule) for index, rule in wanted if self._table.rule(index) != rule]
+        if fresh or not all(self._only_held(index, rule) for index, rule in differing):
+            self._table.write_pair(wanted[0], wanted[1], fresh=fresh)
+            return
+        for index, _ in differing:
+            self._table.off(index)
+
+    def hand_up(self, pair: Pair) -> None:
+        """Let what reaches the pair pass to the engine's sockets; nothing where XDP does not guard the ports."""
+        try:
+            first, second = self._rules(pair)
+        except ValueError:
+            return
+        self._table.write_pair((first[0], _above(first[1])), (second[0], _above(second[1])), fresh=True)
+
+    def holds(self, pair: Pair) -> bool:
+        """Whether the kernel has these very rules. A next hop that it has and we do not know yet counts as right."""
+        for plan, (index, bare) in zip(pair, self._rules(pair), strict=True):
+            rule, wanted = self._table.rule(index), self._routed(plan, bare)
+            if rule is None:
+                return False
+            wanted = replace(wanted, previous_source=rule.previous_source)
+            if rule != (wanted if wanted.ifindex else _with_hop_of(wanted, rule)):
+                return False
+        return True
+
+    def read(self, plans: Sequence[FlowPlan]) -> list[FlowStatistics | None]:
+        """Return what the kernel counted."""
+        return list(self._table.read_many([self._table.index(*plan.local) for plan in plans]))
+
+    def last_seen(self, plans: Sequence[FlowPlan]) -> list[float | None]:
+        """Return when each was last forwarded a packet."""
+        columns = self._table.columns(array("I", [self._table.index(*plan.local) for plan in plans]))
+        return [nanoseconds / NANOSECONDS for nanoseconds in columns.last_seen]
+
+    def sum(self, plans: Sequence[FlowPlan]) -> Counts:
+        """Return what they have counted together, in one pass of C."""
+        columns = self._table.columns(array("I", [self._table.index(*plan.local) for plan in plans]))
+        return Counts(*(sum(getattr(columns, name)) for name in Counts._fields))
+
+    def samples(self, plans: Sequence[FlowPlan]) -> list[Sample | None]:
+        """Return what quality is judged by, in one pass of C."""
+        columns = self._table.columns(array("I", [self._table.index(*plan.local) for plan in plans]))
+        judged = (columns.packets, columns.lost, columns.jitter, columns.last_seen, columns.payload_type)
+        return [
+            Sample(
+                packets,
+                lost,
+                jitter_ms(jitter, plan.clock_rate) if plan.clock_rate else None,
+                last_seen / NANOSECONDS,
+                codec_of(plan, payload_type),
+            )
+            for plan, packets, lost, jitter, last_seen, payload_type in zip(plans, *judged, strict=True)
+        ]
+
+    def end(self, pair: Pair) -> list[FlowStatistics | None]:
+        """Switch both flows off, then read them."""
+        for plan in pair:
+            index = self._table.index(*plan.local)
+            self._marks.pop(index, None)
+            self._table.off(index)
+        return self.read(pair)
+
+    def leave(self, pair: Pair) -> list[FlowStatistics | None]:
+        """Nothing: the engine has had the kernel's entries rewritten, so that they hand packets up."""
+        return []
+
+    def locals(self) -> set[Endpoint]:
+        """Return the relay address and port of every flow that is on."""
+        return {self._table.local(index) for index in self._table.active()}
+
+    def off(self, local: Endpoint) -> None:
+        """Switch one flow off, if the table has a place for it."""
+        try:
+            self._table.off(self._table.index(*local))
+        except ValueError:
+            return
+
+    def _only_held(self, index: int, wanted: FlowRule) -> bool:
+        rule = self._table.rule(index)
+        return rule is not None and replace(rule, state=FlowState.OFF) == wanted
+
+    def _rules(self, pair: Pair) -> tuple[tuple[int, FlowRule], tuple[int, FlowRule]]:
+        first, second = (self._table.index(*plan.local) for plan in pair)
+        return (first, self._rule(pair[0], first, second)), (second, self._rule(pair[1], second, first))
+
+    def _rule(self, plan: FlowPlan, index: int, partner: int) -> FlowRule:
+        address, port = plan.source
+        return FlowRule(
+            state=_state(plan),
+            source=(address, port or 0),
+            egress=plan.egress,
+            target=plan.target,
+            flags=self._flags | _flags(plan) | self._marks.get(index, FlowFlag.NONE),
+            clock_rate=plan.clock_rate,
+            partner=partner,
+            latch_packets=self._latch_packets,
+            police=plan.police,
+            dtmf_type=plan.dtmf_type,
+        )
+
+    def _previous(self, index: int, wanted: FlowRule) -> Endpoint | None:
+        """Return the source that goes on being heard until the wanted one yields a packet.
+
+        The one of now, if it is to be another; where that has not yielded any either, the one before it.
+        """
+        rule = self._table.rule(index)
+        if rule is None or FlowState.OFF in (rule.state, wanted.state) or rule.action != wanted.action:
+            return None
+        if rule.previous_source and not self._table.settled(index):
+            return None if rule.previous_source == wanted.source else rule.previous_source
+        if (rule.state, rule.source) == (wanted.state, wanted.source):
+            return None
+        return rule.source if rule.state == FlowState.PINNED else self._table.read_many([index])[0].learned_source
+
+    def _routed(self, plan: FlowPlan, rule: FlowRule) -> FlowRule:
+        """Return the rule with the next hop, if it is known."""
+        hop = self._hops.resolve(plan.target[0], plan.egress[0])
+        if hop is None:
+            return rule
+        return replace(rule, ifindex=hop.ifindex, target_mac=hop.target_mac, egress_mac=hop.egress_mac, vlans=hop.vlans)
+
+
+class EngineCarrier:
+    """Flows that the userspace engine relays. Where XDP guards their ports, `kernel` hands the packets up."""
+
+    def __init__(self, engine: Engine, kernel: KernelCarrier | None = None) -> None:
+        self._engine = engine
+        self._kernel = kernel
+        self._taps: dict[Endpoint, Tap] = {}
+
+    def write(self, pair: Pair, fresh: bool) -> None:
+        """Open both flows, or update them. Raises EngineError."""
+        names = [plan.local for plan in pair]
+        if fresh:
+            self._engine.remove(names)
+        resumed = not fresh and any(plan.secured for plan in pair) and not self._engine.read(names)
+        self._engine.set_pair(*(replace(_engine_flow(plan), resumed=resumed) for plan in pair))
+        for plan in pair:
+            if fresh:
+                self._taps.pop(plan.local, None)
+            if plan.transcoding or not fresh:
+                self._set_stage(plan)
+        if self._kernel:
+            self._kernel.hand_up(pair)
+
+    def holds(self, pair: Pair) -> bool:
+        """Whether the engine has these very flows."""
+        found = self._engine.read([plan.local for plan in pair])
+        return [each.flow for each in found] == [redacted(_engine_flow(plan)) for plan in pair]
+
+    def read(self, plans: Sequence[FlowPlan]) -> list[FlowStatistics | None]:
+        """Return what the engine counted; nothing if there is no engine any more."""
+        return self._counted(self._engine.read, plans)
+
+    def last_seen(self, plans: Sequence[FlowPlan]) -> list[float | None]:
+        """Return when each had its last packet. Raises EngineError."""
+        return [None if counted is None else counted.last_seen or 0.0 for counted in self.read(plans)]
+
+    def sum(self, plans: Sequence[FlowPlan]) -> Counts:
+        """Return what they have counted together. Raises EngineError."""
+        counted = [each for each in self.read(plans) if each]
+        return Counts(*(sum(getattr(each, name) for each in counted) for name in Counts._fields))
+
+    def samples(self, plans: Sequence[FlowPlan]) -> list[Sample | None]:
+        """Return what quality is judged by. Raises EngineError."""
+        both = zip(plans, self.read(plans), strict=True)
+        return [None if counted is None else sample(plan, counted) for plan, counted in both]
+
+    def end(self, pair: Pair) -> list[FlowStatistics | None]:
+        """Close both flows and return what they had counted; an engine that is gone has closed them itself."""
+        for plan in pair:
+            self._taps.pop(plan.local, None)
+        counted = self._counted(self._engine.remove, pair)
+        if self._kernel:
+            for plan in pair:
+                self._kernel.off(plan.local)
+        return counted
+
+    def leave(self, pair: Pair) -> list[FlowStatistics | None]:
+        """Close both sockets: the kernel forwards what would reach them."""
+        for plan in pair:
+            self._taps.pop(plan.local, None)
+        return self._counted(self._engine.remove, pair)
+
+    def locals(self) -> set[Endpoint]:
+        """Return the relay address and port of every flow."""
+        return set(self._engine.list())
+
+    def off(self, local: Endpoint) -> None:
+        """Close one flow and its partner."""
+        self._engine.remove([local])
+
+    def tap(self, plan: FlowPlan, tap: Tap | None) -> None:
+        """Have a flow's packets copied to the recorder, or no more, until it ends. Raises EngineError."""
+        if self._taps.get(plan.local) == tap:
+            return
+        if tap:
+            self._taps[plan.local] = tap
+        else:
+            del self._taps[plan.local]
+        self._set_stage(plan)
+
+    def _set_stage(self, plan: FlowPlan) -> None:
+        through, tap = plan.transcoding, self._taps.get(plan.local)
+        stage: Stage | None = TapStage(tap) if tap else None
+        if through:
+            stage = TranscodeStage(through.heard, through.sent, tap=tap)
+        self._engine.set_stage(plan.local, stage.kind if stage else 0, stage.pack() if stage else b"")
+
+    def _counted(
+        self, ask: Callable[[Sequence[FlowKey]], Sequence[EngineStatistics]], plans: Sequence[FlowPlan]
+    ) -> list[FlowStatistics | None]:
+        try:
+            found = {each.key: _statistics(each) for each in ask([plan.local for plan in plans])}
+        except EngineError as error:
+            if error.code != "gone":
+                raise
+            found = {}
+        return [found.get(plan.local) for plan in plans]
+
+
+def sample(plan: FlowPlan, counted: FlowStatistics) -> Sample:
+    """Return what quality is judged by."""
+    seen = codec_of(plan, counted.payload_type)
+    return Sample(counted.packets, counted.lost, counted.jitter_ms, counted.last_seen or 0.0, seen)
+
+
+def codec_of(plan: FlowPlan, payload_type: int | None) -> str:
+    """Return the name of the codec last seen or, where that is none, of the likeliest; empty for RTCP.
+
+    A payload type that is no codec, as that of telephone events, says nothing.
+    """
+    for codec in plan.codecs:
+        if codec.payload_type == payload_type:
+            return codec.name
+    return plan.codecs[0].name if plan.codecs else ""
+
+
+def _flags(plan: FlowPlan) -> FlowFlag:
+    if plan.kind == "rtcp":
+        return FlowFlag.RTCP
+    return FlowFlag.RTCP_MUX if plan.mux else FlowFlag.NONE
+
+
+def _state(plan: FlowPlan) -> FlowState:
+    if plan.held:
+        return FlowState.OFF
+    if plan.latch:
+        return FlowState.LATCHING
+    return FlowState.LEARNING if plan.source[1] is None else FlowState.PINNED
+
+
+def _above(rule: FlowRule) -> FlowRule:
+    return replace(rule, state=FlowState.PINNED, action=FlowAction.ENGINE)
+
+
+def _with_hop_of(rule: FlowRule, other: FlowRule) -> FlowRule:
+    return replace(
+        rule, ifindex=other.ifindex, target_mac=other.target_mac, egress_mac=other.egress_mac, vlans=other.vlans
+    )
+
+
+def _engine_flow(plan: FlowPlan) -> EngineFlow:
+    return EngineFlow(
+        local_address=plan.local[0],
+        local_port=plan.local[1],
+        source_address=plan.source[0],
+        source_port=plan.source[1],
+        target_address=plan.target[0],
+        target_port=plan.target[1],
+        kind=plan.kind,
+        clock_rate=plan.clock_rate,
+        held=plan.held,
+        mux=plan.mux,
+        open=plan.open,
+        seal=plan.seal,
+        dtls=plan.dtls,
+    )
+
+
+def _statistics(counted: EngineStatistics) -> FlowStatistics:
+    return FlowStatistics(
+        packets=counted.packets,
+        bytes=counted.bytes,
+        lost=counted.lost,
+        reordered=counted.reordered,
+        duplicates=counted.duplicates,
+        resets=counted.resets,
+        ssrc_changes=counted.ssrc_changes,
+        jitter_ms=None if counted.jitter is None else counted.jitter * 1000,
+        largest_gap_ms=counted.largest_gap * 1000,
+        last_seen=counted.last_seen,
+        ssrc=counted.ssrc,
+        payload_type=counted.payload_type,
+        dscp=None if counted.tos is None else counted.tos >> 2,
+        rejected=counted.rejected,
+        rejected_source=counted.rejected_source,
+        dropped=counted.dropped,
+        last_reason=counted.last_reason,
+        learned_port=counted.learned_port,
+        forged=counted.forged,
+        replayed=counted.replayed,
+        security=counted.security,
+        suite=counted.suite,
+    )

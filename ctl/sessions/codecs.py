@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which codecs two legs speak with each other, and what is transcoded where they have none in common.
+
+The media plan: what was offered, what was answered, what was chosen and why. A codec that both have is always
+preferred, for it leaves the call in the kernel. Only where `media.transcode` names codecs, these are offered beside
+those of the caller, and a callee that takes one of them is transcoded. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from media.stages import CodecSettings
+
+if TYPE_CHECKING:
+    from ctl.sessions.plan import Codec, Stream
+
+CLOCKS = {"pcmu": 8000, "pcma": 8000, "g722": 8000, "g729": 8000, "opus": 48000}
+"""RTP clock, in Hz, of every codec that can be transcoded, by its name in lower case."""
+
+NAMES = {"pcmu": "PCMU", "pcma": "PCMA", "g722": "G722", "g729": "G729", "opus": "opus"}
+_STATIC = {"pcmu": 0, "pcma": 8, "g722": 9, "g729": 18}
+_DYNAMIC = range(96, 128)
+_ALL = set(_DYNAMIC)
+_NOISE = 13
+_FEC_LOSS = 10  # percent: what Opus is told to reckon with where the peer wants redundancy
+
+
+@dataclass(frozen=True, slots=True)
+class Offered:
+    """A codec that we add to an offer. rtpmap: as its attribute says it; parameters: of fmtp, empty for none."""
+
+    payload_type: int
+    rtpmap: str
+    parameters: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Transcoding:
+    """One direction through the engine: `heard` is what the leg sends, `sent` what the other leg gets."""
+
+    heard: CodecSettings
+    sent: CodecSettings
+
+    @property
+    def reason(self) -> str:
+        """Why the flow is not in the kernel."""
+        return f"transcoding {self.heard.name} to {self.sent.name}: the legs have no codec in common"
+
+
+@dataclass(frozen=True, slots=True)
+class MediaPlan:
+    """What was said of codecs and what came of it; names as people read them."""
+
+    offered: tuple[str, ...]
+    answered: tuple[str, ...]
+    chosen: tuple[str, str]
+    """The codec of the one leg and that of the other; empty names where there is none."""
+    transcoded: bool
+    reason: str
+
+
+def additional(stream: Stream, wanted: Sequence[str], taken: Iterable[int]) -> tuple[Offered, ...]:
+    """Return the codecs to offer beside those of the stream; none where we could not transcode what it has.
+
+    wanted: names in order of preference; taken: the payload types that the m-line uses for anything.
+    """
+    if stream.media != "audio" or not stream.rtp_port or _first(stream) is None:
+        return ()
+    have = {codec.name.lower() for codec in stream.codecs}
+    used = set(taken)
+    free = (number for number in _DYNAMIC if number not in used)
+    missing = [name.lower() for name in wanted if name.lower() not in have and (name != "opus" or not used >= _ALL)]
+    return tuple(_offered(name, _STATIC[name] if name in _STATIC else next(free)) for name in missing)
+
+
+def settled(offered: Sequence[Codec], answered: Sequence[Codec]) -> tuple[Codec, ...]:
+    """Return what of an answer counts: what both legs speak, or else, also where the answerer prefers it, the rest.
+
+    The order of an answer says what its leg will send.
+    """
+    common = [codec for codec in answered if _spoken(codec, offered)]
+    if common and _spoken(answered[0], offered):
+        return tuple(common)
+    return tuple(codec for codec in answered if not _spoken(codec, offered))
+
+
+def transcoding(sender: Stream, receiver: Stream) -> Transcoding | None:
+    """Return what is to be done with what `sender` sends; None where both have a codec in common, or we cannot."""
+    if sender.media != "audio" or any(_spoken(codec, receiver.codecs) for codec in sender.codecs):
+        return None
+    heard, sent = _first(sender), _first(receiver)
+    if heard is None or sent is None:
+        return None
+    return Transcoding(_settings(heard, sender, sent), _settings(sent, receiver, heard))
+
+
+def media_plan(offer: Stream, answer: Stream, wanted: Sequence[str] = ()) -> MediaPlan:
+    """Return what was chosen between two legs, and why."""
+    offered = (*(codec.name for codec in offer.codecs), *_added(offer, wanted))
+    answered = tuple(codec.name for codec in answer.codecs)
+    common = next((codec for codec in answer.codecs if _spoken(codec, offer.codecs)), None)
+    if common:
+        return MediaPlan(offered, answered, (common.name, common.name), False, "both legs have it")
+    found = transcoding(offer, answer)
+    if found:
+        return MediaPlan(offered, answered, (found.heard.name, found.sent.name), True, found.reason)
+    return MediaPlan(offered, answered, ("", ""), False, "no codec in common, and none that can be transcoded")
+
+
+def rtpmap_of(name: str) -> str:
+    """Return what the rtpmap attribute of a codec says, by its name."""
+    lower = name.lower()
+    return f"{NAMES[lower]}/{CLOCKS[lower]}{'/2' if lower == 'opus' else ''}"
+
+
+def _added(offer: Stream, wanted: Sequence[str]) -> list[str]:
+    return [each.rtpmap.partition("/")[0] for each in additional(offer, wanted, ())]
+
+
+def _offered(name: str, payload_type: int) -> Offered:
+    return Offered(payload_type, rtpmap_of(name), "useinbandfec=1" if name == "opus" else "")
+
+
+def _spoken(codec: Codec, codecs: Iterable[Codec]) -> bool:
+    name = codec.name.lower()
+    return any(name == other.name.lower() and codec.clock_rate == other.clock_rate for other in codecs)
+
+
+def _first(stream: Stream) -> Codec | None:
+    """Return the first codec of the stream that we can transcode."""
+    return next((codec for codec in stream.codecs if CLOCKS.get(codec.name.lower()) == codec.clock_rate), None)
+
+
+def _settings(codec: Codec, stream: Stream, other: Codec) -> CodecSettings:
+    """Return how a leg's codec is decoded and encoded; Opus at the rate that the other leg's codec has."""
+    name, parameters = codec.name.lower(), _parameters(codec.parameters)
+    opus = name == "opus"
+    fec = opus and parameters.get("useinbandfec") == "1"
+    return CodecSettings(
+        NAMES[name],
+        codec.payload_type,
+        rate=16000 if opus and other.name.lower() == "g722" else 8000 if opus else 0,
+        bitrate=_bitrate(parameters) if opus else 0,
+        dtx=parameters.get("usedtx") == "1" if opus else name == "g729" and parameters.get("annexb") == "yes",
+        fec=fec,
+        loss=_FEC_LOSS if fec else 0,
+        events=stream.telephone_events[0] if stream.telephone_events else None,
+        noise=next((each.payload_type for each in stream.codecs if each.payload_type == _NOISE), None),
+        ptime=int(stream.ptime or 20),
+    )
+
+
+def _parameters(text: str) -> dict[str, str]:
+    """Return the parameters of an fmtp attribute, in lower case."""
+    pairs = (part.partition("=") for part in text.lower().split(";"))
+    return {name.strip(): value.strip() for name, _, value in pairs}
+
+
+def _bitrate(parameters: dict[str, str]) -> int:
+    """Return bit/s within what RFC 7587 allows; 0 where nothing readable is said."""
+    text = parameters.get("maxaveragebitrate", "")
+    return min(max(int(text), 6000), 510_000) if text.isascii() and text.isdigit() and len(text) < 8 else 0

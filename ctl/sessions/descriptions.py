@@ -1,0 +1,222 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the relay reads in a session description, and the few lines of it that it writes anew."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Sequence
+from dataclasses import replace
+
+from ctl.network.addresses import canonical, unspecified
+from ctl.sessions.codecs import additional, rtpmap_of, settled, transcoding
+from ctl.sessions.plan import Codec, Direction, Endpoint, Stream, StreamRefused
+from ctl.sessions.security import CryptoLine, Setup, Spoken
+from sip.errors import SdpError
+from sip.sdp import Media, Section, SessionDescription
+from sip.sdp_parts import Connection, Crypto, Fingerprint
+
+_EVENT = "telephone-event"
+ICE = (
+    "candidate",
+    "remote-candidates",
+    "end-of-candidates",
+    "ice-ufrag",
+    "ice-pwd",
+    "ice-options",
+    "ice-lite",
+    "ice-mismatch",
+    "ice-pacing",
+)
+_PROTECTION = ("crypto", "fingerprint", "setup", "tls-id", "zrtp-hash", "key-mgmt")
+_SETUPS: dict[str, Setup] = {
+    "active": "active",
+    "passive": "passive",
+    "actpass": "actpass",
+    "holdconn": "holdconn",
+}
+_DIRECTIONS: dict[str, Direction] = {
+    "sendrecv": "sendrecv",
+    "sendonly": "sendonly",
+    "recvonly": "recvonly",
+    "inactive": "inactive",
+}
+
+
+class Description:
+    """One session description on its way through the relay."""
+
+    def __init__(self, body: bytes) -> None:
+        """Raise SdpError if `body` is none, or if a line that the relay must rewrite cannot be read."""
+        self._sdp = SessionDescription.parse(body)
+        self._origin = self._sdp.origin
+        for section in self._sections():
+            _ = section.connection
+
+    @property
+    def sdp(self) -> SessionDescription:
+        """What was parsed; to be read."""
+        return self._sdp
+
+    def streams(self, signalling: str) -> tuple[Stream, ...]:
+        """Return the m-lines in order. signalling: the address that the leg's signalling came from.
+
+        Raises StreamRefused for one that has no address, or a port that leaves no room for RTCP.
+        """
+        return tuple(self._stream(medium, signalling) for medium in self._sdp.media)
+
+    def offer_also(self, streams: Sequence[Stream], wanted: Sequence[str]) -> None:
+        """Offer the codecs that are `wanted` beside those of each of the description's `streams`."""
+        for medium, stream in zip(self._sdp.media, streams, strict=True):
+            taken = (int(text) for text in medium.formats if text.isascii() and text.isdigit())
+            for codec in additional(stream, wanted, taken):
+                medium.set_formats([*medium.formats, str(codec.payload_type)])
+                medium.add_attribute("rtpmap", f"{codec.payload_type} {codec.rtpmap}")
+                if codec.parameters:
+                    medium.add_attribute("fmtp", f"{codec.payload_type} {codec.parameters}")
+
+    def answer_with(self, offered: Sequence[Stream], answered: Sequence[Stream]) -> tuple[Stream, ...]:
+        """Leave in an answer only what was `offered`; where that is nothing that can be spoken, what we transcode to.
+
+        Returns the streams as they count from now on: codecs that the answer names in vain are left out.
+        """
+        both = zip(self._sdp.media, offered, answered, strict=True)
+        return tuple(_answer_with(medium, offer, answer) for medium, offer, answer in both)
+
+    def redirected(self, address: str, ports: Sequence[int | None]) -> bytes:
+        """Return the description with `address` and, for each m-line, our RTP port in place of the peer's.
+
+        Rewrites o=, c=, the port of m= and a=rtcp, and takes the lines of ICE out. What says hold (0.0.0.0) or
+        refuses (port 0) stays, and an m-line without a port of ours is refused. May be called once.
+        """
+        ours = Connection.to(address)
+        self._sdp.origin = replace(self._origin, connection=ours)
+        for section in self._sections():
+            _redirect_connection(section, ours)
+            section.remove_attributes(*ICE)
+        for medium, port in zip(self._sdp.media, ports, strict=True):
+            if medium.port:
+                _redirect_ports(medium, (address, port or 0))
+        return self._sdp.to_bytes()
+
+    def protect(self, spoken: Sequence[Spoken]) -> None:
+        """Say for each m-line how it is protected, in place of what the peer said of that."""
+        if not any(each.touched for each in spoken) and not self._protected():
+            for medium, said in zip(self._sdp.media, spoken, strict=True):
+                if medium.port and medium.proto != said.protocol:
+                    medium.set_proto(said.protocol)
+            return
+        for section in self._sections():
+            section.remove_attributes(*_PROTECTION)
+        for medium, said in zip(self._sdp.media, spoken, strict=True):
+            if medium.port:
+                _protect(medium, said)
+
+    def _protected(self) -> bool:
+        return any(section.attribute(name) is not None for section in self._sections() for name in _PROTECTION)
+
+    def _sections(self) -> tuple[Section, ...]:
+        return self._sdp.session, *self._sdp.media
+
+    def _stream(self, medium: Media, signalling: str) -> Stream:
+        connection = self._sdp.connection_of(medium)
+        if connection is None and medium.port:
+            raise StreamRefused(f"{medium.media} has no connection address (c= line)")
+        codecs = medium.codecs
+        return Stream(
+            media=medium.media,
+            protocol=medium.proto,
+            address=canonical(connection.address) if connection else "0.0.0.0",  # noqa: S104 - no address, nothing is bound
+            rtp_port=medium.port,
+            rtcp_port=_rtcp_port(medium),
+            signalling=signalling,
+            rtcp_mux=medium.rtcp_mux,
+            direction=_DIRECTIONS[self._sdp.direction_of(medium)],
+            codecs=tuple(
+                Codec(pt, codec.name, codec.clock, codec.fmtp) for pt, codec in codecs.items() if not _event(codec.name)
+            ),
+            telephone_events=tuple(pt for pt, codec in codecs.items() if _event(codec.name)),
+            ptime=medium.ptime,
+            cryptos=tuple(map(_crypto, medium.cryptos)),
+            fingerprint=_fingerprint(self._sdp.fingerprints_of(medium)),
+            setup=_setup(medium.attribute("setup") or self._sdp.session.attribute("setup")),
+        )
+
+
+def _answer_with(medium: Media, offer: Stream, answer: Stream) -> Stream:
+    if answer.media != "audio" or not answer.rtp_port or not answer.codecs:
+        return answer
+    counts = replace(answer, codecs=settled(offer.codecs, answer.codecs))
+    back = transcoding(counts, offer)
+    if back is None:
+        kept = {codec.payload_type for codec in counts.codecs} | set(answer.telephone_events)
+        gone = {str(codec.payload_type) for codec in answer.codecs} - {str(number) for number in kept}
+        medium.set_formats(text for text in medium.formats if text not in gone)
+        return counts
+    medium.set_formats([])
+    for number in (back.sent.payload_type, *offer.telephone_events[:1]):
+        medium.set_formats([*medium.formats, str(number)])
+    medium.add_attribute("rtpmap", f"{back.sent.payload_type} {rtpmap_of(back.sent.name)}")
+    for number in offer.telephone_events[:1]:
+        medium.add_attribute("rtpmap", f"{number} {_EVENT}/8000")
+    return counts
+
+
+def refused(error: SdpError) -> str:
+    """Return the error as the reason of a refusal."""
+    return f"session description: {error.reason}"
+
+
+def _crypto(line: Crypto) -> CryptoLine:
+    return CryptoLine(line.tag, line.suite, b64encode(line.key).decode(), line.lifetime, line.mki, line.params)
+
+
+def _fingerprint(found: Sequence[Fingerprint]) -> str:
+    """Of several, the one of the strongest hash."""
+    best = max(found, key=lambda each: len(each.value), default=None)
+    return f"{best.algorithm} {best.value.hex(':').upper()}" if best else ""
+
+
+def _setup(value: str | None) -> Setup:
+    return _SETUPS.get((value or "").strip().lower(), "")
+
+
+def _protect(medium: Media, said: Spoken) -> None:
+    medium.set_proto(said.protocol)
+    for line in said.cryptos:
+        medium.add_attribute("crypto", str(line))
+    if said.fingerprint:
+        medium.add_attribute("fingerprint", said.fingerprint)
+        medium.add_attribute("setup", said.setup)
+
+
+def _event(name: str) -> bool:
+    return name.lower() == _EVENT
+
+
+def _rtcp_port(medium: Media) -> int:
+    said = medium.rtcp
+    port = said[0] if said and said[0] else medium.port + 1
+    if port > 65535:
+        raise StreamRefused(f"{medium.media} port {medium.port} leaves no port for RTCP")
+    return port
+
+
+def _redirect_connection(section: Section, ours: Connection) -> None:
+    """What says hold goes on saying it, in the family of our address."""
+    connection = section.connection
+    if connection and unspecified(connection.address):
+        section.connection = Connection.to("::" if ours.family == 6 else "0.0.0.0")  # noqa: S104 - nothing is bound
+    elif connection:
+        section.connection = ours
+
+
+def _redirect_ports(medium: Media, ours: Endpoint) -> None:
+    """RTCP is at the port above ours, or where RTP is if that is what the peer said of itself (RFC 8035)."""
+    address, port = ours
+    said = medium.rtcp
+    if said:
+        rtcp = port if said[0] == medium.port else port + 1
+        medium.set_attribute("rtcp", f"{rtcp} {Connection.to(address)}" if said[1] else str(rtcp))
+    elif medium.attribute("rtcp") is not None:
+        medium.remove_attributes("rtcp")
+    medium.set_port(port)

@@ -1,0 +1,431 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The media of all calls, in the words of the ng protocol: offer, answer, delete, query.
+
+Signalling hands in session descriptions and sends on what comes back. Between the two, ports are taken on the
+relay address that faces each leg, and once both legs have described themselves the flows are programmed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from secrets import token_bytes
+from typing import Any, Protocol
+
+from ctl.network.addresses import Family, canonical, family_of
+from ctl.network.nexthop import Route
+from ctl.sessions.call_media import LEGS, CallMedia, Media
+from ctl.sessions.codecs import MediaPlan, media_plan
+from ctl.sessions.descriptions import Description, refused
+from ctl.sessions.plan import (
+    DataPlane,
+    Endpoint,
+    FlowPlan,
+    Side,
+    Stream,
+    StreamRefused,
+    check,
+    peer_address,
+    plan_call,
+)
+from ctl.sessions.ports import Ports, PortsExhausted
+from ctl.sessions.programmer import FlowView, Programmer
+from ctl.sessions.relay_choice import ANY, Facing, NoRelayAddress, choose
+from ctl.sessions.security import PLAIN, Agreement, Bridge, Insecure, Spoken, agree_all, bridge_all, propose_all
+from media.flows import EngineError
+from sip.effects import Leg
+from sip.errors import SdpError
+
+FlowReport = FlowView
+"""The last view of a flow, its final statistics included."""
+
+Writer = Callable[[Description, Media, Leg], bytes]
+"""Writes a description toward a leg, whose relay address and ports are in the media."""
+
+
+class MediaRefused(Exception):
+    """The peer's description, or the load, does not allow this media. reason: one line; status: the SIP status."""
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+        self.reason = reason
+
+
+class Routes(Protocol):
+    """What is asked of `ctl.network.nexthop.NextHops`."""
+
+    def route(self, target: str, source: str = "") -> Route | None:
+        """Return how the kernel routes to `target`, from `source` if given."""
+
+
+class MediaSessions:
+    """The media of every call of this host. Call ids are the caller's; `now` is seconds of a steady clock.
+
+    data_plane says what can carry packets; whoever attaches or detaches XDP replaces it.
+    """
+
+    def __init__(self, ports: Ports, routes: Routes, programmer: Programmer, data_plane: DataPlane) -> None:
+        self.data_plane = data_plane
+        self._ports = ports
+        self._routes = routes
+        self._programmer = programmer
+        self._calls: dict[str, CallMedia] = {}
+
+    def offer(
+        self,
+        call: str,
+        leg: Leg,
+        sdp: bytes | Description,
+        source: str,
+        now: float,
+        toward: str | None = None,
+        here: Facing = ANY,
+        there: Facing = ANY,
+        write: Writer | None = None,
+        attempt: int = 0,
+        bridge: Bridge | None = None,
+        transcode: Sequence[str] | None = None,
+    ) -> bytes:
+        """Take ports for an offer from `leg`; return the description to send to the other leg.
+
+        source: the address that the signalling of `leg` came from. toward: the one that of the other leg goes to.
+        write: what makes the description that is returned, if it is not the one that came with our addresses in it.
+        here, there: what is asked of our side toward `leg` and toward the other one.
+        attempt: how many offers of this exchange the other leg has refused by 488; it is offered other profiles then.
+        bridge: the profile that it is offered in any case. transcode: codecs offered beside those of `leg`; None: those
+        of the configuration.
+        Raises MediaRefused: 488 for what is not relayed, 503 if there are no ports.
+        """
+        source, toward = canonical(source), canonical(toward or source)
+        if self.data_plane.refusal and call not in self._calls:
+            raise MediaRefused(503, self.data_plane.refusal)
+        description, streams = self._read(sdp, source)
+        media = self._calls.get(call, CallMedia())
+        self._close_exchange(call, media, now)
+        known = len(media.agreed.streams.get(leg, ()))
+        if len(streams) < known:
+            raise MediaRefused(488, f"the offer has {len(streams)} m-lines where there were {known}")
+        relays = {
+            leg: self._relay(media.agreed.relays.get(leg), source, here, self._family(streams)),
+            _other(leg): self._relay(media.agreed.relays.get(_other(leg)), toward, there, there.family),
+        }
+        latching = tuple(each for each, asked in ((leg, here), (_other(leg), there)) if asked.latch)
+        before = [each.protocol for each in media.agreed.streams.get(_other(leg), ())]
+        offered = self._propose(streams, before, attempt, bridge)
+        proposed = Media(
+            relays,
+            self._take_ports(media.agreed, relays, streams, now),
+            {leg: streams},
+            latching or media.agreed.latching,
+            self._shown(relays),
+            offered,
+            media.agreed.protections,
+        )
+        description.protect(offered)
+        self._calls[call] = media
+        media.proposed, media.offerer = proposed, leg
+        description.offer_also(streams, self.data_plane.transcode if transcode is None else transcode)
+        return (write or redirected)(description, proposed, _other(leg))
+
+    def answer(
+        self,
+        call: str,
+        leg: Leg,
+        sdp: bytes | Description,
+        source: str,
+        now: float,
+        write: Writer | None = None,
+        transcode: bool | None = None,
+    ) -> bytes:
+        """Program the flows as `leg` answers the offer; return the description to send to the offerer.
+
+        transcode: whether it was offered codecs that the offerer does not have; None: as it is configured.
+        Also for a further answer to the same offer. Raises MediaRefused: 488 for what is not relayed or does not
+        match the offer, 503 if nothing can carry it.
+        """
+        media = self._calls.get(call)
+        if media is None or media.proposed is None or media.offerer == leg:
+            raise MediaRefused(488, "an answer without an offer")
+        description, streams = self._read(sdp, canonical(source))
+        self._check_family(streams, media.proposed.relays[leg])
+        offered = media.proposed.streams[_other(leg)]
+        if len(streams) != len(offered):
+            raise MediaRefused(488, f"the answer has {len(streams)} m-lines, the offer {len(offered)}")
+        if bool(self.data_plane.transcode) if transcode is None else transcode:
+            streams = description.answer_with(offered, streams)
+        agreement = self._agree(media, offered, streams)
+        answered = replace(
+            media.proposed,
+            streams={**media.proposed.streams, leg: streams},
+            protections={_other(leg): agreement.offerer, leg: agreement.answerer},
+        )
+        self._program(call, answered)
+        media.proposed = answered
+        description.protect(agreement.answers)
+        return (write or redirected)(description, answered, _other(leg))
+
+    def rollback(self, call: str, now: float) -> None:
+        """Forget the exchange under way, answered or not: what was agreed before it holds again."""
+        media = self._calls.get(call)
+        if media is None or media.proposed is None:
+            return
+        if media.proposed.agreed:
+            self._program(call, media.agreed)
+        self._drop(media, now)
+
+    def delete(self, call: str, now: float) -> tuple[FlowReport, ...]:
+        """End the media of a call, if it has any: flows off, then counted, ports to quarantine."""
+        media = self._calls.pop(call, None)
+        if media is None:
+            return ()
+        try:
+            return self._programmer.remove(call)
+        finally:
+            self._release(media.taken(), now)
+
+    def block(self, call: str, legs: Iterable[Leg]) -> None:
+        """Pass on no media that these legs of a call send, until it is called with others. RTCP goes on.
+
+        Raises MediaRefused: 481 if there is no such call.
+        """
+        media = self._calls.get(call)
+        if media is None:
+            raise MediaRefused(481, "the call has no media")
+        media.blocked = frozenset(legs)
+        self._program(call, media.current)
+
+    def blocked(self, call: str) -> frozenset[Leg]:
+        """Return the legs of a call that are blocked."""
+        media = self._calls.get(call)
+        return media.blocked if media else frozenset()
+
+    def query(self, call: str) -> list[FlowView]:
+        """Return the flows of a call as they stand now; none if it is unknown."""
+        return self._programmer.flows(call)
+
+    def streams(self, call: str) -> tuple[Stream, ...]:
+        """Return the m-lines of a call as leg a, or else the only one that has spoken, describes them."""
+        media = self._calls.get(call)
+        described = media.current.streams if media else {}
+        return described.get("a") or next(iter(described.values()), ())
+
+    def media_plans(self, call: str) -> list[MediaPlan]:
+        """Return what the legs of a call said of codecs, by m-line, and what came of it; none before an answer."""
+        described = self.described(call)
+        if len(described) < len(LEGS):
+            return []
+        both = zip(described["a"], described["b"], strict=False)
+        return [media_plan(a, b, self.data_plane.transcode) for a, b in both if a.media == "audio"]
+
+    def described(self, call: str) -> Mapping[Leg, tuple[Stream, ...]]:
+        """Return the m-lines of a call as each leg that has spoken describes them."""
+        media = self._calls.get(call)
+        return media.current.streams if media else {}
+
+    def calls(self) -> frozenset[str]:
+        """Return the calls that have media."""
+        return frozenset(self._calls)
+
+    def snapshot(self, call: str) -> dict[str, Any]:
+        """Return what `restore` needs, in values that JSON can carry; empty if the call has no media."""
+        media = self._calls.get(call)
+        return media.to_json() if media else {}
+
+    def restore(self, call: str, state: Mapping[str, Any]) -> int:
+        """Take a call up again after a restart; return how many pairs of flows had to be written, at best none.
+
+        Raises ValueError where a port of its is not free, or not in the media range any more.
+        """
+        if not state:
+            return 0
+        media = CallMedia.from_json(state)
+        self._restore_ports(media.taken())
+        self._calls[call] = media
+        return self._programmer.adopt(call, self._unblocked(call, self._plan(media.current)))
+
+    def replan(self) -> dict[str, str]:
+        """Move each flow to what carries it now, after `data_plane` or the interface to a peer has changed.
+
+        Return the calls that could not be moved, with the reason; they stay where they were. A flow that moves
+        counts from zero; what it had counted before is in the final report, beside the rest.
+        """
+        stranded: dict[str, str] = {}
+        for call, media in self._calls.items():
+            try:
+                self._program(call, media.current)
+            except MediaRefused as refused:
+                stranded[call] = refused.reason
+        return stranded
+
+    def _read(self, sdp: bytes | Description, source: str) -> tuple[Description, tuple[Stream, ...]]:
+        try:
+            description = sdp if isinstance(sdp, Description) else Description(sdp)
+            streams = description.streams(source)
+            for stream in streams:
+                check(stream, self.data_plane)
+                self._check_route(stream)
+        except StreamRefused as refusal:
+            raise MediaRefused(488, str(refusal)) from None
+        except SdpError as error:
+            raise MediaRefused(error.status, refused(error)) from None
+        return description, streams
+
+    def _propose(
+        self, streams: Iterable[Stream], before: Sequence[str], attempt: int, bridge: Bridge | None
+    ) -> tuple[Spoken, ...]:
+        plane, spoken = self.data_plane, [each.spoken for each in streams]
+        try:
+            if bridge:
+                return bridge_all(spoken, bridge, plane.srtp, plane.fingerprint, token_bytes)
+            return propose_all(spoken, plane.srtp, plane.fingerprint, token_bytes, before, attempt)
+        except Insecure as insecure:
+            raise MediaRefused(488, str(insecure)) from None
+
+    def _agree(self, media: CallMedia, offered: Iterable[Stream], answers: Iterable[Stream]) -> Agreement:
+        assert media.proposed
+        assert media.offerer
+        plane, before = self.data_plane, media.agreed.protections.get(media.offerer, ())
+        try:
+            return agree_all(
+                [each.spoken for each in offered],
+                media.proposed.offered,
+                [each.spoken for each in answers],
+                before,
+                plane.srtp,
+                plane.fingerprint,
+                token_bytes,
+            )
+        except Insecure as insecure:
+            raise MediaRefused(488, str(insecure)) from None
+
+    def _check_route(self, stream: Stream) -> None:
+        """Refuse addresses that the kernel would not send to a neighbour: this host's own, and broadcast."""
+        if not stream.rtp_port or stream.held:
+            return
+        address = peer_address(stream)
+        route = self._routes.route(address)
+        if route is None:
+            raise StreamRefused(f"there is no route to {address}")
+        if not route.unicast and not self.data_plane.allows(address):
+            raise StreamRefused(f"{address} is this host's own or a broadcast address; media is not sent there")
+
+    def _close_exchange(self, call: str, media: CallMedia, now: float) -> None:
+        """Before another offer: what was answered is agreed, what was not is forgotten."""
+        if media.proposed and media.proposed.agreed:
+            before = media.taken()
+            media.agreed, media.proposed = media.proposed.settled(), None
+            self._release(before - media.agreed.taken(), now)
+        self.rollback(call, now)
+
+    def _take_ports(
+        self, agreed: Media, relays: Mapping[Leg, str], streams: tuple[Stream, ...], now: float
+    ) -> dict[Leg, tuple[int | None, ...]]:
+        """Return our ports of both legs: those agreed on, and new ones where a live m-line has none. All or none."""
+        fresh: list[Endpoint] = []
+
+        def port(leg: Leg, index: int, stream: Stream) -> int | None:
+            have = agreed.port(leg, index) if agreed.relays.get(leg) == relays[leg] else None
+            if have is None and stream.rtp_port:
+                have = self._ports.take(relays[leg], now)
+                fresh.append((relays[leg], have))
+            return have
+
+        try:
+            return {leg: tuple(port(leg, i, stream) for i, stream in enumerate(streams)) for leg in LEGS}
+        except PortsExhausted as exhausted:
+            for endpoint in fresh:
+                self._ports.give_back(*endpoint)
+            raise MediaRefused(503, str(exhausted)) from None
+
+    def _relay(self, have: str | None, peer: str, wanted: Facing, family: Family | None) -> str:
+        """Return our address toward a party: the one that it has, as long as that fits, or the best there is."""
+        plane = self.data_plane
+        name = next((each.name for each in plane.addresses if each.address == have), None)
+        if have and name is not None and family in (None, family_of(have)) and wanted.interface in ("", name):
+            return have
+        if not plane.addresses:
+            raise MediaRefused(503, "no relay address is configured; set media.addresses")
+        try:
+            route = self._routes.route(peer)
+            return choose(plane.addresses, plane.interfaces, wanted, family, route, plane.default).address
+        except NoRelayAddress as error:
+            raise MediaRefused(488, str(error)) from None
+
+    def _shown(self, relays: Mapping[Leg, str]) -> dict[Leg, str]:
+        advertised = {each.address: each.advertised for each in self.data_plane.relays if each.advertised}
+        return {leg: advertised[relay] for leg, relay in relays.items() if relay in advertised}
+
+    @staticmethod
+    def _family(streams: Iterable[Stream]) -> Family | None:
+        """Return the family of a party's addresses, None while it has none."""
+        families = {family_of(stream.address) for stream in streams if stream.rtp_port and not stream.held}
+        if len(families) > 1:
+            raise MediaRefused(488, "m-lines of IPv4 and of IPv6 in one description; offer all in one family")
+        return next(iter(families), None)
+
+    def _check_family(self, streams: Iterable[Stream], relay: str) -> None:
+        family = self._family(streams)
+        if family not in (None, family_of(relay)):
+            raise MediaRefused(488, f"an IPv{family} address in answer to an IPv{family_of(relay)} one")
+
+    def _program(self, call: str, media: Media) -> None:
+        plans = self._plan(media)
+        reason = next((plan.reason for plan in plans if plan.path == "none"), None)
+        if reason:
+            raise MediaRefused(503, reason)
+        try:
+            self._programmer.apply(call, self._unblocked(call, plans))
+        except EngineError as error:
+            raise MediaRefused(503, str(error)) from None
+
+    def _unblocked(self, call: str, plans: tuple[FlowPlan, ...]) -> tuple[FlowPlan, ...]:
+        blocked = self.blocked(call)
+        if not blocked:
+            return plans
+        return tuple(replace(plan, held=True) if plan.kind == "rtp" and plan.leg in blocked else plan for plan in plans)
+
+    def _plan(self, media: Media) -> tuple[FlowPlan, ...]:
+        if not media.agreed:
+            return ()
+        leg_a, leg_b = ([self._side(media, leg, i) for i in range(len(media.streams[leg]))] for leg in LEGS)
+        return plan_call(leg_a, leg_b, self.data_plane)
+
+    def _side(self, media: Media, leg: Leg, index: int) -> Side | None:
+        port, stream, relay = media.port(leg, index), media.streams[leg][index], media.relays[leg]
+        if port is None or not stream.rtp_port:
+            return None
+        route = self._routes.route(peer_address(stream), relay)
+        protections = media.protections.get(leg, ())
+        protection = protections[index] if index < len(protections) else PLAIN
+        interface = route.interface if route else self.data_plane.interfaces[relay]
+        return Side(stream, (relay, port), interface, leg in media.latching, protection)
+
+    def _drop(self, media: CallMedia, now: float) -> None:
+        before = media.taken()
+        media.proposed = media.offerer = None
+        self._release(before - media.taken(), now)
+
+    def _release(self, endpoints: Iterable[Endpoint], now: float) -> None:
+        for address, port in endpoints:
+            self._ports.release(address, port, now)
+
+    def _restore_ports(self, endpoints: Iterable[Endpoint]) -> None:
+        restored: list[Endpoint] = []
+        try:
+            for endpoint in endpoints:
+                self._ports.restore(*endpoint)
+                restored.append(endpoint)
+        except ValueError:
+            for endpoint in restored:
+                self._ports.give_back(*endpoint)
+            raise
+
+
+def redirected(description: Description, media: Media, toward: Leg) -> bytes:
+    """Return the description with our addresses in place of the peer's: what is written unless asked otherwise."""
+    return description.redirected(media.address(toward), media.ports[toward])
+
+
+def _other(leg: Leg) -> Leg:
+    return "b" if leg == "a" else "a"

@@ -1,0 +1,348 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What to program for a call: from what both legs' session descriptions say to one plan for each flow.
+
+A flow is one direction of one stream's RTP or RTCP: packets that reach `local` from `source` leave from `egress`
+to `target`. Pure: whether a flow exists already, and how it is written, is known to `ctl.sessions.programmer`.
+
+Who may send is decided by signalling alone: the address and port that the description names or, where that is
+a private address behind NAT, the address that the leg's signalling came from, the port being learned from the
+first valid packet. No packet from anywhere else moves a flow, unless latching was asked for by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+from typing import Literal
+
+from ctl.network.addresses import Network, behind_nat, refusal, unspecified
+from ctl.sessions.codecs import Transcoding, transcoding
+from ctl.sessions.policing import Limit, limit
+from ctl.sessions.relay_choice import RelayAddress
+from ctl.sessions.security import PLAIN, CryptoLine, Policy, Protection, Setup, Spoken, shared
+from media.flows import EngineDtls, EngineKeys
+from sip.effects import Leg
+
+Endpoint = tuple[str, int]
+Kind = Literal["rtp", "rtcp"]
+Path = Literal["kernel", "engine", "none"]
+Direction = Literal["sendrecv", "sendonly", "recvonly", "inactive"]
+
+PROFILES = tuple(
+    f"{transport}{profile}{feedback}"
+    for transport, profile in (("RTP/", "AVP"), ("RTP/", "SAVP"), ("UDP/TLS/RTP/", "SAVP"))
+    for feedback in ("", "F")
+)
+_SENDS = ("sendrecv", "sendonly")
+_RECEIVES = ("sendrecv", "recvonly")
+
+
+class StreamRefused(Exception):
+    """The stream cannot be relayed as described; the request that brought it is answered with 488."""
+
+
+@dataclass(frozen=True, slots=True)
+class Codec:
+    """One payload type of an m-line. clock_rate in Hz is that of its RTP time stamps."""
+
+    payload_type: int
+    name: str
+    clock_rate: int
+    parameters: str = ""
+    """Of fmtp, as spelled."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """What one leg says of one m-line: where it listens and what it speaks. rtp_port 0: refused or ended."""
+
+    media: str
+    protocol: str
+    address: str
+    rtp_port: int
+    rtcp_port: int
+    signalling: str
+    """Address that the leg's signalling came from."""
+    rtcp_mux: bool = False
+    direction: Direction = "sendrecv"
+    codecs: tuple[Codec, ...] = ()
+    telephone_events: tuple[int, ...] = ()
+    ptime: float | None = None
+    """Milliseconds of audio in one packet."""
+    cryptos: tuple[CryptoLine, ...] = ()
+    fingerprint: str = ""
+    setup: Setup = ""
+
+    @property
+    def spoken(self) -> Spoken | None:
+        """What is said of protection; None for a stream that is refused or ended."""
+        return Spoken(self.protocol, self.cryptos, self.fingerprint, self.setup) if self.rtp_port else None
+
+    @property
+    def held(self) -> bool:
+        """Whether the leg has no address for the time being (hold as in RFC 2543)."""
+        return unspecified(self.address)
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """The relay's side of one leg's stream: where that leg sends to, and the interface that leads to the leg.
+
+    relay is address and RTP port; RTCP is at the port above. latch: the leg may send from anywhere.
+    """
+
+    stream: Stream
+    relay: Endpoint
+    interface: str
+    latch: bool = False
+    protection: Protection = PLAIN
+
+
+@dataclass(frozen=True, slots=True)
+class DataPlane:
+    """What can carry packets here. interfaces: the interface of each relay address; attached: those with XDP."""
+
+    interfaces: Mapping[str, str]
+    attached: frozenset[str]
+    engine: bool = True
+    allowed: tuple[Network, ...] = ()
+    """Networks that media may go to though they are loopback, link-local or reserved: for laboratories."""
+    transcode: tuple[str, ...] = ()
+    """Codecs that are offered beside the caller's, for the engine to transcode; none: nothing is transcoded."""
+    refusal: str = ""
+    """Why no new call can be carried at all, in one line with the remedy; empty if calls can."""
+    relays: tuple[RelayAddress, ...] = ()
+    """What is known of the relay addresses beyond their interface; none: they have no names."""
+    default: str = ""
+    """Name of the media interface where nothing says another; empty: routes decide."""
+    police: float = 0.0
+    """How many times its codec's packets a flow may carry; 0: any number."""
+    srtp: Policy = "preferred"
+    fingerprint: str = ""
+    """Of the engine's certificate, as in a=fingerprint."""
+
+    @property
+    def addresses(self) -> tuple[RelayAddress, ...]:
+        """All relay addresses."""
+        return self.relays or tuple(map(RelayAddress, self.interfaces))
+
+    @property
+    def own(self) -> frozenset[str]:
+        """All that peers may know us by: media sent there would loop."""
+        return frozenset(self.interfaces) | {each.shown for each in self.relays}
+
+    def allows(self, address: str) -> bool:
+        """Whether `address` is in one of the allowed networks."""
+        return any(ip_address(address) in network for network in self.allowed)
+
+
+@dataclass(frozen=True, slots=True)
+class FlowPlan:
+    """One direction of one stream's RTP or RTCP. `leg` is the one that sends it; `stream` counts m-lines from 0.
+
+    A source port of None is learned; latch: the address too. held: known, but nothing may pass for now. police:
+    packets per second and at once, None: any number. mux: RTCP comes on this port as well. dtmf_type: payload type of
+    telephone events.
+    """
+
+    leg: Leg
+    stream: int
+    kind: Kind
+    local: Endpoint
+    source: tuple[str, int | None]
+    egress: Endpoint
+    target: Endpoint
+    clock_rate: int
+    path: Path
+    reason: str = ""
+    """Why the flow is not in the kernel; empty if it is."""
+    held: bool = False
+    latch: bool = False
+    police: Limit | None = None
+    mux: bool = False
+    """RTCP comes beside RTP."""
+    dtmf_type: int | None = None
+    open: EngineKeys | None = None
+    """The engine unprotects what comes in by these."""
+    seal: EngineKeys | None = None
+    """The engine protects what goes out by these."""
+    dtls: EngineDtls | None = None
+    """The engine gets keys by DTLS with the source, for both directions."""
+    codecs: tuple[Codec, ...] = field(default=(), compare=False)
+    """What RTP may carry, the likeliest first. To name things by: two plans that differ in this alone are equal."""
+    transcoding: Transcoding | None = None
+    """None: packets pass as they are."""
+
+    @property
+    def secured(self) -> bool:
+        """Whether the engine opens or seals something here."""
+        return bool(self.open or self.seal or self.dtls)
+
+
+Pair = tuple[FlowPlan, FlowPlan]
+"""Both directions of one stream's RTP or RTCP: from leg a, from leg b."""
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """What a change of plans asks for: pairs that end, and pairs to write because they are new or differ."""
+
+    gone: tuple[Pair, ...] = field(default=())
+    written: tuple[Pair, ...] = field(default=())
+
+
+def check(stream: Stream, data_plane: DataPlane) -> None:
+    """Raise StreamRefused, with the reason in one line, if the stream is not one we relay. Ended ones pass."""
+    if not stream.rtp_port:
+        return
+    if stream.protocol not in PROFILES:
+        raise StreamRefused(f"{stream.media} over {stream.protocol} is not relayed; offer {' or '.join(PROFILES)}")
+    if stream.held:
+        return
+    asked = (stream.address, stream.signalling) if _behind_nat(stream) else (stream.address,)
+    for address in asked:
+        reason = refusal(address, data_plane.own, data_plane.allowed)
+        if reason:
+            raise StreamRefused(reason)
+
+
+def peer_address(stream: Stream) -> str:
+    """Return the address that media of this leg comes from and goes to; while held, that of its signalling."""
+    return stream.signalling if stream.held or _behind_nat(stream) else stream.address
+
+
+def plan_call(
+    leg_a: Sequence[Side | None], leg_b: Sequence[Side | None], data_plane: DataPlane
+) -> tuple[FlowPlan, ...]:
+    """Plan every stream that both legs have: RTP and, unless it is multiplexed, RTCP, each in both directions.
+
+    The sequences run alongside, one entry for each m-line; None, like port 0, is a stream that is refused.
+    """
+    plans: list[FlowPlan] = []
+    for index, (a, b) in enumerate(zip(leg_a, leg_b, strict=True)):
+        if a is None or b is None or not a.stream.rtp_port or not b.stream.rtp_port:
+            continue
+        kinds: tuple[Kind, ...] = ("rtp",) if _mux(a, b) else ("rtp", "rtcp")
+        for kind in kinds:
+            plans.append(_flow("a", index, kind, a, b, data_plane))
+            plans.append(_flow("b", index, kind, b, a, data_plane))
+    return tuple(plans)
+
+
+def pairs(plans: Iterable[FlowPlan]) -> dict[tuple[Endpoint, Endpoint], Pair]:
+    """Put both directions together; the keys are the local addresses of the pair."""
+    halves: dict[tuple[int, Kind], dict[Leg, FlowPlan]] = {}
+    for plan in plans:
+        halves.setdefault((plan.stream, plan.kind), {})[plan.leg] = plan
+    return {(half["a"].local, half["b"].local): (half["a"], half["b"]) for half in halves.values()}
+
+
+def difference(before: Iterable[FlowPlan], after: Iterable[FlowPlan]) -> Difference:
+    """Say what leads from one plan of a call to another; pairs that are equal in both are not named."""
+    old, new = pairs(before), pairs(after)
+    return Difference(
+        gone=tuple(pair for key, pair in old.items() if key not in new),
+        written=tuple(pair for key, pair in new.items() if old.get(key) != pair),
+    )
+
+
+def _flow(leg: Leg, index: int, kind: Kind, sender: Side, receiver: Side, data_plane: DataPlane) -> FlowPlan:
+    through = transcoding(sender.stream, receiver.stream) if kind == "rtp" and data_plane.transcode else None
+    why = _secured(sender.protection, receiver.protection) or (through.reason if through else "")
+    path, reason = _path(sender, receiver, data_plane, why)
+    source, port, learned = _peer(sender.stream, kind)
+    target, target_port, _ = _peer(receiver.stream, kind)
+    codecs = _codecs(sender.stream, receiver.stream) if kind == "rtp" else ()
+    events = receiver.stream.telephone_events if kind == "rtp" else ()
+    opened, sealed = _keys(sender.protection, receiver.protection)
+    return FlowPlan(
+        leg=leg,
+        stream=index,
+        kind=kind,
+        local=_local(sender, kind),
+        source=(source, None if learned or sender.latch else port),
+        egress=_local(receiver, kind),
+        target=(target, target_port),
+        clock_rate=codecs[0].clock_rate if codecs else 0,
+        path=path,
+        reason=reason,
+        held=_held(sender.stream, receiver.stream, kind),
+        latch=sender.latch,
+        police=_police(kind, sender, receiver, codecs, data_plane.police),
+        mux=kind == "rtp" and _mux(sender, receiver),
+        dtmf_type=events[0] if events else None,
+        open=opened,
+        seal=sealed,
+        dtls=sender.protection.dtls,
+        codecs=codecs,
+        transcoding=through,
+    )
+
+
+def _mux(a: Side, b: Side) -> bool:
+    return a.stream.rtcp_mux and b.stream.rtcp_mux
+
+
+def _police(kind: Kind, sender: Side, receiver: Side, codecs: Iterable[Codec], factor: float) -> Limit | None:
+    """Audio alone: the packets of a picture are as many as it needs."""
+    if sender.stream.media != "audio":
+        return None
+    ptimes = (sender.stream.ptime, receiver.stream.ptime)
+    return limit(kind, (codec.name for codec in codecs), ptimes, factor, _mux(sender, receiver))
+
+
+def _local(side: Side, kind: Kind) -> Endpoint:
+    address, port = side.relay
+    return (address, port + 1) if kind == "rtcp" else (address, port)
+
+
+def _peer(stream: Stream, kind: Kind) -> tuple[str, int, bool]:
+    """Return address and port of a leg, and whether the port has yet to be learned."""
+    port = stream.rtp_port if kind == "rtp" else stream.rtcp_port
+    learned = stream.held or _behind_nat(stream)
+    return (stream.signalling if learned else stream.address), port, learned
+
+
+def _behind_nat(stream: Stream) -> bool:
+    return not stream.held and behind_nat(stream.address, stream.signalling)
+
+
+def _held(sender: Stream, receiver: Stream, kind: Kind) -> bool:
+    """RTP follows the direction of both (RFC 3264 section 6.1); RTCP flows on while there is an address."""
+    if sender.held or receiver.held:
+        return True
+    return kind == "rtp" and not (sender.direction in _SENDS and receiver.direction in _RECEIVES)
+
+
+def _codecs(sender: Stream, receiver: Stream) -> tuple[Codec, ...]:
+    """Return the receiver's codecs, for its payload types count; those that the sender has too come first."""
+    spoken = {(codec.name.lower(), codec.clock_rate) for codec in sender.codecs}
+    return tuple(sorted(receiver.codecs, key=lambda codec: (codec.name.lower(), codec.clock_rate) not in spoken))
+
+
+def _path(sender: Side, receiver: Side, data_plane: DataPlane, reason: str) -> tuple[Path, str]:
+    crossed = {data_plane.interfaces[side.relay[0]] for side in (sender, receiver)}
+    crossed |= {sender.interface, receiver.interface}
+    bare = sorted(name for name in crossed if name not in data_plane.attached)
+    if not bare and not reason:
+        return "kernel", ""
+    reason = reason or f"XDP is not attached to {' and '.join(bare)}"
+    return ("engine", reason) if data_plane.engine else ("none", f"{reason}, and no engine runs")
+
+
+def _secured(one: Protection, other: Protection) -> str:
+    """Return why the engine must open and seal, in one line; empty where both legs share their keys, or have none."""
+    if one.fingerprint or other.fingerprint:
+        return "DTLS-SRTP ends here"
+    if shared(one, other) and shared(other, one):
+        return ""
+    return "SRTP keys differ" if one.sends and other.sends else "SRTP on one side only"
+
+
+def _keys(sender: Protection, receiver: Protection) -> tuple[EngineKeys | None, EngineKeys | None]:
+    """Return what to open and to seal with, neither where they are the same."""
+    if shared(sender, receiver):
+        return None, None
+    opened, sealed = sender.sends, receiver.receives
+    return opened.keys if opened else None, sealed.keys if sealed else None

@@ -1,0 +1,246 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Carries out what signalling decides, in order, and hands the results back. It decides nothing itself."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from dataclasses import replace
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+
+import structlog
+
+from ctl.journal import Journal
+from ctl.observe.metrics import Meters
+from ctl.sessions.codecs import MediaPlan
+from ctl.sessions.media_sessions import FlowReport, MediaRefused, MediaSessions
+from ctl.sessions.relay_choice import ANY, Facing
+from ctl.signalling.directory import Directory
+from ctl.signalling.records import Records
+from ctl.signalling.resolver import Resolver
+from sip.causes import RECOVERY_ON_TIMER
+from sip.core import Core
+from sip.effects import (
+    Address,
+    AnswerMedia,
+    Authenticate,
+    CallEnded,
+    CloseMedia,
+    Effect,
+    FindRoute,
+    ForgetCall,
+    OfferMedia,
+    RevertMedia,
+    SaveBindings,
+    SaveCall,
+    Send,
+    Target,
+)
+from sip.errors import ParseError
+from sip.trunk import Trunk
+
+log = structlog.get_logger()
+
+CALL, BINDINGS = "call", "bindings"
+EVERY_TRUNK: Mapping[str, Facing] = {}
+
+
+class Conductor:
+    """One per process. Every method is called from the event loop."""
+
+    def __init__(
+        self,
+        core: Core,
+        send: Callable[[Send], None],
+        sessions: MediaSessions,
+        directory: Directory,
+        journal: Journal,
+        records: Records,
+        meters: Meters,
+        resolver: Resolver | None = None,
+        trunk_media: Mapping[str, Facing] = EVERY_TRUNK,
+    ) -> None:
+        """trunk_media: what is asked of our side toward a trunk, by its name."""
+        self._core = core
+        self._send = send
+        self._sessions = sessions
+        self._directory = directory
+        core.refreshes.lookup = self._lookup
+        self._journal = journal
+        self._records = records
+        self._meters = meters
+        self._resolver = resolver or Resolver()
+        self._trunk_media = trunk_media
+        self._reports: dict[str, tuple[FlowReport, ...]] = {}
+        self._unsaved: dict[str, SaveCall] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._due = 0.0
+
+    def received(self, data: bytes, source: Address, local: Address) -> None:
+        """A message came in by a transport."""
+        self._meters.message(data, "in")
+        try:
+            self.perform(self._core.receive(data, source, local, time.monotonic()))
+        except Exception:
+            # Our own fault, brought out by this message: the others are not to suffer from it.
+            log.exception("message not handled", source=f"{source.host}:{source.port}")
+
+    def unreadable(self, error: ParseError, source: Address, local: Address) -> None:
+        """A stream cannot be followed any more."""
+        self.perform(self._core.unreadable(error, source, local))
+
+    def undelivered(self, effect: Send) -> None:
+        """A message did not go out; told later, for it may be the core's effects that are being carried out now."""
+        asyncio.get_running_loop().call_soon(self._undelivered, effect)
+
+    def wanted(self) -> Set[Address]:
+        """The peers whose connections carry a registration or a call."""
+        return self._core.peers()
+
+    def _undelivered(self, effect: Send) -> None:
+        self.perform(self._core.undelivered(effect, time.monotonic()))
+
+    def media_plans(self, call: str) -> list[MediaPlan]:
+        """Return what was said of codecs in a call, and what came of it."""
+        return self._sessions.media_plans(call)
+
+    def hang_up(self, call: str, cause: int) -> None:
+        """End a call on both legs, for an operator."""
+        self.perform(self._core.hang_up(call, time.monotonic(), cause))
+
+    def end_silent(self, call: str, seconds: float) -> None:
+        """End a call in which no packet has come for so long: its peers may be dead, and pay no longer."""
+        log.info("no media any more", call=call, silent_seconds=round(seconds, 1))
+        self._meters.silent += 1
+        self.perform(self._core.hang_up(call, time.monotonic(), RECOVERY_ON_TIMER, "Media Timeout"))
+
+    def set_trunks(self, trunks: Iterable[Trunk]) -> None:
+        """Have these trunks and no others."""
+        self.perform(self._core.set_trunks(trunks, time.monotonic()))
+
+    def perform(self, effects: Iterable[Effect]) -> None:
+        """Carry out `effects`, and those that their results lead to, before anything else is looked at."""
+        queue = deque(effects)
+        try:
+            while queue:
+                queue.extend(self._perform(queue.popleft()))
+        finally:
+            self._save()
+        self._set_timer()
+
+    def close(self) -> None:
+        """Let no timer fire any more."""
+        self._resolver.close()
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _perform(self, effect: Effect) -> Iterable[Effect]:
+        match effect:
+            case Send():
+                self._meters.message(effect.data, "out")
+                self._send(effect)
+            case Authenticate():
+                return self._authenticate(effect)
+            case FindRoute():
+                return self._find_route(effect)
+            case OfferMedia() | AnswerMedia():
+                return self._change_media(effect)
+            case RevertMedia():
+                self._sessions.rollback(effect.call, time.monotonic())
+            case CloseMedia():
+                self._reports[effect.call] = self._sessions.delete(effect.call, time.monotonic())
+            case SaveCall():
+                self._unsaved[effect.call] = effect
+            case SaveBindings():
+                self._keep(BINDINGS, effect.username, effect.state)
+            case CallEnded():
+                talked = round(effect.ended - effect.answered, 1) if effect.answered is not None else None
+                log.info("call ended", call=effect.call, status=effect.status, cause=effect.cause, seconds=talked)
+                reports = self._reports.pop(effect.call, ())
+                self._meters.ended(effect, reports)
+                self._records.write(effect, reports, time.monotonic(), datetime.now(UTC))
+            case ForgetCall():
+                self._unsaved.pop(effect.call, None)
+                self._records.when_written(effect.call, lambda: self._journal.remove(CALL, effect.call))
+        return ()
+
+    def _save(self) -> None:
+        """Write each call that has changed, once, as it is after all that came of one input."""
+        while self._unsaved:
+            call, effect = self._unsaved.popitem()
+            media = self._sessions.snapshot(call)
+            self._keep(CALL, call, {"call": effect.state, "media": media, "at": time.monotonic()})
+
+    def _authenticate(self, effect: Authenticate) -> Iterable[Effect]:
+        if not self._directory.ready:
+            return self._core.refused(effect.token, 503, "Service Unavailable", time.monotonic())
+        known = self._directory.credentials(effect.realm, effect.username)
+        return self._core.authenticated(effect.token, known, time.monotonic())
+
+    def _lookup(self, realm: str, username: str) -> Mapping[str, str] | None:
+        return self._directory.credentials(realm, username) if self._directory.ready else None
+
+    def _find_route(self, effect: FindRoute) -> Iterable[Effect]:
+        found = self._directory.route(effect)
+        if isinstance(found, tuple):
+            if not self._resolver.needed(found):
+                return self._core.routed(effect.token, found, time.monotonic())
+            self._resolver.later(found, partial(self._located, effect.token))
+            return ()
+        return self._core.refused(effect.token, found.status, found.reason, time.monotonic())
+
+    def _located(self, token: int, targets: Sequence[Target]) -> None:
+        self.perform(self._core.routed(token, targets, time.monotonic()))
+
+    def _change_media(self, effect: OfferMedia | AnswerMedia) -> Iterable[Effect]:
+        now = time.monotonic()
+        try:
+            if isinstance(effect, OfferMedia):
+                here = self._facing(effect.trunk, effect.local)
+                there = self._facing(effect.toward_trunk, effect.toward_local)
+                description = self._sessions.offer(
+                    *(effect.call, effect.leg, effect.sdp, effect.source, now, effect.toward, here, there),
+                    attempt=effect.attempt,
+                )
+            else:
+                description = self._sessions.answer(effect.call, effect.leg, effect.sdp, effect.source, now)
+        except MediaRefused as refusal:
+            log.info("media refused", call=effect.call, status=refusal.status, why=str(refusal))
+            return self._core.refused(effect.token, refusal.status, refusal.reason, now)
+        except Exception:
+            # Our own fault: it ends this call, and no other.
+            log.exception("media failed", call=effect.call)
+            return self._core.refused(effect.token, 500, "Server Internal Error", now)
+        return self._core.media_ready(effect.token, description, now)
+
+    def _facing(self, trunk: str, local: str) -> Facing:
+        return replace(self._trunk_media.get(trunk, ANY), signalling=local)
+
+    def _keep(self, kind: str, key: str, state: Mapping[str, Any] | Sequence[Any]) -> None:
+        """Write live state; a full disk costs the ability to restore this call, not the call."""
+        try:
+            if state:
+                self._journal.put(kind, key, state)
+            else:
+                self._journal.remove(kind, key)
+        except OSError as error:
+            log.error("live state not saved; free space on its disk", kind=kind, key=key, error=error.strerror)
+
+    def _set_timer(self) -> None:
+        """See that `_expire` is called in time; a call that comes too early does no harm."""
+        expiry = self._core.next_expiry()
+        if expiry is None or (self._timer is not None and self._due <= expiry):
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._due = expiry
+        delay = max(0.0, expiry - time.monotonic())
+        self._timer = asyncio.get_running_loop().call_later(delay, self._expire)
+
+    def _expire(self) -> None:
+        self._timer = None
+        self.perform(self._core.expire(time.monotonic()))

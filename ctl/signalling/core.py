@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The signalling core as this host runs it: its settings, its secret, and which of our addresses faces whom."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from ctl.config import Config, sip_listen
+from ctl.network.nexthop import NextHops
+from ctl.sessions.security import attempts
+from sip.acceptor import StreamLimits
+from sip.core import Core
+from sip.effects import Address
+from sip.reach import default_port
+from sip.settings import Settings
+
+SECRET_BYTES = 32
+TOKEN_BYTES = 12
+
+
+def listen_addresses(config: Config) -> tuple[Address, ...]:
+    """Return the transport addresses that signalling listens on, each once."""
+    found = (Address(*part) for listen in config.sip.listen for part in sip_listen(listen))
+    return tuple(dict.fromkeys(found))
+
+
+def stream_limits(config: Config) -> StreamLimits:
+    """Return what connections are held to."""
+    limits = config.sip.limits
+    return StreamLimits(
+        connections=limits.connections,
+        per_source=limits.connections_per_source,
+        handshake=limits.handshake,
+        message=limits.message,
+        idle=limits.idle,
+    )
+
+
+def make_core(config: Config, secret: bytes, facing: Callable[[Address], Address]) -> Core:
+    """Return an empty core."""
+    settings = Settings(
+        realm=config.sip.domain,
+        secret=secret,
+        domain=config.sip.domain,
+        algorithms=config.sip.algorithms,
+        min_expires=config.sip.min_expires,
+        default_expires=config.sip.default_expires,
+        max_expires=config.sip.max_expires,
+        requests_per_source=config.sip.limits.requests_per_source,
+        calls_per_user=config.sip.limits.calls_per_user,
+        ban=config.sip.limits.ban,
+        session_expires=config.sip.session_expires,
+        min_session_expires=config.sip.min_session_expires,
+        redirections=config.sip.redirections,
+        pass_headers=config.sip.pass_headers,
+        offers=attempts(config.media.srtp),
+        connects=any(address.transport == "tcp" for address in listen_addresses(config)),
+    )
+    return Core(settings, lambda: secrets.token_hex(TOKEN_BYTES), facing, time.monotonic())
+
+
+def facing(hops: NextHops, ours: tuple[Address, ...]) -> Callable[[Address], Address]:
+    """Return the function that names the address of ours that a peer sees: the one its route leaves from.
+
+    It has the peer's transport, also where nothing of ours listens on that.
+    """
+    by_host = {(address.host, address.transport): address for address in reversed(ours)}
+    by_transport = {address.transport: address for address in reversed(ours)}
+
+    def local_for(peer: Address) -> Address:
+        route = hops.route(peer.host)
+        source = route.source_address if route else ""
+        found = by_host.get((source, peer.transport)) or by_transport.get(peer.transport)
+        return found or Address(source or ours[0].host, default_port(peer.transport), peer.transport)
+
+    return local_for
+
+
+def read_secret(path: Path) -> bytes:
+    """Return the key of nonces, kept over restarts so that clients are not challenged anew. Raises OSError."""
+    if path.exists() and len(secret := path.read_bytes()) == SECRET_BYTES:
+        return secret
+    secret = secrets.token_bytes(SECRET_BYTES)
+    fresh = path.with_suffix(".new")
+    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(secret)
+    fresh.replace(path)
+    return secret

@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What signalling asks of provisioning, in signalling's terms: whose password is it, and where does a call go?"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
+from itertools import count
+
+from ctl.config import TrunkSection
+from ctl.signalling.trunk_keeper import key_of, key_text
+from provisioning.refresh import SnapshotKeeper
+from provisioning.routing import NO_TRUNK, NOT_FOUND, Decision, Inquiry, Refusal, RouteTo, ToTrunk, ToUser, decide
+from provisioning.selection import Circumstances
+from sip.effects import FindRoute, Target, TrunkTarget, UserTarget
+
+Answer = tuple[Target, ...] | Refusal
+
+
+class Directory:
+    """Answers from memory; the keeper holds that fresh.
+
+    trunks: those of the configuration; load: calls on each. admit: takes channels and money of a call, or says why not.
+    """
+
+    def __init__(
+        self,
+        keeper: SnapshotKeeper,
+        trunks: Sequence[TrunkSection] = (),
+        load: Callable[[], Mapping[str, int]] = dict,
+        admit: Callable[[str, str, Decision], Refusal | None] = lambda _call, _caller, _decision: None,
+    ) -> None:
+        self._keeper = keeper
+        self._trunks = trunks
+        self._load = load
+        self._admit = admit
+        self._turns = count()
+        self._draw = random.SystemRandom().random
+
+    @property
+    def ready(self) -> bool:
+        """Whether the users have been read at all since we started."""
+        return self._keeper.ready
+
+    def credentials(self, realm: str, username: str) -> Mapping[str, str] | None:
+        """Return {algorithm: HA1} of a user who may authenticate, None for anybody else."""
+        return self._keeper.current.credentials(realm, username)
+
+    def route(self, question: FindRoute) -> Answer:
+        """Return where to try in order, or why nowhere. A call that was sent on is its sender's."""
+        caller = question.diverted or question.caller
+        if question.trunk:
+            key = key_of(question.trunk)
+            if key is None:
+                return self._deliver(question)
+            found = self._decide(Inquiry(caller, question.dialled, question.domain, trunk=key))
+            return self._admit(question.call, caller, found) or _targets(found)
+        found = self._decide(Inquiry(caller, question.dialled, question.domain))
+        if (denied := self._admit(question.call, caller, found)) is not None:
+            return denied
+        if isinstance(found.outcome, Refusal) and found.outcome.status == NOT_FOUND.status and self._may_dial(caller):
+            return tuple(self._carried(question.dialled)) or found.outcome
+        return _targets(found)
+
+    def _decide(self, inquiry: Inquiry) -> Decision:
+        load = {key: calls for name, calls in self._load().items() if (key := key_of(name))}
+        now = datetime.now().astimezone()
+        return decide(inquiry, Circumstances(now, next(self._turns), self._draw(), load), self._keeper.current)
+
+    def _deliver(self, question: FindRoute) -> Answer:
+        """A call by a trunk of the configuration reaches users of ours, and nothing else."""
+        section = next((each for each in self._trunks if each.name == question.trunk), None)
+        realm = self._keeper.current.realm
+        wanted = [question.dialled, *([section.deliver] if section and section.deliver else [])]
+        for dialled in wanted:
+            if self._keeper.current.account(realm, dialled):
+                found = self._decide(Inquiry("", dialled, realm))
+                return _targets(found, users_only=True)
+        return NOT_FOUND
+
+    def _may_dial(self, caller: str) -> bool:
+        account = self._keeper.current.account(self._keeper.current.realm, caller)
+        return account is not None and account.enabled
+
+    def _carried(self, dialled: str) -> Iterable[Target]:
+        for section in self._trunks:
+            if section.dial and dialled.startswith(section.dial):
+                yield TrunkTarget(section.name, section.prepend + dialled[section.strip :])
+
+
+def _targets(decision: Decision, users_only: bool = False) -> Answer:
+    if isinstance(decision.outcome, Refusal):
+        return decision.outcome
+    found = (_target(each, decision.emergency) for each in decision.outcome)
+    return tuple(each for each in found if each and not (users_only and isinstance(each, TrunkTarget))) or NO_TRUNK
+
+
+def _target(route: RouteTo, emergency: bool) -> Target | None:
+    match route:
+        case ToUser():
+            return UserTarget(route.username, ring=float(route.ring_seconds), beside=route.together, after=route.after)
+        case ToTrunk(trunk=trunk):
+            return TrunkTarget(
+                key_text(trunk.tenant, trunk.name),
+                route.number,
+                caller_id=route.caller_number or "",
+                hidden=route.caller_number is None,
+                next_on=trunk.retry_causes,
+                setup=float(trunk.setup_seconds),
+                urgent=emergency,
+                after=route.after,
+            )
+        case _:
+            return None

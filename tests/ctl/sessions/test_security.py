@@ -1,0 +1,231 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is offered on, agreed and answered about SRTP: for every policy, offer and answer, and for damaged lines."""
+
+import itertools
+import random
+from base64 import b64encode
+
+import pytest
+from media._engine import lib
+
+from ctl.sessions.security import (
+    OFFERED_SUITES,
+    PLAIN,
+    CryptoLine,
+    Insecure,
+    Policy,
+    Protection,
+    Spoken,
+    agree,
+    agree_all,
+    answer,
+    attempts,
+    propose,
+    shared,
+)
+from media.engine_structs import SUITES
+from media.flows import SUITE_KEY_BYTES
+
+OURS = "sha-256 " + ":".join(["AA"] * 32)
+PEER = "sha-256 " + ":".join(["BB"] * 32)
+POLICIES: tuple[Policy, ...] = ("off", "preferred", "required")
+
+
+def line(suite: str = "AES_CM_128_HMAC_SHA1_80", tag: int = 1, seed: int = 1, **more: str) -> CryptoLine:
+    key = random.Random(seed).randbytes(SUITE_KEY_BYTES.get(suite, 30))
+    return CryptoLine(tag, suite, b64encode(key).decode(), **more)
+
+
+def draw(count: int) -> bytes:
+    return bytes(count)
+
+
+def taken(offered: CryptoLine) -> CryptoLine:
+    """An answer to a line: the same suite and tag, another key."""
+    return line(offered.suite, offered.tag, seed=2)
+
+
+OFFERS = {
+    "plain": Spoken("RTP/AVP"),
+    "opportunistic": Spoken("RTP/AVP", (line(),)),
+    "sdes": Spoken("RTP/SAVP", (line("AEAD_AES_256_GCM", 1), line(tag=2))),
+    "dtls": Spoken("UDP/TLS/RTP/SAVPF", (), PEER, "actpass"),
+}
+ANSWERS = {
+    "plain": lambda proposed: Spoken(proposed.protocol),
+    "sdes": lambda proposed: Spoken(proposed.protocol, (taken(proposed.cryptos[-1]),)),
+    "dtls": lambda proposed: Spoken(proposed.protocol, (), PEER, "active"),
+}
+
+
+def test_the_suites_are_the_engines() -> None:
+    assert {suite: lib.srtp_master_length(number) for suite, number in SUITES.items()} == SUITE_KEY_BYTES
+    assert set(OFFERED_SUITES) < set(SUITES)
+
+
+@pytest.mark.parametrize(("policy", "offer", "said"), [*itertools.product(POLICIES, OFFERS, ANSWERS)])
+def test_no_policy_is_ever_undercut(policy: Policy, offer: str, said: str) -> None:
+    """Required: both legs are protected or the call is refused. Off: none is. Else as each party wants it."""
+    offered = OFFERS[offer]
+    try:
+        proposed = propose(offered, policy, OURS, draw)
+        if said == "sdes" and not proposed.cryptos:
+            return
+        theirs = agree(proposed, ANSWERS[said](proposed))
+        ours, answered = answer(offered, policy, theirs, PLAIN, OURS, draw)
+    except Insecure:
+        assert policy == "required" or (policy == "off" and offered.secured)
+        return
+    assert answered.protocol == offered.protocol
+    if policy == "required":
+        assert PLAIN not in (ours, theirs)
+    if policy == "off":
+        assert ours == theirs == PLAIN
+        assert not any(each.touched for each in (answered, proposed))
+    if policy == "preferred" and offer != "plain":
+        assert ours != PLAIN
+        assert (theirs == PLAIN) == (said == "plain")
+    assert offered.secured <= (ours != PLAIN)
+
+
+def test_a_callers_keys_are_offered_on_and_shared() -> None:
+    offered = OFFERS["sdes"]
+    proposed = propose(offered, "required", OURS, draw)
+    assert (proposed.protocol, proposed.cryptos, proposed.fingerprint) == ("RTP/SAVP", offered.cryptos, OURS)
+    bob = line(tag=2, seed=9)
+    theirs = agree(proposed, Spoken("RTP/SAVP", (bob,)))
+    ours, answered = answer(offered, "required", theirs, PLAIN, OURS, draw)
+    assert answered.cryptos == (bob,)
+    assert shared(ours, theirs)
+    assert shared(theirs, ours)
+
+
+@pytest.mark.parametrize(
+    ("policy", "offer", "profiles"),
+    [
+        ("off", "plain", ["RTP/AVP"]),
+        ("preferred", "plain", ["RTP/AVP", "RTP/SAVP", "UDP/TLS/RTP/SAVPF"]),
+        ("preferred", "sdes", ["RTP/AVP", "RTP/SAVP", "UDP/TLS/RTP/SAVPF"]),
+        ("preferred", "dtls", ["RTP/AVP", "UDP/TLS/RTP/SAVPF", "RTP/SAVP"]),
+        ("required", "sdes", ["RTP/SAVP", "UDP/TLS/RTP/SAVPF"]),
+        ("required", "dtls", ["UDP/TLS/RTP/SAVPF", "RTP/SAVP"]),
+    ],
+)
+def test_each_refusal_leads_to_another_profile(policy: Policy, offer: str, profiles: list[str]) -> None:
+    tried = [propose(OFFERS[offer], policy, OURS, draw, attempt=i).protocol for i in range(attempts(policy))]
+    assert tried == profiles
+    again = [propose(OFFERS[offer], policy, OURS, draw, before=profile).protocol for profile in profiles]
+    assert again == profiles
+
+
+def test_a_plain_callee_leaves_the_callers_protection_to_us() -> None:
+    offered = OFFERS["sdes"]
+    proposed = propose(offered, "preferred", OURS, draw)
+    assert (proposed.protocol, proposed.setup) == ("RTP/AVP", "actpass")
+    theirs = agree(proposed, Spoken("RTP/AVP"))
+    ours, answered = answer(offered, "preferred", theirs, PLAIN, OURS, draw)
+    assert theirs == PLAIN
+    assert ours.sends == offered.cryptos[0]
+    assert answered.cryptos == (CryptoLine(1, "AEAD_AES_256_GCM", b64encode(bytes(44)).decode()),)
+    assert not shared(ours, theirs)
+
+
+def test_our_key_stays_as_long_as_the_legs_own() -> None:
+    offered, fresh = OFFERS["sdes"], iter(range(1, 9))
+    first, _ = answer(offered, "preferred", PLAIN, PLAIN, OURS, lambda count: bytes([next(fresh)]) * count)
+    again, _ = answer(offered, "preferred", PLAIN, first, OURS, lambda count: bytes([next(fresh)]) * count)
+    other = Spoken("RTP/SAVP", (line("AEAD_AES_256_GCM", seed=5),))
+    changed, _ = answer(other, "preferred", PLAIN, again, OURS, lambda count: bytes([next(fresh)]) * count)
+    assert again == first
+    assert changed.receives != first.receives
+
+
+@pytest.mark.parametrize(
+    ("setup", "before", "active", "said"),
+    [
+        ("actpass", PLAIN, True, "active"),
+        ("active", PLAIN, False, "passive"),
+        ("passive", PLAIN, True, "active"),
+        ("actpass", Protection(fingerprint=PEER, active=False), False, "passive"),
+        ("actpass", Protection(fingerprint=PEER, active=True), True, "active"),
+        ("actpass", Protection(fingerprint=OURS, active=False), True, "active"),
+        ("passive", Protection(fingerprint=PEER, active=False), True, "active"),
+    ],
+)
+def test_roles_of_dtls(setup: str, before: Protection, active: bool, said: str) -> None:
+    offered = Spoken("UDP/TLS/RTP/SAVP", (), PEER, setup)  # type: ignore[arg-type]
+    ours, answered = answer(offered, "preferred", PLAIN, before, OURS, draw)
+    assert (ours.active, answered.setup, answered.fingerprint) == (active, said, OURS)
+    assert ours.dtls is not None
+    assert ours.dtls.fingerprint == b"\xbb" * 32
+
+
+@pytest.mark.parametrize(("setup", "active"), [("active", False), ("passive", True), ("", False)])
+def test_roles_of_dtls_toward_the_callee(setup: str, active: bool) -> None:
+    proposed = propose(OFFERS["dtls"], "required", OURS, draw)
+    assert (proposed.protocol, proposed.setup) == ("UDP/TLS/RTP/SAVPF", "actpass")
+    assert agree(proposed, Spoken(proposed.protocol, (), PEER, setup)).active == active  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        line(params="UNENCRYPTED_SRTP"),
+        line(params="UNENCRYPTED_SRTCP"),
+        line(params="UNAUTHENTICATED_SRTP"),
+        line(params="KDR=1"),
+        line(params="FEC_ORDER=FEC_SRTP"),
+        line("F8_128_HMAC_SHA1_80"),
+        CryptoLine(1, "AES_CM_128_HMAC_SHA1_80", "c2hvcnQ="),
+        CryptoLine(1, "AES_CM_128_HMAC_SHA1_80", "?"),
+        line(mki="1:0"),
+        line(mki="300:1"),
+        line(mki="1:129"),
+        line(mki="x:1"),
+    ],
+    ids=str,
+)
+def test_what_weakens_or_is_unknown_is_not_used(bad: CryptoLine) -> None:
+    assert not bad.usable
+    with pytest.raises(Insecure, match="without a suite"):
+        propose(Spoken("RTP/SAVP", (bad,)), "preferred", OURS, draw)
+    with pytest.raises(Insecure, match="without a suite"):
+        agree(Spoken("RTP/SAVP", (line(),)), Spoken("RTP/SAVP", (bad,)))
+
+
+def test_identifiers_and_harmless_parameters_are_kept() -> None:
+    good = line(mki="258:2", lifetime="2^31", params="WSH=128 KDR=0")
+    assert good.keys is not None
+    assert good.keys.mki == b"\x01\x02"
+    assert good.usable
+    assert str(good) == f"1 AES_CM_128_HMAC_SHA1_80 inline:{good.key}|2^31|258:2 WSH=128 KDR=0"
+
+
+def test_keys_are_not_shown() -> None:
+    said = Spoken("RTP/SAVP", (line(),))
+    legs = agree_all([said], [said], [said], [], "required", OURS, draw)
+    assert line().key not in repr((said, legs, line().keys))
+
+
+def test_mutated_lines_never_make_a_required_call_plain() -> None:
+    """10,000 offers and answers, each damaged somewhere."""
+    chance, plain = random.Random(8), 0
+    for _ in range(10_000):
+        mutated = []
+        for _ in range(2):
+            good = line("AES_CM_128_HMAC_SHA1_80", seed=chance.randrange(99))
+            text = list(f"{good.suite} {good.key}")
+            for _ in range(chance.randrange(3)):
+                text[chance.randrange(len(text))] = chr(chance.randrange(33, 127))
+            suite, _, key = "".join(text).partition(" ")
+            mutated.append(CryptoLine(chance.choice((1, 1, 2)), suite, key))
+        protocol = chance.choice(("RTP/AVP", "RTP/SAVP"))
+        offered = Spoken(protocol, (mutated[0],) if chance.randrange(8) else ())
+        said = Spoken(protocol, (mutated[1],) if chance.randrange(8) else ())
+        try:
+            proposed = propose(offered, "required", OURS, draw)
+            legs = agree_all([offered], [proposed], [said], [], "required", OURS, draw)
+        except Insecure:
+            continue
+        plain += PLAIN in (legs.offerer[0], legs.answerer[0])
+    assert plain == 0

@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""SRTP through the media sessions: lines in and out, who opens and seals, and the way back to the kernel."""
+
+import random
+from base64 import b64encode
+from dataclasses import replace
+
+import pytest
+
+from ctl.sessions.media_sessions import MediaRefused
+from media.flows import EngineFlow, EngineKeys
+from tests.ctl.world import ALICE, AUDIO, BOB, PLANE, World, m_lines, sdp
+
+OURS = "sha-256 " + ":".join(["CC"] * 32)
+PEER = "sha-256 " + ":".join(["DD"] * 32)
+PLANE = replace(PLANE, fingerprint=OURS)
+SUITE = "AES_CM_128_HMAC_SHA1_80"
+
+
+def key(seed: int) -> bytes:
+    return random.Random(seed).randbytes(30)
+
+
+def secured(where: str, seed: int, profile: str = "RTP/SAVP", tag: int = 1) -> bytes:
+    text = AUDIO.replace("RTP/AVP", profile)
+    return sdp(where, f"{text}a=crypto:{tag} {SUITE} inline:{b64encode(key(seed)).decode()}\r\n")
+
+
+def by_dtls(where: str, setup: str, profile: str = "UDP/TLS/RTP/SAVP") -> bytes:
+    return sdp(where, f"{AUDIO.replace('RTP/AVP', profile)}a=fingerprint:{PEER}\r\na=setup:{setup}\r\n")
+
+
+def attributes(body: bytes, name: bytes) -> list[bytes]:
+    return [line.partition(b":")[2] for line in body.splitlines() if line.startswith(b"a=" + name)]
+
+
+def pair(world: World, number: int) -> tuple[EngineFlow, EngineFlow]:
+    """The engine's flows of one kind, Alice's first: RTP is number 0, RTCP 1."""
+    kind = ("rtp", "rtcp")[number]
+    one, other = (flow for flow in world.engine.flows.values() if flow.kind == kind)
+    return one, other
+
+
+def flows(world: World, kind: str = "rtp") -> list[tuple[str, str]]:
+    return [(each.path, each.reason) for each in world.sessions.query("call") if each.kind == kind]
+
+
+@pytest.fixture
+def lab(world: World) -> World:
+    world.plane = PLANE
+    world.restart()
+    return world
+
+
+def test_one_side_alone_is_opened_and_sealed(lab: World) -> None:
+    to_bob, to_alice = lab.call(a=secured(ALICE, 1))
+    assert m_lines(to_bob)[0].split()[2] == b"RTP/AVP"
+    assert attributes(to_bob, b"setup") == [b"actpass"]
+    assert attributes(to_bob, b"fingerprint") == [OURS.encode()]
+    assert m_lines(to_alice)[0].split()[2] == b"RTP/SAVP"
+    (line,) = attributes(to_alice, b"crypto")
+    assert line.startswith(b"1 " + SUITE.encode() + b" inline:")
+    assert b64encode(key(1)) not in to_alice
+    assert flows(lab) == [("engine", "SRTP on one side only")] * 2
+    facing_a, facing_b = pair(lab, 0)
+    assert (facing_a.open, facing_a.seal) == (EngineKeys(SUITE, key(1)), None)
+    assert facing_b.open is None
+    assert b64encode(facing_b.seal.key) in line
+
+
+def test_shared_keys_stay_in_the_kernel(lab: World) -> None:
+    to_bob, to_alice = lab.call(a=secured(ALICE, 1), b=secured(BOB, 2, "RTP/AVP"))
+    assert b64encode(key(1)) in to_bob
+    assert b64encode(key(2)) in to_alice
+    assert flows(lab) == [("kernel", "")] * 2
+
+
+def test_dtls_ends_here(lab: World) -> None:
+    to_bob, to_alice = lab.call(a=by_dtls(ALICE, "actpass"), b=by_dtls(BOB, "active", "RTP/AVP"))
+    assert attributes(to_alice, b"setup") == [b"active"]
+    assert len(attributes(to_bob, b"crypto")) == 4
+    assert flows(lab) == [("engine", "DTLS-SRTP ends here")] * 2
+    facing_a, facing_b = pair(lab, 0)
+    assert (facing_a.dtls.active, facing_b.dtls.active) == (True, False)
+    assert facing_a.dtls.fingerprint == b"\xdd" * 32
+    assert facing_a.open is None
+
+
+def test_rtcp_is_protected_by_the_same_keys_on_its_own_flow(lab: World) -> None:
+    lab.call(a=secured(ALICE, 1))
+    assert flows(lab, "rtcp") == [("engine", "SRTP on one side only")] * 2
+    rtp, rtcp = pair(lab, 0)[0], pair(lab, 1)[0]
+    assert (rtp.kind, rtcp.kind, rtp.open) == ("rtp", "rtcp", rtcp.open)
+    assert not rtp.mux
+
+
+def test_a_call_that_becomes_plain_goes_back_to_the_kernel(lab: World) -> None:
+    lab.call(a=secured(ALICE, 1))
+    to_bob, to_alice = lab.call()
+    assert flows(lab) == [("kernel", "")] * 2
+    assert b"crypto" not in to_bob + to_alice
+    lab.call(a=secured(ALICE, 3))
+    assert flows(lab) == [("engine", "SRTP on one side only")] * 2
+
+
+def test_hold_and_resume_keep_keys(lab: World) -> None:
+    _, first = lab.call(a=secured(ALICE, 1))
+    _, held = lab.call(a=secured(ALICE, 1) + b"a=sendonly\r\n")
+    _, resumed = lab.call(a=secured(ALICE, 1))
+    lines = {tuple(attributes(body, b"crypto")) for body in (first, held, resumed)}
+    assert len(lines) == 1
+
+
+def test_a_restart_finds_the_same_flows(lab: World) -> None:
+    lab.call(a=secured(ALICE, 1))
+    state, have = lab.sessions.snapshot("call"), [pair(lab, 0), pair(lab, 1)]
+    lab.restart()
+    assert lab.sessions.restore("call", state) == 0
+    assert [pair(lab, 0), pair(lab, 1)] == have
+
+
+def test_required_means_both(lab: World) -> None:
+    lab.sessions.data_plane = replace(PLANE, srtp="required")
+    with pytest.raises(MediaRefused, match="SRTP is required"):
+        lab.call()
+    with pytest.raises(MediaRefused, match="without a suite or fingerprint that was offered") as refused:
+        lab.call(a=secured(ALICE, 1))
+    assert refused.value.status == 488
+    lab.call(a=secured(ALICE, 1), b=secured(BOB, 2))
+    assert flows(lab) == [("kernel", "")] * 2
+
+
+def test_off_means_neither(lab: World) -> None:
+    lab.sessions.data_plane = replace(PLANE, srtp="off")
+    with pytest.raises(MediaRefused, match="switched off"):
+        lab.call(a=secured(ALICE, 1))
+    to_bob, to_alice = lab.call(a=secured(ALICE, 1, "RTP/AVP"), b=secured(BOB, 2, "RTP/AVP"))
+    assert b"crypto" not in to_bob + to_alice
+    assert flows(lab) == [("kernel", "")] * 2
+
+
+def test_plain_calls_are_not_touched(lab: World) -> None:
+    to_bob, to_alice = lab.call()
+    assert b"crypto" not in to_bob + to_alice
+    assert b"fingerprint" not in to_bob + to_alice
