@@ -17,6 +17,7 @@ TARGETS = {
     "rtp": ("packet.c",),
     "rtcp": ("rtcp_rewrite.c",),
     "srtp": ("srtp.c", "srtp_setup.c", "srtp_history.c", "packet.c"),
+    "stun": ("stun.c",),
     "dtls": ("dtls.c", "srtp.c", "srtp_setup.c", "srtp_history.c", "packet.c"),
 }
 """Name of the file in tests/media/fuzz, and the sources of media/ that it is linked with."""
