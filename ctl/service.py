@@ -27,7 +27,6 @@ from api.metrics import PlatformCollector
 from api.server import ApiServer, create_app
 from ctl.config import Config
 from ctl.journal import Journal, keep_synced
-from ctl.network.media_interfaces import trunk_media
 from ctl.network.nexthop import NextHops
 from ctl.ng.front import NgFront
 from ctl.ng.verbs import NgVerbs
@@ -116,7 +115,6 @@ class Service:
             self.records,
             self.meters,
             self.resolver,
-            trunk_media(config),
         )
         keeper = self.storage.keeper
         self.trunks = TrunkKeeper(config.sip.trunks, keeper, self.resolver, self.conductor.set_trunks)

@@ -25,6 +25,8 @@ Password = Annotated[SecretStr, Field(min_length=1, max_length=128)]
 Host = Annotated[str, Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9.:-]{0,252}[A-Za-z0-9])?$")]
 Realm = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9.-]{0,252}[a-z0-9])?$")]
 Network = Annotated[str, Field(pattern=r"^[0-9a-fA-F][0-9a-fA-F.:]{1,44}(/[0-9]{1,3})?$")]
+Interface = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
+"""A media interface, as the configuration of the host that carries the call names it."""
 Country = Annotated[str, Field(pattern=r"^[A-Z]{2}$")]
 Clock = Annotated[str, Field(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$|^24:00$")]
 Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
@@ -112,6 +114,8 @@ class User(Body):
     channel_limit: Channels | None = None
     spend_limit_micros: Budget | None = None
     """A day, UTC."""
+    media: Interface | None = None
+    """Of its telephones; none: as the tenant's."""
 
 
 class GroupMember(Body):
@@ -168,7 +172,14 @@ class RateDeck(Body):
 
 
 class Trunk(Body):
-    """A carrier or another exchange. The password is written and never read."""
+    """A carrier or another exchange. The password is written and never read.
+
+    digest_realm: the only one whose challenges are answered; empty: the first that asks. probe_seconds: between
+    OPTIONS, 0: it is never asked. certificates: names, one of which it must show, in place of any source. trusted: its
+    word about callers is believed, and it is told ours. refer: it may transfer calls. from_user: who our calls are
+    from, in place of the caller. media, latch: which interface carries its media, and whether that may come from
+    anywhere.
+    """
 
     name: Name
     host: Host
@@ -177,8 +188,17 @@ class Trunk(Body):
     domain: Host | None = None
     username: Username | None = None
     password: Password | None = None
+    digest_realm: Text = ""
     registration: bool = False
+    expires_seconds: Annotated[int, Field(ge=60, le=86_400)] = 3600
+    probe_seconds: Annotated[int, Field(ge=0, le=3600)] = 30
     sources: Annotated[list[Network], Field(max_length=64)] = []
+    certificates: Annotated[list[Host], Field(max_length=64)] = []
+    trusted: bool = False
+    refer: bool = False
+    from_user: Username | None = None
+    media: Interface | None = None
+    latch: bool = False
     strip: Annotated[int, Field(ge=0, le=15)] = 0
     prepend: Annotated[str, Field(pattern=r"^[0-9+*#]{0,16}$")] = ""
     caller_id: Literal["caller", "number", "anonymous"] = "caller"
@@ -325,6 +345,7 @@ class Tenant(Body):
     default_number: Number | None = None
     channel_limit: Channels | None = None
     spend_limit_micros: Budget | None = None
+    media: Interface | None = None
     cdr_days: Days = 400
     personal_days: Days = 180
     audit_days: Annotated[int, Field(ge=365, le=3650)] = 400

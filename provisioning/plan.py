@@ -28,8 +28,17 @@ class Trunk:
     domain: str | None = None
     username: str | None = None
     password: str | None = field(default=None, repr=False)
+    digest_realm: str = ""
     registration: bool = False
+    expires_seconds: int = 3600
+    probe_seconds: int = 30
     sources: tuple[str, ...] = ()
+    certificates: tuple[str, ...] = ()
+    trusted: bool = False
+    refer: bool = False
+    from_user: str | None = None
+    media: str | None = None
+    latch: bool = False
     strip: int = 0
     prepend: str = ""
     caller_id: str = "caller"
@@ -116,6 +125,7 @@ class TenantPlan:
     default_number: str | None = None
     channel_limit: int | None = None
     spend_limit_micros: int | None = None
+    media: str | None = None
     dial_plans: Mapping[str, DialPlan] = field(default_factory=dict)
     calendars: Mapping[str, OpeningHours] = field(default_factory=dict)
     numbers: Mapping[str, Number] = field(default_factory=dict)

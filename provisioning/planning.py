@@ -73,7 +73,7 @@ class PlanReader:
         )
 
     def _trunk(self, row: Mapping[str, Any]) -> Trunk:
-        names = set(Trunk.__dataclass_fields__) - {"tenant", "password", "sources", "retry_causes"}
+        names = set(Trunk.__dataclass_fields__) - {"tenant", "password", "sources", "certificates", "retry_causes"}
         password = None
         if row["password"] is not None:
             try:
@@ -84,6 +84,7 @@ class PlanReader:
             tenant=row["tenant_id"],
             password=password,
             sources=tuple(row["sources"]),
+            certificates=tuple(row["certificates"]),
             retry_causes=frozenset(row["retry_causes"]),
             **{name: row[name] for name in names},
         )
@@ -96,7 +97,7 @@ class PlanReader:
         return known[1]
 
 
-_SAME = ("name", "realm", "enabled", "dial_plan", "default_number", "channel_limit", "spend_limit_micros")
+_SAME = ("name", "realm", "enabled", "dial_plan", "default_number", "channel_limit", "spend_limit_micros", "media")
 GROUPS: LiteralString = """
     SELECT t.*, (SELECT coalesce(json_agg("user" ORDER BY position), '[]') FROM group_members AS c
         WHERE c.tenant_id = t.tenant_id AND c.parent = t.name) AS members FROM groups AS t

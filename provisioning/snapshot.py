@@ -38,6 +38,7 @@ class Account:
     do_not_disturb: bool = False
     channel_limit: int | None = None
     spend_limit_micros: int | None = None
+    media: str | None = None
 
     @property
     def key(self) -> UserKey:
@@ -107,6 +108,11 @@ class Snapshot:
         """Return {algorithm: HA1} of a user that may authenticate, None for everybody else."""
         account = self.account(realm, username)
         return account.credentials if account and account.enabled else None
+
+    def media_of(self, username: str) -> str:
+        """Return the media interface of a user's telephones, "" where neither it nor its tenant names one."""
+        account = self.account(self.realm, username)
+        return (account.media or self.plan(account.tenant).media or "") if account else ""
 
     def realm_of(self, domain: str) -> str | None:
         """Return the realm that a request's domain stands for, None if it is none of ours."""

@@ -315,4 +315,4 @@ class Calls:
 
 def _offer(token: int, call: Call, leg: Leg, sdp: bytes, other: Leg, attempt: int = 0) -> OfferMedia:
     hosts = (leg.peer_host, other.peer_host, leg.local_host, other.local_host)
-    return OfferMedia(token, call.id, leg.name, sdp, *hosts, leg.trunk, other.trunk, attempt)
+    return OfferMedia(token, call.id, leg.name, sdp, *hosts, leg.trunk, other.trunk, attempt, leg.user, other.user)

@@ -87,7 +87,7 @@ class UserTarget:
 
     ring: seconds until the next target is tried, 0: as the settings say. beside: rings at the same time as the target
     before it. after: tried only if what came before ended so. diverted: the user who sent the call on to here, which
-    the callee is told.
+    the callee is told. media: where its media goes; only those who have theirs at the same place can ring by one offer.
     """
 
     username: str
@@ -95,6 +95,7 @@ class UserTarget:
     beside: bool = False
     after: After = "any"
     diverted: str = ""
+    media: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,8 +143,8 @@ class OfferMedia:
     address that the signalling of `leg` came from, and so the only one media may come from where the
     description names a private address. `toward` is where the signalling of the other leg goes: it tells
     which of our addresses faces that leg. `local`, `toward_local`: the addresses of ours that either leg signals
-    to, as far as there is any yet; `trunk`, `toward_trunk`: the trunks that they are, empty for users. `attempt`
-    counts the offers that the other leg has refused with 488.
+    to, as far as there is any yet; `trunk`, `toward_trunk`: the trunks that they are, `user`, `toward_user`: the
+    users, empty where they are not. `attempt` counts the offers that the other leg has refused with 488.
     """
 
     token: int
@@ -157,6 +158,8 @@ class OfferMedia:
     trunk: str = ""
     toward_trunk: str = ""
     attempt: int = 0
+    user: str = ""
+    toward_user: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,6 +43,8 @@ class Hunt:
         self._failure: Ending | None = None
         self._outcome = "no_answer"
         """How the last ones ended; a user whom nothing reaches does not answer either."""
+        self._due = False
+        """Whether the turn of those last looked at had come."""
         self._decided = False
         """Whether no other target would answer differently."""
 
@@ -70,7 +72,8 @@ class Hunt:
         self._unfit.clear()
         while self._groups:
             group = self._groups.popleft()
-            if self._is_due(group[0]) and (group := tuple(each for each in group if self._admitted(each))):
+            self._due = self._is_due(group[0])
+            if self._due and (group := tuple(each for each in group if self._admitted(each))):
                 self._decided = False
                 return group
         return ()
@@ -101,7 +104,9 @@ class Hunt:
         self._decide(destination, status, cause)
 
     def _is_due(self, destination: Destination) -> bool:
-        """Whether a target's turn has come, as what came before has ended."""
+        """Whether a target's turn has come, as what came before has ended; a busy phone does not silence others."""
+        if destination.beside and self._outcome == "busy" and self.ending.status < 600:
+            return self._due
         return not self._decided if destination.after == "any" else destination.after == self._outcome
 
     def _decide(self, destination: Destination, status: int, cause: int) -> None:

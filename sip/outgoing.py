@@ -47,6 +47,7 @@ class Destination:
     user: whose contact it is; trunk: which trunk's address. ring: seconds it may ring, 0: as the settings say. next_on:
     causes after which the next target is tried, None: the statuses usual for a user. The rest: see TrunkTarget.
     leg: a leg of another call that is to come over to this one; routes: the Route values that lead there.
+    media: see UserTarget. beside: it would ring together with the group before it, but for our address.
     """
 
     uri: str
@@ -64,6 +65,8 @@ class Destination:
     urgent: bool = False
     leg: Leg | None = None
     routes: tuple[str, ...] = ()
+    media: str = ""
+    beside: bool = False
 
 
 Group = tuple[Destination, ...]
@@ -80,20 +83,21 @@ def destinations(
 ) -> Iterator[Group]:
     """The targets of a route in groups that ring together: contacts of equal preference, and targets beside others.
 
-    One offer serves a whole group, so its members are those that face the same address of ours; others form the next
-    group. A URI whose host is a name has no address of its own, and so no destination here: names are not looked up.
+    One offer serves a whole group, so its members are those that face the same address of ours, and have their media
+    at the same; others form the next group. A URI whose host is a name has no address of its own, and so no
+    destination here: names are not looked up.
     """
     together: list[Destination] = []
     for target in targets:
         ranks = list(_ranks(target, registrar, trunks, host, now))
         if together and not target.beside:
-            yield from _by_local(together, local_for)
+            yield from _by_side(together, local_for)
             together = []
         for rank in ranks[:-1]:
-            yield from _by_local([*together, *rank], local_for)
+            yield from _by_side([*together, *rank], local_for)
             together = []
         together += ranks[-1] if ranks else []
-    yield from _by_local(together, local_for)
+    yield from _by_side(together, local_for)
 
 
 def first_invite(
@@ -177,6 +181,7 @@ def _ranks(
                         ring=target.ring,
                         after=target.after,
                         diverted=target.diverted,
+                        media=target.media,
                     )
                     for binding in bindings
                 ]
@@ -217,14 +222,16 @@ def _by_trunk(target: TrunkTarget, trunk: Trunk, address: Address) -> Destinatio
     )
 
 
-def _by_local(group: list[Destination], local_for: Callable[[Address], Address]) -> Iterator[Group]:
+def _by_side(group: list[Destination], local_for: Callable[[Address], Address]) -> Iterator[Group]:
     if len(group) == 1:
         yield (group[0],)
         return
-    by_local: dict[str, list[Destination]] = {}
+    by_side: dict[tuple[str, str], list[Destination]] = {}
     for destination in group:
-        by_local.setdefault(local_for(destination.address).host, []).append(destination)
-    yield from map(tuple, by_local.values())
+        side = local_for(destination.address).host, destination.media
+        by_side.setdefault(side, []).append(destination)
+    for number, members in enumerate(by_side.values()):
+        yield tuple(replace(each, beside=True) for each in members) if number else tuple(members)
 
 
 def _address(target: UriTarget) -> Address | None:

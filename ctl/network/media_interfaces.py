@@ -6,7 +6,7 @@ from __future__ import annotations
 from ctl.config import Config, sip_listen
 from ctl.network.addresses import canonical
 from ctl.network.nexthop import NextHops
-from ctl.sessions.relay_choice import Facing, RelayAddress
+from ctl.sessions.relay_choice import RelayAddress
 
 
 class DataPlaneError(Exception):
@@ -23,11 +23,6 @@ def relays(config: Config) -> tuple[RelayAddress, ...]:
     listening = (canonical(host) for listen in config.sip.listen for host, _, _ in sip_listen(listen))
     configured = (*named, *map(RelayAddress, media.addresses))
     return configured or tuple(map(RelayAddress, dict.fromkeys(listening)))
-
-
-def trunk_media(config: Config) -> dict[str, Facing]:
-    """Return what is asked of our side toward each trunk."""
-    return {trunk.name: Facing(trunk.media, latch=trunk.latch) for trunk in config.sip.trunks}
 
 
 def relay_interfaces(config: Config, hops: NextHops) -> dict[str, str]:

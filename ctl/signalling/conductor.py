@@ -18,7 +18,7 @@ from ctl.journal import Journal
 from ctl.observe.metrics import Meters
 from ctl.sessions.codecs import MediaPlan
 from ctl.sessions.media_sessions import FlowReport, MediaRefused, MediaSessions
-from ctl.sessions.relay_choice import ANY, Facing
+from ctl.sessions.relay_choice import Facing
 from ctl.signalling.directory import Directory
 from ctl.signalling.records import Records
 from ctl.signalling.resolver import Resolver
@@ -46,7 +46,6 @@ from sip.trunk import Trunk
 log = structlog.get_logger()
 
 CALL, BINDINGS = "call", "bindings"
-EVERY_TRUNK: Mapping[str, Facing] = {}
 
 
 class Conductor:
@@ -62,9 +61,7 @@ class Conductor:
         records: Records,
         meters: Meters,
         resolver: Resolver | None = None,
-        trunk_media: Mapping[str, Facing] = EVERY_TRUNK,
     ) -> None:
-        """trunk_media: what is asked of our side toward a trunk, by its name."""
         self._core = core
         self._send = send
         self._sessions = sessions
@@ -74,7 +71,6 @@ class Conductor:
         self._records = records
         self._meters = meters
         self._resolver = resolver or Resolver()
-        self._trunk_media = trunk_media
         self._reports: dict[str, tuple[FlowReport, ...]] = {}
         self._unsaved: dict[str, SaveCall] = {}
         self._timer: asyncio.TimerHandle | None = None
@@ -200,8 +196,8 @@ class Conductor:
         now = time.monotonic()
         try:
             if isinstance(effect, OfferMedia):
-                here = self._facing(effect.trunk, effect.local)
-                there = self._facing(effect.toward_trunk, effect.toward_local)
+                here = self._facing(effect.trunk, effect.user, effect.local)
+                there = self._facing(effect.toward_trunk, effect.toward_user, effect.toward_local)
                 description = self._sessions.offer(
                     *(effect.call, effect.leg, effect.sdp, effect.source, now, effect.toward, here, there),
                     attempt=effect.attempt,
@@ -217,8 +213,8 @@ class Conductor:
             return self._core.refused(effect.token, 500, "Server Internal Error", now)
         return self._core.media_ready(effect.token, description, now)
 
-    def _facing(self, trunk: str, local: str) -> Facing:
-        return replace(self._trunk_media.get(trunk, ANY), signalling=local)
+    def _facing(self, trunk: str, user: str, local: str) -> Facing:
+        return replace(self._directory.facing(trunk, user), signalling=local)
 
     def _keep(self, kind: str, key: str, state: Mapping[str, Any] | Sequence[Any]) -> None:
         """Write live state; a full disk costs the ability to restore this call, not the call."""

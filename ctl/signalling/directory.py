@@ -9,6 +9,7 @@ from datetime import datetime
 from itertools import count
 
 from ctl.config import TrunkSection
+from ctl.sessions.relay_choice import ANY, Facing
 from ctl.signalling.trunk_keeper import key_of, key_text
 from provisioning.refresh import SnapshotKeeper
 from provisioning.routing import NO_TRUNK, NOT_FOUND, Decision, Inquiry, Refusal, RouteTo, ToTrunk, ToUser, decide
@@ -55,13 +56,35 @@ class Directory:
             if key is None:
                 return self._deliver(question)
             found = self._decide(Inquiry(caller, question.dialled, question.domain, trunk=key))
-            return self._admit(question.call, caller, found) or _targets(found)
+            return self._admit(question.call, caller, found) or self._targets(found)
         found = self._decide(Inquiry(caller, question.dialled, question.domain))
         if (denied := self._admit(question.call, caller, found)) is not None:
             return denied
         if isinstance(found.outcome, Refusal) and found.outcome.status == NOT_FOUND.status and self._may_dial(caller):
             return tuple(self._carried(question.dialled)) or found.outcome
-        return _targets(found)
+        return self._targets(found)
+
+    def facing(self, trunk: str, user: str) -> Facing:
+        """Return what is asked of our side toward a party: a trunk, or else a user, "" for neither."""
+        if not trunk:
+            return Facing(self._keeper.current.media_of(user)) if user else ANY
+        key = key_of(trunk)
+        if key is None:
+            section = self._section(trunk)
+            return Facing(section.media, latch=section.latch) if section else ANY
+        tenant, name = key
+        found = self._keeper.current.plan(tenant).trunks.get(name)
+        return Facing(found.media or "", latch=found.latch) if found else ANY
+
+    def _section(self, trunk: str) -> TrunkSection | None:
+        return next((each for each in self._trunks if each.name == trunk), None)
+
+    def _targets(self, decision: Decision, users_only: bool = False) -> Answer:
+        if isinstance(decision.outcome, Refusal):
+            return decision.outcome
+        media_of = self._keeper.current.media_of
+        found = (_target(each, decision.emergency, media_of) for each in decision.outcome)
+        return tuple(each for each in found if each and not (users_only and isinstance(each, TrunkTarget))) or NO_TRUNK
 
     def _decide(self, inquiry: Inquiry) -> Decision:
         load = {key: calls for name, calls in self._load().items() if (key := key_of(name))}
@@ -70,13 +93,13 @@ class Directory:
 
     def _deliver(self, question: FindRoute) -> Answer:
         """A call by a trunk of the configuration reaches users of ours, and nothing else."""
-        section = next((each for each in self._trunks if each.name == question.trunk), None)
+        section = self._section(question.trunk)
         realm = self._keeper.current.realm
         wanted = [question.dialled, *([section.deliver] if section and section.deliver else [])]
         for dialled in wanted:
             if self._keeper.current.account(realm, dialled):
                 found = self._decide(Inquiry("", dialled, realm))
-                return _targets(found, users_only=True)
+                return self._targets(found, users_only=True)
         return NOT_FOUND
 
     def _may_dial(self, caller: str) -> bool:
@@ -89,17 +112,16 @@ class Directory:
                 yield TrunkTarget(section.name, section.prepend + dialled[section.strip :])
 
 
-def _targets(decision: Decision, users_only: bool = False) -> Answer:
-    if isinstance(decision.outcome, Refusal):
-        return decision.outcome
-    found = (_target(each, decision.emergency) for each in decision.outcome)
-    return tuple(each for each in found if each and not (users_only and isinstance(each, TrunkTarget))) or NO_TRUNK
-
-
-def _target(route: RouteTo, emergency: bool) -> Target | None:
+def _target(route: RouteTo, emergency: bool, media_of: Callable[[str], str]) -> Target | None:
     match route:
         case ToUser():
-            return UserTarget(route.username, ring=float(route.ring_seconds), beside=route.together, after=route.after)
+            return UserTarget(
+                route.username,
+                ring=float(route.ring_seconds),
+                beside=route.together,
+                after=route.after,
+                media=media_of(route.username),
+            )
         case ToTrunk(trunk=trunk):
             return TrunkTarget(
                 key_text(trunk.tenant, trunk.name),

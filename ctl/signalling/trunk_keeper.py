@@ -112,11 +112,16 @@ class TrunkKeeper:
             name=name,
             domain=trunk.domain or trunk.host,
             addresses=addresses,
-            login=Login(trunk.username, trunk.password or "") if trunk.username else None,
+            login=Login(trunk.username, trunk.password or "", trunk.digest_realm) if trunk.username else None,
             register=trunk.registration,
+            expires=trunk.expires_seconds,
             sources=tuple(map(network, trunk.sources)) or _hosts(addresses),
+            certificates=trunk.certificates,
             channels=trunk.channel_limit or 0,
-            probe=LOOK_SECONDS,
+            probe=trunk.probe_seconds,
+            trusted=trunk.trusted,
+            refer=trunk.refer,
+            from_user=trunk.from_user or "",
         )
 
     async def _located(self, name: str, uris: Iterable[str]) -> tuple[Address, ...]:

@@ -18,7 +18,10 @@ EXAMPLES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {"name": "fr", "country": "FR", "rules": [{"prefix": "9", "strip": 1}], "emergency": ["119"]},
         {"area_code": "1"},
     ),
-    "user": ({"username": "anna", "password": "secret", "dial_plan": "fr"}, {"display_name": "Anna Ö."}),
+    "user": (
+        {"username": "anna", "password": "secret", "dial_plan": "fr"},
+        {"display_name": "Anna Ö.", "media": "lan"},
+    ),
     "group": ({"name": "sales", "extension": "500", "members": [{"user": "anna"}]}, {"members": []}),
     "device": ({"name": "desk", "user": "anna", "mac": "0004f2aabbcc"}, {"vendor": "Polycom"}),
     "rate_deck": ({"name": "cheap"}, {"currency": "USD"}),
@@ -34,7 +37,10 @@ EXAMPLES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "number": ({"number": "+33123456789", "queue": "support"}, {"queue": None, "user": "anna"}),
     "trunk": (
         {"name": "paris", "host": "sip.example.com", "username": "u", "password": "pw", "rate_deck": "cheap"},
-        {"channel_limit": 30, "retry_causes": [34]},
+        {
+            "channel_limit": 30, "retry_causes": [34], "trusted": True, "refer": True, "probe_seconds": 0,
+            "media": "pub", "latch": True, "certificates": ["sip.example.com"], "from_user": "+33123456789",
+        },
     ),
     "route": (
         {"name": "france", "prefix": "33", "calendar": "office", "trunks": [{"trunk": "paris", "weight": 2}]},

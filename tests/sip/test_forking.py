@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from sip.effects import Address, UriTarget, UserTarget
+from sip.effects import Address, OfferMedia, UriTarget, UserTarget
 from sip.message import Request
 from tests.sip.conftest import Peer
 from tests.sip.talk import ANSWER, HOLD, settle
@@ -116,6 +116,18 @@ def test_targets_beside_each_other_are_a_ring_group(world, anna, bert):
     world.pass_time(2)
     night = [send for _, send in world.wire if send.target == Address("203.0.113.21", 5060)]
     assert night[0].data.startswith(b"INVITE sip:night@")
+
+
+def test_users_of_other_media_interfaces_ring_by_an_offer_of_their_own(world, anna, bert):
+    carl = Peer(world, "carl", "203.0.113.11")
+    assert carl.register().status == 200
+    world.routes["group"] = (UserTarget("bert", media="lan"), UserTarget("carl", beside=True, media="pub"))
+    anna.invite("group")
+    (out,) = bert.hears("INVITE")
+    carl.hears()
+    bert.reply(out, 486)
+    carl.hears("INVITE")
+    assert [(each.user, each.toward_user) for each in world.effects(OfferMedia)] == [("anna", "bert"), ("anna", "carl")]
 
 
 def test_branches_of_a_proxy_have_tags_of_their_own(world, anna, bert):

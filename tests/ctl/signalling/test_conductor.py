@@ -20,7 +20,7 @@ from ctl.sessions.media_sessions import MediaSessions
 from ctl.sessions.plan import DataPlane
 from ctl.sessions.ports import Ports
 from ctl.sessions.programmer import Programmer
-from ctl.sessions.relay_choice import Facing, RelayAddress
+from ctl.sessions.relay_choice import ANY, Facing, RelayAddress
 from ctl.signalling.conductor import Conductor
 from ctl.signalling.records import Records
 from ctl.signalling.resolver import Resolver
@@ -50,6 +50,12 @@ class Users:
     """A directory of anna and bert."""
 
     ready = True
+
+    def __init__(self):
+        self.sides = {}
+
+    def facing(self, trunk, user):
+        return self.sides.get((trunk, user), ANY)
 
     def credentials(self, realm, username):
         return {"SHA-256": ha1("SHA-256", username, realm, PASSWORD)} if username in ("anna", "bert") else None
@@ -471,16 +477,16 @@ async def test_what_is_no_message_changes_nothing(tmp_path, table, hops, data):
         assert host.core.counts() == dict.fromkeys(host.core.counts(), 0)
 
 
-async def test_a_trunk_has_its_media_where_it_was_configured(tmp_path, table, hops):
+async def test_each_party_has_its_media_where_its_profile_says(tmp_path, table, hops):
     async with Host(tmp_path, table, hops) as host:
         named = (RelayAddress(RELAYS[0], "in"), RelayAddress(RELAYS[1], "out", "203.0.113.99"))
         host.sessions.data_plane = replace(host.sessions.data_plane, relays=named)
-        parts = (host.core, host.wire.append, host.sessions, host.users, host.live, host.records, host.meters)
-        conductor = Conductor(*parts, trunk_media={"carrier": Facing("out", latch=True)})
+        host.users.sides = {("carrier", ""): Facing("out", latch=True), ("", "anna"): Facing("in")}
         sdp = SDP.format("192.0.2.10", 4000).encode()
-        offer = OfferMedia(999, "call", "a", sdp, "192.0.2.10", "192.0.2.11", "192.0.2.1", "", "", "carrier")
-        conductor.perform([offer])
+        offer = OfferMedia(
+            999, "call", "a", sdp, "192.0.2.10", "192.0.2.11", "192.0.2.1", "", "", "carrier", user="anna"
+        )
+        host.conductor.perform([offer])
         media = host.sessions.snapshot("call")["proposed"]
         assert (media["relays"], media["shown"]) == ({"a": RELAYS[0], "b": RELAYS[1]}, {"b": "203.0.113.99"})
         assert media["latching"] == ("b",)
-        conductor.close()

@@ -10,6 +10,7 @@ from types import MappingProxyType
 import pytest
 
 from ctl.config import TrunkSection
+from ctl.sessions.relay_choice import Facing
 from ctl.signalling.directory import Directory
 from ctl.signalling.trunk_keeper import TrunkKeeper
 from ctl.verbs.control import ControlError
@@ -49,8 +50,10 @@ class Keeper:
 
     def __init__(self) -> None:
         trunk = Provisioned(
-            1, "paris", "192.0.2.9", 5070, "tcp", username="u", password="p", channel_limit=3, setup_seconds=5
-        )
+            1, "paris", "192.0.2.9", 5070, "tcp", username="u", password="p", channel_limit=3, setup_seconds=5,
+            digest_realm="r", expires_seconds=600, probe_seconds=0, certificates=("c.example",), trusted=True,
+            refer=True, from_user="+331", media="pub", latch=True,
+        )  # fmt: skip
         route = Route("all", "44", trunks=(Member("paris"),))
         plan = replace(
             EMPTY,
@@ -58,8 +61,9 @@ class Keeper:
             trunks={"paris": trunk, "off": replace(trunk, name="off", enabled=False)},
             routes=by_prefix([route]),
             numbers={"+33123": Number("+33123", user="bert")},
+            media="lan",
         )
-        accounts = [Account(REALM, name, True, "", "") for name in ("anna", "bert")]
+        accounts = [Account(REALM, "anna", True, "", ""), Account(REALM, "bert", True, "", "", media="dmz")]
         self.current = replace(Snapshot.of(REALM, accounts), plans=MappingProxyType({1: plan}))
 
     async def renewed(self) -> None:
@@ -81,6 +85,8 @@ def test_trunks_of_both_sources():
     paris = trunks["1/paris"]
     assert paris.addresses == (Address("192.0.2.9", 5070, "tcp"),)
     assert (paris.login.username, paris.channels, paris.register) == ("u", 3, False)
+    assert (paris.login.realm, paris.expires, paris.probe, paris.certificates) == ("r", 600, 0, ("c.example",))
+    assert (paris.trusted, paris.refer, paris.from_user) == (True, True, "+331")
 
 
 def test_what_the_file_says_of_a_trunk():
@@ -127,8 +133,16 @@ def test_numbers_go_by_the_trunks_of_the_file_in_their_order():
     assert isinstance(ask("0301", caller="stranger"), Refusal)
 
 
+def test_where_the_media_of_each_party_goes():
+    file = TrunkSection(name="file", domain="pbx.example", media="wan", latch=True)
+    facing = Directory(Keeper(), (CARRIER, file)).facing
+    assert (facing("1/paris", ""), facing("file", "")) == (Facing("pub", latch=True), Facing("wan", latch=True))
+    assert (facing("", "bert"), facing("", "anna")) == (Facing("dmz"), Facing("lan"))
+    assert facing("", "stranger") == facing("1/gone", "") == facing("gone", "") == facing("carrier", "") == Facing()
+
+
 def test_users_come_first_and_pay_when_they_send_on():
-    assert ask("bert") == (UserTarget("bert", ring=30.0),)
+    assert ask("bert") == (UserTarget("bert", ring=30.0, media="dmz"),)
     assert ask("0301", caller="stranger", diverted="bert")[0] == TrunkTarget("carrier", "49301")
 
 
@@ -136,7 +150,7 @@ def test_routes_of_the_database():
     (target,) = ask("+4420")
     assert (target.trunk, target.number, target.setup) == ("1/paris", "+4420", 5.0)
     assert isinstance(ask("+4420", load={"1/paris": 3}), Refusal)
-    assert ask("33123", caller="+4420", trunk="1/paris") == (UserTarget("bert", ring=30.0),)
+    assert ask("33123", caller="+4420", trunk="1/paris") == (UserTarget("bert", ring=30.0, media="dmz"),)
 
 
 @pytest.mark.parametrize(
@@ -145,7 +159,7 @@ def test_routes_of_the_database():
 )
 def test_calls_from_a_trunk_of_the_file_reach_users_only(trunk, dialled, user):
     found = ask(dialled, caller="+4420", trunk=trunk)
-    assert found == ((UserTarget(user, ring=30.0),) if user else found)
+    assert found == ((UserTarget(user, ring=30.0, media={"bert": "dmz"}.get(user, "lan")),) if user else found)
     assert isinstance(found, Refusal) is (user is None)
 
 
