@@ -47,7 +47,7 @@ class Cabled:
 @pytest.fixture(scope="session", autouse=True)
 def _able() -> None:
     assert os.geteuid() == 0, "these tests load BPF programs: run them as root"
-    for name in ("relay.bpf.o", "baseline.bpf.o"):
+    for name in ("relay.bpf.o", "baseline.bpf.o", "steering.bpf.o"):
         assert (OBJECTS / name).exists(), f"bpf/{name} is missing; build it: scripts/setup"
 
 
