@@ -199,6 +199,12 @@ class SipSection(Section):
     min_session_expires: Annotated[int, Field(ge=90)] = 90
     redirections: Annotated[int, Field(ge=0, le=10)] = 0
     """How many redirections of one call are followed."""
+    info: tuple[Annotated[str, Field(pattern=r"^(\*|[a-z0-9.+_-]+/[a-z0-9.+_-]+)$")], ...] = (
+        "application/dtmf-relay",
+        "application/dtmf",
+        "application/media_control+xml",
+    )
+    """Types of body that an INFO may bring to the other party; a star takes all."""
     pass_headers: tuple[str, ...] = ()
     """Headers of an INVITE that reach the callee beside the usual ones; a star at the end takes all that begin so."""
 

@@ -15,12 +15,12 @@ from sip.call_event import NOTHING, Event, Progress
 from sip.call_table import CALL, SAVED, CallDo, CallSignal, CallState
 from sip.causes import NORMAL, RECOVERY_ON_TIMER, cause_in, cause_of
 from sip.client_auth import ClientAuth
-from sip.dialog import DialogKey
+from sip.dialog import Dialog, DialogKey
 from sip.effects import Address
 from sip.hunt import Ending, Hunt
 from sip.identity import Caller
 from sip.leg import Leg
-from sip.leg_table import LegSignal, LegState
+from sip.leg_table import REACHABLE, LegSignal, LegState
 from sip.loan import Loan
 from sip.message import Request, Response
 from sip.outgoing import Destination, Group
@@ -227,6 +227,16 @@ class Call:
         if self.near is self.a:
             return self.a.asked.tags.branch(request.to.tag or "").partition("/")[2]
         return self.a.asked.tags.get(f"{self.near.tag}/{request.from_.tag or ''}")
+
+    def opposite(self, leg: Leg, request: Request) -> tuple[Leg, Dialog | None]:
+        """The leg and dialog, be it early, that stand behind the one that a request of `leg` is in; None: none yet."""
+        other = self.other(leg)
+        if leg is self.a:
+            tag, _, theirs = leg.asked.tags.branch(request.to.tag or "").partition("/")
+            other = next((each for each in self.legs if each.tag == tag), other)
+        else:
+            theirs = self.a.asked.tags.get(f"{leg.tag}/{request.from_.tag or ''}")
+        return other, other.dialog_of(theirs) if other.state in REACHABLE else None
 
     def touched(self) -> None:
         """Something that a restarted process must know has changed."""

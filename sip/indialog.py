@@ -14,14 +14,13 @@ from sip.calls import Calls
 from sip.dialog import key_of
 from sip.effects import Address
 from sip.errors import ProtocolError
+from sip.info import inform
 from sip.leg import Leg
 from sip.leg_table import LegSignal
-from sip.message import Request, Response
+from sip.message import Request
 from sip.session_timer import too_small
 from sip.transaction import Transaction
 from sip.transfer import Report, referral
-
-_INFO_HEADERS = ("Info-Package", "Content-Disposition")
 
 
 class InDialog:
@@ -73,7 +72,7 @@ class InDialog:
             case "INVITE" | "UPDATE":
                 self._change(call, leg, request, transaction, source, now)
             case "INFO":
-                self._inform(call, leg, request, transaction, now)
+                inform(self._agent, call, leg, request, transaction, now)
             case "REFER":
                 self._refer(call, leg, request, transaction, now)
             case "OPTIONS":
@@ -160,30 +159,3 @@ class InDialog:
         self, transaction: Transaction, request: Request, headers: list[tuple[str, str]], now: float
     ) -> Callable[[], object]:
         return lambda: self._agent.respond(transaction, request, 202, now, headers=headers)
-
-    def _inform(self, call: Call, leg: Leg, request: Request, transaction: Transaction, now: float) -> None:
-        """Pass INFO on to the other leg, and its answer back (RFC 6086)."""
-        other = call.other(leg)
-        headers = [(name, value) for name in _INFO_HEADERS for value in request.values(name)]
-
-        def relay(response: Response | None, when: float) -> None:
-            if response is None:
-                self._agent.respond(transaction, request, 504, when)
-            elif response.status >= 200:
-                self._agent.respond(transaction, request, _status_of(response), when)
-
-        sent = other.request(
-            "INFO",
-            now,
-            on_response=relay,
-            headers=headers,
-            body=request.body,
-            content_type=request.get("Content-Type") or "application/octet-stream",
-        )
-        if not sent:
-            raise ProtocolError(481, "Call/Transaction Does Not Exist")
-
-
-def _status_of(response: Response) -> int:
-    """A challenge, and that the other dialog is gone, are not the sender's business."""
-    return {401: 403, 407: 403, 481: 480}.get(response.status, response.status)

@@ -66,6 +66,9 @@ LegStep = tuple[LegState, tuple[LegDo, ...]]
 TALKING = frozenset({LegState.UNACKED, LegState.CONFIRMED})
 """States in which a leg's dialog takes any request of ours."""
 
+REACHABLE = TALKING | {LegState.INCOMING, LegState.RINGING, LegState.ACCEPTED}
+"""States in which its dialog, be it early, takes a request that changes nothing."""
+
 _TOLD = {
     LegSignal.NO_PRACK: (LegState.INCOMING,),
     LegSignal.UPDATED: (LegState.INCOMING, LegState.RINGING, LegState.ACCEPTED, *sorted(TALKING)),

@@ -59,6 +59,8 @@ class Settings:
     min_session_expires: int = 90
     redirections: int = 0
     """How many redirections of one call are followed, each by the routing for the user who redirects; 0: none."""
+    info: tuple[str, ...] = ("application/dtmf-relay", "application/dtmf", "application/media_control+xml")
+    """Types of body, in lower case, that an INFO may bring to the other party; a star takes all."""
     pass_headers: tuple[str, ...] = ()
     """Further headers of an INVITE that reach the callee, by name or, with a star at the end, by their beginning."""
     intervals: Intervals = field(default_factory=Intervals)

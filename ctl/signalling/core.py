@@ -56,6 +56,7 @@ def make_core(config: Config, secret: bytes, facing: Callable[[Address], Address
         session_expires=config.sip.session_expires,
         min_session_expires=config.sip.min_session_expires,
         redirections=config.sip.redirections,
+        info=config.sip.info,
         pass_headers=config.sip.pass_headers,
         offers=attempts(config.media.srtp),
         connects=any(address.transport == "tcp" for address in listen_addresses(config)),

@@ -216,12 +216,3 @@ def test_update_with_offer_becomes_a_change(world, anna, bert, talk):
     assert world.core.calls()[0].state == CallState.TALKING
     world.pass_time(40)
     assert not world.ended()
-
-
-def test_info_passes_through(world, anna, bert, talk):
-    info = anna.within(talk.ok, "INFO").with_body(b"Signal=5\r\n", "application/dtmf-relay")
-    anna.say(info)
-    (out,) = bert.hears("INFO")
-    assert (out.body, out.content_type) == (b"Signal=5\r\n", "application/dtmf-relay")
-    bert.reply(out, 415)
-    anna.hears(415)
