@@ -57,8 +57,11 @@ class CallHost(Protocol):
     def left(self, call: Call, leg: Leg) -> None:
         """And those of none of its dialogs any longer."""
 
-    def hunt(self) -> Hunt:
-        """A search that has no targets yet."""
+    def hunt(self, shapes: int = 1) -> Hunt:
+        """A search that has no targets yet, and asks those with so many times the usual shapes of an offer."""
+
+    def ask_attend(self, call: Call, leg: Leg, sdp: bytes, now: float) -> None:
+        """Ask media to be the peer of this leg ourselves; MEDIA_READY or REFUSED comes back."""
 
     def settle(self, call: Call, offerer: Leg, answerer: Leg, now: float) -> None:
         """Tell media what both legs have said last, where neither needs to hear of it any more."""
@@ -103,6 +106,18 @@ class Call:
         """Legs of other calls that this one takes over."""
         self.progress: Progress | None = None
         """Hears what becomes of the call where the caller's INVITE is no longer pending."""
+        self.service = self.announced = ""
+        """What the caller waits for, or did last; what was told of that."""
+        self.house = False
+        """Whether we ourselves are the caller's peer."""
+        self.early_only = False
+        """Whether it hears us before its INVITE is answered."""
+        self.originating = False
+        """Whether it is we who call leg a, which has not answered yet."""
+        self.attended: float | None = None
+        self.taken: float | None = None
+        self.sought = self.peer = ""
+        """Who is sought for one who waits, and who has taken the call, by the names they were given."""
         self.branches = Branches(host.hunt(), host.agent.settings.redirections)
         self.host = host
         self.legs: list[Leg] = []
@@ -151,8 +166,30 @@ class Call:
         self.feed(signal, now, Event(sdp=sdp))
 
     def refused(self, status: int, reason: str, now: float) -> None:
-        """We ourselves, routing or media, say no."""
-        self.feed(CallSignal.REFUSED, now, Event(ending=Ending(status, cause_of(status), "server", reason)))
+        """We ourselves, routing or media, say no: one who waits waits on."""
+        event = Event(ending=Ending(status, cause_of(status), "server", reason))
+        if not (self.waits and self.feed(CallSignal.UNREACHED, now, event)):
+            self.feed(CallSignal.REFUSED, now, event)
+
+    def seek(self, groups: Iterable[Group], peer: str, now: float) -> None:
+        """Find somebody for the caller, who waits. peer: the name of whoever that is."""
+        if self.state is CallState.WAITING:
+            self.sought = peer
+            shapes = 1 if self.near.pending else 2  # what was said in a 183 is not said otherwise in the 200
+            self.branches = Branches(self.host.hunt(shapes), self.host.agent.settings.redirections)
+            self.routed(groups, now)
+
+    def give_up(self, now: float) -> None:
+        """Seek nobody any more for the caller, who waits on."""
+        if self.waits and self.state is not CallState.WAITING:
+            self.feed(CallSignal.UNREACHED, now)
+
+    def originate(self, groups: Iterable[Group], service: str, now: float) -> None:
+        """Call leg a ourselves; once it has answered, it waits for the service."""
+        self.service, self.house, self.originating = service, True, True
+        self.near, self.far = self.b, self.a
+        self.legs = []
+        self.routed(groups, now)
 
     def cancel(self, leg: Leg, request: Request, now: float) -> None:
         """CANCEL, or a BYE before the answer, of the INVITE that `leg` has pending."""
@@ -219,6 +256,19 @@ class Call:
         return self.identity if leg is self.a else Caller(leg.user or self.dialled)
 
     @property
+    def waits(self) -> bool:
+        """Whether the caller hears us, whomever we may be calling for it."""
+        return self.house and not self.originating
+
+    def reach(self, leg: Leg) -> None:
+        """Have this leg in the place of the one who is called."""
+        self.far = leg
+        if self.originating:
+            self.a = leg
+        else:
+            self.b = leg
+
+    @property
     def update_tag(self) -> str:
         """The tag of the far leg's early dialog that a change of the near leg is meant for."""
         request = self.near.asked.request
@@ -256,9 +306,12 @@ class Call:
         """Go on after a restart, or end where the media's answer was lost with the process."""
         if self.a.asked.server:
             self.a.asked.server.on_cancel = partial(self.cancel, self.a)
+        lost = self.state is CallState.ANSWERED and (self.a.pending or self.taken is not None)
         if self.state is CallState.CALLING:
             self.start_ringing(now)
-        elif self.state is CallState.ANSWERING or (self.state is CallState.ANSWERED and self.a.pending):
+        elif self.state is CallState.ANSWERING and self.waits:
+            self.refused(503, "Service Unavailable", now)
+        elif self.state is CallState.ANSWERING or lost:
             self.fail(503, now)
 
     # --- legs of other calls ---

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
+from sip import attending
 from sip.bodies import session_description
 from sip.branches import branch_of
 from sip.call_event import Event
@@ -31,16 +32,20 @@ def _next_target(call: Call, event: Event, now: float) -> None:
     call.turn += 1
     group = call.branches.hunt.next()
     if not group:
-        call.end_with(CallSignal.EXHAUSTED, call.branches.hunt.ending, now)
+        call.end_with(CallSignal.UNREACHED if call.waits else CallSignal.EXHAUSTED, call.branches.hunt.ending, now)
+        return
+    if group[0].service:
+        signal = CallSignal.WAITED if call.waits else CallSignal.HOUSE
+        call.feed(signal, now, Event(service=group[0].service, early=group[0].early))
         return
     agent = call.host.agent
-    legs = [each.leg or Leg("b", agent, call, LegState.CALLING) for each in group]
+    legs = [each.leg or Leg("a" if call.originating else "b", agent, call, LegState.CALLING) for each in group]
     for leg, destination in zip(legs, group, strict=True):
         if not destination.leg:
             leg.source = destination.address
             call.host.equip(leg, destination)
     call.branches.begin(group, legs)
-    call.b = call.far = legs[0]
+    call.reach(legs[0])
     _offer(call, event, now)
 
 
@@ -87,12 +92,18 @@ def _give_up_far(call: Call, event: Event, now: float) -> None:
 
 def _offer(call: Call, event: Event, now: float) -> None:
     request = call.first if call.state is CallState.OFFERING else call.near.asked.request
-    if call.late or request is None:
+    if call.originating:
+        call.media = call.offered = True
+        call.host.ask_attend(call, call.far, b"", now)
+        return
+    if not call.waits and (call.late or request is None):
         call.feed(CallSignal.MEDIA_READY, now)
         return
     try:
         if call.lent_near:
             sdp = fresh_offer(call.near.heard)
+        elif call.waits or request is None:
+            sdp = attending.offer(call)
         else:
             sdp = session_description(request)
             check_offer(sdp, call.near.said, call.near.heard)
@@ -104,7 +115,8 @@ def _offer(call: Call, event: Event, now: float) -> None:
 
 def _ask_offer(call: Call, leg: Leg, sdp: bytes, other: Leg, signal: CallSignal, now: float) -> None:
     call.media = call.offered = True
-    leg.heard = sdp
+    if not call.waits:  # what is offered for one who waits can be less than what it said
+        leg.heard = sdp
     call.host.ask_offer(call, leg, sdp, other, signal, now)
 
 
@@ -159,7 +171,9 @@ def _progress(call: Call, event: Event, now: float) -> None:
         call.ringing = now
     sdp, branch = _description(response), branch_of(leg, response)
     call.early = response.status, response.reason, branch
-    if call.late:
+    if call.house:
+        call.report(response.status, response.reason, now)  # the caller hears us, and nobody else before the answer
+    elif call.late:
         _progress_late(call, leg, response, sdp, now)
     elif not sdp or call.branches.early.get(branch) == sdp or _no_answer(leg, sdp):
         call.tell(response.status, response.reason, b"", branch, now)
@@ -202,7 +216,7 @@ def _take_answer(call: Call, event: Event, now: float) -> None:
         return
     call.stop_ringing()
     if call.state is CallState.ANSWERING:
-        call.b = call.far = leg
+        call.reach(leg)
         call.branches.won(leg, now)
         call.branch = branch_of(leg, response)
     settled = call.state is CallState.ANSWERING and leg.asking.settled(response.to.tag or "")
@@ -228,6 +242,9 @@ def _answer_or_fail(call: Call, leg: Leg, sdp: bytes, signal: CallSignal, now: f
 
 
 def _answer(call: Call, event: Event, now: float) -> None:
+    if call.house:
+        attending.answer(call, event, now)
+        return
     if call.state is CallState.CALLING:
         call.settled = True
         call.near.answer(event.sdp, now)
@@ -312,6 +329,10 @@ def _record(call: Call, ending: Ending, now: float) -> None:
             reason=ending.reason,
             from_trunk=call.a.trunk,
             to_trunk=call.b.trunk,
+            service=call.service,
+            waited=None if call.attended is None else (call.taken or now) - call.attended,
+            joined=call.taken is not None,
+            peer=call.peer,
         )
     )
     effects.append(ForgetCall(call.id))
@@ -355,6 +376,9 @@ ACTIONS: Mapping[CallDo, Callable[[Call, Event, float], None]] = {
     CallDo.GIVE_UP_FAR: _give_up_far,
     CallDo.WITHDRAW: _withdraw,
     CallDo.REFUSE_CHANGE: _refuse_change,
+    CallDo.ATTEND: attending.attend,
+    CallDo.WAIT: attending.wait,
+    CallDo.LEAVE: attending.leave,
     CallDo.SAVE: _save,
     CallDo.FINISH: _finish,
 }

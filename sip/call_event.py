@@ -19,12 +19,14 @@ Progress = Callable[[int, str, float], None]
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """The message of a leg, a description of ours, or how the call ends."""
+    """The message of a leg, a description of ours, how the call ends, or what we do for the caller ourselves."""
 
     message: Message | None = None
     sdp: bytes = b""
     ending: Ending | None = None
     leg: Leg | None = None
+    service: str = ""
+    early: bool = False
 
 
 NOTHING = Event()

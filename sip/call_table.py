@@ -17,7 +17,8 @@ class CallState(StrEnum):
 
     The states whose names begin with EARLY are those of a change before the answer (RFC 3311), those from REOFFERING to
     RECOMPLETING of a change of a running call. LENT: a leg of it is to become another call's, by a transfer or because
-    its peer is replaced.
+    its peer is replaced. ATTENDING to WAITING: we ourselves speak to the caller, in a queue; from there somebody is
+    sought as at the beginning, and whoever is not reached leaves the caller waiting.
     """
 
     ROUTING = "routing"
@@ -36,6 +37,11 @@ class CallState(StrEnum):
     REANSWERED = "reanswered"
     RECOMPLETING = "recompleting"
     LENT = "lent"
+    ATTENDING = "attending"
+    ATTENDED = "attended"
+    ATTEND_COMPLETING = "attend completing"
+    REATTENDING = "reattending"
+    WAITING = "waiting"
     ENDED = "ended"
 
 
@@ -68,6 +74,10 @@ class CallSignal(StrEnum):
     LEND = "another call takes a leg over"
     RETURNED = "the other call has failed"
     TAKEN = "the other call stands"
+    HOUSE = "the target is ourselves"
+    JOINED = "both legs know each other's media"
+    WAITED = "the caller hears us"
+    UNREACHED = "nobody reached for one who waits"
     BYE = "BYE from a leg"
     HANGUP = "hang-up by ourselves"
 
@@ -96,6 +106,9 @@ class CallDo(StrEnum):
     GIVE_UP_FAR = "cancel all branches"
     WITHDRAW = "cancel the re-INVITE"
     REFUSE_CHANGE = "refuse the change"
+    ATTEND = "speak to the near leg ourselves"
+    WAIT = "tell that the caller waits"
+    LEAVE = "drop those who were sought"
     SAVE = "save"
     FINISH = "end both legs, close media, hand out the record"
 
@@ -164,6 +177,27 @@ _LOAN: CallTable = {
     (CallState.LENT, CallSignal.TAKEN): _END,
 }
 
+_SOUGHT = (CallState.OFFERING, CallState.CALLING, CallState.ANSWERING)
+
+_WAITING: CallTable = {
+    (CallState.OFFERING, CallSignal.HOUSE): (CallState.ATTENDING, (CallDo.ATTEND,)),
+    (CallState.ATTENDING, CallSignal.MEDIA_READY): (CallState.ATTENDED, (CallDo.ANSWER, CallDo.SAVE)),
+    (CallState.ATTENDED, CallSignal.ACKED): (CallState.WAITING, (CallDo.WAIT, CallDo.SAVE)),
+    (CallState.ATTENDED, CallSignal.WAITED): (CallState.WAITING, (CallDo.WAIT, CallDo.SAVE)),
+    (CallState.ATTENDED, CallSignal.ACK_ANSWER): (CallState.ATTEND_COMPLETING, (CallDo.COMPLETE,)),
+    (CallState.ATTEND_COMPLETING, CallSignal.MEDIA_READY): (CallState.WAITING, (CallDo.WAIT, CallDo.SAVE)),
+    (CallState.WAITING, CallSignal.CHANGE): (CallState.REATTENDING, (CallDo.ATTEND,)),
+    (CallState.REATTENDING, CallSignal.MEDIA_READY): (CallState.ATTENDED, (CallDo.ANSWER, CallDo.SAVE)),
+    (CallState.REATTENDING, CallSignal.REFUSED): (CallState.WAITING, (CallDo.REFUSE_CHANGE,)),
+    (CallState.REATTENDING, CallSignal.CANCEL): (CallState.WAITING, (CallDo.REFUSE_CHANGE,)),
+    (CallState.OFFERING, CallSignal.WAITED): (CallState.WAITING, (CallDo.LEAVE, CallDo.WAIT, CallDo.SAVE)),
+    (CallState.WAITING, CallSignal.ROUTED): (CallState.OFFERING, (CallDo.NEXT_TARGET,)),
+    (CallState.ANSWERED, CallSignal.JOINED): (CallState.TALKING, (CallDo.SAVE,)),
+    (CallState.ANSWERED, CallSignal.WAITED): (CallState.WAITING, (CallDo.WAIT, CallDo.SAVE)),
+    (CallState.WAITING, CallSignal.UNREACHED): (CallState.WAITING, (CallDo.LEAVE,)),
+    **{(state, CallSignal.UNREACHED): (CallState.WAITING, (CallDo.LEAVE, CallDo.SAVE)) for state in _SOUGHT},
+}
+
 _ENDS: Mapping[CallSignal, tuple[CallState, ...]] = {
     CallSignal.REFUSED: (
         CallState.ROUTING,
@@ -173,6 +207,8 @@ _ENDS: Mapping[CallSignal, tuple[CallState, ...]] = {
         CallState.COMPLETING,
         CallState.REANSWERING,
         CallState.RECOMPLETING,
+        CallState.ATTENDING,
+        CallState.ATTEND_COMPLETING,
     ),
     CallSignal.EXHAUSTED: (CallState.OFFERING,),
     CallSignal.FAILED: (CallState.ANSWERED,),
@@ -183,11 +219,14 @@ _ENDS: Mapping[CallSignal, tuple[CallState, ...]] = {
         *_EARLY_STATES,
         CallState.ANSWERING,
         CallState.ANSWERED,
+        CallState.ATTENDING,
+        CallState.ATTENDED,
+        CallState.WAITING,
     ),
-    CallSignal.NO_PRACK: (CallState.CALLING, *_EARLY_STATES, CallState.ANSWERED),
+    CallSignal.NO_PRACK: (CallState.CALLING, *_EARLY_STATES, CallState.ANSWERED, CallState.WAITING),
     CallSignal.UNANSWERED: _EARLY_STATES,
-    CallSignal.ACK_EMPTY: (CallState.ANSWERED, CallState.REANSWERED),
-    CallSignal.NO_ACK: (CallState.ANSWERED, CallState.REANSWERED),
+    CallSignal.ACK_EMPTY: (CallState.ANSWERED, CallState.REANSWERED, CallState.ATTENDED),
+    CallSignal.NO_ACK: (CallState.ANSWERED, CallState.REANSWERED, CallState.ATTENDED),
     CallSignal.LOST: (CallState.REINVITING,),
     CallSignal.BYE: tuple(state for state in CallState if state is not CallState.ENDED),
     CallSignal.HANGUP: tuple(state for state in CallState if state is not CallState.ENDED),
@@ -201,7 +240,12 @@ def _ends() -> Iterator[tuple[tuple[CallState, CallSignal], CallStep]]:
             yield (state, signal), _END
 
 
-CALL: CallTable = {**_SETUP, **_EARLY, **_CHANGE, **_LOAN, **dict(_ends())}
+CALL: CallTable = {**_SETUP, **_EARLY, **_CHANGE, **_LOAN, **_WAITING, **dict(_ends())}
 
-SAVED = frozenset({CallState.CALLING, CallState.ANSWERING, CallState.ANSWERED, CallState.TALKING, CallState.REANSWERED})
+SAVED = frozenset(
+    {
+        *(CallState.CALLING, CallState.ANSWERING, CallState.ANSWERED, CallState.TALKING, CallState.REANSWERED),
+        *(CallState.ATTENDED, CallState.WAITING),
+    }
+)
 """States that a restarted process can find a call in; in between the journal holds the one before."""

@@ -8,17 +8,18 @@ from functools import partial
 from typing import Any
 
 from sip.agent import Agent
+from sip.attending import plain_request
 from sip.call import Call
 from sip.call_table import CallSignal, CallState
 from sip.client_auth import ClientAuth
 from sip.dialog import DialogKey
-from sip.effects import Address, AnswerMedia, FindRoute, OfferMedia, SaveCall, Target
+from sip.effects import Address, AnswerMedia, AttendMedia, FindRoute, OfferMedia, SaveCall, Target
 from sip.errors import ProtocolError
 from sip.hunt import Ending, Hunt
-from sip.identity import caller_of
+from sip.identity import Caller, caller_of
 from sip.leg import Leg
 from sip.message import Request, Response
-from sip.outgoing import Destination, destinations, first_invite
+from sip.outgoing import Destination, Group, destinations, first_invite
 from sip.registrar import Registrar
 from sip.reliable import TAG as RELIABLE
 from sip.reliable import supports
@@ -136,6 +137,25 @@ class Calls:
         else:
             self.ask_route(new, now)
 
+    def connect(self, identity: str, targets: Iterable[Target], peer: str, now: float) -> None:
+        """Find somebody for the caller of a call, who waits; a call that does not is left alone."""
+        call = self._calls.get(identity)
+        if call:
+            call.seek(self._groups(targets, now), peer, now)
+
+    def originate(
+        self, identity: str, caller: Caller, user: str, targets: Iterable[Target], service: str, now: float
+    ) -> None:
+        """Call `targets` for a service of ours; `user` pays. caller: what they are shown."""
+        call = Call(self, identity, user, caller.name, self.agent.settings.host, now)
+        call.identity = caller
+        self._calls[call.id] = call
+        call.originate(self._groups(targets, now), service, now)
+
+    def _groups(self, targets: Iterable[Target], now: float) -> Iterator[Group]:
+        host = self.agent.settings.host
+        return destinations(targets, self._registrar, self.trunks.known, self.agent.local_for, host, now)
+
     def restore(self, state: Mapping[str, Any], now: float) -> None:
         """Take up a saved call."""
         call = restore_call(self, state, now)
@@ -196,9 +216,7 @@ class Calls:
             return
 
         def answer(targets: Iterable[Target], when: float) -> None:
-            host = self.agent.settings.host
-            known, local_for = self.trunks.known, self.agent.local_for
-            call.routed(destinations(targets, self._registrar, known, local_for, host, when), when)
+            call.routed(self._groups(targets, when), when)
 
         token = self.agent.questions.ask(answer, call.refused, now)
         trunk = "" if call.diverted else call.payer_trunk
@@ -216,13 +234,18 @@ class Calls:
     def ask_offer(self, call: Call, leg: Leg, sdp: bytes, other: Leg, signal: CallSignal, now: float) -> None:
         """See CallHost."""
         token = self._ask(call, signal, now)
-        attempt = call.branches.hunt.attempt if call.state is CallState.OFFERING else 0
+        attempt = call.branches.hunt.attempt % self.agent.settings.offers if call.state is CallState.OFFERING else 0
         self.agent.effects.append(_offer(token, call, leg, sdp, other, attempt))
 
     def ask_answer(self, call: Call, leg: Leg, sdp: bytes, signal: CallSignal, now: float) -> None:
         """See CallHost."""
         token = self._ask(call, signal, now)
         self.agent.effects.append(AnswerMedia(token, call.id, leg.name, sdp, leg.peer_host))
+
+    def ask_attend(self, call: Call, leg: Leg, sdp: bytes, now: float) -> None:
+        """See CallHost."""
+        token = self._ask(call, CallSignal.MEDIA_READY, now)
+        self.agent.effects.append(AttendMedia(token, call.id, leg.name, sdp, leg.peer_host, leg.local_host, leg.trunk))
 
     def settle(self, call: Call, offerer: Leg, answerer: Leg, now: float) -> None:
         """See CallHost."""
@@ -238,13 +261,13 @@ class Calls:
         token = self.agent.questions.ask(offered, refuse, now)
         self.agent.effects.append(_offer(token, call, offerer, offerer.heard, answerer))
 
-    def hunt(self) -> Hunt:
+    def hunt(self, shapes: int = 1) -> Hunt:
         """See CallHost."""
-        return Hunt(self._admit, self.agent.settings.offers)
+        return Hunt(self._admit, shapes * self.agent.settings.offers)
 
     def _admit(self, destination: Destination) -> Ending | None:
         """Why a destination cannot be tried: it is ourselves, what we would send there comes back, or a trunk's."""
-        if destination.leg:
+        if destination.leg or destination.service:
             return None
         if self.agent.local_for(destination.address) == destination.address:
             return Ending(482, 25, "server", "Loop Detected")
@@ -263,11 +286,11 @@ class Calls:
 
     def invitation(self, call: Call, leg: Leg, destination: Destination, local: Address, sdp: bytes) -> Request:
         """See CallHost."""
-        assert call.first
-        alone = len(call.branches.legs) == 1 and supports(call.first, RELIABLE)
+        first = call.first or plain_request(call)
+        alone = len(call.branches.legs) == 1 and supports(first, RELIABLE)
         return first_invite(
             self.agent,
-            call.first,
+            first,
             destination,
             local,
             call.identity,

@@ -16,6 +16,7 @@ from sip.defence import Defence
 from sip.effects import Address, Effect, Send, Target
 from sip.errors import ParseError
 from sip.front import Front
+from sip.identity import Caller
 from sip.message import Request, Response
 from sip.parser import parse
 from sip.refreshes import Refreshes
@@ -127,6 +128,34 @@ class Core:
         found = self._calls.find(call)
         if found:
             found.hang_up(cause, reason, now)
+        return self._drain()
+
+    # --- those who wait ---
+
+    def connect(self, call: str, targets: Iterable[Target], now: float, peer: str = "") -> list[Effect]:
+        """Find somebody for a caller that waits: Joined or Unreached tells what came of it.
+
+        peer: the name of whoever is sought. A call that does not wait is left alone.
+        """
+        self._calls.connect(call, targets, peer, now)
+        return self._drain()
+
+    def give_up(self, call: str, now: float) -> list[Effect]:
+        """Seek nobody any more for a caller: it waits on, and nothing is told of it."""
+        found = self._calls.find(call)
+        if found:
+            found.give_up(now)
+        return self._drain()
+
+    def originate(
+        self, call: str, targets: Iterable[Target], now: float, user: str, shown: str, service: str
+    ) -> list[Effect]:
+        """Call somebody ourselves, under this call id; whoever answers is one who waits.
+
+        user: who pays; shown: the number or name that the call is shown to be from. Waiting tells that it was answered,
+        CallEnded that it was not.
+        """
+        self._calls.originate(call, Caller(shown), user, targets, service, now)
         return self._drain()
 
     # --- a restarted process ---

@@ -132,7 +132,21 @@ class TrunkTarget:
     diverted: str = ""
 
 
-Target = UserTarget | UriTarget | TrunkTarget
+@dataclass(frozen=True, slots=True)
+class ServiceTarget:
+    """Ourselves: the caller hears what media plays to it, until `Core.connect` finds somebody to talk to.
+
+    service: what for, as whoever runs it names it. early: the caller hears us in a 183, and is not answered before
+    somebody else answers. after: tried only if what came before ended so.
+    """
+
+    service: str
+    early: bool = False
+    after: After = "any"
+    beside: bool = False
+
+
+Target = UserTarget | UriTarget | TrunkTarget | ServiceTarget
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +189,51 @@ class AnswerMedia:
     leg: Leg
     sdp: bytes
     source: str
+
+
+@dataclass(frozen=True, slots=True)
+class AttendMedia:
+    """We ourselves are the peer of `leg`; answered as OfferMedia is, with the description for this same leg.
+
+    sdp: its offer, answered in one codec that we can play; empty: make it one, which AnswerMedia answers. The other
+    fields: see OfferMedia.
+    """
+
+    token: int
+    call: str
+    leg: Leg
+    sdp: bytes
+    source: str
+    local: str = ""
+    trunk: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """The caller hears us, and waits for `Core.connect`. caller: who it is; trunk: which it came by."""
+
+    call: str
+    service: str
+    caller: str
+    trunk: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """Somebody whom `Core.connect` named answered: the two talk with each other."""
+
+    call: str
+    peer: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unreached:
+    """Nobody of those whom `Core.connect` named can be had: the caller waits on. status: SIP's, cause: Q.850's."""
+
+    call: str
+    status: int
+    cause: int
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,6 +295,14 @@ class CallEnded:
     from_trunk: str = ""
     to_trunk: str = ""
     """The trunks that it came from and went to, "" where it did not."""
+    service: str = ""
+    """What it waited for last, "" if for nothing."""
+    waited: float | None = None
+    """Seconds for which the caller heard us, None if it never did."""
+    joined: bool = False
+    """Whether somebody took it from there; if not, it was abandoned."""
+    peer: str = ""
+    """Who that was, by the name that `Core.connect` gave."""
 
 
 Effect = (
@@ -244,6 +311,10 @@ Effect = (
     | FindRoute
     | OfferMedia
     | AnswerMedia
+    | AttendMedia
+    | Waiting
+    | Joined
+    | Unreached
     | RevertMedia
     | CloseMedia
     | SaveCall

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 
 from sip.errors import SdpError
-from sip.sdp import DIRECTIONS, SessionDescription
+from sip.sdp import DIRECTIONS, Media, SessionDescription
 
 _ORIGIN = re.compile(rb"^o=\S+ +\d+ +\d+ +(IN +IP[46] +\S+)[ \t]*(?=\r?$)", re.MULTILINE)
 _VERSION = re.compile(rb"^o=\S+ +(\d+) +(\d+) ", re.MULTILINE)
@@ -44,6 +44,40 @@ def fresh_offer(sdp: bytes) -> bytes:
     for section in (description.session, *description.media):
         section.remove_attributes(*DIRECTIONS)
     return description.to_bytes()
+
+
+def narrowed(heard: bytes, said: bytes) -> bytes:
+    """A peer's description with the formats alone that we have agreed on with it, so that it need hear of no other.
+
+    heard: the last description of the peer; said: our own to it. Raises SdpError.
+    """
+    description, ours = SessionDescription.parse(heard), SessionDescription.parse(said)
+    for medium, agreed in zip(description.media, ours.media, strict=False):
+        if agreed.port:
+            medium.set_formats(each for each in medium.formats if each in set(agreed.formats))
+        else:
+            medium.set_port(0)
+    return description.to_bytes()
+
+
+def same_media(one: bytes, other: bytes) -> bool:
+    """Whether two descriptions of ours tell a peer the same of where to send what; o= and directions may differ.
+
+    Raises SdpError.
+    """
+    first, second = SessionDescription.parse(one), SessionDescription.parse(other)
+    return len(first.media) == len(second.media) and all(
+        _essence(first, a) == _essence(second, b) for a, b in zip(first.media, second.media, strict=True)
+    )
+
+
+def _essence(description: SessionDescription, medium: Media) -> object:
+    """What a peer would have to be told anew where it changes."""
+    if not medium.port:
+        return 0
+    codecs = {number: (codec.name.lower(), codec.clock) for number, codec in medium.codecs.items()}
+    protection = medium.cryptos, tuple(description.fingerprints_of(medium))
+    return medium.port, medium.proto, description.connection_of(medium), codecs, protection
 
 
 def check_answer(offer: bytes, answer: bytes) -> None:

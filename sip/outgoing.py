@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from sip.agent import ALLOWED, EXTENSIONS, MAX_FORWARDS, SDP, Agent, Fields
 from sip.causes import CARRIER_FAILS
-from sip.effects import Address, After, Target, TrunkTarget, UriTarget, UserTarget
+from sip.effects import Address, After, ServiceTarget, Target, TrunkTarget, UriTarget, UserTarget
 from sip.errors import ParseError
 from sip.identity import Caller, diversion, escaped, identified
 from sip.message import Request
@@ -48,6 +48,7 @@ class Destination:
     causes after which the next target is tried, None: the statuses usual for a user. The rest: see TrunkTarget.
     leg: a leg of another call that is to come over to this one; routes: the Route values that lead there.
     media: see UserTarget. beside: it would ring together with the group before it, but for our address.
+    service: what we ourselves do for the caller, in place of an INVITE; early: without answering it.
     """
 
     uri: str
@@ -67,6 +68,8 @@ class Destination:
     routes: tuple[str, ...] = ()
     media: str = ""
     beside: bool = False
+    service: str = ""
+    early: bool = False
 
 
 Group = tuple[Destination, ...]
@@ -198,6 +201,9 @@ def _ranks(
                         diverted=target.diverted,
                     )
                 ]
+        case ServiceTarget():
+            nowhere = Address("", 0)
+            yield [Destination("", "", nowhere, service=target.service, early=target.early, after=target.after)]
         case TrunkTarget():
             trunk = trunks.get(target.trunk)
             if trunk:

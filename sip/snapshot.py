@@ -22,6 +22,12 @@ CSEQ_GAP = 64
 """How far our CSeq jumps in a restored dialog: over whatever was sent after the last save (RFC 3261 §12.2.1.1)."""
 
 _PLAIN = ("id", "caller", "dialled", "domain", "started", "ringing", "answered", "late", "media")
+_SERVICE: Mapping[str, Any] = {
+    **dict.fromkeys(("service", "announced", "sought", "peer"), ""),
+    **dict.fromkeys(("house", "early_only", "originating"), False),
+    **dict.fromkeys(("attended", "taken")),
+}
+"""What came later, with what it is in a journal of before."""
 _RINGING = (LegState.CALLING, LegState.RINGING)
 _UNFINISHED = (*_RINGING, LegState.ACCEPTED)
 _NOWHERE = (Address("", 0), Address("", 0))
@@ -30,7 +36,7 @@ _NOWHERE = (Address("", 0), Address("", 0))
 def snapshot(call: Call) -> Mapping[str, Any]:
     """The state for SaveCall."""
     return {
-        **{name: getattr(call, name) for name in _PLAIN},
+        **{name: getattr(call, name) for name in (*_PLAIN, *_SERVICE)},
         "state": call.state.value,
         "near": call.near.name,
         "a": _leg(call.a),
@@ -44,6 +50,8 @@ def restore_call(host: CallHost, state: Mapping[str, Any], now: float) -> Call:
     call = Call(host, state["id"], state["caller"], state["dialled"], state["domain"], state["started"])
     for name in _PLAIN:
         setattr(call, name, state[name])
+    for name, missing in _SERVICE.items():
+        setattr(call, name, state.get(name, missing))
     call.state = CallState(state["state"])
     a, b = (_restore_leg(host, call, state[name], now) for name in ("a", "b"))
     beside = [_restore_leg(host, call, leg, now) for leg in state["beside"]]

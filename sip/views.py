@@ -35,6 +35,12 @@ class CallView:
     answered: float | None
     a: LegView
     b: LegView | None
+    service: str = ""
+    attended: float | None = None
+    joined: float | None = None
+    peer: str = ""
+    trunk: str = ""
+    """What the caller waits for, or did; since when, until when, who took it from there, and the trunk it came by."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +94,11 @@ def view_call(call: Call) -> CallView:
         answered=call.answered,
         a=_view_leg(call.a),
         b=_view_leg(call.b) if call.b.call_id else None,
+        service=call.service,
+        attended=call.attended,
+        joined=call.taken,
+        peer=call.peer,
+        trunk=call.a.trunk,
     )
 
 

@@ -16,6 +16,7 @@ from sip.digest import authorization, choose, ha1
 from sip.effects import (
     Address,
     AnswerMedia,
+    AttendMedia,
     Authenticate,
     CallEnded,
     Effect,
@@ -84,6 +85,9 @@ UNLIMITED = {"requests_per_source": 0.0, "ban": 0.0, "calls_per_user": 0.0}
 """What tests say at one moment would take phones minutes."""
 
 
+MediaQuestion = OfferMedia | AnswerMedia | AttendMedia
+
+
 class World:
     """A core with everything around it: a clock, users, routes, media that marks what went through it, and a wire."""
 
@@ -93,8 +97,8 @@ class World:
         self.core = self.fresh_core()
         self.passwords = {"anna": "pa", "bert": "pb", "carl": "pc"}
         self.routes: dict[str, tuple[Target, ...] | tuple[int, str]] = {}
-        self.media: Callable[[OfferMedia | AnswerMedia], bytes | tuple[int, str] | None] = mark
-        self.asked: list[OfferMedia | AnswerMedia] = []
+        self.media: Callable[[MediaQuestion], bytes | tuple[int, str] | None] = mark
+        self.asked: list[MediaQuestion] = []
         self.log: list[Effect] = []
         self.wire: list[tuple[float, Send]] = []
 
@@ -136,7 +140,7 @@ class World:
                 if route and isinstance(route[0], int):
                     return self.core.refused(effect.token, route[0], str(route[1]), self.now)
                 return self.core.routed(effect.token, route, self.now)
-            case OfferMedia() | AnswerMedia():
+            case OfferMedia() | AnswerMedia() | AttendMedia():
                 result = self.media(effect)
                 if result is None:
                     self.asked.append(effect)
@@ -168,7 +172,7 @@ class World:
         return not any(counts[name] for name in ("calls", "dialogs", "transactions", "questions"))
 
 
-def mark(effect: OfferMedia | AnswerMedia) -> bytes:
+def mark(effect: MediaQuestion) -> bytes:
     """Media that shows in the description which leg it came from."""
     return effect.sdp + f"a=via-{effect.leg}\r\n".encode()
 
