@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import partial
 from hashlib import blake2s
 
-from sip.build import response_bytes
+from sip.build import REASONS, response_bytes
 from sip.client_auth import ClientAuth
 from sip.dialog import Dialog
 from sip.effects import Address, Effect, Send
@@ -30,6 +30,8 @@ MAX_FORWARDS = 70
 MAX_DATAGRAM = 1300
 """Bytes of a request beyond which it goes by a connection: the path's MTU is not known (RFC 3261 §18.1.1)."""
 MAX_REMEMBERED = 4096
+EXPLAINED = (488, 606)
+"""Failures whose own words go into a Warning, so that programs read the usual ones (RFC 3261 §21.4.26)."""
 Fields = Iterable[tuple[str, str]]
 
 
@@ -69,6 +71,8 @@ class Agent:
         """Answer in a server transaction; returns what was sent. tag: ours, made up where None is given."""
         to_tag = None if status == 100 else tag or self.tag_for(request)
         content_type = SDP if body else None
+        if status in EXPLAINED and reason not in (None, REASONS[status]):
+            headers, reason = [*headers, self.warning(reason or "")], None
         data = response_bytes(
             request, status, reason, to_tag=to_tag, headers=self._signed(headers), body=body, content_type=content_type
         )
@@ -81,6 +85,11 @@ class Agent:
         """Answer without a transaction, so that a flood of bad requests leaves nothing behind."""
         data = response_bytes(request, status, reason, to_tag=self.tag_for(request), headers=self._signed(headers))
         self.effects.append(Send(data, source, local))
+
+    def warning(self, text: str) -> tuple[str, str]:
+        """A Warning header that says what cannot be had of a session (RFC 3261 §20.43)."""
+        quoted = text.replace("\\", "\\\\").replace('"', '\\"')
+        return "Warning", f'399 {self.settings.host} "{quoted}"'
 
     def tag_for(self, request: Request) -> str:
         """The To tag of our answers to a request outside a dialog: the same for each retransmission (§8.2.7).

@@ -1,13 +1,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Responses and requests from typed values (RFC 3261 §8.1.1, §8.2.6, §12.1.1, §17.1.1.3)."""
+"""Responses from typed values (RFC 3261 §8.2.6, §12.1.1)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
-from sip.headers import CSeq, NameAddr, Via, has_tag
+from sip.headers import has_tag
 from sip.message import Request, Response, checked
-from sip.uri import Uri
 
 Headers = Iterable[tuple[str, str]]
 
@@ -124,59 +123,6 @@ def response_bytes(
     lines = [f"{name}: {value}" for name, value in (*_copied(request, status, to_tag), *fields)]
     head = "\r\n".join([f"SIP/2.0 {status} {reason}", *lines, f"Content-Length: {len(body)}", "", ""])
     return head.encode("utf-8", "surrogateescape") + body
-
-
-def request(
-    method: str,
-    uri: Uri | str,
-    *,
-    vias: Sequence[Via],
-    from_: NameAddr,
-    to: NameAddr,
-    call_id: str,
-    cseq: int,
-    max_forwards: int = 70,
-    contact: NameAddr | None = None,
-    routes: Sequence[NameAddr] = (),
-    headers: Headers = (),
-    body: bytes = b"",
-    content_type: str | None = None,
-) -> Request:
-    """A request with the headers that each needs (RFC 3261 §8.1.1), in the order that proxies like best."""
-    fields = [("Via", str(via)) for via in vias]
-    fields += [("Route", str(route)) for route in routes]
-    fields += [
-        ("Max-Forwards", str(max_forwards)),
-        ("From", str(from_)),
-        ("To", str(to)),
-        ("Call-ID", call_id),
-        ("CSeq", str(CSeq(cseq, method))),
-    ]
-    if contact is not None:
-        fields.append(("Contact", str(contact)))
-    return Request(method, str(uri), [*fields, *headers, *_typed(content_type)], body)
-
-
-def ack_for_failure(invite: Request, response: Response) -> Request:
-    """The ACK that ends an INVITE client transaction refused with 300 to 699 (RFC 3261 §17.1.1.3)."""
-    return _beside(invite, "ACK", response.values("to")[:1])
-
-
-def cancel_for(invite: Request) -> Request:
-    """The CANCEL of a pending INVITE: same branch, same route set, same To (RFC 3261 §9.1)."""
-    return _beside(invite, "CANCEL", invite.values("to")[:1])
-
-
-def _beside(invite: Request, method: str, to: list[str]) -> Request:
-    """A request in the place of `invite` for the same transaction at the next hop."""
-    fields = [("Via", str(invite.via))]
-    fields += [("Route", value) for value in invite.values("route")]
-    fields.append(("Max-Forwards", "70"))
-    fields += [("From", value) for value in invite.values("from")[:1]]
-    fields += [("To", value) for value in to]
-    fields.append(("Call-ID", invite.call_id))
-    fields.append(("CSeq", str(CSeq(invite.cseq.number, method))))
-    return Request(method, invite.uri, copied=fields)
 
 
 def _copied(request: Request, status: int, to_tag: str | None) -> list[tuple[str, str]]:

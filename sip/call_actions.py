@@ -328,7 +328,7 @@ def _record(call: Call, ending: Ending, now: float) -> None:
             ended_by=ending.by,
             reason=ending.reason,
             from_trunk=call.a.trunk,
-            to_trunk=call.b.trunk,
+            to_trunk=call.b.trunk or ending.trunk,
             service=call.service,
             waited=None if call.attended is None else (call.taken or now) - call.attended,
             joined=call.taken is not None,

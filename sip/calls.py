@@ -91,8 +91,7 @@ class Calls:
         if too_small(request, self.agent.settings):
             raise ProtocolError(422, "Session Interval Too Small")
         replaced = self._replaced(request)
-        if trunk and self._full(trunk):
-            raise ProtocolError(503, "No Channel Free")
+        full = trunk is not None and self._full(trunk)
         uri = request.request_uri
         identity = caller_of(request, username, trunk)
         call = Call(self, self.agent.token(), username or identity.name, uri.decoded_user() or "", uri.host, now)
@@ -104,7 +103,9 @@ class Calls:
         transaction.on_cancel = partial(call.cancel, call.a)
         self._callers[request.call_id, request.from_.tag or ""] = (call, call.a)
         call.start(request, transaction, source, now)
-        if replaced:
+        if full:
+            call.refused(503, "No Channel Free", now)
+        elif replaced:
             call.routed([(self._lent(replaced),)], now)
         else:
             self.ask_route(call, now)

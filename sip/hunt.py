@@ -18,12 +18,13 @@ _NOT_ACCEPTABLE_HERE = 488
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How a call ends: the status for an INVITE that waits, the Q.850 cause, who ended it."""
+    """How a call ends: the status for an INVITE that waits, the Q.850 cause, who ended it; trunk: which had no room."""
 
     status: int
     cause: int
     by: Literal["a", "b", "server"]
     reason: str = ""
+    trunk: str = ""
 
 
 class Hunt:

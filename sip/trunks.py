@@ -66,9 +66,9 @@ class Trunks:
         if destination.urgent or state is None:
             return None
         if not state.up(destination.address):
-            return Ending(503, cause_of(502), "server", "Trunk Out Of Order")
+            return Ending(503, cause_of(502), "server", "Trunk Out Of Order", destination.trunk)
         if state.full:
-            return Ending(503, _NO_CIRCUIT, "server", "No Channel Free")
+            return Ending(503, _NO_CIRCUIT, "server", "No Channel Free", destination.trunk)
         return None
 
     def auth(self, name: str) -> ClientAuth | None:

@@ -102,14 +102,14 @@ def test_no_way_to_go(world, anna, route, status):
 
 @pytest.mark.parametrize("leg", ["a", "b"])
 def test_media_refused(world, anna, bert, leg):
-    world.media = lambda effect: (488, "Bad Address") if effect.leg == leg else effect.sdp
+    world.media = lambda effect: (488, 'Bad "Address"') if effect.leg == leg else effect.sdp
     anna.invite("bert")
     if leg == "b":
         (out,) = bert.hears("INVITE")
         bert.reply(out, 200, ANSWER)
         bert.hears("ACK", "BYE")
     refused = anna.hears(100, 488)[1]
-    assert refused.reason == "Bad Address"
+    assert (refused.reason, refused.get("Warning")) == ("Not Acceptable Here", '399 example.org "Bad \\"Address\\""')
     settle(world, 488, 88, "server")
 
 

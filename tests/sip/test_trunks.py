@@ -115,6 +115,47 @@ def test_channels_are_counted_both_ways(world, anna, bert):
     assert world.core.trunks()[0].calls == 1
 
 
+def named(world):
+    return [(end.from_trunk, end.to_trunk, end.status, end.reason) for end in world.ended()]
+
+
+def test_a_record_names_the_trunk_that_answered_after_another_failed(world, anna):
+    first, second = Trunk("first", "one.example", (FIRST,)), Trunk("second", "two.example", (SECOND,))
+    world.run(world.core.set_trunks([first, second], world.now))
+    world.routes["1"] = (TrunkTarget("first", "1"), TrunkTarget("second", "1"))
+    anna.invite("1")
+    one_host, two = Peer(world, "x", FIRST.host), Peer(world, "y", SECOND.host)
+    one_host.reply(one(one_host, "INVITE"), 503)
+    out = one(two, "INVITE")
+    two.reply(out, 200, ANSWER)
+    two.say(two.within(out, "BYE"))
+    world.pass_time(70)
+    assert named(world) == [("", "second", 200, "")]
+    anna.heard()
+    anna.invite("1", call_id="again", from_tag="again")
+    one_host.reply(one(one_host, "INVITE"), 503)
+    two.reply(one(two, "INVITE"), 404)
+    world.pass_time(70)
+    assert named(world)[1:] == [("", "second", 404, "Not Found")]
+
+
+def test_a_record_names_the_trunk_that_had_no_room_or_did_not_answer(world, anna, bert):
+    host, _ = carrier(world, channels=1, probe=5)
+    host.say(host.request("INVITE", "sip:bert@198.51.100.1", sdp=HOLD))
+    (out,) = bert.hears("INVITE")
+    anna.invite("49301")
+    host.say(host.request("INVITE", "sip:bert@198.51.100.1", sdp=HOLD, call_id="two", from_tag="two"))
+    assert host.heard()[-1].status == 503
+    assert named(world) == [("", "carrier", 503, "No Channel Free"), ("carrier", "", 503, "No Channel Free")]
+    bert.reply(out, 486)
+    world.pass_time(70)
+    assert named(world)[2:] == [("carrier", "", 486, "Busy Here")]
+    anna.heard()
+    anna.invite("49301", call_id="down", from_tag="down")
+    assert named(world)[3:] == [("", "carrier", 503, "Trunk Out Of Order")]
+    assert world.core.trunks()[0].calls == 0
+
+
 @pytest.mark.parametrize("status", [401, 407])
 def test_challenge_of_a_trunk_is_answered_by_us(world, anna, status):
     host, _ = carrier(world, login=LOGIN)
