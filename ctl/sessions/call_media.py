@@ -52,6 +52,14 @@ class Media:
         """Whether both legs have described themselves."""
         return len(self.streams) == len(LEGS)
 
+    def without_house(self) -> Media:
+        """Return the same as if a leg that is ourselves had said nothing, for whoever comes is somebody else."""
+        ours = [leg for leg, streams in self.streams.items() if any(stream.house for stream in streams)]
+        if not ours:
+            return self
+        kept = {leg: relay for leg, relay in self.relays.items() if leg not in ours}
+        return replace(self, relays=kept, streams={leg: each for leg, each in self.streams.items() if leg not in ours})
+
     def settled(self) -> Media:
         """Return the same without ports for m-lines that one of the legs has refused."""
         if not self.agreed:
@@ -91,6 +99,10 @@ class CallMedia:
     def current(self) -> Media:
         """The media whose flows are programmed: the proposed one once it is answered."""
         return self.proposed if self.proposed and self.proposed.agreed else self.agreed
+
+    def address(self, leg: Leg) -> str:
+        """Return our address toward a leg."""
+        return (self.proposed or self.agreed).relays[leg]
 
     def taken(self) -> frozenset[Endpoint]:
         """Return all pairs that are taken for the call."""

@@ -15,8 +15,9 @@ from typing import Any, Protocol
 from ctl.network.addresses import Family, canonical, family_of
 from ctl.network.nexthop import Route
 from ctl.sessions.call_media import LEGS, CallMedia, Media
-from ctl.sessions.codecs import MediaPlan, media_plan
+from ctl.sessions.codecs import NAMES, MediaPlan, media_plan
 from ctl.sessions.descriptions import Description, refused
+from ctl.sessions.house import INSIDE, house_answer, house_offer
 from ctl.sessions.plan import (
     DataPlane,
     Endpoint,
@@ -106,13 +107,14 @@ class MediaSessions:
         known = len(media.agreed.streams.get(leg, ()))
         if len(streams) < known:
             raise MediaRefused(488, f"the offer has {len(streams)} m-lines where there were {known}")
+        before = media.agreed.without_house()
         relays = {
-            leg: self._relay(media.agreed.relays.get(leg), source, here, self._family(streams)),
-            _other(leg): self._relay(media.agreed.relays.get(_other(leg)), toward, there, there.family),
+            leg: self._relay(before.relays.get(leg), source, here, self._family(streams)),
+            _other(leg): self._relay(before.relays.get(_other(leg)), toward, there, there.family),
         }
         latching = tuple(each for each, asked in ((leg, here), (_other(leg), there)) if asked.latch)
-        before = [each.protocol for each in media.agreed.streams.get(_other(leg), ())]
-        offered = self._propose(streams, before, attempt, bridge)
+        profiles = [each.protocol for each in before.streams.get(_other(leg), ())]
+        offered = self._propose(streams, profiles, attempt, bridge)
         proposed = Media(
             relays,
             self._take_ports(media.agreed, relays, streams, now),
@@ -164,6 +166,23 @@ class MediaSessions:
         media.proposed = answered
         description.protect(agreement.answers)
         return (write or redirected)(description, answered, _other(leg))
+
+    def attend(self, call: str, leg: Leg, sdp: bytes, source: str, now: float, here: Facing = ANY) -> bytes:
+        """Be the peer of a leg ourselves; return the answer to its offer, or an offer of ours where `sdp` is empty.
+
+        That is answered by `answer`. A later `offer` of the leg puts somebody in our place, and the leg's ports stay.
+        Raises MediaRefused, 488 also for an offer without audio that we can play to.
+        """
+        other = _other(leg)
+        if not sdp:
+            address = self._relay(None, canonical(source), here, here.family)
+            return self.offer(call, other, house_offer(address), source, now, source, here, here, transcode=())
+        toward = self.offer(call, leg, sdp, source, now, source, here, here, bridge=INSIDE, transcode=())
+        ours = house_answer(toward)
+        if ours is None:
+            self._drop(self._calls[call], now)
+            raise MediaRefused(488, f"the offer has no audio in {', '.join(NAMES.values())}, which is all that we play")
+        return self.answer(call, other, ours, self._calls[call].address(other), now, transcode=False)
 
     def rollback(self, call: str, now: float) -> None:
         """Forget the exchange under way, answered or not: what was agreed before it holds again."""
@@ -263,8 +282,9 @@ class MediaSessions:
             description = sdp if isinstance(sdp, Description) else Description(sdp)
             streams = description.streams(source)
             for stream in streams:
-                check(stream, self.data_plane)
-                self._check_route(stream)
+                if not stream.house:
+                    check(stream, self.data_plane)
+                    self._check_route(stream)
         except StreamRefused as refusal:
             raise MediaRefused(488, str(refusal)) from None
         except SdpError as error:
@@ -395,7 +415,7 @@ class MediaSessions:
         port, stream, relay = media.port(leg, index), media.streams[leg][index], media.relays[leg]
         if port is None or not stream.rtp_port:
             return None
-        route = self._routes.route(peer_address(stream), relay)
+        route = None if stream.house else self._routes.route(peer_address(stream), relay)
         protections = media.protections.get(leg, ())
         protection = protections[index] if index < len(protections) else PLAIN
         interface = route.interface if route else self.data_plane.interfaces[relay]

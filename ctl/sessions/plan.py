@@ -73,6 +73,8 @@ class Stream:
     cryptos: tuple[CryptoLine, ...] = ()
     fingerprint: str = ""
     setup: Setup = ""
+    house: bool = False
+    """Nobody's: what goes there is heard by nobody, and what comes from there is played by the engine."""
 
     @property
     def spoken(self) -> Spoken | None:
@@ -173,6 +175,8 @@ class FlowPlan:
     """What RTP may carry, the likeliest first. To name things by: two plans that differ in this alone are equal."""
     transcoding: Transcoding | None = None
     """None: packets pass as they are."""
+    house: bool = False
+    """One of the two is ourselves: what `leg` hears of the other is played, or what it sends goes nowhere."""
 
     @property
     def secured(self) -> bool:
@@ -250,9 +254,12 @@ def difference(before: Iterable[FlowPlan], after: Iterable[FlowPlan]) -> Differe
 def _flow(leg: Leg, index: int, kind: Kind, sender: Side, receiver: Side, data_plane: DataPlane) -> FlowPlan:
     through = transcoding(sender.stream, receiver.stream) if kind == "rtp" and data_plane.transcode else None
     why = _secured(sender.protection, receiver.protection) or (through.reason if through else "")
+    if sender.stream.house or receiver.stream.house:
+        why = "answered by ourselves"
     path, reason = _path(sender, receiver, data_plane, why)
     source, port, learned = _peer(sender.stream, kind)
     target, target_port, _ = _peer(receiver.stream, kind)
+    house = sender.stream.house or receiver.stream.house
     codecs = _codecs(sender.stream, receiver.stream) if kind == "rtp" else ()
     events = receiver.stream.telephone_events if kind == "rtp" else ()
     opened, sealed = _keys(sender.protection, receiver.protection)
@@ -263,7 +270,7 @@ def _flow(leg: Leg, index: int, kind: Kind, sender: Side, receiver: Side, data_p
         local=_local(sender, kind),
         source=(source, None if learned or sender.latch else port),
         egress=_local(receiver, kind),
-        target=(target, target_port),
+        target=(target, 0 if receiver.stream.house else target_port),
         clock_rate=codecs[0].clock_rate if codecs else 0,
         path=path,
         reason=reason,
@@ -277,6 +284,7 @@ def _flow(leg: Leg, index: int, kind: Kind, sender: Side, receiver: Side, data_p
         dtls=sender.protection.dtls,
         codecs=codecs,
         transcoding=through,
+        house=house,
     )
 
 

@@ -161,11 +161,15 @@ def propose_all(
 
 @dataclass(frozen=True, slots=True)
 class Bridge:
-    """The profile that the other leg is to be offered, whatever the offer has; without SDES or DTLS if so said."""
+    """The profile that the other leg is to be offered, whatever the offer has; without SDES or DTLS if so said.
+
+    inside: the other leg is ourselves, so that nothing of it leaves the host.
+    """
 
     protocol: str
     sdes: bool = True
     dtls: bool = True
+    inside: bool = False
 
 
 def bridge_all(
@@ -179,7 +183,7 @@ def bridged(offer: Spoken, bridge: Bridge, policy: Policy, fingerprint: str, dra
     """Return what is offered on where the profile is given. fingerprint: ours. Raises Insecure."""
     wanted(offer, policy)
     if "SAVP" not in bridge.protocol:
-        if policy == "required":
+        if policy == "required" and not bridge.inside:
             raise Insecure(f"SRTP is required (media.srtp), not {bridge.protocol}")
         return Spoken(bridge.protocol)
     if policy == "off":
