@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from ssl import SSLContext
 
 from sip.effects import Address
-from sip.sockets import bind
+from sip.sockets import Bind, bind
 
 BACKLOG = 1024
 PAUSE = 0.5
@@ -47,10 +47,11 @@ Factory = Callable[[Address, Address, Leave], asyncio.BaseProtocol]
 class Acceptor:
     """Accepts for all stream transports. `refused` counts connections that were over a limit.
 
-    make_room: asked to close one connection that nobody needs; whether there was one.
+    make_room: asked to close one connection that nobody needs; whether there was one. bind: makes the sockets, where it is not ours to.
     """
 
-    def __init__(self, limits: StreamLimits, make_room: Callable[[], bool]) -> None:
+    def __init__(self, limits: StreamLimits, make_room: Callable[[], bool], bind: Bind | None = None) -> None:
+        self._bind = bind
         self.limits = limits
         self.refused = 0
         self._make_room = make_room
@@ -73,7 +74,7 @@ class Acceptor:
 
         Raises TransportError.
         """
-        listener = bind(address, socket.SOCK_STREAM)
+        listener = (self._bind or bind)(address, socket.SOCK_STREAM)
         listener.listen(BACKLOG)
         local = Address(address.host, listener.getsockname()[1], address.transport)
         self._listeners[local] = listener

@@ -39,6 +39,7 @@ class Agent:
     """Builds messages; shared by all legs of a core.
 
     token: a source of random text, good for tags and branches. local_for: the address of ours that faces a peer.
+    call_id: makes the Call-ID of a dialog of ours; it is told that of the call's other leg, "" where there is none.
     """
 
     def __init__(
@@ -46,9 +47,11 @@ class Agent:
         settings: Settings,
         token: Callable[[], str],
         local_for: Callable[[Address], Address],
+        call_id: Callable[[str], str] | None = None,
     ) -> None:
         self.settings = settings
         self.token = token
+        self.call_id = call_id or (lambda kin: token())
         self.local_for = local_for
         self.effects: list[Effect] = []
         self.timers = Timers()

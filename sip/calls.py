@@ -37,9 +37,9 @@ CallerKey = tuple[str, str]
 class Calls:
     """The host of every call."""
 
-    def __init__(self, agent: Agent, registrar: Registrar) -> None:
+    def __init__(self, agent: Agent, registrar: Registrar, trunks: Trunks) -> None:
         self.agent = agent
-        self.trunks = Trunks(agent)
+        self.trunks = trunks
         self._registrar = registrar
         self._calls: dict[str, Call] = {}
         self._dialogs: dict[DialogKey, tuple[Call, Leg]] = {}
@@ -91,9 +91,9 @@ class Calls:
         if too_small(request, self.agent.settings):
             raise ProtocolError(422, "Session Interval Too Small")
         replaced = self._replaced(request)
-        full = trunk is not None and self._full(trunk)
         uri = request.request_uri
         identity = caller_of(request, username, trunk)
+        full = trunk is not None and not self.trunks.take(trunk.name)
         call = Call(self, self.agent.token(), username or identity.name, uri.decoded_user() or "", uri.host, now)
         call.identity = identity
         call.a.user, call.a.trunk = username, trunk.name if trunk else ""
@@ -167,10 +167,6 @@ class Calls:
                 leg.joined(leg.dialog)
         self._callers[call.a.call_id, call.a.peer_tag] = (call, call.a)
         call.resume(now)
-
-    def _full(self, trunk: Trunk) -> bool:
-        state = self.trunks.find(trunk.name)
-        return state is not None and state.full
 
     def _replaced(self, request: Request) -> Leg | None:
         """The party that an INVITE with Replaces wants to talk to (RFC 3891 §3). Raises ProtocolError (400, 481)."""
@@ -301,6 +297,7 @@ class Calls:
             call.diverted,
             [*call.headers, *leg.session.propose(first=True)],
             reliable=bool(sdp) or alone,
+            kin=call.a.call_id,
         )
 
     def found(self, call: Call, leg: Leg, key: DialogKey) -> None:

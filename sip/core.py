@@ -22,7 +22,10 @@ from sip.parser import parse
 from sip.refreshes import Refreshes
 from sip.registration import Registration
 from sip.settings import Settings
+from sip.sharing import Among, BindingsChange
 from sip.trunk import Trunk
+from sip.trunk_state import Standing
+from sip.trunks import Trunks
 from sip.views import CallView, RegistrationView, TrunkView, view_call, view_trunk
 
 
@@ -30,7 +33,8 @@ class Core:
     """One per process.
 
     token: random text, 64 bits or more, of characters that a SIP token allows. local_for: the address of ours that
-    faces a peer, pure and cheap. started: now; no nonce given out before counts. While `draining` is set, calls go
+    faces a peer, pure and cheap. started: now; no nonce given out before counts. among: where others serve the same
+    addresses. While `draining` is set, calls go
     on, but a new one is answered 503; while `overloaded` is, so is whatever is no part of a call.
     """
 
@@ -40,10 +44,12 @@ class Core:
         token: Callable[[], str],
         local_for: Callable[[Address], Address],
         started: float = 0.0,
+        among: Among | None = None,
     ) -> None:
-        self._agent = Agent(settings, token, local_for)
+        self._agent = Agent(settings, token, local_for, among.call_id if among else None)
         self._registration = Registration(self._agent)
-        self._calls = Calls(self._agent, self._registration.registrar)
+        trunks = Trunks(self._agent, among.channels, among.leads) if among else Trunks(self._agent)
+        self._calls = Calls(self._agent, self._registration.registrar, trunks)
         self.defence = Defence(settings)
         self._front = Front(self._agent, self._registration, self._calls, self.defence, started)
         self.refreshes = Refreshes(self._agent, self._front.authentication, self._registration)
@@ -180,6 +186,27 @@ class Core:
         for binding in self._registration.registrar.contacts(username, now):
             self.defence.know(binding.received, now)
         return self._drain()
+
+    # --- others that serve the same addresses ---
+
+    def merge_bindings(self, change: BindingsChange, now: float) -> list[Effect]:
+        """Have the contacts that a user has got or lost elsewhere; they are not ours to save."""
+        self._registration.merge(change, now)
+        for binding in self._registration.registrar.contacts(change.username, now):
+            self.defence.know(binding.received, now)
+        return self._drain()
+
+    def bindings_state(self, username: str) -> Sequence[Mapping[str, Any]]:
+        """The contacts of a user as SaveBindings has them."""
+        return self._registration.registrar.state(username)
+
+    def standings(self) -> list[Standing]:
+        """How each trunk stands, for those who do not ask it."""
+        return self._calls.trunks.standing()
+
+    def follow_trunks(self, standings: Iterable[Standing]) -> None:
+        """Take over how trunks stand, from the one who asks them."""
+        self._calls.trunks.follow(standings)
 
     # --- what there is ---
 

@@ -72,6 +72,8 @@ class Defence:
         self._banned: OrderedDict[str, float] = OrderedDict()
         self._known: OrderedDict[str, float] = OrderedDict()
         self._trusts: Callable[[str], bool] = lambda host: False
+        self.tell: Callable[[str], None] = lambda host: None
+        """Told of each network that is banned, for those that serve the same addresses."""
 
     def admits(self, source: Address, now: float) -> bool:
         """Whether to read on what came from `source`."""
@@ -119,8 +121,12 @@ class Defence:
         return self._known.get(network(source.host), 0.0) > now or self._trusts(source.host)
 
     def _ban(self, host: str, now: float) -> None:
-        if not self._settings.ban:
-            return
+        if self._settings.ban:
+            self.ban(host, now)
+            self.tell(host)
+
+    def ban(self, host: str, now: float) -> None:
+        """Ignore a network, as others do."""
         self._banned[host] = now + self._settings.ban
         self._banned.move_to_end(host)
         if len(self._banned) > MAX_SOURCES:

@@ -115,10 +115,12 @@ def first_invite(
     diverted: str = "",
     headers: Fields = (),
     reliable: bool = True,
+    kin: str = "",
 ) -> Request:
     """Our INVITE to the callee.
 
-    incoming: the caller's; trunk: the one it goes to; diverted: who sent it on; reliable: whether 1xx may be.
+    incoming: the caller's; trunk: the one it goes to; diverted: who sent it on; reliable: whether 1xx may be; kin: the
+    Call-ID of the call's other leg.
     """
     hops = MAX_FORWARDS if incoming.max_forwards is None else min(incoming.max_forwards, MAX_FORWARDS + 1) - 1
     host = agent.settings.host
@@ -132,7 +134,7 @@ def first_invite(
         *(("Route", route) for route in destination.routes),
         ("From", str(from_.with_tag(tag))),
         ("To", f"<{destination.to}>"),
-        ("Call-ID", agent.token()),
+        ("Call-ID", agent.call_id(kin)),
         ("CSeq", "1 INVITE"),
         agent.contact(local),
         ALLOWED,

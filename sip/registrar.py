@@ -13,6 +13,7 @@ from sip.headers import NameAddr
 from sip.message import Request
 from sip.reach import reach
 from sip.settings import Settings
+from sip.sharing import BindingsChange
 from sip.uri import Uri, equivalent
 
 _PLAIN = ("uri", "q", "expires", "call_id", "cseq", "agent", "path")
@@ -133,6 +134,14 @@ class Registrar:
         )
         self._put(username, kept)
         return bool(later) or len(kept) < len(state)
+
+    def merge(self, change: BindingsChange, now: float) -> None:
+        """Apply a change made elsewhere; a contact that was touched since by another REGISTER does not go."""
+        there = {item["uri"]: _binding(item) for item in change.there}
+        gone = set(change.gone)
+        before = self._users.get(change.username, ())
+        kept = (each for each in before if each.uri not in there and (each.uri, each.call_id, each.cseq) not in gone)
+        self._put(change.username, tuple(each for each in (*kept, *there.values()) if each.expires > now))
 
     def _put(self, username: str, bindings: tuple[Binding, ...]) -> None:
         if bindings:

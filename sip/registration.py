@@ -11,6 +11,7 @@ from sip.effects import Address, SaveBindings
 from sip.errors import ProtocolError
 from sip.message import Request
 from sip.registrar import Binding, IntervalTooBrief, Registrar, contact_value
+from sip.sharing import BindingsChange
 from sip.timers import Alarm
 from sip.transaction import Transaction
 
@@ -54,6 +55,11 @@ class Registration:
             self.changed(username)
         else:
             self._watch(username)
+
+    def merge(self, change: BindingsChange, now: float) -> None:
+        """Have what has changed of a user's contacts elsewhere."""
+        self.registrar.merge(change, now)
+        self._watch(change.username)
 
     def ring(self, name: str, now: float) -> None:
         """Contacts of the user `name` have expired."""

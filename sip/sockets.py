@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import errno
 import socket
+from typing import Protocol
 
 from sip.effects import Address
 from sip.uri import host_port
@@ -18,6 +19,13 @@ _REMEDIES = {
 
 class TransportError(OSError):
     """A socket cannot be opened; the text is one line that names the remedy."""
+
+
+class Bind(Protocol):
+    """What `bind` does, or whoever lends sockets in its place."""
+
+    def __call__(self, address: Address, kind: socket.SocketKind, *options: tuple[int, int, int]) -> socket.socket:
+        """See `bind`."""
 
 
 def bind(address: Address, kind: socket.SocketKind, *options: tuple[int, int, int]) -> socket.socket:

@@ -22,6 +22,7 @@ from sip.errors import ParseError
 from sip.framing import PONG, Framer
 from sip.handlers import Handlers
 from sip.parser import MAX_MESSAGE
+from sip.sockets import Bind
 
 DIAL_SECONDS = 4.0
 SWEEP_SECONDS = 2.0
@@ -45,9 +46,10 @@ class StreamTransport:
         limits: StreamLimits | None = None,
         server_context: Callable[[], SSLContext] | None = None,
         client_context: Callable[[], SSLContext] | None = None,
+        bind: Bind | None = None,
     ) -> None:
         self.dropped = 0
-        self.acceptor = Acceptor(limits or StreamLimits(), self._make_room)
+        self.acceptor = Acceptor(limits or StreamLimits(), self._make_room, bind)
         self._handlers = handlers
         self._server_context = server_context
         self._client_context = client_context
@@ -74,6 +76,10 @@ class StreamTransport:
             self.close()
             raise
         self._sweep()
+
+    def has(self, target: Address) -> bool:
+        """Whether there is a connection to a peer."""
+        return _key(target) in self._connections
 
     def send(self, effect: Send) -> None:
         """Send one message by the connection to its target, opening one where the target may be connected to."""

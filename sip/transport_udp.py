@@ -10,7 +10,7 @@ from typing import cast
 
 from sip.effects import Address, Send
 from sip.parser import MAX_MESSAGE
-from sip.sockets import bind
+from sip.sockets import Bind, bind
 from sip.stun import binding_response, is_stun
 
 Handler = Callable[[bytes, Address, Address], None]
@@ -23,11 +23,12 @@ _RECEIVE_BUFFER = 4 << 20
 class UdpTransport:
     """All UDP sockets of the signalling. `dropped` counts datagrams that were too large, or that failed to go out.
 
-    undelivered: told of each that failed to.
+    undelivered: told of each that failed to. bind: makes the sockets, where it is not ours to.
     """
 
-    def __init__(self, undelivered: Callable[[Send], None] = lambda effect: None) -> None:
+    def __init__(self, undelivered: Callable[[Send], None] = lambda effect: None, bind: Bind | None = None) -> None:
         self.dropped = 0
+        self._bind = bind
         self._undelivered = undelivered
         self._sockets: dict[tuple[str, int], asyncio.DatagramTransport] = {}
         self._first: asyncio.DatagramTransport | None = None
@@ -70,7 +71,7 @@ class UdpTransport:
         self._first = None
 
     async def _open(self, address: Address, handler: Handler) -> None:
-        bound = bind(address, socket.SOCK_DGRAM, (socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER))
+        bound = (self._bind or bind)(address, socket.SOCK_DGRAM, (socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER))
         local = Address(address.host, bound.getsockname()[1])
         loop = asyncio.get_running_loop()
         transport, _ = await loop.create_datagram_endpoint(lambda: _Receiver(self, local, handler), sock=bound)

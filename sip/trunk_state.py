@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from sip.agent import ALLOWED, MAX_FORWARDS, Agent
 from sip.client_auth import ClientAuth
@@ -22,13 +23,23 @@ _PATIENCE = (30.0, 60.0, 120.0, 300.0)
 _OUT_OF_ORDER = (408, 503)
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What is known of a trunk by asking it: whether it has registered us, why not, which addresses do not answer."""
+
+    trunk: str
+    registered: bool | None
+    error: str
+    down: tuple[Address, ...]
+
+
 class TrunkState:
     """registered: whether it lets us be called, None where we do not register. error: why not, "" where it does.
 
-    carried: calls by the name of their trunk; they may be older than what we know of it.
+    carried: how many calls a trunk has, by its name; they may be older than what we know of it.
     """
 
-    def __init__(self, agent: Agent, trunk: Trunk, carried: Mapping[str, int]) -> None:
+    def __init__(self, agent: Agent, trunk: Trunk, carried: Callable[[str], int]) -> None:
         self.trunk = trunk
         self._carried = carried
         self.registered: bool | None = False if trunk.register else None
@@ -36,7 +47,7 @@ class TrunkState:
         self._agent = agent
         self._auth = ClientAuth(trunk.login) if trunk.login else None
         self._down: set[Address] = set()
-        self._call_id, self._tag = agent.token(), agent.token()
+        self._call_id, self._tag = agent.call_id(""), agent.token()
         self._cseq = 0
         self._place = 0
         self._failures = 0
@@ -48,12 +59,16 @@ class TrunkState:
     @property
     def calls(self) -> int:
         """How many calls it carries."""
-        return self._carried.get(self.trunk.name, 0)
+        return self._carried(self.trunk.name)
 
     @property
-    def full(self) -> bool:
-        """Whether it carries as many calls as it may."""
-        return 0 < self.trunk.channels <= self.calls
+    def standing(self) -> Standing:
+        """How it stands."""
+        return Standing(self.trunk.name, self.registered, self.error, tuple(self._down))
+
+    @standing.setter
+    def standing(self, found: Standing) -> None:
+        self.registered, self.error, self._down = found.registered, found.error, set(found.down)
 
     def up(self, address: Address) -> bool:
         """Whether an address answered when it was last asked."""
@@ -153,7 +168,7 @@ class TrunkState:
 
         local = self._agent.local_for(address)
         uri = f"sip:{host_port(self.trunk.domain, None)}"
-        request = self._request("OPTIONS", uri, uri, local, self._agent.token(), self._agent.token(), [ALLOWED])
+        request = self._request("OPTIONS", uri, uri, local, self._agent.call_id(""), self._agent.token(), [ALLOWED])
         self._agent.begin(request, address, local, now, answered)
 
     # --- helpers ---

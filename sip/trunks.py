@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
 
@@ -12,20 +13,24 @@ from sip.client_auth import ClientAuth
 from sip.effects import Address
 from sip.hunt import Ending
 from sip.outgoing import Destination
+from sip.sharing import Channels, OwnChannels
 from sip.trunk import Trunk
-from sip.trunk_state import TrunkState
+from sip.trunk_state import Standing, TrunkState
 
 _NO_CIRCUIT = 34
 
 
 class Trunks:
-    """The trunks by name."""
+    """The trunks by name. leads: whether it is we who register with them and ask them whether they are there."""
 
-    def __init__(self, agent: Agent) -> None:
+    def __init__(self, agent: Agent, channels: Channels | None = None, leads: bool = True) -> None:
         self._agent = agent
+        self._channels = channels or OwnChannels()
+        self._leads = leads
         self._states: dict[str, TrunkState] = {}
         self._known: dict[str, Trunk] = {}
-        self._carried: dict[str, int] = {}
+        self._taken: Counter[str] = Counter()
+        """Channels that calls have been let in for which have no leg there yet."""
 
     def __iter__(self) -> Iterator[TrunkState]:
         return iter(self._states.values())
@@ -39,7 +44,7 @@ class Trunks:
         """Have these trunks and no others. One that is as it was goes on undisturbed; its calls do in any case."""
         wanted = {trunk.name: trunk for trunk in trunks}
         for name, state in self._states.items():
-            if wanted.get(name) != state.trunk:
+            if self._leads and wanted.get(name) != state.trunk:
                 state.stop(now)
         self._states = {name: self._state(trunk, now) for name, trunk in wanted.items()}
         self._known = wanted
@@ -67,9 +72,19 @@ class Trunks:
             return None
         if not state.up(destination.address):
             return Ending(503, cause_of(502), "server", "Trunk Out Of Order", destination.trunk)
-        if state.full:
+        if not self.take(destination.trunk):
             return Ending(503, _NO_CIRCUIT, "server", "No Channel Free", destination.trunk)
         return None
+
+    def take(self, name: str) -> bool:
+        """Take a channel for a leg that is to be there at once; whether there was one."""
+        state = self._states.get(name)
+        if state is None or not state.trunk.channels:
+            return True
+        if not self._channels.take(name, state.trunk.channels):
+            return False
+        self._taken[name] += 1
+        return True
 
     def auth(self, name: str) -> ClientAuth | None:
         """What to answer the challenges of a trunk with."""
@@ -78,15 +93,28 @@ class Trunks:
 
     def carry(self, name: str, calls: int) -> None:
         """So many calls more, or fewer, on a trunk, "" for none."""
-        if name:
-            self._carried[name] = self._carried.get(name, 0) + calls
-            if self._carried[name] <= 0:
-                del self._carried[name]
+        if not name:
+            return
+        if calls > 0 and self._taken[name]:
+            self._taken[name] -= 1
+        else:
+            self._channels.add(name, calls)
+
+    def standing(self) -> list[Standing]:
+        """How each trunk stands, for those who do not lead."""
+        return [state.standing for state in self._states.values()]
+
+    def follow(self, standings: Iterable[Standing]) -> None:
+        """Take over how trunks stand, from the one who leads."""
+        for standing in standings:
+            if state := self._states.get(standing.trunk):
+                state.standing = standing
 
     def _state(self, trunk: Trunk, now: float) -> TrunkState:
         before = self._states.get(trunk.name)
         if before and before.trunk == trunk:
             return before
-        state = TrunkState(self._agent, trunk, self._carried)
-        state.start(now)
+        state = TrunkState(self._agent, trunk, self._channels.calls)
+        if self._leads:
+            state.start(now)
         return state

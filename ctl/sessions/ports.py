@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from array import array
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
 
 Random = Callable[[int], int]
 """Random(n): a whole number in [0, n), each equally likely and none foreseeable, as secrets.randbelow."""
@@ -17,19 +19,55 @@ Random = Callable[[int], int]
 QUARANTINE = 60.0
 _TAKEN = 0xFFFF
 _RESTING = 0xFFFE
+_OTHERS = 0xFFFD
 
 
 class PortsExhausted(Exception):
     """Every pair of the address is in use or in quarantine; the call is answered with 503."""
 
 
+@dataclass(frozen=True, slots=True)
+class PortShare:
+    """Which pairs one of several processes may draw: every `of`-th, but for those that another one holds already.
+
+    held: pairs, by address and even port, that the process of the number has a call on, whoever's they would be.
+    """
+
+    number: int = 0
+    of: int = 1
+    held: Mapping[tuple[str, int], int] = field(default_factory=dict)
+
+    def owner(self, address: str, port: int) -> int:
+        """Return whose a port is, even or odd."""
+        return self.held.get((address, port & ~1), (port >> 1) % self.of)
+
+    def mine(self, address: str, port: int) -> bool:
+        """Return whether it is ours."""
+        return self.owner(address, port) == self.number
+
+    def drawn(self, address: str, port: int) -> bool:
+        """Return whether we may ever draw it."""
+        return (port >> 1) % self.of == self.number and self.mine(address, port)
+
+
+WHOLE = PortShare()
+
+
 class Ports:
     """The port pairs of all relay addresses, between `first` and `last` inclusive, each on its own."""
 
     def __init__(
-        self, addresses: Iterable[str], first: int, last: int, random: Random, quarantine: float = QUARANTINE
+        self,
+        addresses: Iterable[str],
+        first: int,
+        last: int,
+        random: Random,
+        quarantine: float = QUARANTINE,
+        share: PortShare = WHOLE,
     ) -> None:
-        self._pools = {address: _Pool(first, last, random, quarantine) for address in addresses}
+        self._pools = {
+            address: _Pool(first, last, random, quarantine, partial(share.drawn, address)) for address in addresses
+        }
 
     def take(self, address: str, now: float) -> int:
         """Return the even port of a free pair; raise PortsExhausted. `now`: seconds of any steady clock."""
@@ -77,22 +115,28 @@ class _Pool:
     Taking one puts the last into its place, so every operation costs the same however full the pool is.
     """
 
-    def __init__(self, first: int, last: int, random: Random, quarantine: float) -> None:
+    def __init__(self, first: int, last: int, random: Random, quarantine: float, ours: Callable[[int], bool]) -> None:
         self._base = first + (first & 1)
         pairs = max(0, (last + 1 - self._base) // 2)
         self._random = random
         self._quarantine = quarantine
-        self._free = array("H", range(pairs))
-        self._place = array("H", range(pairs))
+        self._ours = ours
+        self._free = array("H", (pair for pair in range(pairs) if ours(self._base + 2 * pair)))
+        self._place = array("H", [_OTHERS]) * pairs
+        for place, pair in enumerate(self._free):
+            self._place[pair] = place
+        self._size = len(self._free)
+        self._beyond = 0
+        """Pairs taken by `restore` that we do not draw."""
         self._resting: deque[tuple[float, int]] = deque()
 
     @property
     def size(self) -> int:
-        return max(len(self._place), 1)
+        return max(self._size, 1)
 
     @property
     def taken(self) -> int:
-        return len(self._place) - len(self._free) - len(self._resting)
+        return self._size + self._beyond - len(self._free) - len(self._resting)
 
     def free(self, now: float) -> int:
         self._wake(now)
@@ -106,6 +150,10 @@ class _Pool:
 
     def release(self, port: int, now: float) -> None:
         pair = self._taken(port)
+        if not self._ours(port):
+            self._place[pair] = _OTHERS
+            self._beyond -= 1
+            return
         self._place[pair] = _RESTING
         self._resting.append((now + self._quarantine, pair))
 
@@ -114,6 +162,10 @@ class _Pool:
 
     def restore(self, port: int) -> None:
         pair = self._number(port)
+        if self._place[pair] == _OTHERS:
+            self._place[pair] = _TAKEN
+            self._beyond += 1
+            return
         if self._place[pair] >= _RESTING:
             raise ValueError(f"media port {port} is not free")
         self._remove(pair)

@@ -8,7 +8,7 @@ are not in place already, so that media does not notice either.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence, Set
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from typing import Literal
 
@@ -193,14 +193,17 @@ class Programmer:
                     found[call] = max(found[call], moment)
         return found
 
-    def reconcile(self, known: Collection[str]) -> int:
-        """End every flow that is no known call's, ours or left by an earlier process; return how many."""
+    def reconcile(self, known: Collection[str], mine: Callable[[str, int], bool] = lambda address, port: True) -> int:
+        """End every flow that is no known call's, ours or left by an earlier process; return how many.
+
+        mine: whether a relay address and port is ours, where other processes have calls too.
+        """
         strangers = [call for call in self._calls if call not in known]
         removed = sum(len(self.remove(call)) for call in strangers)
         ours = {local for have in self._calls.values() for key in have for local in key}
         carriers: tuple[Carrier | None, ...] = (self._kernel, self._engine)
         for carrier in filter(None, carriers):
-            for local in carrier.locals() - ours:
+            for local in (each for each in carrier.locals() - ours if mine(*each)):
                 carrier.off(local)
                 removed += 1
         return removed

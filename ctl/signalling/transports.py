@@ -10,6 +10,7 @@ from ctl.signalling.websocket import WebSocketTransport
 from sip.acceptor import StreamLimits
 from sip.effects import Address, Send
 from sip.handlers import Handlers
+from sip.sockets import Bind
 from sip.transport_stream import StreamTransport
 from sip.transport_udp import UdpTransport
 
@@ -17,14 +18,21 @@ STREAMS, WEB = ("tcp", "tls"), ("ws", "wss")
 
 
 class Transports:
-    """UDP, TCP, TLS and WebSocket sockets. tls: None where nothing secure is asked for."""
+    """UDP, TCP, TLS and WebSocket sockets. tls: None where nothing secure is asked for. bind: makes the sockets, where it is not ours to."""
 
-    def __init__(self, handlers: Handlers, limits: StreamLimits, tls: Tls | None, origins: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        handlers: Handlers,
+        limits: StreamLimits,
+        tls: Tls | None,
+        origins: Sequence[str] = (),
+        bind: Bind | None = None,
+    ) -> None:
         self._handlers = handlers
-        self._udp = UdpTransport(handlers.undelivered)
+        self._udp = UdpTransport(handlers.undelivered, bind)
         server, client = (tls.server, tls.client) if tls else (None, None)
-        self._streams = StreamTransport(handlers, limits, server, client)
-        self._web = WebSocketTransport(handlers, limits, origins, server)
+        self._streams = StreamTransport(handlers, limits, server, client, bind)
+        self._web = WebSocketTransport(handlers, limits, origins, server, bind)
 
     @property
     def addresses(self) -> list[Address]:
@@ -62,6 +70,10 @@ class Transports:
             self._streams.send(effect)
         else:
             self._web.send(effect)
+
+    def connected(self, target: Address) -> bool:
+        """Whether there is a connection to this peer."""
+        return (self._streams if target.transport in STREAMS else self._web).has(target)
 
     def certificate_names(self, address: Address) -> tuple[str, ...]:
         """The names in the verified certificate of the peer at `address`; () where it has shown none."""

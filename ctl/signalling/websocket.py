@@ -16,6 +16,7 @@ from sip.effects import Address, Send
 from sip.framing import PONG
 from sip.handlers import Handlers
 from sip.parser import MAX_MESSAGE
+from sip.sockets import Bind
 
 PROTOCOL = "sip"
 _PING = b"\r\n\r\n"
@@ -36,9 +37,10 @@ class WebSocketTransport:
         limits: StreamLimits,
         origins: Sequence[str] = (),
         server_context: Callable[[], SSLContext] | None = None,
+        bind: Bind | None = None,
     ) -> None:
         self.dropped = 0
-        self.acceptor = Acceptor(limits, lambda: False)
+        self.acceptor = Acceptor(limits, lambda: False, bind)
         self._handlers = handlers
         self._origins = frozenset(origin.lower().rstrip("/") for origin in origins)
         self._context = server_context
@@ -58,6 +60,10 @@ class WebSocketTransport:
         for address in addresses:
             context = self._context if address.transport == "wss" else None
             self.acceptor.open(address, self._accepted, context)
+
+    def has(self, target: Address) -> bool:
+        """Whether there is a connection to a peer."""
+        return (target.host, target.port) in self._connections
 
     def send(self, effect: Send) -> None:
         """Send one message by the connection of its target, which is lost without one."""

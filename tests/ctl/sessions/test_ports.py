@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from ctl.sessions.ports import Ports, PortsExhausted
+from ctl.sessions.ports import Ports, PortsExhausted, PortShare
 
 ADDRESS = "192.0.2.1"
 
@@ -124,6 +124,32 @@ def test_the_last_pair_costs_what_the_first_does() -> None:
     for _ in range(1000):
         ports.take(ADDRESS, 0.0)
     assert time.perf_counter() - begin < 10 * first
+
+
+def shared(number: int, of: int, held: dict[tuple[str, int], int] | None = None) -> Ports:
+    share = PortShare(number, of, held or {})
+    return Ports((ADDRESS,), 10000, 10039, random.Random(1).randrange, share=share)
+
+
+def test_shares_have_no_pair_in_common_and_leave_none_out():
+    shares = [shared(number, 3) for number in range(3)]
+    drawn = [{ports.take(ADDRESS, 0.0) for _ in range(ports.free(ADDRESS, 0.0))} for ports in shares]
+    assert sorted(port for each in drawn for port in each) == list(range(10000, 10040, 2))
+    assert [ports.taken(ADDRESS) for ports in shares] == [7, 6, 7]
+    with pytest.raises(PortsExhausted):
+        shares[0].take(ADDRESS, 0.0)
+
+
+def test_a_pair_of_another_share_can_be_taken_up_and_is_never_drawn():
+    held = {(ADDRESS, 10002): 0}
+    one, other = shared(0, 2, held), shared(1, 2, held)
+    one.restore(ADDRESS, 10002)
+    assert (one.taken(ADDRESS), one.free(ADDRESS, 0.0)) == (1, 10)
+    one.release(ADDRESS, 10002, 0.0)
+    assert (one.taken(ADDRESS), one.free(ADDRESS, 100.0)) == (0, 10)
+    assert 10002 not in {other.take(ADDRESS, 0.0) for _ in range(other.free(ADDRESS, 0.0))}
+    assert PortShare(0, 2, held).mine(ADDRESS, 10003)
+    assert not PortShare(1, 2, held).mine(ADDRESS, 10002)
 
 
 def pool(first: int, last: int, *addresses: str, quarantine: float = 60.0) -> Ports:
