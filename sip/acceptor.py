@@ -47,7 +47,7 @@ Factory = Callable[[Address, Address, Leave], asyncio.BaseProtocol]
 class Acceptor:
     """Accepts for all stream transports. `refused` counts connections that were over a limit.
 
-    make_room: asked to close one connection that nobody needs; whether there was one. bind: makes the sockets, where it is not ours to.
+    make_room: asked to close one connection that nobody needs; whether there was one. bind: who lends us sockets.
     """
 
     def __init__(self, limits: StreamLimits, make_room: Callable[[], bool], bind: Bind | None = None) -> None:

@@ -23,7 +23,7 @@ _RECEIVE_BUFFER = 4 << 20
 class UdpTransport:
     """All UDP sockets of the signalling. `dropped` counts datagrams that were too large, or that failed to go out.
 
-    undelivered: told of each that failed to. bind: makes the sockets, where it is not ours to.
+    undelivered: told of each that failed to. bind: who lends us sockets.
     """
 
     def __init__(self, undelivered: Callable[[Send], None] = lambda effect: None, bind: Bind | None = None) -> None:

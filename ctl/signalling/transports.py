@@ -18,7 +18,7 @@ STREAMS, WEB = ("tcp", "tls"), ("ws", "wss")
 
 
 class Transports:
-    """UDP, TCP, TLS and WebSocket sockets. tls: None where nothing secure is asked for. bind: makes the sockets, where it is not ours to."""
+    """UDP, TCP, TLS and WebSocket sockets. tls: None where nothing secure is asked for. bind: who lends us sockets."""
 
     def __init__(
         self,
