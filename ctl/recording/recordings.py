@@ -244,6 +244,11 @@ def _leg(sender: Stream | None, receiver: Stream | None) -> LegCodecs:
         for codec in stream.codecs:
             if codec.name.lower() in NAMES:
                 codecs.setdefault(codec.payload_type, NAMES[codec.name.lower()])
-    events = next((number for stream in both for number in stream.telephone_events), None)
+    events = next((number for each in both if (number := _events(each)) is not None), None)
     noise = next((_NOISE for stream in both for codec in stream.codecs if codec.payload_type == _NOISE), None)
     return LegCodecs(codecs, events, noise)
+
+
+def _events(stream: Stream) -> int | None:
+    """Payload type of telephone events beside what a leg speaks first."""
+    return stream.event_type(stream.codecs[0].clock_rate if stream.codecs else 0)

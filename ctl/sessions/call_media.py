@@ -23,7 +23,8 @@ class Media:
     """relays: our address that each leg sends to. ports: for each leg, our RTP port of each m-line, None where no
     pair is taken. streams: for each leg that has described itself, its m-lines. latching: the legs that may send from
     anywhere. shown: what each leg is told of our address, where it is another. offered: what protection the leg that
-    answers was offered, by m-line; protections: what came of it, for each leg.
+    answers was offered, by m-line; protections: what came of it, for each leg. added: what it was offered beside the
+    codecs of the other, by m-line, telephone events included.
     """
 
     relays: Mapping[Leg, str] = field(default_factory=dict)
@@ -33,6 +34,7 @@ class Media:
     shown: Mapping[Leg, str] = field(default_factory=dict)
     offered: tuple[Spoken, ...] = ()
     protections: Mapping[Leg, tuple[Protection, ...]] = field(default_factory=dict)
+    added: tuple[tuple[Codec, ...], ...] = ()
 
     def port(self, leg: Leg, index: int) -> int | None:
         """Return our RTP port that `leg` sends m-line `index` to."""
@@ -145,6 +147,7 @@ def _media(state: Mapping[str, Any]) -> Media:
         shown=dict(state.get("shown", {})),
         offered=tuple(map(_spoken, state.get("offered", ()))),
         protections={leg: tuple(map(_protection, known)) for leg, known in state.get("protections", {}).items()},
+        added=tuple(tuple(Codec(**codec) for codec in codecs) for codecs in state.get("added", ())),
     )
 
 
@@ -152,6 +155,7 @@ def _stream(state: Mapping[str, Any]) -> Stream:
     made = {
         "codecs": tuple(Codec(**codec) for codec in state["codecs"]),
         "telephone_events": tuple(state["telephone_events"]),
+        "event_clocks": tuple(state.get("event_clocks", ())),
         "cryptos": _lines(state["cryptos"]),
     }
     return Stream(**{**state, **made})

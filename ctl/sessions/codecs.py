@@ -9,7 +9,7 @@ those of the caller, and a callee that takes one of them is transcoded. Pure.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from media.stages import CodecSettings
@@ -25,6 +25,7 @@ _STATIC = {"pcmu": 0, "pcma": 8, "g722": 9, "g729": 18}
 _DYNAMIC = range(96, 128)
 _ALL = set(_DYNAMIC)
 _NOISE = 13
+EVENTS = "telephone-event"
 _FEC_LOSS = 10  # percent: what Opus is told to reckon with where the peer wants redundancy
 
 
@@ -65,7 +66,8 @@ class MediaPlan:
 def additional(stream: Stream, wanted: Sequence[str], taken: Iterable[int]) -> tuple[Offered, ...]:
     """Return the codecs to offer beside those of the stream; none where we could not transcode what it has.
 
-    wanted: names in order of preference; taken: the payload types that the m-line uses for anything.
+    wanted: names in order of preference; taken: the payload types that the m-line uses for anything. Where the stream
+    has telephone events, they are offered at the clock rate of each codec (RFC 4733 §2.5).
     """
     if stream.media != "audio" or not stream.rtp_port or _first(stream) is None:
         return ()
@@ -73,7 +75,12 @@ def additional(stream: Stream, wanted: Sequence[str], taken: Iterable[int]) -> t
     used = set(taken)
     free = (number for number in _DYNAMIC if number not in used)
     missing = [name.lower() for name in wanted if name.lower() not in have and (name != "opus" or not used >= _ALL)]
-    return tuple(_offered(name, _STATIC[name] if name in _STATIC else next(free)) for name in missing)
+    codecs = [_offered(name, _STATIC[name] if name in _STATIC else next(free)) for name in missing]
+    clocks = sorted({CLOCKS[name] for name in missing} - stream.events.keys()) if stream.telephone_events else []
+    return (
+        *codecs,
+        *(Offered(number, f"{EVENTS}/{clock}", "0-15") for clock, number in zip(clocks, free, strict=False)),
+    )
 
 
 def settled(offered: Sequence[Codec], answered: Sequence[Codec]) -> tuple[Codec, ...]:
@@ -94,7 +101,13 @@ def transcoding(sender: Stream, receiver: Stream) -> Transcoding | None:
     heard, sent = _first(sender), _first(receiver)
     if heard is None or sent is None:
         return None
-    return Transcoding(_settings(heard, sender, sent), _settings(sent, receiver, heard))
+    settings = _settings(heard, sender, sent)
+    numbered = replace(
+        settings,
+        payload_type=settings.payload_type if heard.sends is None else heard.sends,
+        events=settings.events if sender.event_sends is None else sender.event_sends,
+    )
+    return Transcoding(numbered, _settings(sent, receiver, heard))
 
 
 def media_plan(offer: Stream, answer: Stream, wanted: Sequence[str] = ()) -> MediaPlan:
@@ -117,7 +130,8 @@ def rtpmap_of(name: str) -> str:
 
 
 def _added(offer: Stream, wanted: Sequence[str]) -> list[str]:
-    return [each.rtpmap.partition("/")[0] for each in additional(offer, wanted, ())]
+    names = (each.rtpmap.partition("/")[0] for each in additional(offer, wanted, ()))
+    return [name for name in names if name != EVENTS]
 
 
 def _offered(name: str, payload_type: int) -> Offered:
@@ -147,7 +161,7 @@ def _settings(codec: Codec, stream: Stream, other: Codec) -> CodecSettings:
         dtx=parameters.get("usedtx") == "1" if opus else name == "g729" and parameters.get("annexb") == "yes",
         fec=fec,
         loss=_FEC_LOSS if fec else 0,
-        events=stream.telephone_events[0] if stream.telephone_events else None,
+        events=stream.event_type(codec.clock_rate),
         noise=next((each.payload_type for each in stream.codecs if each.payload_type == _NOISE), None),
         ptime=int(stream.ptime or 20),
     )

@@ -8,14 +8,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ctl.network.addresses import canonical, unspecified
-from ctl.sessions.codecs import additional, rtpmap_of, settled, transcoding
+from ctl.sessions.codecs import EVENTS, additional, rtpmap_of, settled, transcoding
 from ctl.sessions.plan import Codec, Direction, Endpoint, Stream, StreamRefused
 from ctl.sessions.security import CryptoLine, Setup, Spoken
+from media.stages import CodecSettings
 from sip.errors import SdpError
 from sip.sdp import Media, Section, SessionDescription
 from sip.sdp_parts import Connection, Crypto, Fingerprint
 
-_EVENT = "telephone-event"
 ICE = (
     "candidate",
     "remote-candidates",
@@ -64,23 +64,21 @@ class Description:
         """
         return tuple(self._stream(medium, signalling) for medium in self._sdp.media)
 
-    def offer_also(self, streams: Sequence[Stream], wanted: Sequence[str]) -> None:
-        """Offer the codecs that are `wanted` beside those of each of the description's `streams`."""
-        for medium, stream in zip(self._sdp.media, streams, strict=True):
-            taken = (int(text) for text in medium.formats if text.isascii() and text.isdigit())
-            for codec in additional(stream, wanted, taken):
-                medium.set_formats([*medium.formats, str(codec.payload_type)])
-                medium.add_attribute("rtpmap", f"{codec.payload_type} {codec.rtpmap}")
-                if codec.parameters:
-                    medium.add_attribute("fmtp", f"{codec.payload_type} {codec.parameters}")
+    def offer_also(self, streams: Sequence[Stream], wanted: Sequence[str]) -> tuple[tuple[Codec, ...], ...]:
+        """Offer the codecs that are `wanted` beside those of each of the description's `streams`; return them."""
+        return tuple(_offer_also(*each, wanted) for each in zip(self._sdp.media, streams, strict=True))
 
-    def answer_with(self, offered: Sequence[Stream], answered: Sequence[Stream]) -> tuple[Stream, ...]:
+    def answer_with(
+        self, offered: Sequence[Stream], answered: Sequence[Stream], added: Sequence[Sequence[Codec]] = ()
+    ) -> tuple[Stream, ...]:
         """Leave in an answer only what was `offered`; where that is nothing that can be spoken, what we transcode to.
 
-        Returns the streams as they count from now on: codecs that the answer names in vain are left out.
+        added: what `offer_also` returned. Returns the streams as they count from now on: codecs that the answer names
+        in vain are left out, and each is sent by the payload type that it was offered by.
         """
-        both = zip(self._sdp.media, offered, answered, strict=True)
-        return tuple(_answer_with(medium, offer, answer) for medium, offer, answer in both)
+        besides = [*added, *[()] * (len(offered) - len(added))]
+        both = zip(self._sdp.media, offered, answered, besides, strict=True)
+        return tuple(_answer_with(*each) for each in both)
 
     def redirected(self, address: str, ports: Sequence[int | None]) -> bytes:
         """Return the description with `address` and, for each m-line, our RTP port in place of the peer's.
@@ -135,6 +133,7 @@ class Description:
                 Codec(pt, codec.name, codec.clock, codec.fmtp) for pt, codec in codecs.items() if not _event(codec.name)
             ),
             telephone_events=tuple(pt for pt, codec in codecs.items() if _event(codec.name)),
+            event_clocks=tuple(codec.clock for codec in codecs.values() if _event(codec.name)),
             ptime=medium.ptime,
             cryptos=tuple(map(_crypto, medium.cryptos)),
             fingerprint=_fingerprint(self._sdp.fingerprints_of(medium)),
@@ -142,23 +141,54 @@ class Description:
         )
 
 
-def _answer_with(medium: Media, offer: Stream, answer: Stream) -> Stream:
+def _offer_also(medium: Media, stream: Stream, wanted: Sequence[str]) -> tuple[Codec, ...]:
+    added = additional(stream, wanted, (int(text) for text in medium.formats if text.isascii() and text.isdigit()))
+    for codec in added:
+        medium.set_formats([*medium.formats, str(codec.payload_type)])
+        medium.add_attribute("rtpmap", f"{codec.payload_type} {codec.rtpmap}")
+        if codec.parameters:
+            medium.add_attribute("fmtp", f"{codec.payload_type} {codec.parameters}")
+    return tuple(Codec(each.payload_type, each.rtpmap.split("/")[0], int(each.rtpmap.split("/")[1])) for each in added)
+
+
+def _answer_with(medium: Media, offer: Stream, answer: Stream, added: Sequence[Codec]) -> Stream:
     if answer.media != "audio" or not answer.rtp_port or not answer.codecs:
         return answer
-    counts = replace(answer, codecs=settled(offer.codecs, answer.codecs))
+    counts = _numbered(replace(answer, codecs=settled(offer.codecs, answer.codecs)), offer, added)
     back = transcoding(counts, offer)
     if back is None:
-        kept = {codec.payload_type for codec in counts.codecs} | set(answer.telephone_events)
-        gone = {str(codec.payload_type) for codec in answer.codecs} - {str(number) for number in kept}
-        medium.set_formats(text for text in medium.formats if text not in gone)
+        events = {number for clock, number in answer.events.items() if clock in offer.events}
+        kept = {str(number) for number in events | {codec.payload_type for codec in counts.codecs}}
+        known = {str(each.payload_type) for each in answer.codecs} | {str(each) for each in answer.telephone_events}
+        medium.set_formats(text for text in medium.formats if text in kept or text not in known)
         return counts
-    medium.set_formats([])
-    for number in (back.sent.payload_type, *offer.telephone_events[:1]):
-        medium.set_formats([*medium.formats, str(number)])
-    medium.add_attribute("rtpmap", f"{back.sent.payload_type} {rtpmap_of(back.sent.name)}")
-    for number in offer.telephone_events[:1]:
-        medium.add_attribute("rtpmap", f"{number} {_EVENT}/8000")
+    _answer_transcoded(medium, offer, back.sent)
     return counts
+
+
+def _numbered(answer: Stream, offer: Stream, added: Sequence[Codec]) -> Stream:
+    """The answer with the payload types by which its leg sends: those of the offer it had (RFC 3264 §6.1)."""
+    codecs, clock = [*offer.codecs, *added], answer.codecs[0].clock_rate if answer.codecs else 0
+    offered = {(codec.name.lower(), codec.clock_rate): codec.payload_type for codec in reversed(codecs)}
+    events = offer.events | {codec.clock_rate: codec.payload_type for codec in added if _event(codec.name)}
+    told = next((rate for rate, number in answer.events.items() if number == answer.event_type(clock)), 0)
+    return replace(
+        answer,
+        codecs=tuple(replace(each, sends=offered.get((each.name.lower(), each.clock_rate))) for each in answer.codecs),
+        event_sends=events.get(told),
+    )
+
+
+def _answer_transcoded(medium: Media, offer: Stream, sent: CodecSettings) -> None:
+    """Say nothing but the codec that we transcode to, and telephone events as the offer had them beside it."""
+    numbers = [sent.payload_type, *([] if sent.events is None else [sent.events])]
+    medium.set_formats([])
+    medium.set_formats(map(str, numbers))
+    medium.add_attribute("rtpmap", f"{sent.payload_type} {rtpmap_of(sent.name)}")
+    for clock, number in offer.events.items():
+        if number == sent.events:
+            medium.add_attribute("rtpmap", f"{number} {EVENTS}/{clock}")
+            medium.add_attribute("fmtp", f"{number} 0-15")
 
 
 def refused(error: SdpError) -> str:
@@ -190,7 +220,7 @@ def _protect(medium: Media, said: Spoken) -> None:
 
 
 def _event(name: str) -> bool:
-    return name.lower() == _EVENT
+    return name.lower() == EVENTS
 
 
 def _rtcp_port(medium: Media) -> int:

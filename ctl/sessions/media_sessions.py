@@ -127,7 +127,8 @@ class MediaSessions:
         description.protect(offered)
         self._calls[call] = media
         media.proposed, media.offerer = proposed, leg
-        description.offer_also(streams, self.data_plane.transcode if transcode is None else transcode)
+        added = description.offer_also(streams, self.data_plane.transcode if transcode is None else transcode)
+        media.proposed = replace(proposed, added=added)
         return (write or redirected)(description, proposed, _other(leg))
 
     def answer(
@@ -155,7 +156,7 @@ class MediaSessions:
         if len(streams) != len(offered):
             raise MediaRefused(488, f"the answer has {len(streams)} m-lines, the offer {len(offered)}")
         if bool(self.data_plane.transcode) if transcode is None else transcode:
-            streams = description.answer_with(offered, streams)
+            streams = description.answer_with(offered, streams, media.proposed.added)
         agreement = self._agree(media, offered, streams)
         answered = replace(
             media.proposed,

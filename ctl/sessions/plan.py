@@ -34,6 +34,7 @@ PROFILES = tuple(
     for transport, profile in (("RTP/", "AVP"), ("RTP/", "SAVP"), ("UDP/TLS/RTP/", "SAVP"))
     for feedback in ("", "F")
 )
+_EVENT_CLOCK = 8000
 _SENDS = ("sendrecv", "sendonly")
 _RECEIVES = ("sendrecv", "recvonly")
 
@@ -51,6 +52,8 @@ class Codec:
     clock_rate: int
     parameters: str = ""
     """Of fmtp, as spelled."""
+    sends: int | None = None
+    """Payload type by which the leg sends it, where it was named another than the one it wants (RFC 3264 §5.1)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +71,10 @@ class Stream:
     direction: Direction = "sendrecv"
     codecs: tuple[Codec, ...] = ()
     telephone_events: tuple[int, ...] = ()
+    event_clocks: tuple[int, ...] = ()
+    """Clock rate of each of them, Hz; none said: 8000."""
+    event_sends: int | None = None
+    """As `Codec.sends`, for telephone events."""
     ptime: float | None = None
     """Milliseconds of audio in one packet."""
     cryptos: tuple[CryptoLine, ...] = ()
@@ -80,6 +87,16 @@ class Stream:
     def spoken(self) -> Spoken | None:
         """What is said of protection; None for a stream that is refused or ended."""
         return Spoken(self.protocol, self.cryptos, self.fingerprint, self.setup) if self.rtp_port else None
+
+    @property
+    def events(self) -> dict[int, int]:
+        """Payload type of telephone events by their clock rate, the first of each (RFC 4733 §2.5)."""
+        clocks = self.event_clocks or (_EVENT_CLOCK,) * len(self.telephone_events)
+        return dict(zip(reversed(clocks), reversed(self.telephone_events), strict=True))
+
+    def event_type(self, clock: int) -> int | None:
+        """Return the payload type of telephone events beside a codec of this clock rate, None where there are none."""
+        return self.events.get(clock, self.telephone_events[0] if self.telephone_events else None)
 
     @property
     def held(self) -> bool:
@@ -261,7 +278,7 @@ def _flow(leg: Leg, index: int, kind: Kind, sender: Side, receiver: Side, data_p
     target, target_port, _ = _peer(receiver.stream, kind)
     house = sender.stream.house or receiver.stream.house
     codecs = _codecs(sender.stream, receiver.stream) if kind == "rtp" else ()
-    events = receiver.stream.telephone_events if kind == "rtp" else ()
+    clock = codecs[0].clock_rate if codecs else 0
     opened, sealed = _keys(sender.protection, receiver.protection)
     return FlowPlan(
         leg=leg,
@@ -271,14 +288,14 @@ def _flow(leg: Leg, index: int, kind: Kind, sender: Side, receiver: Side, data_p
         source=(source, None if learned or sender.latch else port),
         egress=_local(receiver, kind),
         target=(target, 0 if receiver.stream.house else target_port),
-        clock_rate=codecs[0].clock_rate if codecs else 0,
+        clock_rate=clock,
         path=path,
         reason=reason,
         held=_held(sender.stream, receiver.stream, kind),
         latch=sender.latch,
         police=_police(kind, sender, receiver, codecs, data_plane.police),
         mux=kind == "rtp" and _mux(sender, receiver),
-        dtmf_type=events[0] if events else None,
+        dtmf_type=receiver.stream.event_type(clock) if kind == "rtp" else None,
         open=opened,
         seal=sealed,
         dtls=sender.protection.dtls,

@@ -25,7 +25,7 @@ def stream(*codecs: Codec, **changes: object) -> Stream:
 @pytest.mark.parametrize(
     ("have", "wanted", "expected"),
     [
-        ((PCMU,), EVERY, ["8 PCMA/8000", "9 G722/8000", "18 G729/8000", "96 opus/48000/2"]),
+        ((PCMU,), EVERY, ["8 PCMA/8000", "9 G722/8000", "18 G729/8000", "96 opus/48000/2", "97 telephone-event/48000"]),
         ((OPUS,), ("PCMU", "opus"), ["0 PCMU/8000"]),
         ((PCMU, PCMA), ("PCMU", "PCMA"), []),
         ((ILBC,), EVERY, []),
@@ -121,8 +121,9 @@ EVENTS = "rtpmap:101 telephone-event/8000"
 
 def test_an_offer_names_further_codecs_after_the_callers(transcoding_world: World) -> None:
     to_bob = transcoding_world.sessions.offer("call", "a", sdp(ALICE, audio("0 101", EVENTS)), ALICE, 0.0, toward=BOB)
-    assert m_lines(to_bob)[0].split()[3:] == [b"0", b"101", b"8", b"9", b"18", b"96"]
+    assert m_lines(to_bob)[0].split()[3:] == [b"0", b"101", b"8", b"9", b"18", b"96", b"97"]
     assert b"a=rtpmap:96 opus/48000/2\r\na=fmtp:96 useinbandfec=1\r\n" in to_bob
+    assert b"a=rtpmap:97 telephone-event/48000\r\na=fmtp:97 0-15\r\n" in to_bob
 
 
 def test_a_common_codec_stays_in_the_kernel_and_the_rest_is_not_answered(transcoding_world: World) -> None:
