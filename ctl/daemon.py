@@ -16,7 +16,8 @@ from ctl.config import Config, load
 from ctl.configfile import ConfigError
 from ctl.network.media_interfaces import DataPlaneError
 from ctl.ng.front import NgUnavailable
-from ctl.service import Service, ServiceError
+from ctl.seat import ServiceError
+from ctl.service import Service
 from ctl.signalling.tls import TlsError
 from media.flows import EngineError
 from provisioning.errors import ProvisioningError

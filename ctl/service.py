@@ -8,17 +8,12 @@ within a fraction of a second; users can authenticate as soon as PostgreSQL has 
 from __future__ import annotations
 
 import asyncio
-import fcntl
-import gc
-import os
-import resource
 import secrets
 import signal
 import time
-from collections.abc import Sequence
-from dataclasses import replace
-from pathlib import Path
-from typing import IO
+from collections.abc import Coroutine, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import structlog
 
@@ -36,6 +31,7 @@ from ctl.observe.media_watch import MediaWatch
 from ctl.observe.metrics import ControllerFigures, Meters
 from ctl.recording.recordings import Recordings
 from ctl.rest import make_rest
+from ctl.seat import Seat, collect_rarely, open_many_files
 from ctl.sessions.dataplane import Carriers
 from ctl.sessions.inactivity import Inactivity
 from ctl.sessions.media_sessions import MediaSessions
@@ -58,12 +54,13 @@ from ctl.signalling.trunk_keeper import TrunkKeeper
 from ctl.storage import Storage
 from ctl.terminal.client import SOCKET_NAME
 from ctl.verbs.calls import Verbs
-from ctl.verbs.control import ControlServer
+from ctl.verbs.control import ControlServer, Verb
 from ctl.verbs.flows import FlowVerbs
 from ctl.verbs.live import LiveCalls
 from ctl.verbs.recordings import RecordingVerbs
 from ctl.verbs.sip import SipVerbs
 from media.flows import EngineError
+from sip.core import Core
 from sip.effects import Send
 
 LOOK_SECONDS = 1.0
@@ -74,54 +71,42 @@ REFRESH_SECONDS = 10.0
 log = structlog.get_logger()
 
 
-class ServiceError(Exception):
-    """The controller cannot start; one line with the remedy."""
-
-
 class Service:
     """One controller. Everything it owns is made here and closed by `close`; nothing is started yet."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, seat: Seat | None = None) -> None:
         self._config = config
-        self._lock = _prepare(config)
-        self.storage = Storage(config)
+        self._seat = seat or Seat.of(config)
+        self._lock = self._seat.take()
+        self.storage = self._make_storage()
         self.hops = NextHops(self._next_hops_changed)
-        self.carriers = Carriers(config, self.hops)
+        self.carriers = Carriers(config, self.hops, self._seat.directory)
         self.programmer = Programmer(self.hops, self.carriers.kernel, self.carriers.engine)
         media = config.media
-        self.ports = Ports(
-            self.carriers.interfaces, media.port_min, media.port_max, secrets.randbelow, media.quarantine
-        )
+        span = media.port_min, media.port_max
+        self.ports = Ports(self.carriers.interfaces, *span, secrets.randbelow, media.quarantine, share=self._seat.ports)
         self.sessions = MediaSessions(self.ports, self.hops, self.programmer, self.carriers.look())
         self.ours = listen_addresses(config)
         self._secret = read_secret(config.run.state / "secret")
         self._facing = facing(self.hops, self.ours)
-        self.core = make_core(config, self._secret, self._facing)
+        self.core = self._make_core()
         offset = time.time() - time.monotonic()
-        self._live, self._recovered = Journal.open(config.run.state / "live", offset)
-        self.billing = Billing(self.storage.keeper)
+        self._live, self._recovered = Journal.open(self._seat.state / "live", offset)
+        self.billing = self._make_billing()
         self.storage.on_spent = self.billing.count
         self.records = Records(self.storage.journal, self.billing.ended)
         self._watched: int | None = None
         self._told: tuple[str, dict[str, str]] = ("", {})
         self.meters = Meters()
         self.resolver = Resolver()
-        self.conductor = Conductor(
-            self.core,
-            self._send,
-            self.sessions,
-            Directory(self.storage.keeper, config.sip.trunks, self.core.trunk_load, self.billing.admit),
-            self._live,
-            self.records,
-            self.meters,
-            self.resolver,
-        )
+        self.directory = Directory(self.storage.keeper, config.sip.trunks, self.core.trunk_load, self.billing.admit)
+        self.conductor = self._make_conductor()
         keeper = self.storage.keeper
         self.trunks = TrunkKeeper(config.sip.trunks, keeper, self.resolver, self.conductor.set_trunks)
         self.tls = Tls(config.sip.tls) if config.sip.secure else None
-        self.transport = Transports(self.conductor, stream_limits(config), self.tls, config.sip.origins)
+        self.transport = self._make_transports()
         inactivity = Inactivity(media.timeout, media.hold_timeout, time.monotonic())
-        self._figures, self._former_figures = Journal.open(config.run.state / "quality", offset)
+        self._figures, self._former_figures = Journal.open(self._seat.state / "quality", offset)
         self.captures = Captures(self.programmer, self.carriers)
         self.recordings = Recordings(config, self.programmer, self.sessions, self.carriers, self._recordable)
         self.media_watch = MediaWatch(self.programmer, self._figures, self.meters.interval)
@@ -139,45 +124,99 @@ class Service:
         Raises TransportError, ApiUnavailable, NgUnavailable, ProvisioningError.
         """
         stop, again = asyncio.Event(), asyncio.Event()
+        self._heed_signals(stop, again)
+        open_many_files()
+        await self.storage.journal.open()
+        restored = self._restore()
+        surfaces = self._surfaces()
+        try:
+            if self.ours and not restored.calls:
+                self.storage.claim()
+            await self._listen()
+            await surfaces.start(self._config)
+            await self.ng.open()
+            async with asyncio.TaskGroup() as tasks:
+                owned = [tasks.create_task(work, name=name) for name, work in self._work(restored).items()]
+                collect_rarely()
+                log.info("serving", listen=list(self._config.sip.listen), **_reasons(self.sessions.data_plane.attached))
+                await stop.wait()
+                await self._wind_up(again)
+                for task in owned:
+                    task.cancel()
+        finally:
+            await self._close(surfaces)
+
+    # --- what differs where several processes share the signalling: see ctl.workers ---
+
+    def _make_storage(self) -> Storage:
+        return Storage(self._config)
+
+    def _make_core(self) -> Core:
+        return make_core(self._config, self._secret, self._facing)
+
+    def _make_billing(self) -> Billing:
+        return Billing(self.storage.keeper)
+
+    def _make_conductor(self) -> Conductor:
+        return Conductor(
+            self.core,
+            self._send,
+            self.sessions,
+            self.directory,
+            self._live,
+            self.records,
+            self.meters,
+            self.resolver,
+        )
+
+    def _make_transports(self) -> Transports:
+        return Transports(self.conductor, stream_limits(self._config), self.tls, self._config.sip.origins)
+
+    def _send(self, effect: Send) -> None:
+        self.transport.send(effect)
+
+    async def _listen(self) -> None:
+        await self.transport.open(self.ours)
+
+    def _heed_signals(self, stop: asyncio.Event, again: asyncio.Event) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, lambda: (again if stop.is_set() else stop).set())
         loop.add_signal_handler(signal.SIGHUP, self._reload)
-        open_many_files()
-        await self.storage.journal.open()
-        restored = self._restore()
-        control, api, rest = self._control(), self._api(), self._rest()
-        try:
-            if self.ours and not restored.calls:
-                self.storage.claim()
-            await self.transport.open(self.ours)
-            await control.start()
-            await api.start(*_host_port(self._config.api.listen))
-            if rest is not None:
-                await rest.start(*_host_port(self._config.rest.listen))
-            await self.ng.open()
-            async with asyncio.TaskGroup() as tasks:
-                owned = [
-                    tasks.create_task(self._remember(restored), name="storage"),
-                    tasks.create_task(self._look_around(), name="data plane"),
-                    tasks.create_task(self.trunks.run(), name="trunks"),
-                    tasks.create_task(self._watch_relay(), name="kernel relay"),
-                    tasks.create_task(LoadWatch(self.core).run(), name="load"),
-                    tasks.create_task(RegistrationWatch(self.core, self.storage).run(), name="registrations"),
-                    tasks.create_task(keep_synced(self._live), name="journal"),
-                ]
-                collect_rarely()
-                log.info("serving", listen=list(self._config.sip.listen), **_reasons(self.sessions.data_plane.attached))
-                await stop.wait()
-                log.info("draining", calls=len(self.core.calls()), seconds=self._config.sip.drain)
-                await drain(self.core, self._config.sip.drain, again)
-                log.info("stopping", calls=len(self.core.calls()))
-                await self.records.close()
-                await self.storage.settle()
-                for task in owned:
-                    task.cancel()
-        finally:
-            await self._close(control, *filter(None, (rest, api)))
+
+    def _surfaces(self) -> Surfaces:
+        live = LiveCalls(self.core, self.conductor, self.programmer, self.storage.keeper)
+        collectors = [PlatformCollector(ControllerFigures(self)), *self.meters.histograms.collectors()]
+        return Surfaces(
+            ControlServer(self._seat.directory / SOCKET_NAME, self._verbs()),
+            ApiServer(create_app(self, collectors)),
+            make_rest(self._config, self.storage, live),
+        )
+
+    def _work(self, restored: Restored) -> dict[str, Coroutine[Any, Any, None]]:
+        """What goes on as long as we serve, by name."""
+        return {
+            "storage": self._remember(restored),
+            "data plane": self._look_around(),
+            "trunks": self.trunks.run(),
+            "kernel relay": self._watch_relay(),
+            "load": LoadWatch(self.core).run(),
+            "registrations": RegistrationWatch(self.core, self.storage).run(),
+            "journal": keep_synced(self._live),
+        }
+
+    async def _wind_up(self, again: asyncio.Event) -> None:
+        log.info("draining", calls=len(self.core.calls()), seconds=self._config.sip.drain)
+        await drain(self.core, self._config.sip.drain, again)
+        log.info("stopping", calls=len(self.core.calls()))
+        await self.records.close()
+        await self.storage.settle()
+
+    def _take_events(self) -> None:
+        if self.carriers.events:
+            self.media_watch.events(self.carriers.take_events())
+
+    # --- the rest ---
 
     def components(self) -> Sequence[Component]:
         """Say how each part is. Implements `api.health.HealthSource`."""
@@ -215,16 +254,17 @@ class Service:
     def _restore(self) -> Restored:
         restorer = Restorer(
             self.core,
-            lambda: make_core(self._config, self._secret, self._facing),
+            self._make_core,
             self.conductor,
             self.sessions,
             self.programmer,
             self._live,
             self.records,
+            self._seat.ports,
         )
         restored = restorer.restore(self._recovered, self.ng.restore(self._recovered))
         self.media_watch.restore(self._former_figures)
-        self.recordings.restore()
+        self.recordings.restore(strangers=self._seat.alone)
         self.billing.restore(self.core.calls())
         log.info(
             "taken up",
@@ -235,9 +275,6 @@ class Service:
             stray_flows_removed=restored.flows_removed,
         )
         return restored
-
-    def _send(self, effect: Send) -> None:
-        self.transport.send(effect)
 
     def reload(self) -> str:
         """Read certificates anew; returns what came of it. Raises TlsError and leaves what was."""
@@ -253,22 +290,13 @@ class Service:
         except TlsError as error:
             log.error("certificates not read", why=str(error))
 
-    def _control(self) -> ControlServer:
+    def _verbs(self) -> dict[str, Verb]:
         verbs = Verbs(self.core, self.conductor, self.programmer, self.storage)
         sip = SipVerbs(self.core, self.transport, self.reload)
         flows = FlowVerbs(self.core, self.programmer, self.hops, self.carriers, self.captures)
         recording = RecordingVerbs(self.core, self.recordings)
         ng = NgVerbs(self.ng.relay, self.ports)
-        table = {**verbs.table(), **sip.table(), **flows.table(), **recording.table(), **ng.table()}
-        return ControlServer(self._config.run.directory / SOCKET_NAME, table)
-
-    def _api(self) -> ApiServer:
-        figures = ControllerFigures(self)
-        return ApiServer(create_app(self, [PlatformCollector(figures), *self.meters.histograms.collectors()]))
-
-    def _rest(self) -> ApiServer | None:
-        live = LiveCalls(self.core, self.conductor, self.programmer, self.storage.keeper)
-        return make_rest(self._config, self.storage, live)
+        return {**verbs.table(), **sip.table(), **flows.table(), **recording.table(), **ng.table()}
 
     def _end_unpaid(self) -> None:
         for call in self.billing.exhausted(self.core.calls(), time.monotonic()):
@@ -308,10 +336,6 @@ class Service:
         if self.carriers.events:
             self._watched = self.carriers.events.fileno()
             asyncio.get_running_loop().add_reader(self._watched, self._take_events)
-
-    def _take_events(self) -> None:
-        if self.carriers.events:
-            self.media_watch.events(self.carriers.take_events())
 
     def _unwatch_events(self) -> None:
         if self._watched is not None:
@@ -372,15 +396,13 @@ class Service:
         self.sessions.replan()
         log.info("next hop changed", peers=sorted(addresses), pairs_rewritten=rewritten)
 
-    async def _close(self, control: ControlServer, *servers: ApiServer) -> None:
+    async def _close(self, surfaces: Surfaces) -> None:
         self.captures.close()
         self.recordings.close()
         self.conductor.close()
         await self.ng.close()
         await self.transport.close()
-        await control.close()
-        for server in servers:
-            await server.stop()
+        await surfaces.close()
         await self.records.close()
         await self.storage.journal.close()
         self._live.close()
@@ -390,50 +412,27 @@ class Service:
         self._lock.close()
 
 
-def _prepare(config: Config) -> IO[str]:
-    """Make the directories and take the lock that one controller at a time may have."""
-    for directory in (config.run.directory, config.run.state):
-        try:
-            directory.mkdir(mode=0o755, parents=True, exist_ok=True)
-        except OSError as error:
-            raise ServiceError(f"{directory}: {error.strerror}; create it for user id {os.geteuid()}") from None
-        if not os.access(directory, os.W_OK | os.X_OK):
-            raise ServiceError(
-                f"{directory} is closed to user id {os.geteuid()}; run: chown {os.geteuid()} {directory}"
-            )
-    return _take_lock(config.run.directory / "run.lock")
+@dataclass(frozen=True, slots=True)
+class Surfaces:
+    """Where questions come in: the command line's, and those of HTTP."""
 
+    control: ControlServer
+    api: ApiServer | None = None
+    rest: ApiServer | None = None
 
-def _take_lock(path: Path) -> IO[str]:
-    try:
-        lock = path.open("a+")
-    except OSError as error:
-        raise ServiceError(f"{path}: {error.strerror}; run: chown -R {os.geteuid()} {path.parent}") from None
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        lock.seek(0)
-        holder = lock.read().strip()
-        raise ServiceError(
-            f"process {holder} is the controller of {path.parent}; stop it, or set run.directory"
-        ) from None
-    lock.truncate(0)
-    lock.write(str(os.getpid()))
-    lock.flush()
-    return lock
+    async def start(self, config: Config) -> None:
+        """Listen. Raises ApiUnavailable."""
+        await self.control.start()
+        if self.api is not None:
+            await self.api.start(*_host_port(config.api.listen))
+        if self.rest is not None:
+            await self.rest.start(*_host_port(config.rest.listen))
 
-
-def open_many_files() -> None:
-    """Have as many descriptors as we may: each connection is one."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-def collect_rarely() -> None:
-    """What is there by now stays; and of what messages make, hardly anything is a cycle: look for those seldom."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(20_000, 20, 50)
+    async def close(self) -> None:
+        """Listen no more."""
+        await self.control.close()
+        for server in filter(None, (self.rest, self.api)):
+            await server.stop()
 
 
 def _host_port(listen: str) -> tuple[str, int]:

@@ -69,14 +69,19 @@ class Recordings:
         self._refused: set[str] = set()
         self._client = RecorderClient(config.run.directory / SOCKET_NAME)
 
-    def restore(self) -> int:
-        """Take up what a recorder still records; how many. Calls that are gone are ended with the next look."""
+    def restore(self, strangers: bool = True) -> int:
+        """Take up what a recorder still records; how many.
+
+        strangers: also of calls that are not up; they are ended with the next look.
+        """
         try:
             states = self._client.states()
         except EngineError:
             return 0
-        self._recorded = {state["call"]: Recorded(UUID(state["id"])) for state in states}
-        return len(states)
+        up = set(self._calls())
+        found = [state for state in states if strangers or state["call"] in up]
+        self._recorded = {state["call"]: Recorded(UUID(state["id"])) for state in found}
+        return len(found)
 
     def start(self, call: str, consent: Consent = "", **wanted: str) -> UUID:
         """Begin to record a call. wanted: layout and format, if not those configured. Raises ControlError."""

@@ -7,6 +7,7 @@ import errno
 import os
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import structlog
 
@@ -42,8 +43,11 @@ class Carriers:
     interfaces that it does not carry, with the reason for each.
     """
 
-    def __init__(self, config: Config, hops: NextHops) -> None:
-        """Raise DataPlaneError where a relay is attached that we cannot work with, EngineError without an engine."""
+    def __init__(self, config: Config, hops: NextHops, directory: Path | None = None) -> None:
+        """directory: of the engine's socket and log, if not that of the configuration.
+
+        Raise DataPlaneError where a relay is attached that we cannot work with, EngineError without an engine.
+        """
         self._config = config
         self._hops = hops
         self._pins = Pins(config.xdp.bpffs)
@@ -57,9 +61,8 @@ class Carriers:
         self._opened: int | None = None
         self._former: list[FlowTable] = []
         self._mended = 0.0
-        self.process = EngineProcess.ensure(
-            config.run.directory / ENGINE_SOCKET, log=config.run.directory / "engine.log"
-        )
+        self._directory = directory or config.run.directory
+        self.process = EngineProcess.ensure(self._directory / ENGINE_SOCKET, log=self._directory / "engine.log")
         self.engine = self._engine_carrier()
         self._fingerprint = f"sha-256 {self.process.client.summary().fingerprint}"
         self.look()
@@ -100,7 +103,7 @@ class Carriers:
     def restart_engine(self) -> EngineCarrier:
         """Start another engine in place of one that died; it has no flows. Raises EngineError."""
         self.process.close()
-        self.process = EngineProcess.ensure(self.process.client.path, log=self._config.run.directory / "engine.log")
+        self.process = EngineProcess.ensure(self.process.client.path, log=self._directory / "engine.log")
         self.engine = self._engine_carrier()
         self._fingerprint = f"sha-256 {self.process.client.summary().fingerprint}"
         return self.engine

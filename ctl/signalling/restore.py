@@ -13,6 +13,7 @@ import structlog
 
 from ctl.journal import Journal, Recovered
 from ctl.sessions.media_sessions import MediaSessions
+from ctl.sessions.ports import WHOLE, PortShare
 from ctl.sessions.programmer import Programmer
 from ctl.signalling.conductor import BINDINGS, CALL, Conductor
 from ctl.signalling.records import Records
@@ -35,7 +36,10 @@ class Restored:
 
 @dataclass(slots=True)
 class Restorer:
-    """Hands everything that was recovered to those who go on with it. make_core: one more, empty core."""
+    """Hands everything that was recovered to those who go on with it.
+
+    make_core: one more, empty core. share: the ports whose flows are ours to end where they are of no call.
+    """
 
     core: Core
     make_core: Callable[[], Core]
@@ -44,6 +48,7 @@ class Restorer:
     programmer: Programmer
     journal: Journal
     records: Records
+    share: PortShare = WHOLE
 
     def restore(self, recovered: Recovered, others: Set[str] = frozenset()) -> Restored:
         """Take up what is there. A call that cannot be taken up is logged and does not hinder the others.
@@ -61,7 +66,7 @@ class Restorer:
         known = {view.id for view in self.core.calls()}
         for call in self.sessions.calls() - known - others:
             self.sessions.delete(call, time.monotonic())
-        removed = self.programmer.reconcile(known | others)
+        removed = self.programmer.reconcile(known | others, self.share.mine)
         return Restored(users, len(known), lost, written, removed)
 
     def _bindings(self, bindings: Mapping[str, Any], recovered: Recovered) -> int:

@@ -16,7 +16,7 @@ import uvloop
 from ctl.config import Config, SipSection
 from ctl.journal import Journal, keep_synced
 from ctl.observe.metrics import Meters
-from ctl.service import collect_rarely
+from ctl.seat import collect_rarely
 from ctl.signalling.conductor import Conductor
 from ctl.signalling.core import make_core, stream_limits
 from ctl.signalling.directory import Directory
