@@ -6,11 +6,13 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import Literal
 from uuid import NAMESPACE_URL, UUID, uuid5
 
 TEXT_LIMIT = 1024
 FORMAT = 1
+BEGINNING = b'{"v":%d,' % FORMAT
+"""Of every line that `encode` makes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,30 +93,6 @@ def encode(cdr: Cdr) -> bytes:
     """
     plain = {name: _plain(getattr(cdr, name)) for name in _NAMES}
     return json.dumps({"v": FORMAT, **plain}, separators=(",", ":")).encode("ascii")
-
-
-def decode(line: bytes) -> Cdr:
-    """Return the record of a line that `encode` made. Raises ValueError for any other."""
-    try:
-        plain: dict[str, Any] = json.loads(line)
-        if plain.pop("v") != FORMAT:
-            raise ValueError("record of another version")
-        media = tuple(CdrMedia(**entry) for entry in plain.pop("media"))
-        for name in ("started", "ringing", "answered", "ended"):
-            plain[name] = datetime.fromisoformat(plain[name]) if plain[name] is not None else None
-        return Cdr(**plain | {"id": UUID(plain["id"]), "media": media})
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"not a call record: {error!r}") from error
-
-
-def cdr_row(cdr: Cdr) -> dict[str, object]:
-    """Return the parameters of the INSERT into cdrs."""
-    return {field.name: getattr(cdr, field.name) for field in fields(cdr) if field.name != "media"}
-
-
-def media_rows(cdr: Cdr) -> list[dict[str, object]]:
-    """Return the parameters of the INSERTs into cdr_media."""
-    return [{name: getattr(media, name) for name in _MEDIA_NAMES} | {"cdr": cdr.id} for media in cdr.media]
 
 
 def _plain(value: object) -> object:

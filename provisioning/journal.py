@@ -11,6 +11,8 @@ import asyncio
 import errno
 import fcntl
 import logging
+import math
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -57,8 +59,12 @@ class JournalCounts:
 class CdrJournal:
     """The journal in one directory, for one process at a time: `async with`, or open() and close()."""
 
-    def __init__(self, directory: Path, *, limit: int = JOURNAL_BYTES, segment_bytes: int = SEGMENT_BYTES) -> None:
+    def __init__(
+        self, directory: Path, *, limit: int = JOURNAL_BYTES, segment_bytes: int = SEGMENT_BYTES, gather: float = 0.0
+    ) -> None:
+        """gather: seconds between two writes to the disk, so that the records of a busy moment share one."""
         self.directory = directory
+        self._gather = gather
         self.counts = JournalCounts()
         self._limit = limit
         self._segment_bytes = segment_bytes
@@ -75,6 +81,7 @@ class CdrJournal:
         """How much of the oldest file the database has."""
         self._damaged_here = 0
         self._lock: IO[str] | None = None
+        self._closing = False
 
     async def __aenter__(self) -> CdrJournal:
         await self.open()
@@ -101,6 +108,7 @@ class CdrJournal:
 
     async def close(self) -> None:
         """Put on disk what waits, and leave the files to the next process."""
+        self._closing = True
         if self._flusher:
             while self._waiting and not self._flusher.done():
                 self._work.set()
@@ -113,13 +121,20 @@ class CdrJournal:
 
     async def append(self, cdr: Cdr) -> None:
         """Return when the record is on disk. Raises JournalFull or JournalError: then it is not acknowledged."""
+        await self.put(cdr)
+
+    def put(self, cdr: Cdr) -> asyncio.Future[None]:
+        """Return what is done when the record is on disk, and fails with JournalError where it never will be.
+
+        Raises JournalFull.
+        """
         if len(self._waiting) >= WAITING:
             self.counts.refused += 1
             raise JournalFull(f"{WAITING} call records wait for the disk of {self.directory}: is it stalled?")
         stored: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((encode(cdr), stored))
         self._work.set()
-        await stored
+        return stored
 
     async def next_batch(self) -> Batch:
         """Wait for records that the database does not have, and return some, oldest first."""
@@ -153,12 +168,16 @@ class CdrJournal:
 
     async def _flush(self) -> None:
         """Put on disk whatever waits, all of it at once, for ever."""
+        written = -math.inf
         while True:
             await self._work.wait()
+            if (early := written + self._gather - time.monotonic()) > 0 and not self._closing:
+                await asyncio.sleep(early)
             self._work.clear()
             batch, self._waiting = self._waiting, []
             if not batch:
                 continue
+            written = time.monotonic()
             problem: JournalError | None = None
             try:
                 await self._on_disk(partial(self._store, join(record for record, _ in batch)))

@@ -110,9 +110,13 @@ class Agent:
 
     def chance(self) -> float:
         """A random number from 0 to 1."""
+        return int.from_bytes(self.randomness()[:4], "big") / 2**32
+
+    def randomness(self) -> bytes:
+        """8 random bytes, which tell nothing of the tokens that peers see."""
         seed = self._tags.copy()
         seed.update(self.token().encode())
-        return int.from_bytes(seed.digest()[:4], "big") / 2**32
+        return seed.digest()
 
     def send(
         self,

@@ -6,7 +6,6 @@ An unknown user is treated as a known one with another password: same work, same
 
 from __future__ import annotations
 
-import hmac
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 
@@ -69,8 +68,7 @@ class Authentication:
     def challenge(self, request: Request, now: float, stale: bool = False) -> tuple[int, list[tuple[str, str]]]:
         """Status and headers that ask for credentials: 401 as a registrar, 407 as a way to others."""
         name, status = ("WWW-Authenticate", 401) if request.method == "REGISTER" else ("Proxy-Authenticate", 407)
-        entropy = hmac.digest(self._agent.settings.secret, self._agent.token().encode(), "sha256")[:8]
-        challenges = self._guard.challenges(now, entropy, stale=stale)
+        challenges = self._guard.challenges(now, self._agent.randomness(), stale=stale)
         return status, [(name, str(challenge)) for challenge in challenges]
 
     def check(

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The server's side of Digest: nonces that need no memory, counters that do (RFC 7616 §3.3, §3.4, §5.4, §5.5).
 
-A nonce is its own proof: time, randomness, and an HMAC of both and the realm. Only nonces that a right response has
-used are remembered, for their counters, so that nobody without a password can fill the table.
+A nonce is its own proof: time, randomness, and a keyed hash of both and the realm (BLAKE2s, RFC 7693). Only nonces that
+a right response has used are remembered, for their counters, so that nobody without a password can fill the table.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import re
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum, auto
+from hashlib import blake2s
 
 from sip.digest import Challenge, Credentials, digest
 from sip.errors import ParseError
@@ -55,6 +56,7 @@ class Guard:
         self.algorithms = tuple(name.upper() for name in algorithms)
         self.lifetime = lifetime
         self._secret = secret
+        self._proofs = blake2s(key=secret[:32], digest_size=16, person=b"nonce")
         self._floor = int(since * 1000)
         self._require_qop = require_qop
         self._capacity = capacity
@@ -103,8 +105,9 @@ class Guard:
 
     def _nonce(self, milliseconds: int, entropy: bytes) -> str:
         stamp = f"{milliseconds:012x}{entropy.hex()}"
-        proof = hmac.digest(self._secret, f"{stamp}:{self.realm}".encode(), "sha256")
-        return stamp + proof[:16].hex()
+        proof = self._proofs.copy()
+        proof.update(f"{stamp}:{self.realm}".encode())
+        return stamp + proof.hexdigest()
 
     def _issued(self, nonce: str) -> int | None:
         """When we gave out this nonce, in milliseconds; None where it is not ours."""

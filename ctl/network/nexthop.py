@@ -69,6 +69,7 @@ class NextHops:
         self._routes: dict[Peer, Route | None] = {}  # of the peers in use
         self._given: dict[Peer, NextHop | None] = {}  # the oldest answer that somebody may still go by
         self._asked: dict[Peer, Route | None] = {}  # of others, until a route changes
+        self._idle: set[Peer] = set()  # in use until lately
 
     def fileno(self) -> int:
         """Return the descriptor of the kernel's events, for an event loop."""
@@ -91,6 +92,7 @@ class NextHops:
         Also None where no frame can be made: no route, no Ethernet, an address of this host, more than two VLAN tags.
         """
         route = self._routes[target, source] = self.route(target, source)
+        self._idle.discard((target, source))
         hop = self._hop(route)
         if hop is None:
             self._look_for(route)
@@ -99,10 +101,8 @@ class NextHops:
         return hop
 
     def forget(self, target: str, source: str = "") -> None:
-        """Watch this peer no longer."""
-        self._given.pop((target, source), None)
-        if self._routes.pop((target, source), None):
-            self._neighbours.keep(self._gateways())
+        """Watch this peer no longer, from the next `refresh` on: one call ends, the next one to it begins."""
+        self._idle.add((target, source))
 
     def interface_of(self, address: str) -> str | None:
         """Return the interface that frames to this address of ours come in by; None if this host does not have it.
@@ -131,7 +131,13 @@ class NextHops:
         self._tell()
 
     def refresh(self) -> None:
-        """Make the kernel confirm every neighbour in use that it does not look after by itself."""
+        """Make the kernel confirm every neighbour in use that it does not look after by itself; drop the others."""
+        if self._idle:
+            for peer in self._idle:
+                self._given.pop(peer, None)
+                self._routes.pop(peer, None)
+            self._idle.clear()
+            self._neighbours.keep(self._gateways())
         self._neighbours.refresh(self._gateways())
 
     def close(self) -> None:

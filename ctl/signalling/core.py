@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from ctl.config import Config, sip_listen
@@ -20,6 +20,7 @@ from sip.settings import Settings
 
 SECRET_BYTES = 32
 TOKEN_BYTES = 12
+TOKENS_AT_ONCE = 64
 
 
 def listen_addresses(config: Config) -> tuple[Address, ...]:
@@ -61,7 +62,16 @@ def make_core(config: Config, secret: bytes, facing: Callable[[Address], Address
         offers=attempts(config.media.srtp),
         connects=any(address.transport == "tcp" for address in listen_addresses(config)),
     )
-    return Core(settings, lambda: secrets.token_hex(TOKEN_BYTES), facing, time.monotonic())
+    return Core(settings, random_texts().__next__, facing, time.monotonic())
+
+
+def random_texts() -> Iterator[str]:
+    """Yield random text of 96 bits each; the kernel is asked for many at once. Not to be used after a fork."""
+    length = 2 * TOKEN_BYTES
+    while True:
+        block = secrets.token_hex(TOKEN_BYTES * TOKENS_AT_ONCE)
+        for place in range(0, len(block), length):
+            yield block[place : place + length]
 
 
 def facing(hops: NextHops, ours: tuple[Address, ...]) -> Callable[[Address], Address]:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 from datetime import datetime
+from functools import partial
 
 import structlog
 
@@ -25,33 +26,35 @@ class Records:
     def __init__(self, journal: CdrJournal, charged: Callable[[CallEnded], Charge] = lambda _: Charge(1)) -> None:
         self._journal = journal
         self._charged = charged
-        self._writes: dict[str, asyncio.Task[None]] = {}
+        self._writes: dict[str, asyncio.Future[None]] = {}
 
     def write(self, ended: CallEnded, reports: Iterable[FlowReport], monotonic: float, wall: datetime) -> None:
         """Begin to write the record of a call. The clocks: what both showed at one moment of the call's boot."""
         cdr = record(ended, reports, monotonic, wall, self._charged(ended))
-        task = asyncio.get_running_loop().create_task(self._append(cdr), name=f"record of call {ended.call}")
-        self._writes[ended.call] = task
-        task.add_done_callback(lambda _: self._writes.pop(ended.call, None))
+        try:
+            write = self._writes[ended.call] = self._journal.put(cdr)
+        except JournalError as error:
+            write = self._writes[ended.call] = asyncio.get_running_loop().create_future()
+            write.set_exception(error)
+        write.add_done_callback(partial(self._written, ended.call))
 
     def when_written(self, call: str, action: Callable[[], None]) -> None:
         """Call `action` once the record of the call is safe, at once if it is. After a failure it is not called."""
-        task = self._writes.get(call)
-        if task is None:
+        write = self._writes.get(call)
+        if write is None:
             action()
         else:
-            task.add_done_callback(lambda done: action() if done.exception() is None else None)
+            write.add_done_callback(lambda done: action() if done.exception() is None else None)
 
     async def close(self) -> None:
         """Wait for what is being written."""
         await asyncio.gather(*self._writes.values(), return_exceptions=True)
 
-    async def _append(self, cdr: Cdr) -> None:
-        try:
-            await self._journal.append(cdr)
-        except JournalError as error:
-            log.error("call record not written, its call is kept in the live journal", call=cdr.call, why=str(error))
-            raise
+    def _written(self, call: str, write: asyncio.Future[None]) -> None:
+        self._writes.pop(call, None)
+        error = write.exception()
+        if error:
+            log.error("call record not written, its call is kept in the live journal", call=call, why=str(error))
 
 
 def record(ended: CallEnded, reports: Iterable[FlowReport], monotonic: float, wall: datetime, charged: Charge) -> Cdr:

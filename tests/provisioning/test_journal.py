@@ -12,10 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from provisioning.cdr import Cdr, decode
+from provisioning.cdr import Cdr
 from provisioning.errors import JournalError, JournalFull
 from provisioning.journal import CdrJournal
 from provisioning.segment import frame, unframe
+from tests.provisioning.lines import decode
 
 MakeCdr = Callable[..., Cdr]
 

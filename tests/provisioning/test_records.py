@@ -16,7 +16,7 @@ import pytest
 from provisioning import audit, cdr_search
 from provisioning.backup import backup, restore
 from provisioning.binaries import find_binaries
-from provisioning.cdr import Cdr, decode, encode
+from provisioning.cdr import Cdr, encode
 from provisioning.cdr_legs import legs_of
 from provisioning.cdr_writer import CdrWriter
 from provisioning.cells import safe_cell
@@ -33,6 +33,7 @@ from provisioning.retention import purge
 from provisioning.snapshot import Account, Snapshot
 from provisioning.store import Scope, Store
 from tests.provisioning.examples import EXAMPLES
+from tests.provisioning.lines import decode
 
 MakeCdr = Callable[..., Cdr]
 NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)

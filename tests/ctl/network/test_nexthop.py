@@ -139,6 +139,11 @@ def test_managed_neighbours_are_given_back(network: Network, next_hops: NextHops
     settled(next_hops, HOST)
     assert "managed" in network.relay("neighbour", "show", HOST)
     next_hops.forget(HOST)
+    assert settled(next_hops, HOST)  # by the next call to the same peer
+    next_hops.refresh()
+    assert "managed" in network.relay("neighbour", "show", HOST)
+    next_hops.forget(HOST)
+    next_hops.refresh()
     assert "managed" not in network.relay("neighbour", "show", HOST)
     assert network.relay("neighbour", "show", HOST)
 

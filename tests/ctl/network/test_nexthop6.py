@@ -83,4 +83,5 @@ def test_managed_neighbours_are_given_back(network: Network, next_hops: NextHops
     settled(next_hops, HOST6)
     assert "managed" in network.relay("neighbour", "show", HOST6)
     next_hops.forget(HOST6)
+    next_hops.refresh()
     assert "managed" not in network.relay("neighbour", "show", HOST6)

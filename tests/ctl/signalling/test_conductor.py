@@ -27,7 +27,7 @@ from ctl.signalling.resolver import Resolver
 from ctl.signalling.restore import Restorer
 from ctl.signalling.silent_calls import SilentCalls
 from media.flows import EngineError
-from provisioning.cdr import cdr_id, decode
+from provisioning.cdr import cdr_id
 from provisioning.journal import CdrJournal
 from provisioning.routing import Refusal
 from sip.build import response_to
@@ -37,6 +37,7 @@ from sip.effects import Address, OfferMedia, UriTarget, UserTarget
 from sip.message import Request, Response
 from sip.parser import parse
 from sip.settings import Settings
+from tests.provisioning.lines import decode
 
 REALM = "example.org"
 US = Address("192.0.2.1", 5060)
