@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The ng protocol: calls set up and taken down, against rtpengine-daemon in the same namespace and the same rounds.
 
+What their packets cost is measured by tests/bench/relayed.py.
+
 A call is an offer, an answer and a delete. What counts is the CPU time that the daemon's threads have used, by the
 kernel's own account of them; the client's is its own. Each daemon has LIVE calls besides, set up before.
 """
@@ -15,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ctl.ng.bencode import encode
+from tests.bench import relayed
 from tests.bench.figures import Figure
 from vm import namespace
 from vm.controller import Controller
@@ -48,6 +51,7 @@ def measure() -> Iterator[Figure]:
             for client in (ours, theirs):
                 client.set_up(LIVE)
             yield from _figures(ours, theirs)
+    yield from relayed.measure()
 
 
 def _figures(ours: "Client", theirs: "Client") -> Iterator[Figure]:
