@@ -13,6 +13,7 @@ import hmac
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import sha256
 from ipaddress import IPv4Network, IPv6Network, ip_address
 
@@ -71,6 +72,7 @@ class Access:
         return hmac.new(self.secret, body, sha256).hexdigest().encode()
 
 
+@lru_cache(maxsize=256)
 def _loopback(host: str) -> bool:
     address = ip_address(host.partition("%")[0])
     mapped = getattr(address, "ipv4_mapped", None)

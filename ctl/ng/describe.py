@@ -6,13 +6,13 @@ What the relay does not know is kept, at its place among the unknown. Pure.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 
 from ctl.network.addresses import unspecified
 from ctl.sessions.descriptions import ICE
 from sip.sdp import DIRECTIONS, Media, Origin, Section, SessionDescription
-from sip.sdp_parts import Codec, Connection
+from sip.sdp_parts import Connection
 
 SECURITY = ("crypto", "setup", "fingerprint", "tls-id")
 _PLACED = {
@@ -47,83 +47,80 @@ class Manner:
     rtcp_attribute: bool = True
     full_rtcp_attribute: bool = False
     ptime: int | None = None
-    label: str | None = None
-    loop_mark: str | None = None
+    loop_protect: bool = False
 
 
-def describe(sdp: SessionDescription, address: str, lines: Sequence[Line], manner: Manner) -> bytes:
-    """Return the description with our `address`, as peers are told it, and our ports; line ends are CRLF."""
-    out = list(_session(sdp, address, manner))
+def describe(
+    sdp: SessionDescription,
+    address: str,
+    lines: Sequence[Line],
+    manner: Manner,
+    label: str | None = None,
+    loop_mark: str = "",
+) -> bytes:
+    """Return the description with our `address`, as peers are told it, and our ports; line ends are CRLF.
+
+    label: of every medium, in place of its own. loop_mark: what `loop_protect` has us known by.
+    """
+    out: list[str] = []
+    _session(out, sdp, address, manner, loop_mark)
     for index, (medium, line) in enumerate(zip(sdp.media, lines, strict=True)):
-        out.extend(_medium(sdp, medium, line, address, manner, index))
-    return "".join(f"{text}\r\n" for text in out).encode("utf-8", "surrogateescape")
+        _medium(out, sdp, medium, line, address, manner, label, index)
+    out.append("")
+    return "\r\n".join(out).encode("utf-8", "surrogateescape")
 
 
-class _Lines:
-    """The lines of a section, read once: values by kind, values of attributes by name, and attributes as they came."""
-
-    def __init__(self, section: Section) -> None:
-        self.kinds: dict[str, list[str]] = {}
-        self.attributes: dict[str, list[str]] = {}
-        self.every: list[tuple[str, str]] = []
-        for line in section.lines:
-            text = line.decode("utf-8", "surrogateescape").rstrip("\r\n")
-            if text[:2] != "a=":
-                self.kinds.setdefault(text[:1], []).append(text[2:])
-                continue
-            name, _, value = text[2:].partition(":")
-            name = name.rstrip()
-            self.attributes.setdefault(name, []).append(value)
-            self.every.append((name, text))
-
-    def first(self, name: str) -> str | None:
-        """Value of the first attribute of a name."""
-        found = self.attributes.get(name)
-        return found[0] if found else None
-
-    def kept(self, dropped: Set[str]) -> Iterator[str]:
-        """The attributes but those of these names, as they came."""
-        return (text for name, text in self.every if name not in dropped)
-
-
-def _session(sdp: SessionDescription, address: str, manner: Manner) -> Iterator[str]:
-    lines = _Lines(sdp.session)
-    yield "v=0"
-    yield f"o={_origin(sdp.origin, address, manner)}"
-    yield f"s={'-' if manner.replace_session_name else next(iter(lines.kinds.get('s', ())), '-') or '-'}"
+def _session(out: list[str], sdp: SessionDescription, address: str, manner: Manner, loop_mark: str) -> None:
+    session = sdp.session
+    name = "-" if manner.replace_session_name else session.value("s") or "-"
+    out += ("v=0", f"o={_origin(sdp.origin, address, manner)}", f"s={name}")
     for kind in "iuepb":
-        yield from (f"{kind}={value}" for value in lines.kinds.get(kind, ()))
-    yield from (f"t={value}" for value in lines.kinds.get("t", ("0 0",)))
-    yield from (f"r={value}" for value in lines.kinds.get("r", ()))
-    if manner.loop_mark:
-        yield f"a=rtpengine:{manner.loop_mark}"
-    yield from lines.kept(_MOVED)
+        out.extend([f"{kind}={value}" for value in session.values(kind)])
+    out.extend([f"t={value}" for value in session.values("t") or ("0 0",)])
+    out.extend([f"r={value}" for value in session.values("r")])
+    if manner.loop_protect:
+        out.append(f"a=rtpengine:{loop_mark}")
+    out.extend(_kept(session, _MOVED))
 
 
-def _origin(origin: Origin, address: str, manner: Manner) -> str:
+def _kept(section: Section, dropped: Set[str]) -> list[str]:
+    """The attributes but those of these names, as they came."""
+    return [f"a={text}" for text in section.values("a") if text.partition(":")[0].rstrip() not in dropped]
+
+
+def _origin(origin: Origin, address: str, manner: Manner) -> Origin:
+    if not manner.replace_origin and not manner.replace_username:
+        return origin
     username = "-" if manner.replace_username else origin.username
     connection = Connection.to(address) if manner.replace_origin else origin.connection
-    return str(Origin(username, origin.session, origin.version, connection))
+    return Origin(username, origin.session, origin.version, connection)
 
 
 def _medium(
-    sdp: SessionDescription, medium: Media, line: Line, address: str, manner: Manner, index: int
-) -> Iterator[str]:
-    lines = _Lines(medium)
-    yield f"m={medium.media} {line.rtp or 0} {medium.proto} {' '.join(medium.formats)}"
-    yield from (f"i={value}" for value in lines.kinds.get("i", ()))
-    yield f"c={_connection(sdp, medium, line, address, manner)}"
-    yield from (f"b={value}" for value in lines.kinds.get("b", ()))
-    yield from _identity(lines, manner, index)
+    out: list[str],
+    sdp: SessionDescription,
+    medium: Media,
+    line: Line,
+    address: str,
+    manner: Manner,
+    label: str | None,
+    index: int,
+) -> None:
+    out.append(f"m={medium.media} {line.rtp or 0} {medium.proto} {' '.join(medium.formats)}")
+    out.extend([f"i={value}" for value in medium.values("i")])
+    out.append(f"c={_connection(sdp, medium, line, address, manner)}")
+    out.extend([f"b={value}" for value in medium.values("b")])
+    _identity(out, medium, manner, label, index)
     if not line.rtp:
         return
-    yield from _codecs(medium, lines)
-    yield from (f"a=extmap:{value}" for value in lines.attributes.get("extmap", ()))
-    yield from lines.kept(_PLACED)
-    yield f"a={_direction(sdp, lines, manner)}"
-    yield from _rtcp(line, address, manner)
-    yield from (f"a={name}:{value}" for name in SECURITY for value in lines.attributes.get(name, ()))
-    yield from _packet_times(lines, manner)
+    _codecs(out, medium)
+    out.extend([f"a=extmap:{value}" for value in medium.attributes("extmap")])
+    out.extend(_kept(medium, _PLACED))
+    out.append(f"a={_direction(sdp, medium, manner)}")
+    _rtcp(out, line, address, manner)
+    for name in SECURITY:
+        out.extend([f"a={name}:{value}" for value in medium.attributes(name)])
+    _packet_times(out, medium, manner)
 
 
 def _connection(sdp: SessionDescription, medium: Media, line: Line, address: str, manner: Manner) -> Connection:
@@ -135,54 +132,52 @@ def _connection(sdp: SessionDescription, medium: Media, line: Line, address: str
     return Connection.to(address)
 
 
-def _identity(lines: _Lines, manner: Manner, index: int) -> Iterator[str]:
-    mid = lines.first("mid")
+def _identity(out: list[str], medium: Media, manner: Manner, label: str | None, index: int) -> None:
+    mid = medium.attribute("mid")
     if mid is not None or manner.generate_mid:
-        yield f"a=mid:{mid or index + 1}"
-    label = manner.label if manner.label is not None else lines.first("label")
+        out.append(f"a=mid:{mid or index + 1}")
+    label = medium.attribute("label") if label is None else label
     if label is not None:
-        yield f"a=label:{label}"
-    if "bundle-only" in lines.attributes:
-        yield "a=bundle-only"
+        out.append(f"a=label:{label}")
+    if medium.attributes("bundle-only"):
+        out.append("a=bundle-only")
 
 
-def _codecs(medium: Media, lines: _Lines) -> Iterator[str]:
+def _codecs(out: list[str], medium: Media) -> None:
     """rtpmap, also of static types, fmtp and rtcp-fb, format by format."""
-    known = {str(payload_type): codec for payload_type, codec in medium.codecs.items()}
-    described = [(name, value) for name in ("fmtp", "rtcp-fb") for value in lines.attributes.get(name, ())]
+    known = medium.codecs
+    described = [f"a={name}:{value}" for name in ("fmtp", "rtcp-fb") for value in medium.attributes(name)]
     for text in medium.formats:
-        codec = known.get(text)
+        codec = known.get(int(text)) if text.isdecimal() else None
         if codec is not None:
-            yield f"a=rtpmap:{text} {_rtpmap(codec)}"
-        yield from (f"a={name}:{value}" for name, value in described if value.partition(" ")[0] == text)
-    yield from (f"a={name}:{value}" for name, value in described if value.startswith("* "))
+            channels = f"/{codec.channels}" if codec.channels > 1 else ""
+            out.append(f"a=rtpmap:{text} {codec.name}/{codec.clock}{channels}")
+        if described:
+            beginnings = (f"a=fmtp:{text} ", f"a=rtcp-fb:{text} ")
+            out.extend([each for each in described if each.startswith(beginnings)])
+    out.extend([each for each in described if each.startswith(("a=fmtp:* ", "a=rtcp-fb:* "))])
 
 
-def _rtpmap(codec: Codec) -> str:
-    channels = f"/{codec.channels}" if codec.channels > 1 else ""
-    return f"{codec.name}/{codec.clock}{channels}"
-
-
-def _direction(sdp: SessionDescription, lines: _Lines, manner: Manner) -> str:
+def _direction(sdp: SessionDescription, medium: Media, manner: Manner) -> str:
     if manner.inactive:
         return "inactive"
-    own = [name for name in DIRECTIONS if name in lines.attributes]
+    own = [name for name in DIRECTIONS if medium.attributes(name)]
     return own[0] if len(own) == 1 else sdp.session.direction or "sendrecv"
 
 
-def _rtcp(line: Line, address: str, manner: Manner) -> Iterator[str]:
+def _rtcp(out: list[str], line: Line, address: str, manner: Manner) -> None:
     if manner.rtcp_attribute:
         port = line.rtp if line.rtcp is None else line.rtcp
         full = f" {Connection.to(address)}" if manner.full_rtcp_attribute else ""
-        yield f"a=rtcp:{port}{full}"
+        out.append(f"a=rtcp:{port}{full}")
     if line.rtcp is None:
-        yield "a=rtcp-mux"
+        out.append("a=rtcp-mux")
 
 
-def _packet_times(lines: _Lines, manner: Manner) -> Iterator[str]:
-    ptime = str(manner.ptime) if manner.ptime else lines.first("ptime")
+def _packet_times(out: list[str], medium: Media, manner: Manner) -> None:
+    ptime = str(manner.ptime) if manner.ptime else medium.attribute("ptime")
     if ptime is not None:
-        yield f"a=ptime:{ptime}"
-    longest = lines.first("maxptime")
+        out.append(f"a=ptime:{ptime}")
+    longest = medium.attribute("maxptime")
     if longest is not None:
-        yield f"a=maxptime:{longest}"
+        out.append(f"a=maxptime:{longest}")

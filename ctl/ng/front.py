@@ -60,7 +60,7 @@ class NgFront:
             statistics=Statistics(started=time.time()),
         )
         self._journal = journal
-        self._datagrams: list[asyncio.DatagramTransport] = []
+        self._datagrams: list[Datagrams] = []
         self._servers: list[asyncio.Server] = []
         self._runner: web.AppRunner | None = None
         self._streams: Streams | None = None
@@ -82,15 +82,11 @@ class NgFront:
         """Listen. Raises NgUnavailable."""
         access = make_access(self.config)
         answers = Answers(self.relay)
-        loop = asyncio.get_running_loop()
         certificates = _certificates(self.config)
         self._streams = Streams(answers, access)
         try:
-            for host, port in map(_endpoint, self.config.listen):
-                transport, _ = await loop.create_datagram_endpoint(
-                    lambda: Datagrams(answers, access), local_addr=(host, port)
-                )
-                self._datagrams.append(transport)
+            for where in map(_endpoint, self.config.listen):
+                self._datagrams.append(Datagrams(answers, access, where))
             for host, port in map(_endpoint, self.config.listen_tcp):
                 guard = None if _is_loopback(host) else certificates
                 server = await asyncio.start_server(self._streams.serve, host, port, ssl=guard)
@@ -102,8 +98,8 @@ class NgFront:
 
     async def close(self) -> None:
         """Stop listening; the calls stay."""
-        for transport in self._datagrams:
-            transport.close()
+        for datagrams in self._datagrams:
+            datagrams.close()
         for server in self._servers:
             server.close()
         if self._streams:

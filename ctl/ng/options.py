@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import ip_address
 
 from ctl.network.addresses import Family
 from ctl.ng.describe import Manner
 from ctl.ng.errors import NgError
-from ctl.ng.request import Request
+from ctl.ng.request import MANNERS, Request
 from ctl.sessions.relay_choice import ANY, Facing
 from ctl.sessions.security import Bridge
 
@@ -64,13 +65,12 @@ ICE_REMOVED = frozenset({"remove", "default", "optional"})
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """source: address that the participant's signalling came from. here, there: of our side toward the offerer and
+    """What a proxy wants of all its offers, or answers, alike. here, there: of our side toward the offerer and
     toward the other. media_address: what is written in place of our own. bridge: the profile for the other side.
     transcode: codecs that it is offered besides. unknown: words to be reported.
     """
 
     manner: Manner
-    source: str | None = None
     here: Facing = ANY
     there: Facing = ANY
     media_address: str | None = None
@@ -83,13 +83,17 @@ class Options:
     unknown: tuple[str, ...] = ()
 
 
-def options(request: Request, loop_mark: str) -> Options:
+def options(request: Request) -> Options:
     """Read the options of an offer or answer. Raises NgError for what cannot be done."""
+    return _options(request.manner or request)
+
+
+@lru_cache(maxsize=MANNERS)
+def _options(request: Request) -> Options:
     _refuse_impossible(request)
     mux, (here, there) = request.list("rtcp-mux"), _facing(request)
     return Options(
-        manner=_manner(request, loop_mark),
-        source=_received_from(request),
+        manner=_manner(request),
         here=here,
         there=there,
         media_address=_media_address(request),
@@ -103,6 +107,14 @@ def options(request: Request, loop_mark: str) -> Options:
     )
 
 
+def received_from(request: Request) -> str | None:
+    """Return the address in ["IP4", "198.51.100.7"]; it may also come as one string. Raises NgError."""
+    for word in request.words("received-from"):
+        if word.upper() not in ("IP4", "IP6"):
+            return _address(word, "received-from")
+    return None
+
+
 def _refuse_impossible(request: Request) -> None:
     for flag in sorted(request.flags & IMPOSSIBLE.keys()):
         raise NgError(f"{flag}: {IMPOSSIBLE[flag]}")
@@ -114,7 +126,7 @@ def _refuse_impossible(request: Request) -> None:
             raise NgError(f"ICE={word}: the relay takes no part in ICE; use ICE=remove")
 
 
-def _manner(request: Request, loop_mark: str) -> Manner:
+def _manner(request: Request) -> Manner:
     replaced = {REPLACE[word]: True for word in request.list("replace") if word in REPLACE}
     return Manner(
         **replaced,
@@ -123,17 +135,8 @@ def _manner(request: Request, loop_mark: str) -> Manner:
         rtcp_attribute=not request.has("no-rtcp-attribute"),
         full_rtcp_attribute=request.has("full-rtcp-attribute"),
         ptime=request.number("ptime"),
-        label=request.text("label"),
-        loop_mark=loop_mark if request.has("loop-protect") else None,
+        loop_protect=request.has("loop-protect"),
     )
-
-
-def _received_from(request: Request) -> str | None:
-    """Return the address in ["IP4", "198.51.100.7"]; it may also come as one string."""
-    for word in request.words("received-from"):
-        if word.upper() not in ("IP4", "IP6"):
-            return _address(word, "received-from")
-    return None
 
 
 def _media_address(request: Request) -> str | None:
@@ -141,6 +144,7 @@ def _media_address(request: Request) -> str | None:
     return None if value is None else _address(value, "media-address")
 
 
+@lru_cache(maxsize=1024)
 def _address(text: str, key: str) -> str:
     try:
         return str(ip_address(text.strip("[]")))

@@ -20,7 +20,7 @@ from ctl.ng.calls import PREFIX, Call, Calls, Dialogue, Participant, answered, o
 from ctl.ng.describe import Line, describe
 from ctl.ng.errors import Malformed, NgError
 from ctl.ng.filters import strip
-from ctl.ng.options import Options, options
+from ctl.ng.options import Options, options, received_from
 from ctl.ng.replies import call_statistics
 from ctl.ng.request import Request
 from ctl.ng.statistics import Statistics
@@ -161,7 +161,7 @@ class Relay:
 
     def _offer(self, request: Request, now: float) -> Reply:
         sdp, call_id = _sdp(request), request.required("call-id", "No call-id in message")
-        asked = self._options(request, call_id)
+        asked = self._options(request)
         call = self.calls.find(call_id)
         if call is None:
             refusal = self._refusal(request)
@@ -180,7 +180,7 @@ class Relay:
             bridge=asked.bridge,
             transcode=asked.transcode,
         )
-        body = self._exchange(offer, dialogue, leg, sdp, asked)
+        body = self._exchange(offer, dialogue, leg, sdp, asked, request)
         if not known:
             self.calls.add(call)
             self.statistics.began()
@@ -192,12 +192,12 @@ class Relay:
         sdp, call_id = _sdp(request), request.required("call-id", "No call-id in message")
         request.required("from-tag", "No from-tag in message")
         request.required("to-tag", "No to-tag in message")
-        asked = self._options(request, call_id)
+        asked = self._options(request)
         call = self.calls.get(call_id)
         dialogue, answerer = answered(call, request)
         _keep(call, request, answerer)
         answer = partial(self.sessions.answer, transcode=dialogue.transcoded)
-        body = self._exchange(answer, dialogue, dialogue.leg_of(answerer), sdp, asked)
+        body = self._exchange(answer, dialogue, dialogue.leg_of(answerer), sdp, asked, request)
         call.last_signal, call.answered = now, self.steady()
         self.changed(call_id, call)
         return {"sdp": body, **self._record_answered(call, request)}
@@ -293,12 +293,12 @@ class Relay:
             return {"result": "load limit", "message": f"{used:.0%} of the media ports are in use"}
         return None
 
-    def _options(self, request: Request, call_id: str) -> Options:
-        mark = blake2b(call_id.encode("utf-8", "surrogateescape"), key=self.secret, digest_size=6).hexdigest()
-        asked = options(request, mark)
-        for word in set(asked.unknown) - self._told:
-            self._told.add(word)
-            log.warning("a word of the ng protocol is not known and has no effect", word=word)
+    def _options(self, request: Request) -> Options:
+        asked = options(request)
+        for word in asked.unknown:
+            if word not in self._told:
+                self._told.add(word)
+                log.warning("a word of the ng protocol is not known and has no effect", word=word)
         return asked
 
     def _known(self, asked: Facing) -> Facing:
@@ -307,22 +307,35 @@ class Relay:
         return asked if asked.interface in names else replace(asked, interface="")
 
     def _exchange(
-        self, exchange: Callable[..., bytes], dialogue: Dialogue, leg: Leg, sdp: bytes, asked: Options
+        self,
+        exchange: Callable[..., bytes],
+        dialogue: Dialogue,
+        leg: Leg,
+        sdp: bytes,
+        asked: Options,
+        request: Request,
     ) -> bytes:
-        """Hand a description to the media sessions; they hand back what `_writer` makes of it."""
+        """Hand a description to the media sessions; they hand back what `_write` makes of it."""
         try:
             description = Description(sdp)
-            source = asked.source or _first_address(description.sdp)
+            source = received_from(request) or _first_address(description.sdp)
         except SdpError:
             raise NgError("Failed to parse SDP") from None
         strip(description.sdp, asked)
+        mark = self._mark(request) if asked.manner.loop_protect else ""
+        write = partial(_write, asked, request.text("label"), mark)
         try:
-            return exchange(dialogue.session, leg, description, source, self.steady(), write=_writer(asked))
+            return exchange(dialogue.session, leg, description, source, self.steady(), write=write)
         except MediaRefused as refused:
             if refused.status == 503 and "port" in refused.reason:
                 self.statistics.refused()
                 raise NgError(OUT_OF_PORTS) from None
             raise NgError(refused.reason) from None
+
+    def _mark(self, request: Request) -> str:
+        """What a description of this call is known by, should it come back: twelve digits that nobody else can say."""
+        call_id = (request.text("call-id") or "").encode("utf-8", "surrogateescape")
+        return blake2b(call_id, key=self.secret, digest_size=6).hexdigest()
 
     def _streams(self, call: Call) -> dict[str, tuple[Stream, ...]]:
         return {each.session: self.sessions.streams(each.session) for each in call.dialogues}
@@ -426,16 +439,13 @@ def _listens_at(call: Call, participant: Participant, address: str, sessions: Me
     )
 
 
-def _writer(asked: Options) -> Callable[[Description, Media, Leg], bytes]:
-    def write(description: Description, media: Media, toward: Leg) -> bytes:
-        address = asked.media_address or media.address(toward)
-        lines = [
-            Line(
-                rtp=port if medium.port else None,
-                rtcp=None if medium.rtcp_mux and not asked.reject_mux else (port or 0) + 1,
-            )
-            for medium, port in zip(description.sdp.media, media.ports[toward], strict=True)
-        ]
-        return describe(description.sdp, address, lines, asked.manner)
-
-    return write
+def _write(asked: Options, label: str | None, mark: str, description: Description, media: Media, toward: Leg) -> bytes:
+    address = asked.media_address or media.address(toward)
+    lines = [
+        Line(
+            rtp=port if medium.port else None,
+            rtcp=None if medium.rtcp_mux and not asked.reject_mux else (port or 0) + 1,
+        )
+        for medium, port in zip(description.sdp.media, media.ports[toward], strict=True)
+    ]
+    return describe(description.sdp, address, lines, asked.manner, label, mark)

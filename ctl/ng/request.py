@@ -55,9 +55,24 @@ def canonical(key: str) -> str:
     return _SEPARATORS.sub("-", key.strip().lower())
 
 
-@dataclass(frozen=True, slots=True)
+OF_A_CALL = frozenset(
+    {
+        *("call-id", "from-tag", "to-tag", "via-branch", "received-from", "sdp", "label", "set-label", "metadata"),
+        *("to-label", "to-call-id", "from-tags", "address", "file", "blob", "blob64", "code", "digit", "sip-code"),
+    }
+)
+"""Keys whose values differ from call to call. All others say how a proxy wants its calls, and are read once."""
+MANNERS = 256
+"""So many ways in which proxies ask are kept as they were read."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Request:
-    """The values of a request by canonical key; `flags` and `codecs` taken apart."""
+    """The values of a request by canonical key; `flags` and `codecs` taken apart.
+
+    manner: the part of it that is not OF_A_CALL, the same object for all requests that are alike in it; of a manner
+    itself None.
+    """
 
     values: Mapping[str, Any]
     flags: frozenset[str]
@@ -65,24 +80,21 @@ class Request:
     """By the name of the list (CODEC_LISTS): codecs as spelled, such as PCMA or opus/48000/2."""
     lists: Mapping[str, tuple[str, ...]]
     """Words of the lists that flags may carry by prefix, in canonical spelling."""
+    manner: Request | None = None
 
     @classmethod
     def of(cls, dictionary: Mapping[str, Any]) -> Request:
         """Read a dictionary. Never raises: a value of no use is refused when it is asked for."""
-        values = {canonical(key): value for key, value in dictionary.items()}
-        for key, value in _flag_string(values.pop("rtpp-flags", "")):
-            _merge(values, key, value)
-        flags: set[str] = set()
-        codecs = _codec_lists(values.get("codec"))
-        lists = {key: [canonical(word) for word in words(values[key])] for key in LISTS if key in values}
-        for word in words(values.get("flags")):
-            _sort_flag(word, values, flags, codecs, lists)
-        return cls(
-            values,
-            frozenset(flags),
-            {name: tuple(found) for name, found in codecs.items()},
-            {name: tuple(found) for name, found in lists.items()},
-        )
+        own: dict[str, Any] = {}
+        general: list[tuple[str, Any]] = []
+        for key, value in dictionary.items():
+            name = canonical(key)
+            if name in OF_A_CALL:
+                own[name] = value
+            else:
+                general.append((name, _frozen(value)))
+        manner = _manner(tuple(general))
+        return cls({**manner.values, **own}, manner.flags, manner.codecs, manner.lists, manner)
 
     @property
     def command(self) -> str:
@@ -125,6 +137,42 @@ class Request:
     def has(self, *flags: str) -> bool:
         """Whether one of these flags is set."""
         return not self.flags.isdisjoint(flags)
+
+
+@lru_cache(maxsize=MANNERS)
+def _manner(general: tuple[tuple[str, Any], ...]) -> Request:
+    """Read what is not of one call, frozen as `_frozen` does it."""
+    values = {name: _thawed(value) for name, value in general}
+    for key, value in _flag_string(values.pop("rtpp-flags", "")):
+        _merge(values, key, value)
+    flags: set[str] = set()
+    codecs = _codec_lists(values.get("codec"))
+    lists = {key: [canonical(word) for word in words(values[key])] for key in LISTS if key in values}
+    for word in words(values.get("flags")):
+        _sort_flag(word, values, flags, codecs, lists)
+    return Request(
+        values,
+        frozenset(flags),
+        {name: tuple(found) for name, found in codecs.items()},
+        {name: tuple(found) for name, found in lists.items()},
+    )
+
+
+def _frozen(value: Any) -> Any:
+    """A value that a cache can know: lists as tuples, dictionaries as sets of pairs, truth as the number it counts."""
+    if isinstance(value, list):
+        return tuple(map(_frozen, value))
+    if isinstance(value, dict):
+        return frozenset((key, _frozen(each)) for key, each in value.items())
+    return int(value) if isinstance(value, bool) else value
+
+
+def _thawed(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return list(map(_thawed, value))
+    if isinstance(value, frozenset):
+        return {key: _thawed(each) for key, each in value}
+    return value
 
 
 def words(value: Any) -> Iterator[str]:

@@ -4,9 +4,10 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 import structlog
 
@@ -20,6 +21,9 @@ from ctl.ng.replies import shortened
 MAX_CONNECTIONS = 64
 IDLE_SECONDS = 3600.0
 READ_BYTES = 65536
+WAITING_BYTES = 1 << 20
+"""Of requests that have come and are not read yet, as far as the kernel grants it."""
+AT_ONCE = 8
 
 Address = tuple[str, int]
 
@@ -60,34 +64,52 @@ class Answers:
         return self._relay.handle(dictionary, proxy, now)
 
 
-class Datagrams(asyncio.DatagramProtocol):
-    """The UDP side."""
+class Datagrams:
+    """The UDP side: one socket, read whenever something has come, some requests at a time."""
 
-    def __init__(self, answers: Answers, access: Access) -> None:
+    def __init__(self, answers: Answers, access: Access, where: Address) -> None:
+        """Bind and listen, on the running event loop. Raises OSError."""
         self._answers = answers
         self._access = access
-        self._transport: asyncio.DatagramTransport | None = None
+        family = socket.AF_INET6 if ":" in where[0] else socket.AF_INET
+        self._socket = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        try:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, WAITING_BYTES)
+            self._socket.bind(where)
+        except OSError:
+            self._socket.close()
+            raise
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(self._socket, self._readable)
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep what replies are sent by."""
-        self._transport = cast(asyncio.DatagramTransport, transport)
+    def close(self) -> None:
+        """Stop listening."""
+        if self._socket.fileno() >= 0:
+            self._loop.remove_reader(self._socket)
+            self._socket.close()
 
-    def datagram_received(self, data: bytes, addr: tuple[Any, ...]) -> None:
+    def _readable(self) -> None:
+        """Answer what has come; what is left then waits until others of the event loop have had their turn."""
+        try:
+            for _ in range(AT_ONCE):
+                self._answer(*self._socket.recvfrom(READ_BYTES))
+        except BlockingIOError:
+            return
+        except OSError as error:
+            log.debug("ng reply not delivered: the proxy is gone", error=str(error))
+
+    def _answer(self, data: bytes, source: tuple[Any, ...]) -> None:
         """Answer one request, from the address that it was sent to."""
-        host = str(addr[0])
+        host = str(source[0])
         opened = self._access.open(data, host)
-        if opened is None or self._transport is None:
+        if opened is None:
             return
         try:
             message = split(opened)
         except Dropped:
             return
         reply = self._answers.answer(message, host, MAX_DATAGRAM - SEAL_BYTES)
-        self._transport.sendto(self._access.seal(reply, host), addr)
-
-    def error_received(self, exc: Exception) -> None:
-        """A proxy is gone; its next request tells of it again."""
-        log.debug("ng reply not delivered", error=str(exc))
+        self._socket.sendto(self._access.seal(reply, host), source)
 
 
 class Streams:

@@ -7,9 +7,10 @@ comes back if the exchange fails. An exchange can be answered more than once, ea
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import MISSING, Field, dataclass, field, fields, replace
+from operator import attrgetter
+from typing import Any, NamedTuple
 
 from ctl.sessions.plan import Codec, Endpoint, Stream
 from ctl.sessions.security import CryptoLine, Protection, Spoken
@@ -80,9 +81,7 @@ class Media:
                     yield self.relays[leg], port
 
 
-_FIELDS: dict[type[Any], tuple[str, ...]] = {
-    kind: tuple(each.name for each in fields(kind)) for kind in (Media, Stream, Codec, Spoken, Protection, CryptoLine)
-}
+_WRITTEN = (Media, Stream, Codec, Spoken, Protection, CryptoLine)
 
 
 @dataclass(slots=True)
@@ -127,23 +126,54 @@ class CallMedia:
         return cls(_media(state["agreed"]), proposed and _media(proposed), state["offerer"], blocked)
 
 
+class _Fields(NamedTuple):
+    """How a dataclass is written: its fields, all their values at once, and what they are where nothing is said."""
+
+    names: tuple[str, ...]
+    values: Callable[[Any], tuple[Any, ...]]
+    usual: tuple[Any, ...]
+
+    @classmethod
+    def of(cls, kind: type[Any]) -> _Fields:
+        """Read off a dataclass."""
+        names = tuple(each.name for each in fields(kind))
+        return cls(names, attrgetter(*names), tuple(map(_usual, fields(kind))))
+
+
+def _usual(each: Field[Any]) -> Any:
+    """Of a field that must be said this is MISSING, which no value equals."""
+    return each.default if each.default_factory is MISSING else each.default_factory()
+
+
+_FIELDS: dict[type[Any], _Fields] = {kind: _Fields.of(kind) for kind in _WRITTEN}
+_PLAIN = frozenset({str, int, float, bool, type(None)})
+
+
 def _state(value: Any) -> Any:
-    """What is written with every change of every call; `dataclasses.asdict` also copies what need not be copied."""
+    """What is written with every change of every call, and so without what goes without saying."""
     kind = type(value)
+    if kind in _PLAIN:
+        return value
     if kind is tuple:
-        return tuple(map(_state, value)) if value else value
+        return [_state(each) for each in value]
     if kind is dict:
         return {key: _state(each) for key, each in value.items()}
-    names = _FIELDS.get(kind)
-    return {name: _state(getattr(value, name)) for name in names} if names else value
+    known = _FIELDS.get(kind)
+    if known is None:
+        return value
+    return {
+        name: each if type(each) in _PLAIN else _state(each)
+        for name, each, usual in zip(known.names, known.values(value), known.usual, strict=True)
+        if each is not usual and each != usual
+    }
 
 
 def _media(state: Mapping[str, Any]) -> Media:
     return Media(
-        relays=dict(state["relays"]),
-        ports={leg: tuple(ports) for leg, ports in state["ports"].items()},
-        streams={leg: tuple(map(_stream, streams)) for leg, streams in state["streams"].items()},
-        latching=tuple(state.get("latching", ())),  # neither is in a journal of before
+        relays=dict(state.get("relays", {})),
+        ports={leg: tuple(ports) for leg, ports in state.get("ports", {}).items()},
+        streams={leg: tuple(map(_stream, streams)) for leg, streams in state.get("streams", {}).items()},
+        latching=tuple(state.get("latching", ())),
         shown=dict(state.get("shown", {})),
         offered=tuple(map(_spoken, state.get("offered", ()))),
         protections={leg: tuple(map(_protection, known)) for leg, known in state.get("protections", {}).items()},
@@ -153,20 +183,20 @@ def _media(state: Mapping[str, Any]) -> Media:
 
 def _stream(state: Mapping[str, Any]) -> Stream:
     made = {
-        "codecs": tuple(Codec(**codec) for codec in state["codecs"]),
-        "telephone_events": tuple(state["telephone_events"]),
+        "codecs": tuple(Codec(**codec) for codec in state.get("codecs", ())),
+        "telephone_events": tuple(state.get("telephone_events", ())),
         "event_clocks": tuple(state.get("event_clocks", ())),
-        "cryptos": _lines(state["cryptos"]),
+        "cryptos": _lines(state.get("cryptos", ())),
     }
     return Stream(**{**state, **made})
 
 
 def _spoken(state: Mapping[str, Any]) -> Spoken:
-    return Spoken(**{**state, "cryptos": _lines(state["cryptos"])})
+    return Spoken(**{**state, "cryptos": _lines(state.get("cryptos", ()))})
 
 
 def _protection(state: Mapping[str, Any]) -> Protection:
-    made = {name: state[name] and CryptoLine(**state[name]) for name in ("sends", "receives")}
+    made = {name: CryptoLine(**state[name]) for name in ("sends", "receives") if state.get(name)}
     return Protection(**{**state, **made})
 
 

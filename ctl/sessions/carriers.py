@@ -14,6 +14,7 @@ from typing import NamedTuple, Protocol
 
 from ctl.kernel.flowrule import (
     NANOSECONDS,
+    NO_MAC,
     Endpoint,
     FlowAction,
     FlowFlag,
@@ -25,11 +26,12 @@ from ctl.kernel.flowrule import (
 from ctl.kernel.flowtable import FlowColumns
 from ctl.network.nexthop import NextHop
 from ctl.observe.quality import Sample
-from ctl.sessions.plan import FlowPlan, Pair
+from ctl.sessions.plan import FlowPlan, Kind, Pair
 from media.flows import EngineError, EngineFlow, EngineStatistics, FlowKey, redacted
 from media.stages import Stage, Tap, TapStage, TranscodeStage
 
 LATCH_PACKETS = 5
+KINDS: tuple[Kind, ...] = ("rtp", "rtcp")
 
 
 class Counts(NamedTuple):
@@ -151,7 +153,7 @@ class KernelCarrier:
         self._latch_packets = latch_packets
         self._table = table
         self._hops = hops
-        self._flags = flags
+        self._usual = {(kind, mux): flags | _flags(kind, mux) for kind in KINDS for mux in (False, True)}
         self._marks: dict[int, FlowFlag] = {}
 
     def mark(self, local: Endpoint, flag: FlowFlag) -> int:
@@ -175,14 +177,14 @@ class KernelCarrier:
         Where flows are only to be held they are switched off, and a packet of the other direction never sees the
         gap of a rewrite.
         """
-        wanted = [
-            (index, self._routed(plan, rule)) for plan, (index, rule) in zip(pair, self._rules(pair), strict=True)
-        ]
-        if not fresh:
-            wanted = [(index, replace(rule, previous_source=self._previous(index, rule))) for index, rule in wanted]
-        differing = [(index, rule) for index, rule in wanted if self._table.rule(index) != rule]
-        if fresh or not all(self._only_held(index, rule) for index, rule in differing):
-            self._table.write_pair(wanted[0], wanted[1], fresh=fresh)
+        wanted = self._rules(pair, [self._hop(plan) for plan in pair])
+        if fresh:
+            self._table.write_pair(*wanted)
+            return
+        first, second = ((index, replace(rule, previous_source=self._previous(index, rule))) for index, rule in wanted)
+        differing = [(index, rule) for index, rule in (first, second) if self._table.rule(index) != rule]
+        if not all(self._only_held(index, rule) for index, rule in differing):
+            self._table.write_pair(first, second, fresh=False)
             return
         for index, _ in differing:
             self._table.off(index)
@@ -197,8 +199,8 @@ class KernelCarrier:
 
     def holds(self, pair: Pair) -> bool:
         """Whether the kernel has these very rules. A next hop that it has and we do not know yet counts as right."""
-        for plan, (index, bare) in zip(pair, self._rules(pair), strict=True):
-            rule, wanted = self._table.rule(index), self._routed(plan, bare)
+        for index, wanted in self._rules(pair, [self._hop(plan) for plan in pair]):
+            rule = self._table.rule(index)
             if rule is None:
                 return False
             wanted = replace(wanted, previous_source=rule.previous_source)
@@ -262,18 +264,27 @@ class KernelCarrier:
         rule = self._table.rule(index)
         return rule is not None and replace(rule, state=FlowState.OFF) == wanted
 
-    def _rules(self, pair: Pair) -> tuple[tuple[int, FlowRule], tuple[int, FlowRule]]:
+    def _rules(
+        self, pair: Pair, hops: Sequence[NextHop | None] = (None, None)
+    ) -> tuple[tuple[int, FlowRule], tuple[int, FlowRule]]:
+        """Return where and what both flows are; what has no next hop is routed by the kernel's own table."""
         first, second = (self._table.index(*plan.local) for plan in pair)
-        return (first, self._rule(pair[0], first, second)), (second, self._rule(pair[1], second, first))
+        there, back = hops
+        return (first, self._rule(pair[0], first, second, there)), (second, self._rule(pair[1], second, first, back))
 
-    def _rule(self, plan: FlowPlan, index: int, partner: int) -> FlowRule:
+    def _rule(self, plan: FlowPlan, index: int, partner: int, hop: NextHop | None) -> FlowRule:
         address, port = plan.source
+        flags, mark = self._usual[plan.kind, plan.mux], self._marks.get(index)
         return FlowRule(
             state=_state(plan),
             source=(address, port or 0),
             egress=plan.egress,
             target=plan.target,
-            flags=self._flags | _flags(plan) | self._marks.get(index, FlowFlag.NONE),
+            flags=flags | mark if mark else flags,
+            ifindex=hop.ifindex if hop else 0,
+            target_mac=hop.target_mac if hop else NO_MAC,
+            egress_mac=hop.egress_mac if hop else NO_MAC,
+            vlans=hop.vlans if hop else (),
             clock_rate=plan.clock_rate,
             partner=partner,
             latch_packets=self._latch_packets,
@@ -295,12 +306,8 @@ class KernelCarrier:
             return None
         return rule.source if rule.state == FlowState.PINNED else self._table.read_many([index])[0].learned_source
 
-    def _routed(self, plan: FlowPlan, rule: FlowRule) -> FlowRule:
-        """Return the rule with the next hop, if it is known."""
-        hop = self._hops.resolve(plan.target[0], plan.egress[0])
-        if hop is None:
-            return rule
-        return replace(rule, ifindex=hop.ifindex, target_mac=hop.target_mac, egress_mac=hop.egress_mac, vlans=hop.vlans)
+    def _hop(self, plan: FlowPlan) -> NextHop | None:
+        return self._hops.resolve(plan.target[0], plan.egress[0])
 
 
 class EngineCarrier:
@@ -419,10 +426,10 @@ def codec_of(plan: FlowPlan, payload_type: int | None) -> str:
     return plan.codecs[0].name if plan.codecs else ""
 
 
-def _flags(plan: FlowPlan) -> FlowFlag:
-    if plan.kind == "rtcp":
+def _flags(kind: Kind, mux: bool) -> FlowFlag:
+    if kind == "rtcp":
         return FlowFlag.RTCP
-    return FlowFlag.RTCP_MUX if plan.mux else FlowFlag.NONE
+    return FlowFlag.RTCP_MUX if mux else FlowFlag.NONE
 
 
 def _state(plan: FlowPlan) -> FlowState:

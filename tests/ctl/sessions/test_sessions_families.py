@@ -153,13 +153,3 @@ def test_crossed_calls_survive_a_restart(both: World) -> None:
     assert both.sessions.restore("call", state) == 0
     assert both.table.rules == rules
     assert json.loads(json.dumps(both.sessions.snapshot("call"))) == state
-
-
-def test_a_journal_of_before_latching_is_read(both: World) -> None:
-    both.sessions.offer("call", "a", sdp(ALICE), ALICE, 0.0, toward=BOB)
-    both.sessions.answer("call", "b", sdp(BOB), BOB, 0.0)
-    state = both.sessions.snapshot("call")
-    for media in (state["agreed"], state["proposed"]):
-        del media["latching"]
-    both.restart()
-    assert both.sessions.restore("call", state) == 0

@@ -490,4 +490,4 @@ async def test_each_party_has_its_media_where_its_profile_says(tmp_path, table, 
         host.conductor.perform([offer])
         media = host.sessions.snapshot("call")["proposed"]
         assert (media["relays"], media["shown"]) == ({"a": RELAYS[0], "b": RELAYS[1]}, {"b": "203.0.113.99"})
-        assert media["latching"] == ("b",)
+        assert media["latching"] == ["b"]

@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is written of a call's media: nothing that goes without saying, and all of it can be read again."""
+
+import json
+
+from ctl.sessions.call_media import CallMedia, Media
+from ctl.sessions.plan import Codec, Stream
+from ctl.sessions.security import CryptoLine, Protection, Spoken
+
+LINE = CryptoLine(1, "AES_CM_128_HMAC_SHA1_80", "a2V5")
+STREAM = Stream("audio", "RTP/SAVP", "192.0.2.10", 4000, 4001, "192.0.2.10", codecs=(Codec(0, "PCMU", 8000),), ptime=20)
+MEDIA = Media(
+    relays={"a": "192.0.2.1", "b": "198.51.100.1"},
+    ports={"a": (20000, None), "b": (20002, None)},
+    streams={"a": (STREAM,), "b": (STREAM,)},
+    offered=(Spoken("RTP/SAVP", (LINE,)),),
+    protections={"a": (Protection(sends=LINE),), "b": (Protection(),)},
+)
+SAID = {
+    "relays": {"a": "192.0.2.1"},
+    "ports": {"a": [20000]},
+    "latching": [],
+    "shown": {},
+    "offered": [],
+    "protections": {"a": [{"sends": None, "receives": None, "fingerprint": "", "active": False}]},
+    "streams": {
+        "a": [
+            {
+                "media": "audio",
+                "protocol": "RTP/AVP",
+                "address": "192.0.2.10",
+                "rtp_port": 4000,
+                "ptime": None,
+                "rtcp_port": 4001,
+                "signalling": "192.0.2.10",
+                "rtcp_mux": False,
+                "direction": "sendrecv",
+                "codecs": [{"payload_type": 0, "name": "PCMU", "clock_rate": 8000, "parameters": ""}],
+                "telephone_events": [],
+                "cryptos": [],
+                "fingerprint": "",
+                "setup": "",
+            }
+        ]
+    },
+}
+"""As it was written when everything was said."""
+
+
+def test_what_is_written_is_read_again():
+    media = CallMedia(MEDIA, MEDIA, "a", frozenset("b"))
+    assert CallMedia.from_json(json.loads(json.dumps(media.to_json()))) == media
+
+
+def test_nothing_is_written_that_goes_without_saying():
+    written = CallMedia(MEDIA).to_json()["agreed"]
+    assert "latching" not in written
+    assert written["streams"]["a"][0]["codecs"] == [{"payload_type": 0, "name": "PCMU", "clock_rate": 8000}]
+    assert "rtcp_mux" not in written["streams"]["a"][0]
+
+
+def test_a_journal_that_says_everything_is_read_too():
+    read = CallMedia.from_json({"agreed": SAID, "proposed": None, "offerer": None, "blocked": []})
+    assert read.agreed.streams["a"][0].codecs == (Codec(0, "PCMU", 8000),)
+    assert read.agreed.protections == {"a": (Protection(),)}
