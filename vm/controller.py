@@ -155,8 +155,8 @@ class Controller:
             raise LabError(f"{self._user} cannot execute {voxdp}; clone to where every user may enter") from None
         for name in ("postgresql", "run", "state"):
             directory = self._lab.directory / name
-            directory.mkdir()
-            shutil.chown(directory, self._user)
+            directory.mkdir(exist_ok=True)
+            run("chown", "-R", self._user, directory)
 
     def _settings(self) -> str:
         topology = self._lab.topology

@@ -1,8 +1,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
+import asyncio
+import tempfile
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 import pytest
+
+from provisioning.embedded import EmbeddedPostgres
+from provisioning.migrate import migrate
 
 from vm import audio
 from vm.baresip import Account, Baresip
@@ -80,26 +86,50 @@ class World:
         return [(tone, round(each.frequency)) for tone, each in heard if each.is_tone(tone)]
 
 
+@pytest.fixture(scope="session")
+def cluster():
+    """A database as the first start of voxdp leaves it. Making one takes seconds, copying it does not."""
+    with tempfile.TemporaryDirectory(prefix="voxdp-cluster-") as directory:
+        Path(directory).chmod(0o711)
+        made = Path(directory) / "postgresql"
+        asyncio.run(make_cluster(made))
+        yield made
+
+
+async def make_cluster(directory):
+    async with EmbeddedPostgres(directory) as conninfo:
+        await asyncio.to_thread(migrate, conninfo)
+
+
+@contextmanager
+def lab_with(cluster, shape):
+    """A lab in which voxdp finds its database made."""
+    with Lab(shape) as lab:
+        run("cp", "-a", cluster, lab.directory / "postgresql")
+        yield lab
+
+
 @pytest.fixture
-def two():
+def two(cluster):
     """Endpoints in two networks, the relay between them."""
-    with Lab("two") as lab:
+    with lab_with(cluster, "two") as lab:
         yield lab
 
 
 @pytest.fixture
 def one():
-    """Both endpoints behind one interface of the relay."""
+    """Both endpoints behind one interface of the relay; nothing runs there."""
     with Lab("one") as lab:
         yield lab
 
 
 @pytest.fixture
-def world():
+def world(cluster):
     """Make a lab with voxdp and two phones: world(shape, mode, user, timeout, encryption)."""
 
     def make(shape="two", mode="native", user="", timeout=120, encryption=("", ""), **options):
-        return World(stack.enter_context(Lab(shape)), mode, user, timeout, encryption, **options)
+        lab = stack.enter_context(lab_with(cluster, shape))
+        return World(lab, mode, user, timeout, encryption, **options)
 
     with ExitStack() as stack:
         yield make
