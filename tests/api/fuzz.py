@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Requests made from the OpenAPI document, valid and not: no server error, and no answer that is not documented.
 
-`python -m tests.api.fuzz 100000` sends that many; the test of the same name a few of each operation.
+`python -m tests.api.fuzz 100000` sends about that many; the test of the same name ten thousand.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import sys
 import tempfile
 import threading
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -37,47 +38,75 @@ CHECKS = [
     response_schema_conformance,
     negative_data_rejection,
 ]
+WAYS = 4
+"""How each request is sent: as it is and by a viewer; of an object that is there, with odd headers and without."""
 TOKENS_END = ("log_out", "delete_key", "oidc_login")
 """Not sent: they would end what the others need, or lead to another host."""
 
 
-def fuzz(url: str, token: str, keys: dict[str, str], each: int, number: int = 1) -> Counter[int]:
-    """Send `each` requests of every operation, half of them not valid; return how often which status came.
+@dataclass(frozen=True)
+class Target:
+    """What is asked. bodies: an object of each kind that is there, by the first part of its path; None: no such."""
 
-    keys: an object that is there by the first part of a path. Raises what schemathesis finds.
+    url: str
+    token: str
+    viewer: str
+    keys: dict[str, str]
+    bodies: dict[str, dict[str, Any]]
+
+
+def fuzz(target: Target, each: int, number: int = 1) -> Counter[int]:
+    """Make `each` requests up for every operation, half of them not valid, and send each in four ways.
+
+    Return how often which status came. Raises what schemathesis finds.
     """
-    schema = schemathesis.openapi.from_url(f"{url}/api/v1/openapi.json")
-    schema.config.base_url = f"{url}/api/v1"
+    schema = schemathesis.openapi.from_url(f"{target.url}/api/v1/openapi.json")
+    schema.config.base_url = f"{target.url}/api/v1"
     counts: Counter[int] = Counter()
     session = requests.Session()
-    session.headers["Authorization"] = f"Bearer {token}"
     for found in schema.get_all_operations():
         operation = found.ok()
         if operation.definition.raw["operationId"] in TOKENS_END:
             continue
         for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE):
-            _send(operation, mode, session, keys, max(1, each // 2), number, counts)
+            _send(operation, mode, session, target, max(1, each // 2), number, counts)
     return counts
 
 
 def _send(
-    operation: Any, mode: GenerationMode, session: requests.Session, keys: dict[str, str], count: int, number: int,
+    operation: Any, mode: GenerationMode, session: requests.Session, target: Target, count: int, number: int,
     counts: Counter[int],
 ) -> None:  # fmt: skip
-    known = keys.get(operation.path.split("/")[1])
+    kind = operation.path.split("/")[1]
     raw = "text/csv" in operation.definition.raw.get("requestBody", {}).get("content", {})
     checks = [check for check in CHECKS if not (raw and check is negative_data_rejection)]  # any text is a string
+    allowed = {"Authorization": f"Bearer {target.token}"}
+
+    def there(case: Any) -> Any:
+        """The same of an object that is there."""
+        if kind in target.keys and "key" in (case.path_parameters or {}):
+            case.path_parameters["key"] = target.keys[kind]
+        return case
 
     @seed(number)
     @settings(max_examples=count, deadline=None, database=None, phases=[Phase.generate],
               suppress_health_check=list(HealthCheck))  # fmt: skip
-    @given(case=operation.as_strategy(generation_mode=mode), there=st.booleans())
-    def send(case: Any, there: bool) -> None:
-        if there and known and mode is GenerationMode.POSITIVE and "key" in (case.path_parameters or {}):
-            case.path_parameters["key"] = known
-        response = case.call(session=session, allow_redirects=False, timeout=20)
+    @given(case=operation.as_strategy(generation_mode=mode))
+    def send(case: Any) -> None:
+        for headers in (allowed, {"Authorization": f"Bearer {target.viewer}"}):
+            answer(case, headers)
+        if mode is GenerationMode.POSITIVE:
+            case = there(case)
+        for headers in (allowed | {"If-Match": '"0"', "Idempotency-Key": "k" * 300}, allowed):
+            answer(case, headers)
+
+    def answer(case: Any, headers: dict[str, str]) -> None:
+        response = case.call(session=session, headers=headers, allow_redirects=False, timeout=20)
         counts[response.status_code] += 1
         case.validate_response(response, checks=checks)
+        if operation.method.upper() == "DELETE" and response.status_code == 204 and kind in target.bodies:
+            made = session.post(f"{target.url}/api/v1/{kind}", json=target.bodies[kind], headers=allowed, timeout=20)
+            assert made.status_code in (201, 409), made.text
 
     send()
 
@@ -95,9 +124,8 @@ async def campaign(total: int) -> Counter[int]:
         async with EmbeddedPostgres(Path(directory) / "pg") as conninfo:
             await asyncio.to_thread(migrate, conninfo)
             async with serving(conninfo, Vault([bytes(range(32))])) as rest:
-                token, keys = await prepared(rest)
                 every = sum(map(len, (await operations(rest.client)).values()))
-                return await in_thread(fuzz, rest.url, token, keys, max(2, total // every))
+                return await in_thread(fuzz, await prepared(rest), max(2, total // every // WAYS))
 
 
 async def operations(client: aiohttp.ClientSession) -> dict[str, Any]:
