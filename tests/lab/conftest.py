@@ -9,7 +9,6 @@ import pytest
 
 from provisioning.embedded import EmbeddedPostgres
 from provisioning.migrate import migrate
-
 from vm import audio
 from vm.baresip import Account, Baresip
 from vm.capture import Capture

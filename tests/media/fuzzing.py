@@ -1,67 +1,99 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """libFuzzer targets under ASan and UBSan: `python -m tests.media.fuzzing [TARGET…] [--seconds 300]`.
 
-What was found interesting is kept in a corpus folder, to begin with the next time. Exit 1 if a target fails; its
-input is left beside the corpus.
+Exit 1 if a target fails; its input is left beside the corpus, if that has a folder to stay in.
 """
 
 import argparse
 import os
+import resource
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
+from media.engine_build import LIBRARIES, SOURCES
+
 ROOT = Path(__file__).resolve().parents[2]
-TARGETS = {
-    "rtp": ("packet.c",),
-    "rtcp": ("rtcp_rewrite.c",),
-    "srtp": ("srtp.c", "srtp_setup.c", "srtp_history.c", "packet.c"),
-    "stun": ("stun.c",),
-    "dtls": ("dtls.c", "srtp.c", "srtp_setup.c", "srtp_history.c", "packet.c"),
+TARGETS = sorted(source.stem for source in (ROOT / "tests/media/fuzz").glob("*.c"))
+SEEDS = {
+    "wav": [b"RIFF\x24\0\0\0WAVEfmt \x10\0\0\0\1\0\1\0\x40\x1f\0\0\x80\x3e\0\0\2\0\x10\0data\4\0\0\0\1\0\2\0"],
+    "events": [bytes([1, 20, 5, 10, 0, 160]) * 3],
+    "jitter": [bytes([80, 0, n, 0, n // 2, 160 * n % 256, 0, 50]) for n in range(20)],
+    "transcoder": [bytes([n]) + (bytes([80, 172, 0x80, 0, 0, 1]) + bytes(168)) * 3 for n in range(5)],
 }
-"""Name of the file in tests/media/fuzz, and the sources of media/ that it is linked with."""
-FLAGS = ["-std=gnu11", "-O1", "-g", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Werror", "-fno-sanitize-recover=all"]
-LONGEST = 2048
+FLAGS = ["-std=gnu11", "-O1", "-g", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Werror", "-pthread"]
+FLAGS += ["-fno-sanitize-recover=all", f"-I{ROOT / 'media'}", f"-I{ROOT / 'bpf'}"]
+LONGEST = 4096
 
 
-def build(name: str, folder: Path) -> Path:
-    """The target's program. Needs clang and libclang-rt."""
-    program = folder / name
-    sources = [ROOT / f"tests/media/fuzz/{name}.c", *(ROOT / "media" / source for source in TARGETS[name])]
-    command = ["clang", *FLAGS, "-fsanitize=fuzzer,address,undefined", f"-I{ROOT / 'media'}", f"-I{ROOT / 'bpf'}"]
-    subprocess.run([*command, "-o", program, *sources, "-lssl", "-lcrypto"], check=True, timeout=100)
+def build_engine(folder: Path) -> Path:
+    """The engine's sources as an archive, of which each target takes what it needs. Needs clang and libclang-rt."""
+    sources = [str(ROOT / "media" / name) for name in SOURCES]
+    command = ["clang", *FLAGS, "-fsanitize=fuzzer-no-link,address,undefined", "-c", *sources]
+    subprocess.run(command, cwd=folder, check=True, timeout=900)
+    archive = folder / "engine.a"
+    subprocess.run(["ar", "rcs", archive, *sorted(folder.glob("*.o"))], check=True, timeout=60)
+    return archive
+
+
+def build(name: str, archive: Path) -> Path:
+    """The target's program, beside the archive."""
+    program = archive.parent / name
+    command = ["clang", *FLAGS, "-fsanitize=fuzzer,address,undefined", "-o", program]
+    libraries = [f"-l{library}" for library in LIBRARIES]
+    subprocess.run([*command, ROOT / f"tests/media/fuzz/{name}.c", archive, *libraries], check=True, timeout=300)
     return program
 
 
-def run(program: Path, corpus: Path, seconds: int, seed: int = 1) -> subprocess.CompletedProcess[str]:
-    """Fuzz for so long, from what the corpus holds."""
+def run(program: Path, corpus: Path, seconds: float, seed: int) -> int:
+    """Fuzz until so many seconds of processor time are used, from what the corpus holds; return how many inputs.
+
+    Raises RuntimeError with what the sanitizers say.
+    """
     corpus.mkdir(parents=True, exist_ok=True)
-    command = [program, f"-max_total_time={seconds}", f"-seed={seed}", f"-max_len={LONGEST}", "-timeout=5"]
-    command += [f"-artifact_prefix={corpus.parent}/{program.name}-", "-print_final_stats=1", corpus]
-    return subprocess.run(command, capture_output=True, text=True, timeout=seconds + 60)
+    for number, data in enumerate(SEEDS.get(program.name, [])):
+        (corpus / f"seed-{number}").write_bytes(data)
+    tried, began = 0, _spent()
+    while (left := seconds - (_spent() - began)) > 0:
+        command = [program, f"-max_total_time={max(1, round(left))}", f"-seed={seed + tried}", f"-max_len={LONGEST}"]
+        command += [f"-artifact_prefix={corpus.parent}/{program.name}-", "-timeout=20", "-print_final_stats=1", corpus]
+        outcome = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=left + 600)
+        if outcome.returncode:
+            raise RuntimeError(f"{program.name}: {outcome.stderr[-4000:]}")
+        tried += _executions(outcome.stderr)
+    return tried
 
 
-def executions(outcome: subprocess.CompletedProcess[str]) -> int:
+def _spent() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def _executions(printed: str) -> int:
     """How many inputs were tried."""
-    line = next(line for line in outcome.stderr.splitlines() if "stat::number_of_executed_units" in line)
+    line = next(line for line in printed.splitlines() if "stat::number_of_executed_units" in line)
     return int(line.split()[-1])
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.media.fuzzing", description=__doc__.split("\n")[0])
-    parser.add_argument("targets", nargs="*", default=[*TARGETS], help=", ".join(TARGETS))
-    parser.add_argument("--seconds", type=int, default=300, help="of each target (300)")
-    parser.add_argument("--corpus", type=Path, default=Path(tempfile.gettempdir()) / "voxdp-fuzz")
+    parser.add_argument("targets", nargs="*", default=TARGETS, help=", ".join(TARGETS))
+    parser.add_argument("--seconds", type=float, default=300, help="of processor time, each target (300)")
+    parser.add_argument("--corpus", type=Path, help="a folder that keeps what was found, to begin with the next time")
+    parser.add_argument("--seed", type=int, default=os.getpid())
     options = parser.parse_args()
     failed = 0
     with tempfile.TemporaryDirectory() as folder:
+        archive = build_engine(Path(folder))
         for name in options.targets:
-            outcome = run(build(name, Path(folder)), options.corpus / name, options.seconds, os.getpid())
-            if outcome.returncode:
+            try:
+                corpus = (options.corpus or Path(folder) / "corpus") / name
+                tried = run(build(name, archive), corpus, options.seconds, options.seed)
+                print(f"{name} {tried}", flush=True)
+            except RuntimeError as found:
                 failed = 1
-                print(outcome.stderr[-4000:], file=sys.stderr)
-            print(f"{name}: {'FAILED' if outcome.returncode else executions(outcome)}", flush=True)
+                print(found, flush=True)
     return failed
 
 

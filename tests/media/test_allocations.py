@@ -4,15 +4,17 @@
 import subprocess
 from pathlib import Path
 
-from media.engine_build import LIBRARIES
-from tests.media.test_fuzz_media import PLACES, ROOT, SOURCES
+from media.engine_build import LIBRARIES, SOURCES
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_nothing_is_allocated_in_the_way_of_a_packet(tmp_path: Path) -> None:
     program = tmp_path / "allocations"
-    sources = [ROOT / "tests/media/allocations.c", *(ROOT / f"media/{name}.c" for name in SOURCES)]
-    libraries = [f"-l{name}" for name in LIBRARIES if name not in ("ssl", "crypto")]
-    command = ["gcc", "-std=gnu11", "-O1", "-D_GNU_SOURCE", "-fno-builtin", *PLACES, "-o", program]
+    sources = [ROOT / "tests/media/allocations.c", *(ROOT / "media" / name for name in SOURCES)]
+    libraries = [f"-l{name}" for name in LIBRARIES]
+    places = [f"-I{ROOT / 'media'}", f"-I{ROOT / 'bpf'}"]
+    command = ["gcc", "-std=gnu11", "-O1", "-D_GNU_SOURCE", "-fno-builtin", "-pthread", *places, "-o", program]
     subprocess.run([*command, *sources, *libraries], check=True, timeout=100)
     outcome = subprocess.run([program], capture_output=True, text=True, timeout=60)
     assert outcome.returncode == 0, outcome.stdout

@@ -22,9 +22,12 @@ from tests.provisioning.examples import EXAMPLES
 @pytest.fixture
 def owned(empty: str) -> Iterator[str]:
     """An empty database of a user who may nothing else; the role of tenants is granted by an administrator."""
-    name = psycopg.conninfo.conninfo_to_dict(empty)["dbname"]
+    reached = psycopg.conninfo.conninfo_to_dict(empty)
+    name, password = reached["dbname"], reached.get("password", "")
     with connect(empty) as connection:
-        connection.execute("CREATE ROLE plain_owner LOGIN NOSUPERUSER NOCREATEROLE NOCREATEDB")
+        connection.execute(
+            f"CREATE ROLE plain_owner LOGIN NOSUPERUSER NOCREATEROLE NOCREATEDB PASSWORD '{password}'".encode()
+        )
         connection.execute(f"ALTER DATABASE {name} OWNER TO plain_owner".encode())
         connection.execute("ALTER SCHEMA public OWNER TO plain_owner")
     yield empty.replace("user=voxdp", "user=plain_owner")
