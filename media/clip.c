@@ -60,6 +60,13 @@ void clip_close(struct clip *clip)
 	memset(clip, 0, sizeof(*clip));
 }
 
+void clip_skip(struct clip *clip, uint32_t ms)
+{
+	uint64_t place = (uint64_t)ms * (clip->rate / 1000);
+
+	clip->place = place < clip->count ? (uint32_t)place : clip->count - 1;
+}
+
 /* At the end of a round; whether there is another. */
 static int begin_again(struct clip *clip)
 {

@@ -22,7 +22,8 @@ struct clip_header {
 struct clip {
 	const int16_t *samples;
 	uint32_t count, rate, place;
-	uint32_t times; /* still to be played, 0: until it is stopped */
+	uint32_t times;	 /* still to be played, 0: until it is stopped */
+	uint32_t number; /* the caller's name for it */
 	void *map;
 	size_t bytes;
 };
@@ -30,6 +31,9 @@ struct clip {
 /* 0 or an errno; EINVAL: no clip. A `rate` that is not the file's is EDOM. */
 int clip_open(struct clip *clip, const char *path, uint32_t rate, uint32_t times);
 void clip_close(struct clip *clip);
+
+/* Begins that much later; beyond the end, at the end. */
+void clip_skip(struct clip *clip, uint32_t ms);
 
 /* Writes the next samples, silence after the last; returns whether it goes on. */
 int clip_play(struct clip *clip, int16_t *pcm, unsigned count);

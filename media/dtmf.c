@@ -9,8 +9,7 @@
 #define LONGEST	 0xffff
 #define LOST_NS	 200000000ULL /* reports come every 20 to 50 ms */
 #define END_SENT 3	      /* times (RFC 4733 §2.5.1.4) */
-#define PAUSE_MS 60
-#define SHORTEST 40 /* ms, so that it is heard as a digit where it becomes a tone */
+#define SHORTEST 40	      /* ms, so that it is heard as a digit where it becomes a tone */
 
 int dtmf_read(const uint8_t *payload, size_t length, struct dtmf_event *event)
 {
@@ -135,7 +134,7 @@ static void finish(struct dtmf_sender *sender)
 	}
 	if (!--sender->repeats) {
 		sender->active = 0;
-		sender->pause = PAUSE_MS;
+		sender->pause = sender->now.pause ? sender->now.pause : DTMF_PAUSE_MS;
 	}
 }
 

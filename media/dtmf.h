@@ -7,8 +7,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define DTMF_PAYLOAD 4
-#define DTMF_QUEUE   32 /* digits that wait to be sent */
+#define DTMF_PAYLOAD  4
+#define DTMF_QUEUE    32 /* digits that wait to be sent */
+#define DTMF_PAUSE_MS 60
 
 struct dtmf_event {
 	uint8_t event;	   /* 0-15: 0-9 * # A-D */
@@ -49,7 +50,8 @@ uint32_t dtmf_duration(const struct dtmf_receiver *receiver);
 
 struct dtmf_digit {
 	uint8_t event, volume;
-	uint16_t ms; /* 0: until it is said to end */
+	uint16_t ms;	/* 0: until it is said to end */
+	uint16_t pause; /* ms after it, 0: DTMF_PAUSE_MS */
 };
 
 /* Digits to send, one after the other with a pause between; by packets or as tones, that is the sender's. */

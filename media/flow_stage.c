@@ -43,8 +43,10 @@ int flow_stage_set(struct flow_stage **stage, const struct engine_stage *wanted,
 	}
 	if (!type || wanted->length > ENGINE_STAGE_BYTES)
 		return EINVAL;
-	if (*stage && (*stage)->number == wanted->type)
+	if (*stage && (*stage)->number == wanted->type) {
+		(*stage)->due = now;
 		return type->change((*stage)->state, wanted->settings, wanted->length, now);
+	}
 	fresh = create(type, wanted->type);
 	if (!fresh)
 		return ENOMEM;

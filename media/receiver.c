@@ -21,6 +21,8 @@ static int look_up(const struct receiver_settings *settings, struct codec_facts 
 {
 	if (settings->rate != 8000 && settings->rate != 16000 && settings->rate != 48000)
 		return -1;
+	if (settings->event_rate && settings->event_rate < 1000)
+		return -1;
 	return codec_look_up(settings->number, &settings->codec, facts);
 }
 
@@ -291,4 +293,11 @@ enum receiver_state receiver_pull(struct receiver *receiver, int16_t **pcm, unsi
 	if (receiver->quiet)
 		return RECEIVER_SILENT;
 	return receiver->starving >= IDLE_MS ? RECEIVER_IDLE : RECEIVER_SOUND;
+}
+
+uint32_t receiver_digit_ms(const struct receiver *receiver, const struct dtmf_receiver *digit)
+{
+	uint32_t rate = receiver->settings.event_rate ? receiver->settings.event_rate : receiver->clock_rate;
+
+	return dtmf_duration(digit) / (rate / 1000);
 }

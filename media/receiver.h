@@ -15,6 +15,7 @@
 struct receiver_settings {
 	struct codec_settings codec;
 	uint32_t rate;	      /* Hz of the sound that is wanted: 8000, 16000 or 48000 */
+	uint32_t event_rate;  /* Hz that telephone events last by, 0: the codec's clock */
 	uint8_t number;	      /* enum codec_number */
 	uint8_t payload_type; /* of the codec */
 	uint8_t event_type;   /* of telephone events (RFC 4733), or RECEIVER_NO_TYPE */
@@ -68,6 +69,9 @@ enum receiver_state {
 	RECEIVER_SILENT = 1, /* the sender is silent, as it said: comfort noise */
 	RECEIVER_SOUND = 2,
 };
+
+/* How long the digit at hand has lasted so far, in ms. */
+uint32_t receiver_digit_ms(const struct receiver *receiver, const struct dtmf_receiver *digit);
 
 /* `count` samples, a multiple of 10 ms up to 60, to be played at `now`; they are the caller's until the next
  * pull. */

@@ -19,7 +19,8 @@ size_t sender_bytes(const struct sender_settings *settings)
 {
 	struct codec_facts facts;
 
-	if (codec_look_up(settings->number, &settings->codec, &facts))
+	if ((settings->event_rate && settings->event_rate < 1000) ||
+	    codec_look_up(settings->number, &settings->codec, &facts))
 		return 0;
 	return rounded(sizeof(struct sender)) + rounded(facts.encoder_bytes);
 }
@@ -144,7 +145,8 @@ static void send_event(struct sender *sender, struct dtmf_event *report, int fir
 		       const struct packet_sink *sink)
 {
 	uint8_t *packet = sink->room(sink->context);
-	uint32_t ticks = ticks_of_ms(sender, report->duration);
+	uint32_t rate = sender->settings.event_rate ? sender->settings.event_rate : sender->clock_rate;
+	uint32_t ticks = rate / 1000 * report->duration;
 
 	if (first)
 		sender->event_timestamp = sender->timestamp;

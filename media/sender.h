@@ -13,10 +13,11 @@
 struct sender_settings {
 	struct codec_settings codec; /* its rate is that of the sound given to the sender */
 	uint32_t ssrc;
-	uint32_t timestamp; /* of the first packet */
-	uint16_t sequence;  /* of the first packet */
-	uint8_t number;	    /* enum codec_number */
-	uint8_t ptime;	    /* ms, 10 to 60: what codec_ptime makes of it is used */
+	uint32_t timestamp;  /* of the first packet */
+	uint32_t event_rate; /* Hz that telephone events last by, 0: the codec's clock */
+	uint16_t sequence;   /* of the first packet */
+	uint8_t number;	     /* enum codec_number */
+	uint8_t ptime;	     /* ms, 10 to 60: what codec_ptime makes of it is used */
 	uint8_t payload_type;
 	uint8_t event_type; /* of telephone events, or SENDER_NO_TYPE: digits become tones */
 	uint8_t noise_type; /* of comfort noise, sent in silence; or SENDER_NO_TYPE: sound without a pause */

@@ -50,7 +50,8 @@ struct stage_type {
 	/* A packet came: header, extension and payload. It may be written to, but not kept. */
 	void (*packet)(void *state, __u8 *rtp, size_t length, __u64 now, struct stage_output *output);
 
-	/* Called at the time that it returned last, at once after `open`. Returns the next time. */
+	/* Called at the time that it returned last, at once after `open` and `change`. Returns the next time.
+	 */
 	__u64 (*tick)(void *state, __u64 now, struct stage_output *output);
 
 	/* Copies what was counted into `report`, and returns how many bytes of it; at most `room`. */

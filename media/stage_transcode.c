@@ -5,47 +5,18 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 
 #include "stage.h"
-
-#define ALIGNMENT 64
 
 struct state {
 	struct tap tap;
 	struct transcoder *transcoder; /* in one block of its own; NULL: packets pass as they are */
-	uint32_t play, dial;
+	struct stage_done done;
 };
-
-/* A stage_output has no face but its functions. */
-static __u8 *room(void *context)
-{
-	return stage_room(context);
-}
-
-static void send(void *context, size_t length)
-{
-	stage_send(context, length);
-}
-
-static void tell(void *context, const struct transcoder_news *news)
-{
-	stage_tell(context, news->kind, news, sizeof(*news));
-}
-
-static int draw_names(struct sender_settings *sender)
-{
-	if (getrandom(&sender->ssrc, sizeof(sender->ssrc), 0) < 0 ||
-	    getrandom(&sender->timestamp, sizeof(sender->timestamp), 0) < 0 ||
-	    getrandom(&sender->sequence, sizeof(sender->sequence), 0) < 0)
-		return errno;
-	return 0;
-}
 
 static struct transcoder *create(const struct transcoder_settings *settings, uint64_t now)
 {
-	size_t bytes = (transcoder_bytes(settings) + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
-	void *memory = bytes ? aligned_alloc(ALIGNMENT, bytes) : NULL;
+	void *memory = stage_memory(transcoder_bytes(settings));
 	struct transcoder *transcoder = memory ? transcoder_open(memory, settings, now) : NULL;
 
 	if (memory && !transcoder)
@@ -70,7 +41,7 @@ static int replace(struct state *state, struct transcoder_settings *settings, ui
 		settings->sender.timestamp = state->transcoder->sender->timestamp;
 		settings->sender.sequence = state->transcoder->sender->sequence;
 	} else {
-		error = draw_names(&settings->sender);
+		error = stage_draw_names(&settings->sender);
 	}
 	fresh = error ? NULL : create(settings, now);
 	if (!fresh)
@@ -78,37 +49,7 @@ static int replace(struct state *state, struct transcoder_settings *settings, ui
 	if (state->transcoder)
 		destroy(state->transcoder);
 	state->transcoder = fresh;
-	state->play = 0;
-	return 0;
-}
-
-static int play(struct state *state, const struct transcode_stage *wanted)
-{
-	int error = 0;
-
-	if (wanted->play == state->play)
-		return 0;
-	if (!wanted->play)
-		transcoder_stop(state->transcoder);
-	else
-		error = transcoder_play(state->transcoder, wanted->play_path, wanted->play_times,
-					wanted->play_mixed);
-	if (!error)
-		state->play = wanted->play;
-	return error;
-}
-
-static int dial(struct state *state, const struct transcode_stage *wanted)
-{
-	if (wanted->dial == state->dial)
-		return 0;
-	for (unsigned i = 0; i < wanted->digit_count; i++) {
-		struct dtmf_digit digit = {wanted->digits[i], wanted->digit_volume, wanted->digit_ms};
-
-		if (transcoder_digit(state->transcoder, &digit))
-			return ENOSPC;
-	}
-	state->dial = wanted->dial;
+	state->done.play = 0;
 	return 0;
 }
 
@@ -118,10 +59,7 @@ static int read_settings(struct transcode_stage *wanted, const void *settings, s
 	if (length != sizeof(*wanted))
 		return EINVAL;
 	memcpy(wanted, settings, length);
-	if (wanted->digit_count > STAGE_DIGITS || (wanted->digit_count && !wanted->digit_ms) ||
-	    strnlen(wanted->play_path, STAGE_PATH) == STAGE_PATH)
-		return EINVAL;
-	return 0;
+	return stage_orders_check(&wanted->orders);
 }
 
 static int change_transcoder(void *memory, const void *settings, size_t length, __u64 now)
@@ -137,8 +75,11 @@ static int change_transcoder(void *memory, const void *settings, size_t length, 
 	if (error)
 		return error;
 	tap_change(&state->tap, &wanted.tap);
-	error = play(state, &wanted);
-	return error ? error : dial(state, &wanted);
+	error = stage_orders_follow(&state->done, &wanted.orders, &state->transcoder->clip,
+				    state->transcoder->sender);
+	if (!error)
+		state->transcoder->mixed = wanted.orders.play_mixed;
+	return error;
 }
 
 static void close_stage(void *memory)
@@ -150,10 +91,6 @@ static void close_stage(void *memory)
 		destroy(state->transcoder);
 }
 
-/*
- * Digits named by the first settings have been sent by the worker that this one replaces. A clip that is gone
- * since must not cost the call its codec.
- */
 static int open_transcoder(void *memory, const void *settings, size_t length, __u64 now)
 {
 	struct state *state = memory;
@@ -165,16 +102,17 @@ static int open_transcoder(void *memory, const void *settings, size_t length, __
 		error = replace(state, &wanted.transcoder, now);
 	if (error)
 		return error;
-	state->dial = wanted.dial;
 	tap_open(&state->tap, &wanted.tap);
-	play(state, &wanted);
+	state->transcoder->mixed = wanted.orders.play_mixed;
+	stage_orders_resume(&state->done, &wanted.orders, &state->transcoder->clip,
+			    state->transcoder->sender);
 	return 0;
 }
 
 static void put_packet(void *memory, __u8 *rtp, size_t length, __u64 now, struct stage_output *output)
 {
 	struct state *state = memory;
-	const struct transcoder_ear ear = {tell, output};
+	const struct transcoder_ear ear = stage_ear(output);
 
 	tap_copy(&state->tap, rtp, length, now);
 	transcoder_put(state->transcoder, rtp, length, now, &ear);
@@ -183,8 +121,8 @@ static void put_packet(void *memory, __u8 *rtp, size_t length, __u64 now, struct
 static __u64 tick_transcoder(void *memory, __u64 now, struct stage_output *output)
 {
 	struct state *state = memory;
-	const struct packet_sink sink = {room, send, output};
-	const struct transcoder_ear ear = {tell, output};
+	const struct packet_sink sink = stage_sink(output);
+	const struct transcoder_ear ear = stage_ear(output);
 
 	return transcoder_tick(state->transcoder, now, &sink, &ear);
 }

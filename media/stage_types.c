@@ -3,11 +3,12 @@
 #include "stage.h"
 #include "stage_transcode.h"
 
-extern const struct stage_type stage_transcode, stage_tap;
+extern const struct stage_type stage_transcode, stage_tap, stage_insert;
 
 static const struct stage_type *const stage_types[] = {
 	[STAGE_TRANSCODE] = &stage_transcode,
 	[STAGE_TAP] = &stage_tap,
+	[STAGE_INSERT] = &stage_insert,
 };
 
 const struct stage_type *stage_type(unsigned number)

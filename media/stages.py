@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-TRANSCODE, TAP = 1, 2
-"""Kinds of stages: one with codecs, one that passes on and copies."""
+TRANSCODE, TAP, INSERT = 1, 2, 3
+"""Kinds of stages: one with codecs, one that passes on and copies, one that passes on and can put things in."""
 
 NO_TYPE = 255
 NUMBERS = {"PCMU": 0, "PCMA": 1, "G722": 2, "G729": 3, "opus": 4}
@@ -24,16 +24,17 @@ RATES = {"PCMU": 8000, "PCMA": 8000, "G722": 16000, "G729": 8000, "opus": 48000}
 DIGITS = "0123456789*#ABCD"
 MOST_DIGITS = 16
 _CODEC = struct.Struct("=IIBBBB")
-_RECEIVER = struct.Struct("=12sIBBBBB3x")
-_SENDER = struct.Struct("=12sIIHBBBBBx")
-_TRANSCODER = struct.Struct("=24s28sBBxx")
+_RECEIVER = struct.Struct("=12sIIBBBBB3x")
+_SENDER = struct.Struct("=12sIIIHBBBBBx")
+_TRANSCODER = struct.Struct("=28s32sBBBx")
+_INSERTER = struct.Struct("=32sBBBB")
+_ORDERS = struct.Struct("=IIIIHHBBBx16s128s")
 _TAP = struct.Struct("=16sBB6x104s")
-_STAGE = struct.Struct("=56sIIIHBBB3x16s128s128s")
 _JITTER = struct.Struct("=7Q")
 _RECEIVED = struct.Struct("=9Q")
 _SENT = struct.Struct("=4Q")
 _REPORT = struct.Struct("=56s72s32sQIxxxxQQ")
-_NEWS = struct.Struct("=IIBBxx")
+_NEWS = struct.Struct("=IIBBxxI")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,8 @@ class CodecSettings:
     """Percent of packets that Opus should reckon with losing."""
     events: int | None = None
     """Payload type of telephone events (RFC 4733)."""
+    event_rate: int = 0
+    """Hz that events last by; 0: the codec's clock."""
     noise: int | None = None
     """Payload type of comfort noise (RFC 3389)."""
     ptime: int = 20
@@ -71,8 +74,10 @@ class Clip:
     number: int
     path: str
     times: int = 1
+    start: int = 0
+    """Milliseconds of it that are left out the first time."""
     mixed: bool = False
-    """Laid over what the leg sends, not in its place."""
+    """Laid over what the leg sends, not in its place; only where it is transcoded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +89,8 @@ class Dial:
     ms: int = 160
     volume: int = 10
     """-dBm0."""
+    pause: int = 0
+    """Milliseconds between two digits; 0: 60."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +116,8 @@ class TranscodeStage:
     """For tones in the sound, which become events."""
     block_digits: bool = False
     mute: bool = False
+    fill: bool = False
+    """Send silence where there is no stream."""
     clip: Clip | None = None
     dial: Dial | None = None
     tap: Tap | None = None
@@ -117,33 +126,43 @@ class TranscodeStage:
 
     def pack(self) -> bytes:
         """As struct transcode_stage. Raises KeyError for an unknown codec, ValueError for digits that are none."""
-        clip, dial = self.clip or Clip(0, "", 0), self.dial or Dial(0, "")
-        if len(dial.digits) > MOST_DIGITS:
-            raise ValueError(f"{len(dial.digits)} digits; send at most {MOST_DIGITS} at once")
-        numbers = bytes(DIGITS.index(digit) for digit in dial.digits.upper())
-        return _STAGE.pack(
-            _TRANSCODER.pack(self._receiver(), self._sender(), self.block_digits, self.mute),
-            clip.number,
-            clip.times,
-            dial.number,
-            dial.ms,
-            len(numbers),
-            dial.volume,
-            clip.mixed,
-            numbers,
-            clip.path.encode(),
-            self.tap.pack() if self.tap else bytes(_TAP.size),
+        return (
+            _TRANSCODER.pack(self._receiver(), sender_settings(self.sent), self.block_digits, self.mute, self.fill)
+            + _orders(self.clip, self.dial)
+            + (self.tap.pack() if self.tap else bytes(_TAP.size))
         )
 
     def _receiver(self) -> bytes:
         codec, rate = self.heard, self.sent.sound_rate
         types = codec.payload_type, _type(codec.events), _type(codec.noise)
-        return _RECEIVER.pack(_codec(codec), rate, NUMBERS[codec.name], *types, self.listen)
+        return _RECEIVER.pack(_codec(codec), rate, codec.event_rate, NUMBERS[codec.name], *types, self.listen)
 
-    def _sender(self) -> bytes:
-        codec = self.sent
-        types = codec.payload_type, _type(codec.events), _type(codec.noise)
-        return _SENDER.pack(_codec(codec), 0, 0, 0, NUMBERS[codec.name], codec.ptime, *types)
+
+@dataclass(frozen=True, slots=True)
+class InsertStage:
+    """Passes on what the leg sends as `codec` and others, with clip and digits put in its place."""
+
+    codec: CodecSettings
+    block_digits: bool = False
+    mute: bool = False
+    """What the leg says becomes silence."""
+    deaf: bool = False
+    """Nothing of the leg passes."""
+    own: bool = False
+    """Never under the leg's SSRC: the leg has encrypted other packets under the same key."""
+    clip: Clip | None = None
+    dial: Dial | None = None
+    tap: Tap | None = None
+
+    kind = INSERT
+
+    def pack(self) -> bytes:
+        """As struct insert_stage. Raises as TranscodeStage.pack."""
+        return (
+            _INSERTER.pack(sender_settings(self.codec), self.block_digits, self.mute, self.deaf, self.own)
+            + _orders(self.clip, self.dial)
+            + (self.tap.pack() if self.tap else bytes(_TAP.size))
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +178,7 @@ class TapStage:
         return self.tap.pack()
 
 
-Stage = TranscodeStage | TapStage
+Stage = TranscodeStage | InsertStage | TapStage
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,14 +239,32 @@ class DigitHeard:
 class ClipPlayed:
     """A clip has been played to its end."""
 
+    number: int
+
 
 News = DigitHeard | ClipPlayed
 
 
 def read_news(data: bytes) -> News:
     """What a transcoding stage tells, from struct transcoder_news. Raises struct.error or IndexError if it is none."""
-    kind, duration, digit, in_band = _NEWS.unpack(data)
-    return DigitHeard(DIGITS[digit], duration, bool(in_band)) if kind == 1 else ClipPlayed()
+    kind, duration, digit, in_band, number = _NEWS.unpack(data)
+    return DigitHeard(DIGITS[digit], duration, bool(in_band)) if kind == 1 else ClipPlayed(number)
+
+
+def sender_settings(codec: CodecSettings) -> bytes:
+    """As struct sender_settings; SSRC, time stamp and sequence number are drawn by the stage."""
+    types = codec.payload_type, _type(codec.events), _type(codec.noise)
+    return _SENDER.pack(_codec(codec), 0, 0, codec.event_rate, 0, NUMBERS[codec.name], codec.ptime, *types)
+
+
+def _orders(wanted: Clip | None, digits: Dial | None) -> bytes:
+    clip, dial = wanted or Clip(0, "", 0), digits or Dial(0, "")
+    if len(dial.digits) > MOST_DIGITS:
+        raise ValueError(f"{len(dial.digits)} digits; send at most {MOST_DIGITS} at once")
+    numbers = bytes(DIGITS.index(digit) for digit in dial.digits.upper())
+    played = clip.number, clip.times, clip.start
+    dialled = dial.number, dial.ms, dial.pause, len(numbers), dial.volume
+    return _ORDERS.pack(*played, *dialled, clip.mixed, numbers, clip.path.encode())
 
 
 def _type(payload_type: int | None) -> int:

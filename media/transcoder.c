@@ -84,11 +84,14 @@ int transcoder_change(struct transcoder *transcoder, const struct transcoder_set
 		return -1;
 	transcoder->settings.digits = settings->digits;
 	transcoder->settings.mute = settings->mute;
+	transcoder->settings.fill = settings->fill;
 	receiver->payload_type = settings->receiver.payload_type;
 	receiver->event_type = settings->receiver.event_type;
+	receiver->event_rate = settings->receiver.event_rate;
 	receiver->noise_type = settings->receiver.noise_type;
 	sender->payload_type = settings->sender.payload_type;
 	sender->event_type = settings->sender.event_type;
+	sender->event_rate = settings->sender.event_rate;
 	sender->noise_type = settings->sender.noise_type;
 	return 0;
 }
@@ -125,14 +128,13 @@ static void note_event(struct transcoder *transcoder, enum dtmf_news news, int k
 		       const struct transcoder_ear *ear)
 {
 	const struct dtmf_receiver *heard = &transcoder->receiver->dtmf;
-	uint32_t per_ms = transcoder->receiver->clock_rate / 1000;
 
 	if (news == DTMF_BEGUN || (news == DTMF_ENDED && !known))
 		begin_digit(transcoder, heard->now.event, heard->now.volume);
 	if (news != DTMF_ENDED)
 		return;
 	end_digit(transcoder);
-	tell_digit(ear, heard->now.event, dtmf_duration(heard) / per_ms, 0);
+	tell_digit(ear, heard->now.event, receiver_digit_ms(transcoder->receiver, heard), 0);
 }
 
 void transcoder_put(struct transcoder *transcoder, const uint8_t *data, size_t length, uint64_t now,
@@ -145,8 +147,7 @@ void transcoder_put(struct transcoder *transcoder, const uint8_t *data, size_t l
 
 	if (cut_short) {
 		end_digit(transcoder);
-		tell_digit(ear, before.now.event,
-			   dtmf_duration(&before) / (transcoder->receiver->clock_rate / 1000), 0);
+		tell_digit(ear, before.now.event, receiver_digit_ms(transcoder->receiver, &before), 0);
 	}
 	note_event(transcoder, news, before.active && !cut_short, ear);
 }
@@ -181,7 +182,7 @@ static int16_t clipped(int sample)
 static void play(struct transcoder *transcoder, int16_t *pcm, unsigned count,
 		 const struct transcoder_ear *ear)
 {
-	struct transcoder_news news = {.kind = TRANSCODER_PLAYED};
+	struct transcoder_news news = {.kind = TRANSCODER_PLAYED, .number = transcoder->clip.number};
 	int16_t played[CODEC_SAMPLES_MOST];
 	int goes_on = clip_play(&transcoder->clip, transcoder->mixed ? played : pcm, count);
 
@@ -207,7 +208,7 @@ static void send_next(struct transcoder *transcoder, uint64_t now, const struct 
 		memset(pcm, 0, count * sizeof(*pcm));
 	if (transcoder->clip.map)
 		play(transcoder, pcm, count, ear);
-	else if (state == RECEIVER_IDLE) {
+	else if (state == RECEIVER_IDLE && !transcoder->settings.fill) {
 		sender_pass(transcoder->sender, sink);
 		return;
 	}
@@ -237,7 +238,7 @@ static int is_waiting(const struct transcoder *transcoder)
 	const struct dtmf_sender *digits = &transcoder->sender->digits;
 
 	return !transcoder->receiver->jitter->playing && !transcoder->receiver->counts.played &&
-	       !transcoder->clip.map && !digits->active && !digits->count;
+	       !transcoder->clip.map && !digits->active && !digits->count && !transcoder->settings.fill;
 }
 
 static int may_begin(const struct transcoder *transcoder, uint64_t now)

@@ -26,7 +26,8 @@ struct transcoder_settings {
 	struct sender_settings sender;
 	uint8_t digits; /* enum transcoder_digits */
 	uint8_t mute;	/* nothing of the leg is passed on */
-	uint8_t reserved[2];
+	uint8_t fill;	/* silence is sent where there is no stream */
+	uint8_t reserved;
 };
 
 enum transcoder_news_kind {
@@ -40,6 +41,7 @@ struct transcoder_news {
 	uint8_t digit;	   /* 0-15 */
 	uint8_t in_band;   /* heard as a tone, not told as an event */
 	uint8_t reserved[2];
+	uint32_t number; /* of the clip */
 };
 
 struct transcoder_report {

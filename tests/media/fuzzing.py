@@ -16,11 +16,21 @@ from media.engine_build import LIBRARIES, SOURCES
 
 ROOT = Path(__file__).resolve().parents[2]
 TARGETS = sorted(source.stem for source in (ROOT / "tests/media/fuzz").glob("*.c"))
+
+
+def _packet(pause: int, kind: int, number: int) -> bytes:
+    """One for the inserter's target, behind its pause and length."""
+    return bytes([pause, 36, 0x80, kind, 0, number, 0, 0, 0, 160 * number % 256]) + bytes(28)
+
+
 SEEDS = {
     "wav": [b"RIFF\x24\0\0\0WAVEfmt \x10\0\0\0\1\0\1\0\x40\x1f\0\0\x80\x3e\0\0\2\0\x10\0data\4\0\0\0\1\0\2\0"],
     "events": [bytes([1, 20, 5, 10, 0, 160]) * 3],
     "jitter": [bytes([80, 0, n, 0, n // 2, 160 * n % 256, 0, 50]) for n in range(20)],
     "transcoder": [bytes([n]) + (bytes([80, 172, 0x80, 0, 0, 1]) + bytes(168)) * 3 for n in range(5)],
+    "inserter": [
+        bytes([n]) + b"".join(_packet(80, 128 * (m % 5 == 4) + (m % 5 == 4), m) for m in range(12)) for n in range(16)
+    ],
 }
 FLAGS = ["-std=gnu11", "-O1", "-g", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Werror", "-pthread"]
 FLAGS += ["-fno-sanitize-recover=all", f"-I{ROOT / 'media'}", f"-I{ROOT / 'bpf'}"]

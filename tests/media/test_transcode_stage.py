@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -19,6 +20,7 @@ from media import stages
 from media.engine_build import declarations
 from media.flows import EngineError
 from media.stages import (
+    INSERT,
     TAP,
     TRANSCODE,
     Clip,
@@ -26,34 +28,37 @@ from media.stages import (
     CodecSettings,
     Dial,
     DigitHeard,
+    InsertStage,
     StageReport,
     Tap,
     TapStage,
     TranscodeStage,
     read_news,
 )
-from tests.media.dsp import ROOM, Codec, Rtp, Side, ffi, heard, level, packets, sine, tone_level
+from tests.media.dsp import ROOM, Codec, Rtp, Side, clip_file, ffi, heard, level, packets, sine, tone_level
 
 PCMU = CodecSettings("PCMU", 0, events=101)
 PCMA = CodecSettings("PCMA", 8, events=101)
 STAGE = TranscodeStage(PCMU, PCMA)
 RECORDING = UUID(int=0x1234)
 
-ffi.cdef(declarations(ROOM / "tap.h") + declarations(ROOM / "stage_transcode.h"))
+ffi.cdef("".join(declarations(ROOM / name) for name in ("tap.h", "stage_parts.h", "stage_transcode.h")))
 
 
 def test_settings_are_read_in_c_as_they_were_said():
     opus = CodecSettings(
         "opus", 96, rate=48000, bitrate=24000, complexity=7, dtx=True, fec=True, loss=9, events=97, noise=13
     )
+    opus = replace(opus, event_rate=8000)
     stage = TranscodeStage(
         replace(opus, events=None),
         replace(opus, ptime=40, rate=16000),
         listen=True,
         block_digits=True,
         mute=True,
-        clip=Clip(5, "/run/clip", 3, mixed=True),
-        dial=Dial(6, "19*D", 120, 12),
+        fill=True,
+        clip=Clip(5, "/run/clip", 3, 1500, mixed=True),
+        dial=Dial(6, "19*D", 120, 12, 75),
         tap=Tap(RECORDING, 1, "/run/recorder"),
     )
     data = stage.pack()
@@ -66,10 +71,36 @@ def test_settings_are_read_in_c_as_they_were_said():
     assert (receiver.event_type, receiver.noise_type, receiver.listen) == (255, 13, 1)
     assert (sender.codec.rate, sender.ptime, sender.number, sender.payload_type) == (16000, 40, 4, 96)
     assert (sender.event_type, sender.noise_type) == (97, 13)
-    assert (read.transcoder.digits, read.transcoder.mute) == (1, 1)
-    assert (read.play, read.play_times, read.play_mixed, ffi.string(read.play_path)) == (5, 3, 1, b"/run/clip")
-    assert (read.dial, read.digit_ms, read.digit_count, read.digit_volume) == (6, 120, 4, 12)
-    assert bytes(read.digits)[:4] == bytes([1, 9, 10, 15])
+    assert (receiver.event_rate, sender.event_rate) == (8000, 8000)
+    assert (read.transcoder.digits, read.transcoder.mute, read.transcoder.fill) == (1, 1, 1)
+    check_orders(read)
+
+
+def test_settings_of_an_insertion_are_read_in_c_as_they_were_said():
+    stage = InsertStage(
+        replace(PCMU, ptime=30, event_rate=8000),
+        *(True, False, True, True),
+        clip=Clip(5, "/run/clip", 3, 1500, mixed=True),
+        dial=Dial(6, "19*D", 120, 12, 75),
+        tap=Tap(RECORDING, 1, "/run/recorder"),
+    )
+    data = stage.pack()
+    assert len(data) == ffi.sizeof("struct insert_stage")
+    read = ffi.from_buffer("struct insert_stage *", data)
+    inserter, sender = read.inserter, read.inserter.sender
+    assert (sender.number, sender.payload_type, sender.event_type, sender.noise_type) == (0, 0, 101, 255)
+    assert (sender.ptime, sender.event_rate) == (30, 8000)
+    assert (inserter.block, inserter.mute, inserter.deaf, inserter.own) == (1, 0, 1, 1)
+    check_orders(read)
+
+
+def check_orders(read) -> None:
+    orders = read.orders
+    assert (orders.play, orders.play_times, orders.play_start, orders.play_mixed) == (5, 3, 1500, 1)
+    assert ffi.string(orders.play_path) == b"/run/clip"
+    assert (orders.dial, orders.digit_ms, orders.digit_pause) == (6, 120, 75)
+    assert (orders.digit_count, orders.digit_volume) == (4, 12)
+    assert bytes(orders.digits)[:4] == bytes([1, 9, 10, 15])
     assert (bytes(read.tap.name), read.tap.leg, read.tap.on) == (RECORDING.bytes, 1, 1)
     assert ffi.string(read.tap.path) == b"/run/recorder"
 
@@ -91,8 +122,8 @@ def test_reports_are_read_in_python_as_they_were_counted():
 def test_news_is_read_in_python_as_it_was_told():
     news = ffi.new("struct transcoder_news *", {"kind": 1, "duration": 120, "digit": 11, "in_band": 1})
     assert read_news(bytes(ffi.buffer(news))) == DigitHeard("#", 120, True)
-    news.kind = 2
-    assert read_news(bytes(ffi.buffer(news))) == ClipPlayed()
+    news.kind, news.number = 2, 9
+    assert read_news(bytes(ffi.buffer(news))) == ClipPlayed(9)
     with pytest.raises(struct.error):
         read_news(b"")
 
@@ -162,12 +193,10 @@ def test_a_digit_is_told_and_relayed(engine, call):
 
 
 def test_digits_are_dialled_and_a_clip_is_played_mid_call(engine, call, tmp_path):
-    clip = tmp_path / "clip"
-    tone = sine(8000, 900, 300)
-    clip.write_bytes(struct.pack("=IIII", 0x50434C56, 8000, len(tone), 0) + tone.tobytes())
+    clip = clip_file(tmp_path / "clip", 8000, sine(8000, 900, 300)).decode()
     call.open(engine)
     engine.set_stage(call.facing_a.key, TRANSCODE, STAGE.pack())
-    played = replace(STAGE, clip=Clip(1, str(clip)))
+    played = replace(STAGE, clip=Clip(1, clip))
     engine.set_stage(call.facing_a.key, TRANSCODE, played.pack())
     out = heard(Side(Codec("PCMA")), listen(call, 300))
     assert tone_level(out[200:2200], 8000, 900) == pytest.approx(-15, abs=1)
@@ -175,7 +204,7 @@ def test_digits_are_dialled_and_a_clip_is_played_mid_call(engine, call, tmp_path
     engine.set_stage(call.facing_a.key, TRANSCODE, replace(played, dial=Dial(1, "42")).pack())
     events = [packet for packet in listen(call, 400) if packet.payload_type == 101]
     assert [packet.payload[0] for packet in events if packet.marker] == [4, 2]
-    assert [read_news(event.data) for event in engine.events() if event.type == "stage"] == [ClipPlayed()]
+    assert [read_news(event.data) for event in engine.events() if event.type == "stage"] == [ClipPlayed(1)]
 
 
 def test_a_codec_changes_mid_call_under_the_same_name(engine, call):
@@ -212,6 +241,70 @@ def test_a_missing_clip_is_refused_and_the_call_goes_on(engine, call):
     with pytest.raises(EngineError):
         engine.set_stage(call.facing_a.key, TRANSCODE, replace(STAGE, clip=Clip(1, "/nonexistent/clip")).pack())
     assert {packet.payload_type for packet in converse(call, sine(8000, 440, 100))} == {8}
+
+
+def stream_of(call, first: int, count: int) -> None:
+    """Leg a speaks as the kernel would pass it on."""
+    talk(call, sine(8000, 440, 20 * count), first)
+
+
+def test_a_prompt_is_put_into_a_stream_that_stays_the_same(engine, call, tmp_path):
+    clip = clip_file(tmp_path / "clip", 8000, sine(8000, 900, 300)).decode()
+    stage = InsertStage(PCMU)
+    call.open(engine)
+    engine.set_stage(call.facing_a.key, INSERT, stage.pack())
+    speaker = threading.Thread(target=stream_of, args=(call, 0, 60))
+    speaker.start()
+    time.sleep(0.3)
+    engine.set_stage(call.facing_a.key, INSERT, replace(stage, clip=Clip(7, clip)).pack())
+    received = listen(call, 400)
+    speaker.join()
+    assert {(packet.ssrc, packet.payload_type) for packet in received} == {(7, 0)}
+    sequences = [packet.sequence for packet in received]
+    assert sequences == sorted(set(sequences))
+    assert len(sequences) >= 56
+    out = heard(Side(Codec("PCMU")), received)
+    prompt = max(tone_level(out[start : start + 800], 8000, 900) for start in range(0, len(out) - 800, 400))
+    assert prompt == pytest.approx(-15, abs=1)
+    assert tone_level(out[-1600:], 8000, 440) == pytest.approx(-15, abs=1)
+    assert [read_news(event.data) for event in engine.events() if event.type == "stage"] == [ClipPlayed(7)]
+    assert report_of(engine, call).sent >= 14
+    engine.set_stage(call.facing_a.key, 0)
+    call.a.send(Rtp(100, 16000, b"x" * 160, 0).bytes(), call.facing_a.key)
+    assert call.b.receive()[0] == Rtp(100, 16000, b"x" * 160, 0).bytes()
+
+
+def test_a_missing_clip_is_refused_and_the_stream_goes_on(engine, call):
+    call.open(engine)
+    engine.set_stage(call.facing_a.key, INSERT, InsertStage(PCMU).pack())
+    with pytest.raises(EngineError):
+        engine.set_stage(call.facing_a.key, INSERT, InsertStage(PCMU, clip=Clip(1, "/nonexistent/clip")).pack())
+    with pytest.raises(EngineError):
+        engine.set_stage(call.facing_a.key, INSERT, bytes(300))
+    assert {packet.payload_type for packet in converse(call, sine(8000, 440, 100))} == {0}
+
+
+def test_a_worker_that_was_replaced_plays_on_but_dials_nothing_twice(process, call, tmp_path):
+    client = process.client
+    clip = clip_file(tmp_path / "clip", 8000, sine(8000, 900, 200)).decode()
+    call.open(client)
+    client.set_stage(call.facing_a.key, INSERT, InsertStage(PCMU).pack())
+    stage = InsertStage(PCMU, clip=Clip(1, clip, 0), dial=Dial(1, "5"))
+    client.set_stage(call.facing_a.key, INSERT, stage.pack())
+    assert Rtp.parse(call.b.receive()[0]).payload_type in (0, 101)
+    os.kill(client.summary().processes[0], signal.SIGKILL)
+    until = time.monotonic() + 2
+    while not client.summary().restarts:
+        assert time.monotonic() < until
+    call.b.waiting()
+    time.sleep(0.4)
+    call.b.socket.setblocking(False)
+    after = []
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            after.append(Rtp.parse(call.b.receive()[0]))
+    assert after
+    assert {packet.payload_type for packet in after} == {0}
 
 
 def test_a_tap_copies_and_passes_on(engine, call, tmp_path, rtp):
@@ -270,3 +363,4 @@ def test_the_numbers_of_stages_are_those_of_the_header():
     header = (ROOM / "stage_transcode.h").read_text()
     assert f"#define STAGE_TRANSCODE {stages.TRANSCODE} " in header
     assert f"#define STAGE_TAP	{stages.TAP}" in header
+    assert f"#define STAGE_INSERT	{stages.INSERT}" in header

@@ -8,7 +8,6 @@ import random
 import struct
 from array import array
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -21,6 +20,7 @@ from tests.media.dsp import (
     aligned,
     alignment,
     block,
+    clip_file,
     ffi,
     heard,
     largest_step,
@@ -307,11 +307,6 @@ def test_digits_are_sent_on_demand_even_without_a_stream():
         assert lib.transcoder_digit(transcoder.handle, ffi.new("struct dtmf_digit *", [digit, 10, 80])) == 0
     sent = transcoder.feed([], tail_ms=1000)
     assert [packet.payload[0] for packet in sent if packet.marker and packet.payload_type == 101] == [1, 2]
-
-
-def clip_file(path: Path, rate: int, pcm: array) -> bytes:
-    path.write_bytes(struct.pack("=IIII", 0x50434C56, rate, len(pcm), 0) + pcm.tobytes())
-    return str(path).encode()
 
 
 def test_a_clip_is_played_in_place_of_the_leg(tmp_path):
