@@ -216,7 +216,10 @@ enum reason {
 	REASON_NOT_MUXED = 20,	  /* RTCP on a port for RTP alone */
 	REASON_FLOOD = 21,	  /* not of a flow, and too many from this source */
 	/* What only the engine finds. */
-	REASON_FORGED = 28,   /* SRTP of another key, damaged, or not protected at all */
+	REASON_BAD_STUN =
+		26,	     /* connectivity check that is damaged, of others' credentials, or one too many */
+	REASON_NO_PAIR = 27, /* ICE has selected no pair yet, or has lost it */
+	REASON_FORGED = 28,  /* SRTP of another key, damaged, or not protected at all */
 	REASON_REPLAYED = 29, /* SRTP index used before, or too old to know */
 	REASON_NO_KEY = 30,   /* keys not agreed yet, or spent */
 	REASON_PASS_NOT_IP = 32,

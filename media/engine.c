@@ -103,6 +103,8 @@ static void unbind_pair(struct engine *engine, const __u32 *numbers)
 		OPENSSL_cleanse(&engine->shared.slots[numbers[i]], sizeof(struct flow_slot));
 		OPENSSL_cleanse(&engine->table.wanted[numbers[i]], sizeof(struct engine_flow));
 		engine->shared.stages[numbers[i]].type = 0;
+		if (engine->shared.ices[numbers[i]].role)
+			OPENSSL_cleanse(&engine->shared.ices[numbers[i]], sizeof(struct engine_ice));
 		table_remove(&engine->table, numbers[i]);
 	}
 }
@@ -221,6 +223,52 @@ int engine_set_stage(struct engine *engine, const struct engine_key *key, const 
 	if (status == ENGINE_OK)
 		engine->shared.stages[number] = *stage;
 	return status;
+}
+
+static bool is_text(const char *text)
+{
+	return text[0] && memchr(text, 0, ENGINE_ICE_TEXT);
+}
+
+static bool good_ice(const struct engine_ice *ice)
+{
+	if (ice->role > ICE_CONTROLLING || ice->candidate_count > ENGINE_CANDIDATES)
+		return false;
+	if (!is_text(ice->own_name) || !is_text(ice->own_password) || !is_text(ice->peer_name) ||
+	    !is_text(ice->peer_password))
+		return false;
+	for (unsigned i = 0; i < ice->candidate_count; i++)
+		if (!is_unicast(ice->candidates[i].address) || !ice->candidates[i].port)
+			return false;
+	return true;
+}
+
+int engine_set_ice(struct engine *engine, const struct engine_key *key, const struct engine_ice *ice)
+{
+	__u32 number = table_find(&engine->table, key);
+	int status;
+
+	if (number == TABLE_NONE)
+		return ENGINE_UNKNOWN;
+	if (ice->role && !good_ice(ice))
+		return ENGINE_BAD_FLOW;
+	supervisor_page(engine, number)->command.ice = *ice;
+	status = supervisor_ask(engine, COMMAND_ICE, &number, 1);
+	OPENSSL_cleanse(&supervisor_page(engine, number)->command.ice, sizeof(*ice));
+	if (status == ENGINE_OK)
+		engine->shared.ices[number] = *ice;
+	return status;
+}
+
+int engine_wanted_ice(const struct engine *engine, const struct engine_key *key, struct engine_ice *ice)
+{
+	__u32 number = table_find(&engine->table, key);
+
+	if (number == TABLE_NONE || !engine->table.wanted[number].ice ||
+	    engine->shared.ices[number].role == ICE_OFF)
+		return ENGINE_UNKNOWN;
+	*ice = engine->shared.ices[number];
+	return ENGINE_OK;
 }
 
 int engine_read_stage(struct engine *engine, const struct engine_key *key, __u8 *report)

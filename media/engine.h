@@ -24,6 +24,8 @@
 #define ENGINE_STAGE_BYTES 1016 /* longest settings and reports of a stage */
 #define ENGINE_EVENT_BYTES 64
 #define ENGINE_FINGERPRINT 64  /* longest hash of a certificate */
+#define ENGINE_ICE_TEXT	   257 /* longest name or password of ICE (RFC 8839 5.4), and a zero */
+#define ENGINE_CANDIDATES  24  /* of a peer: more are not tried */
 #define ENGINE_OWN_HASH	   32  /* our certificate's, SHA-256 */
 #define ENGINE_HANG_MILLIS 700 /* a worker silent for longer is taken for hung */
 
@@ -62,6 +64,35 @@ struct engine_dtls {
 	__u8 fingerprint[ENGINE_FINGERPRINT]; /* of the peer's certificate */
 };
 
+enum engine_ice_role {
+	ICE_OFF = 0,
+	ICE_LITE = 1,	     /* we answer checks (RFC 8445 2.5) */
+	ICE_CONTROLLED = 2,  /* we check too, and the peer nominates */
+	ICE_CONTROLLING = 3, /* and we nominate */
+};
+
+struct engine_candidate {
+	__u8 address[16];
+	__u16 port;
+	__u16 reserved;
+	__u32 priority;
+};
+
+/* ICE (RFC 8445) with the peer whose packets reach a flow: one component, our side of it being its socket. */
+struct engine_ice {
+	__u8 role; /* enum engine_ice_role, to begin with: a conflict may turn it */
+	__u8 candidate_count;
+	__u8 complete; /* the peer has no further candidates */
+	__u8 reserved;
+	__u32 priority; /* of our candidate where the peer learns it from a check of ours */
+	__u64 tiebreaker;
+	char own_name[ENGINE_ICE_TEXT]; /* ice-ufrag and ice-pwd, ours and theirs */
+	char own_password[ENGINE_ICE_TEXT];
+	char peer_name[ENGINE_ICE_TEXT];
+	char peer_password[ENGINE_ICE_TEXT];
+	struct engine_candidate candidates[ENGINE_CANDIDATES];
+};
+
 /* One direction: packets from `source` that reach `local` go to `target`, from the partner's local address.
  */
 struct engine_flow {
@@ -76,7 +107,9 @@ struct engine_flow {
 	__u8 dscp;		 /* 0-63, or DSCP_KEEP */
 	__u8 mux;		 /* RTCP comes beside RTP (RFC 5761); where keys are set it must be said */
 	__u8 resumed;		 /* these keys have been used by an engine before */
-	__u8 reserved[3];
+	__u8 ice;		 /* source and target of this leg are what ICE selects, and nothing before */
+	__u8 afresh;		 /* count from zero */
+	__u8 reserved;
 	struct srtp_keys open;	 /* of what comes in; not with dtls */
 	struct srtp_keys seal;	 /* of what goes out; not with the partner's dtls */
 	struct engine_dtls dtls; /* with `source` */
@@ -89,6 +122,14 @@ enum engine_security {
 	ENGINE_FAILED = 3, /* DTLS ended with an error, and will be tried again */
 };
 
+enum engine_ice_state {
+	ENGINE_ICE_OFF = 0,
+	ENGINE_ICE_CHECKING = 1,
+	ENGINE_ICE_SELECTED = 2,
+	ENGINE_ICE_LOST = 3,   /* the peer has ceased to consent (RFC 7675): nothing passes */
+	ENGINE_ICE_FAILED = 4, /* no pair was found in time; one that comes yet is taken */
+};
+
 /* A flow and what became of it, taken between two packets. */
 struct engine_report {
 	struct engine_key key;
@@ -97,7 +138,13 @@ struct engine_report {
 	__u16 learned_target; /* port that the partner learned and that replaces target_port, 0: none */
 	__u8 security;	      /* enum engine_security, of what comes in and what goes out together */
 	__u8 suite;	      /* enum srtp_suite of what comes in */
-	__u8 reserved[6];
+	__u8 ice;	      /* enum engine_ice_state */
+	__u8 reserved;
+	__u16 selected_port; /* that ICE has selected, 0: none */
+	__u16 reserved2;
+	__u8 selected_address[16];
+	__u64 checks;	/* messages of ICE that were believed */
+	__u64 refused;	/* and that were not */
 	__u64 forged;	/* no packet of the key; among the dropped */
 	__u64 replayed; /* seen before, or too old to know; among the dropped */
 	struct flow_track track;
@@ -124,6 +171,7 @@ enum engine_event_type {
 	ENGINE_EVENT_SECURE = 2,  /* DTLS has given keys */
 	ENGINE_EVENT_FAILED = 3,  /* DTLS failed; data: why, as text */
 	ENGINE_EVENT_RESTART = 4, /* the worker of this flow, and others, was replaced */
+	ENGINE_EVENT_ICE = 5,	  /* kind: enum engine_ice_state; data: address, port in network order */
 };
 
 struct engine_event {
@@ -157,6 +205,15 @@ int engine_check(struct engine *engine);
  * *culprit becomes the index of the flow that was refused.
  */
 int engine_set_pair(struct engine *engine, const struct engine_flow *pair, unsigned *culprit);
+
+/*
+ * Tells a flow with `ice` what both descriptions say. Other names or passwords than before begin anew (RFC
+ * 8445 9), while the pair that was selected goes on until there is another.
+ */
+int engine_set_ice(struct engine *engine, const struct engine_key *key, const struct engine_ice *ice);
+
+/* The ICE of a flow as it was set; ENGINE_UNKNOWN: there is none. */
+int engine_wanted_ice(const struct engine *engine, const struct engine_key *key, struct engine_ice *ice);
 
 /* Gives a flow a stage, other settings for it, or with type 0 none. */
 int engine_set_stage(struct engine *engine, const struct engine_key *key, const struct engine_stage *stage);

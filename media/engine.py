@@ -6,9 +6,10 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from media._engine import ffi, lib
-from media.engine_structs import REASONS, fill_flow, new_keys, read_event, read_flow, read_key, statistics
+from media.engine_structs import REASONS, fill_flow, new_ice, new_keys, read_event, read_flow, read_key, statistics
 from media.flows import EngineError, EngineEvent, EngineFlow, EngineStatistics, EngineSummary, FlowKey, redacted
 
 REFUSALS: dict[int, tuple[str, str]] = {
@@ -55,9 +56,12 @@ class Engine:
         fill_flow(pair[0], a)
         fill_flow(pair[1], b)
         culprit = ffi.new("unsigned *")
+        agents = [(flow.key, new_ice(flow.ice)) for flow in (a, b) if flow.ice]
         status = lib.engine_set_pair(self._engine, pair, culprit)
         if status != lib.ENGINE_OK:
             raise refusal(status, ffi.errno, (a, b)[culprit[0]].key)
+        for key, ice in agents:
+            self._set_ice(key, ice)
 
     def fileno(self) -> int:
         """A descriptor that can be read once a worker has died: `check` then."""
@@ -135,11 +139,20 @@ class Engine:
             taken.append(read_event(event))
         return tuple(taken)
 
+    def _set_ice(self, key: FlowKey, ice: Any) -> None:
+        status = lib.engine_set_ice(self._engine, new_keys([key]), ice)
+        if status != lib.ENGINE_OK:
+            raise refusal(status, ffi.errno, key)
+
     def _wanted(self, key: FlowKey) -> EngineFlow:
         """How a flow was set; it must be there."""
         flow = ffi.new("struct engine_flow *")
-        lib.engine_wanted(self._engine, new_keys([key]), flow)
-        return redacted(read_flow(flow))
+        name = new_keys([key])
+        lib.engine_wanted(self._engine, name, flow)
+        ice = ffi.new("struct engine_ice *") if flow.ice else None
+        if ice is not None and lib.engine_wanted_ice(self._engine, name, ice) != lib.ENGINE_OK:
+            ice = None
+        return redacted(read_flow(flow, ice))
 
 
 def harden() -> None:

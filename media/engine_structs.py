@@ -19,6 +19,7 @@ from media.flows import (
     FlowKey,
     Security,
 )
+from media.ice import MOST_CANDIDATES, MOST_TEXT, EngineIce, IceCandidate, IceRole, IceState
 
 REASONS: dict[int, str] = {
     int(number): name.removeprefix("REASON_").lower().replace("_", "-")
@@ -43,6 +44,19 @@ EVENTS = {
     lib.ENGINE_EVENT_SECURE: "secure",
     lib.ENGINE_EVENT_FAILED: "failed",
     lib.ENGINE_EVENT_RESTART: "restart",
+    lib.ENGINE_EVENT_ICE: "ice",
+}
+ICE_ROLES: dict[IceRole, int] = {
+    "lite": lib.ICE_LITE,
+    "controlled": lib.ICE_CONTROLLED,
+    "controlling": lib.ICE_CONTROLLING,
+}
+ICE_STATES: dict[int, IceState] = {
+    lib.ENGINE_ICE_OFF: "off",
+    lib.ENGINE_ICE_CHECKING: "checking",
+    lib.ENGINE_ICE_SELECTED: "selected",
+    lib.ENGINE_ICE_LOST: "lost",
+    lib.ENGINE_ICE_FAILED: "failed",
 }
 
 JITTER_SCALE = 16
@@ -85,12 +99,52 @@ def fill_flow(place: Any, flow: EngineFlow) -> None:
     place.clock_rate, place.rtcp, place.held = flow.clock_rate, flow.kind == "rtcp", flow.held
     place.dscp = lib.DSCP_KEEP if flow.dscp is None else flow.dscp
     place.mux, place.resumed = flow.mux, flow.resumed
+    place.ice, place.afresh = flow.ice is not None, flow.afresh
     fill_srtp(place.open, flow.open)
     fill_srtp(place.seal, flow.seal)
     if flow.dtls:
         place.dtls.role = lib.DTLS_ACTIVE if flow.dtls.active else lib.DTLS_PASSIVE
         place.dtls.bytes = min(len(flow.dtls.fingerprint), 255)
         ffi.memmove(place.dtls.fingerprint, flow.dtls.fingerprint[: lib.ENGINE_FINGERPRINT], place.dtls.bytes)
+
+
+def new_ice(ice: EngineIce) -> Any:
+    """A struct engine_ice. Raises EngineError "bad-flow" for what it cannot hold."""
+    place = ffi.new("struct engine_ice *")
+    if ice.role not in ICE_ROLES or len(ice.candidates) > MOST_CANDIDATES:
+        raise EngineError(
+            "bad-flow", f"ICE's role is one of {', '.join(ICE_ROLES)}, and {MOST_CANDIDATES} candidates fit"
+        )
+    place.role, place.complete, place.candidate_count = ICE_ROLES[ice.role], ice.complete, len(ice.candidates)
+    place.priority, place.tiebreaker = ice.priority & 0xFFFFFFFF, ice.tiebreaker & 0xFFFFFFFFFFFFFFFF
+    for name in ("own_name", "own_password", "peer_name", "peer_password"):
+        text = getattr(ice, name).encode("ascii", "replace")
+        if not 1 <= len(text) <= MOST_TEXT or 0 in text:
+            raise EngineError("bad-flow", f"ICE's {name.replace('_', ' ')} has 1 to {MOST_TEXT} characters")
+        ffi.memmove(getattr(place, name), text, len(text))
+    for candidate, slot in zip(ice.candidates, place.candidates, strict=False):
+        slot.address, slot.port = pack_address(candidate.address), candidate.port
+        slot.priority = candidate.priority & 0xFFFFFFFF
+    return place
+
+
+def read_ice(place: Any) -> EngineIce:
+    """The settings in a struct engine_ice."""
+    roles = {number: role for role, number in ICE_ROLES.items()}
+    return EngineIce(
+        role=roles[place.role],
+        own_name=ffi.string(place.own_name).decode(),
+        own_password=ffi.string(place.own_password).decode(),
+        peer_name=ffi.string(place.peer_name).decode(),
+        peer_password=ffi.string(place.peer_password).decode(),
+        candidates=tuple(
+            IceCandidate(unpack_address(bytes(each.address)), each.port, each.priority)
+            for each in place.candidates[0 : place.candidate_count]
+        ),
+        priority=place.priority,
+        tiebreaker=place.tiebreaker,
+        complete=bool(place.complete),
+    )
 
 
 def fill_srtp(place: Any, keys: EngineKeys | None) -> None:
@@ -116,8 +170,8 @@ def read_srtp(place: Any) -> EngineKeys | None:
     return EngineKeys(SUITE_NAMES[place.suite], master, bytes(place.mki)[: place.mki_length])
 
 
-def read_flow(place: Any) -> EngineFlow:
-    """The flow in a struct engine_flow."""
+def read_flow(place: Any, ice: Any = None) -> EngineFlow:
+    """The flow in a struct engine_flow, and its struct engine_ice if it has one."""
     dtls = place.dtls
     return EngineFlow(
         local_address=unpack_address(bytes(place.local.address)),
@@ -135,6 +189,8 @@ def read_flow(place: Any) -> EngineFlow:
         seal=read_srtp(place.seal),
         dtls=EngineDtls(dtls.role == lib.DTLS_ACTIVE, bytes(dtls.fingerprint)[: dtls.bytes]) if dtls.role else None,
         resumed=bool(place.resumed),
+        ice=read_ice(ice) if ice is not None else None,
+        afresh=bool(place.afresh),
     )
 
 
@@ -167,6 +223,12 @@ def statistics(report: Any, flow: EngineFlow) -> EngineStatistics:
         suite=SUITE_NAMES.get(report.suite),
         forged=report.forged,
         replayed=report.replayed,
+        ice=ICE_STATES[report.ice],
+        selected=(unpack_address(bytes(report.selected_address)), report.selected_port)
+        if report.selected_port
+        else None,
+        checks=report.checks,
+        refused=report.refused,
     )
 
 

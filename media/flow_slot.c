@@ -10,6 +10,10 @@ static void aim(struct flow_slot *slot, const struct flow_slot *source)
 	const struct engine_flow *wanted = &slot->wanted;
 	__be16 port = source->learned ? source->learned : htons(wanted->target_port);
 
+	if (source->wanted.ice) {
+		address_to_socket(source->paired.address, source->paired.port, &slot->target);
+		return;
+	}
 	if (address_is_zero(wanted->target_address))
 		port = 0;
 	address_to_socket(wanted->target_address, port, &slot->target);
@@ -45,9 +49,21 @@ static void forget_derived(struct flow_slot *slot, const struct engine_flow *wan
 	OPENSSL_cleanse(&partner->seal_keys, sizeof(partner->seal_keys));
 }
 
+/* What was counted until now was counted for another carrier's time. */
+static void count_afresh(struct flow_slot *slot)
+{
+	memset(&slot->track, 0, sizeof(slot->track));
+	memset(&slot->tally, 0, sizeof(slot->tally));
+	slot->forged = slot->replayed = 0;
+}
+
 static void apply(struct flow_slot *slot, const struct engine_flow *wanted)
 {
 	slot->wanted = *wanted;
+	if (!wanted->ice)
+		memset(&slot->paired, 0, sizeof(slot->paired));
+	if (wanted->afresh)
+		count_afresh(slot);
 	if (!wanted->dtls.role)
 		slot->open_keys = wanted->open;
 }
@@ -77,6 +93,11 @@ void flow_learn(struct flow_slot *slot, __be16 port)
 	aim(slot->partner, slot);
 }
 
+void flow_repair(struct flow_slot *slot)
+{
+	aim(slot->partner, slot);
+}
+
 __be16 flow_bound_port(const struct flow_slot *slot)
 {
 	return slot->wanted.source_port ? htons(slot->wanted.source_port) : slot->learned;
@@ -91,6 +112,11 @@ void flow_report(const struct flow_slot *slot, struct engine_report *report)
 	report->learned_target = ntohs(slot->partner->learned);
 	report->security = slot->security;
 	report->suite = slot->open_keys.suite;
+	report->ice = slot->paired.state;
+	report->selected_port = ntohs(slot->paired.port);
+	memcpy(report->selected_address, slot->paired.address, sizeof(report->selected_address));
+	report->checks = slot->paired.checks;
+	report->refused = slot->paired.refused;
 	report->forged = slot->forged;
 	report->replayed = slot->replayed;
 	report->track = slot->track;

@@ -8,6 +8,7 @@
 
 #include "address.h"
 #include "engine.h"
+#include "ice.h"
 #include "rtcp_report.h"
 
 struct flow_crypto;
@@ -18,6 +19,7 @@ struct flow_slot {
 	struct flow_tally tally;
 	struct flow_crypto *crypto; /* NULL: plain RTP, in and out */
 	struct flow_stage *stage;   /* NULL: packets pass as they are */
+	struct ice *ice;	    /* NULL: none, or not told yet what to say */
 	struct flow_slot *partner;
 	union socket_address target; /* where packets go now; port 0: nowhere */
 	int socket;
@@ -35,6 +37,7 @@ struct flow_slot {
 	struct rtcp_sender sender;
 	struct rtcp_heard heard;
 	__u64 report_due;
+	struct ice_outcome paired;
 	struct engine_flow wanted; /* as it was set */
 	struct srtp_keys open_keys, seal_keys;
 } __attribute__((aligned(64)));
@@ -49,6 +52,9 @@ void flow_change_pair(struct flow_slot *one, const struct engine_flow *wanted_on
 
 /* Binds the learning flow to `port` (network order), and the partner's packets to it. */
 void flow_learn(struct flow_slot *slot, __be16 port);
+
+/* ICE has selected another pair for the flow's leg, or none: the partner's packets go there. */
+void flow_repair(struct flow_slot *slot);
 
 /* The port (network order) that a flow is bound to, or 0 while it has still to learn one. */
 __be16 flow_bound_port(const struct flow_slot *slot);

@@ -14,6 +14,8 @@ from ipaddress import ip_address
 from operator import attrgetter
 from typing import Any, Literal
 
+from media.ice import EngineIce, IceState, ice_from_json, ice_to_json, redacted_ice
+
 Security = Literal["plain", "waiting", "secure", "failed"]
 
 FlowKey = tuple[str, int]
@@ -104,6 +106,10 @@ class EngineFlow:
     """Keys come by DTLS with the source: for what comes in here, and for what the partner sends."""
     resumed: bool = False
     """These keys have been used by an engine before."""
+    ice: EngineIce | None = None
+    """The leg's media comes from and goes to where ICE finds it, whatever source and target say."""
+    afresh: bool = False
+    """Count from zero, also where the flow stands already."""
 
     @property
     def key(self) -> FlowKey:
@@ -153,6 +159,13 @@ class EngineStatistics:
     """Of `dropped`: SRTP of another key, damaged, or not protected."""
     replayed: int = 0
     """Of `dropped`: SRTP seen before, or too old to know."""
+    ice: IceState = "off"
+    selected: FlowKey | None = None
+    """The remote end of the pair that ICE has selected."""
+    checks: int = 0
+    """Messages of ICE that were believed."""
+    refused: int = 0
+    """And those that were not."""
 
     @property
     def key(self) -> FlowKey:
@@ -164,7 +177,7 @@ class EngineStatistics:
 class EngineEvent:
     """What the engine tells by itself. type: "stage" (kind and data are the stage's), "secure" (DTLS has given keys),
 
-    "failed" (DTLS, data: why) or "restart" (the worker numbered `kind` was replaced; flow: whose packet it had).
+    "failed" (DTLS, data: why), "restart" (the worker numbered `kind` was replaced; flow: whose packet it had) or "ice".
     """
 
     flow: FlowKey
@@ -196,6 +209,7 @@ def flow_to_json(flow: EngineFlow) -> dict[str, Any]:
         members[name] = keys_to_json(members[name])
     if flow.dtls:
         members["dtls"] = {"active": flow.dtls.active, "fingerprint": flow.dtls.fingerprint.hex()}
+    members["ice"] = ice_to_json(flow.ice)
     return members
 
 
@@ -228,6 +242,17 @@ def dtls_from_json(value: object) -> EngineDtls | None:
         raise EngineError("bad-flow", "fingerprint is hexadecimal") from None
 
 
+def _ice(value: object) -> EngineIce | None:
+    try:
+        ice = ice_from_json(value, members)
+    except ValueError as error:
+        raise EngineError("bad-request", str(error)) from None
+    for candidate in ice.candidates if ice else ():
+        check_address("candidate", candidate.address)
+        check_range("candidate's port", candidate.port, 1, 65535)
+    return ice
+
+
 def flow_from_json(value: object) -> EngineFlow:
     """The flow in a JSON object. Raises EngineError "bad-request" or "bad-flow"."""
     flow = members(value, FLOW_TYPES, optional=FLOW_OPTIONAL)
@@ -241,14 +266,15 @@ def flow_from_json(value: object) -> EngineFlow:
     if flow.get("kind", "rtp") not in ("rtp", "rtcp"):
         raise EngineError("bad-flow", f"kind is {flow['kind']!r}; it must be rtp or rtcp")
     made = {"open": keys_from_json(flow.get("open")), "seal": keys_from_json(flow.get("seal"))}
-    return EngineFlow(**{**flow, **made, "dtls": dtls_from_json(flow.get("dtls"))})
+    return EngineFlow(**{**flow, **made, "dtls": dtls_from_json(flow.get("dtls")), "ice": _ice(flow.get("ice"))})
 
 
 def redacted(flow: EngineFlow) -> EngineFlow:
     """The flow with a hash in place of each key: enough to compare by, no secret to tell."""
-    if not flow.open and not flow.seal and not flow.resumed:
+    if not flow.open and not flow.seal and not flow.resumed and not flow.ice and not flow.afresh:
         return flow
-    return replace(flow, open=_redacted_keys(flow.open), seal=_redacted_keys(flow.seal), resumed=False)
+    opened, sealed, ice = _redacted_keys(flow.open), _redacted_keys(flow.seal), redacted_ice(flow.ice)
+    return replace(flow, open=opened, seal=sealed, ice=ice, resumed=False, afresh=False)
 
 
 def _redacted_keys(keys: EngineKeys | None) -> EngineKeys | None:
@@ -264,7 +290,12 @@ def statistics_to_json(statistics: EngineStatistics) -> dict[str, Any]:
 def statistics_from_json(value: Mapping[str, Any]) -> EngineStatistics:
     """The statistics in a JSON object that `statistics_to_json` made."""
     source = value["rejected_source"]
-    changed = {"flow": flow_from_json(value["flow"]), "rejected_source": source and (source[0], source[1])}
+    selected = value["selected"]
+    changed = {
+        "flow": flow_from_json(value["flow"]),
+        "rejected_source": source and (source[0], source[1]),
+        "selected": selected and (selected[0], selected[1]),
+    }
     return EngineStatistics(**{**value, **changed})
 
 
@@ -341,6 +372,8 @@ FLOW_TYPES: dict[str, tuple[type, ...]] = {
     "seal": (dict, NONE),
     "dtls": (dict, NONE),
     "resumed": (bool,),
+    "ice": (dict, NONE),
+    "afresh": (bool,),
 }
 FLOW_OPTIONAL = FLOW_TYPES.keys() - {
     "local_address",

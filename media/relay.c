@@ -6,6 +6,7 @@
 
 #include "flow_stage.h"
 #include "packet.h"
+#include "relay_ice.h"
 #include "relay_socket.h"
 
 #define OFTEN	5000000ULL /* ns between two looks at a socket, below which more than one packet may wait */
@@ -28,7 +29,9 @@ static enum reason check_source(const struct flow_slot *slot, const struct relay
 	__be16 bound = flow_bound_port(slot);
 	__u8 address[16];
 
-	*unbound = !bound;
+	*unbound = !bound && !slot->wanted.ice;
+	if (slot->wanted.ice)
+		return relay_ice_source(slot, packet);
 	address_from_socket(packet->source, address);
 	if (memcmp(address, slot->wanted.source_address, sizeof(address)))
 		return REASON_WRONG_SOURCE;
@@ -266,10 +269,16 @@ static enum reason carry(struct relay *relay, struct flow_slot *slot, struct rel
 static void handle(struct relay *relay, struct flow_slot *slot, struct relay_packet *packet)
 {
 	enum packet_kind kind = PACKET_RTP;
-	enum reason reason = check_datagram(slot, packet);
+	enum reason reason = REASON_FORWARDED;
 	size_t bytes = packet->length;
 	bool unbound = false;
 
+	if (relay_ice_take(relay, slot, packet, &reason)) {
+		if (reason != REASON_FORWARDED)
+			note_drop(relay, slot, packet, reason);
+		return;
+	}
+	reason = check_datagram(slot, packet);
 	if (reason == REASON_FORWARDED)
 		reason = check_source(slot, packet, &unbound);
 	if (reason == REASON_FORWARDED && take_dtls(relay, slot, packet, unbound))
@@ -367,6 +376,8 @@ void relay_tick(struct relay *relay, struct flow_slot *slot)
 		send_report(relay, slot);
 	if (slot->crypto && slot->crypto->dtls)
 		tick_dtls(relay, slot);
+	if (relay_ice_due(slot) <= relay->now)
+		relay_ice_tick(relay, slot);
 	end(relay, slot);
 }
 

@@ -37,9 +37,11 @@ static int take_memory(struct engine *engine, unsigned workers, unsigned flows, 
 	engine->pages = take_shared(workers * sizeof(*engine->pages));
 	engine->shared.slots = take_shared(flows * sizeof(*engine->shared.slots));
 	engine->shared.stages = take_shared(flows * sizeof(*engine->shared.stages));
+	engine->shared.ices = take_shared(flows * sizeof(*engine->shared.ices));
 	if (table_create(&engine->table, flows))
 		return -1;
-	if (!engine->workers || !engine->pages || !engine->shared.slots || !engine->shared.stages)
+	if (!engine->workers || !engine->pages || !engine->shared.slots || !engine->shared.stages ||
+	    !engine->shared.ices)
 		return -1;
 	if (history_store_open(&engine->store, history, 2 * flows))
 		return -1;
@@ -65,6 +67,7 @@ static void release(struct engine *engine, unsigned workers, unsigned flows)
 	table_destroy(&engine->table);
 	give_shared(engine->shared.slots, flows * sizeof(*engine->shared.slots));
 	give_shared(engine->shared.stages, flows * sizeof(*engine->shared.stages));
+	give_shared(engine->shared.ices, flows * sizeof(*engine->shared.ices));
 	give_shared(engine->pages, workers * sizeof(*engine->pages));
 	free(engine->workers);
 	free(engine);

@@ -19,6 +19,7 @@ struct worker_shared {
 	struct table
 		*table; /* as it is when a worker starts: which flows are its own, and how they were set */
 	struct engine_stage *stages; /* by slot; type 0: none */
+	struct engine_ice *ices;     /* by slot; role ICE_OFF: none */
 	struct history_store *store;
 	struct dtls_identity *identity;
 };

@@ -16,6 +16,7 @@ enum command_type {
 	COMMAND_READ,	/* reports on `count` slots */
 	COMMAND_STAGE,	/* slots[0] gets `stage` */
 	COMMAND_STAGE_READ, /* what the stage of slots[0] counted, into `stage` */
+	COMMAND_ICE,	    /* slots[0] gets `ice` */
 };
 
 /* One command at a time; read by the worker once it is told on its channel, and by the asker once it answers.
@@ -29,6 +30,7 @@ struct command {
 	__u32 companions[2]; /* of RTCP that is opened: the slots of its RTP, NO_SLOT: none */
 	struct engine_flow wanted[2];
 	struct engine_stage stage;
+	struct engine_ice ice;
 	struct engine_report reports[ASK_AT_ONCE];
 };
 

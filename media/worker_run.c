@@ -11,6 +11,7 @@
 
 #include "flow_stage.h"
 #include "relay.h"
+#include "relay_ice.h"
 
 #define READY	  256	      /* sockets looked at between two looks for commands */
 #define PATIENCE  100	      /* ms without a packet after which it beats nonetheless */
@@ -25,7 +26,7 @@ struct running {
 	unsigned number;
 	int epoll;
 	int channel;
-	__u32 *timed; /* slots with a stage or a handshake under way */
+	__u32 *timed; /* slots with a stage, an ICE agent or a handshake under way */
 	unsigned timed_count;
 	__u64 due; /* the earliest time that one of them waits for */
 	__u64 dtls_due;
@@ -42,7 +43,7 @@ static int watch(const struct running *running, int descriptor, void *what)
 
 static bool is_timed(const struct flow_slot *slot)
 {
-	return slot->stage || (slot->crypto && slot->crypto->dtls);
+	return slot->stage || slot->ice || (slot->crypto && slot->crypto->dtls);
 }
 
 /* Keeps the list of slots that have something to do without a packet. */
@@ -70,6 +71,10 @@ static void change_pair(struct running *running, struct flow_slot *one, struct f
 			const struct engine_flow *wanted, bool renew)
 {
 	flow_change_pair(one, &wanted[0], other, &wanted[1]);
+	if (!wanted[0].ice)
+		relay_ice_drop(one);
+	if (!wanted[1].ice)
+		relay_ice_drop(other);
 	update_crypto(running, one, renew || wanted[0].resumed);
 	update_crypto(running, other, renew || wanted[1].resumed);
 }
@@ -77,6 +82,7 @@ static void change_pair(struct running *running, struct flow_slot *one, struct f
 static void drop(struct running *running, struct flow_slot *slot)
 {
 	flow_stage_drop(&slot->stage);
+	relay_ice_drop(slot);
 	flow_crypto_drop(&running->relay.place, slot);
 	note_timed(running, slot);
 	if (slot->companion)
@@ -145,6 +151,16 @@ static void read_stage(const struct running *running, struct command *command)
 			(__u32)stage->type->report(stage->state, command->stage.settings, ENGINE_STAGE_BYTES);
 }
 
+static void set_ice(struct running *running, struct command *command)
+{
+	struct flow_slot *slot = &running->shared->slots[command->slots[0]];
+
+	command->error = relay_ice_set(&running->relay, slot, &command->ice);
+	if (command->error)
+		command->status = command->error == ENOMEM ? ENGINE_SYSTEM : ENGINE_BAD_FLOW;
+	note_timed(running, slot);
+}
+
 static void carry_out(struct running *running, struct command *command, const int *sockets)
 {
 	struct flow_slot *slots = running->shared->slots;
@@ -170,6 +186,9 @@ static void carry_out(struct running *running, struct command *command, const in
 		break;
 	case COMMAND_STAGE_READ:
 		read_stage(running, command);
+		break;
+	case COMMAND_ICE:
+		set_ice(running, command);
 		break;
 	}
 }
@@ -227,6 +246,7 @@ static void resume_pair(struct running *running, __u32 number)
 			flow_open(slot, &wanted[i], -1, NULL);
 		slot->crypto = NULL;
 		slot->stage = NULL;
+		slot->ice = NULL;
 		slot->sent_ttl = 0;
 		slot->socket = bindings[numbers[i]].socket;
 		slot->partner = &slots[numbers[!i]];
@@ -238,6 +258,8 @@ static void resume_pair(struct running *running, __u32 number)
 
 		if (stage->type)
 			flow_stage_set(&slot->stage, stage, relay_clock());
+		if (slot->wanted.ice && running->shared->ices[numbers[i]].role)
+			relay_ice_set(&running->relay, slot, &running->shared->ices[numbers[i]]);
 		note_timed(running, slot);
 		if (watch(running, slot->socket, slot))
 			_exit(1);
@@ -258,7 +280,9 @@ static void resume_flows(struct running *running)
 
 static __u64 due_of(const struct flow_slot *slot)
 {
-	return slot->stage ? slot->stage->due : ~0ULL;
+	__u64 staged = slot->stage ? slot->stage->due : ~0ULL, paired = relay_ice_due(slot);
+
+	return staged < paired ? staged : paired;
 }
 
 static void tick(struct running *running)

@@ -14,6 +14,7 @@
 #include "address.h"
 #include "engine.h"
 #include "packet.h"
+#include "stun.h"
 
 #define PAIRS	16
 #define LONGEST 2200
@@ -113,6 +114,8 @@ static struct engine_flow flow(unsigned number)
 		.dscp = dice() % 2 ? DSCP_KEEP : dice() % 70,
 		.mux = dice() % 2,
 		.resumed = dice() % 2,
+		.ice = dice() % 4 == 0,
+		.afresh = dice() % 4 == 0,
 		.dtls = {.role = dice() % 8 ? 0 : (__u8)(dice() % 4),
 			 .bytes = dice() % 8 ? 32 : (__u8)dice()},
 	};
@@ -127,6 +130,29 @@ static struct engine_flow flow(unsigned number)
 	return drawn;
 }
 
+/* Names of one letter, so that whoever shoots STUN may hit them. */
+static void set_ice(struct engine *engine, const struct engine_key *key)
+{
+	struct engine_ice ice = {.role = (__u8)(dice() % 5), .candidate_count = (__u8)(dice() % 26)};
+
+	ice.own_name[0] = ice.own_password[0] = ice.peer_name[0] = ice.peer_password[0] = 'a';
+	for (unsigned i = 0; i < ENGINE_CANDIDATES; i++) {
+		write_address(ice.candidates[i].address, "127.78.1.1");
+		ice.candidates[i].port = (__u16)(dice() % 40000);
+	}
+	engine_set_ice(engine, key, &ice);
+}
+
+static size_t draw_check(__u8 *data)
+{
+	struct stun_writer writer = stun_begin(data, dice() % 4, (const __u8 *)"transaction-");
+
+	stun_put_username(&writer, "a", "a");
+	if (dice() % 2)
+		stun_put_use_candidate(&writer);
+	return stun_finish(&writer, dice() % 4 ? "a" : "b");
+}
+
 static void disturb(struct engine *engine)
 {
 	unsigned number = dice() % PAIRS * 2, culprit = 0, cursor = 0;
@@ -135,13 +161,16 @@ static void disturb(struct engine *engine)
 	struct engine_key keys[2 * PAIRS];
 	int count;
 
-	switch (dice() % 4) {
+	switch (dice() % 5) {
 	case 0:
 		engine_remove(engine, &pair[dice() % 2].local, reports);
 		break;
 	case 1:
 		count = engine_list(engine, &cursor, keys, 2 * PAIRS);
 		REQUIRE(engine_read(engine, keys, (unsigned)count, reports) == count);
+		break;
+	case 2:
+		set_ice(engine, &pair[0].local);
 		break;
 	default:
 		engine_set_pair(engine, pair, &culprit);
@@ -156,7 +185,10 @@ static void shoot(const int *peers, unsigned count)
 		struct sockaddr_in to = name("127.78.0.1", 20000 + dice() % (2 * PAIRS));
 		size_t length = dice() % 16 ? dice() % 300 : dice() % LONGEST;
 
-		fill(data, length);
+		if (dice() % 4)
+			fill(data, length);
+		else
+			length = draw_check(data);
 		sendto(peers[dice() % 3], data, length, 0, (struct sockaddr *)&to, sizeof(to));
 	}
 }

@@ -34,5 +34,5 @@ def test_no_packet_harms_the_engine(tmp_path, sanitizer):
     counts = dict(zip(words[::2], map(int, words[1::2]), strict=True))
     print(counts)
     assert counts["parsed"] > 100_000
-    for reason in (0, 2, 3, 4, 6, 7):  # forwarded, off, wrong source, short, bad version, bad RTCP
+    for reason in (0, 2, 3, 4, 6, 7, 26):  # forwarded, off, wrong source, short, bad version, bad RTCP, bad STUN
         assert counts[f"reason-{reason}"] > 100
