@@ -15,6 +15,7 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from json.encoder import encode_basestring_ascii
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ Key = tuple[str, str]
 
 COMPACT_AT = 1 << 20
 SYNC_SECONDS = 1.0
-_encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
+encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -69,14 +70,18 @@ class Journal:
         """
         recovered = _read(path)
         journal = cls(path, offset)
-        journal._lines = {key: _line(key, state) for key, state in recovered.states.items()}
+        journal._lines = {key: _line(key, encode(state)) for key, state in recovered.states.items()}
         journal._live = sum(map(len, journal._lines.values()))
         journal._rewrite()
         return journal, recovered
 
     def put(self, kind: str, key: str, state: State) -> None:
         """Remember `state`, which JSON must be able to carry. Raises OSError on a full disk."""
-        line = _line((kind, key), state)
+        self.put_text(kind, key, encode(state))
+
+    def put_text(self, kind: str, key: str, text: str) -> None:
+        """`put` of what `encode` has made, or what looks the same."""
+        line = _line((kind, key), text)
         self._live += len(line) - len(self._lines.get((kind, key), b""))
         self._lines[kind, key] = line
         self._append(line)
@@ -86,7 +91,7 @@ class Journal:
         line = self._lines.pop((kind, key), None)
         if line is not None:
             self._live -= len(line)
-            self._append(_line((kind, key), None))
+            self._append(_line((kind, key), "null"))
 
     def sync(self) -> None:
         """Bring what was put to the disk. May be called from another thread: it works on a descriptor of its own."""
@@ -116,7 +121,7 @@ class Journal:
         self.close()
         fresh = self.path.with_suffix(".new")
         self._file = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        header = _line(("boot", BOOT_ID.read_text().strip()), {"offset": self.offset})
+        header = _line(("boot", BOOT_ID.read_text().strip()), encode({"offset": self.offset}))
         self._size = _write(self._file, header + b"".join(self._lines.values()))
         os.fdatasync(self._file)
         fresh.replace(self.path)
@@ -141,8 +146,9 @@ def _write(file: int, data: bytes) -> int:
     return done
 
 
-def _line(key: Key, state: State | None) -> bytes:
-    return _encode([*key, state]).encode() + b"\n"
+def _line(key: Key, text: str) -> bytes:
+    kind, name = map(encode_basestring_ascii, key)
+    return f"[{kind},{name},{text}]\n".encode("ascii")
 
 
 def _read(path: Path) -> Recovered:

@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
-from typing import Literal
+from operator import attrgetter
+from typing import Any, Literal
 from uuid import NAMESPACE_URL, UUID, uuid5
 
 TEXT_LIMIT = 1024
@@ -74,6 +76,8 @@ class Cdr:
 
 _NAMES = tuple(each.name for each in fields(Cdr))
 _MEDIA_NAMES = tuple(each.name for each in fields(CdrMedia))
+_VALUES, _MEDIA_VALUES = attrgetter(*_NAMES), attrgetter(*_MEDIA_NAMES)
+_encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 
 
 def cdr_id(call: str) -> UUID:
@@ -91,22 +95,36 @@ def encode(cdr: Cdr) -> bytes:
 
     Texts come from the network: they are cut to TEXT_LIMIT, and what PostgreSQL cannot store is replaced.
     """
-    plain = {name: _plain(getattr(cdr, name)) for name in _NAMES}
-    return json.dumps({"v": FORMAT, **plain}, separators=(",", ":")).encode("ascii")
+    plain = {name: _plain(value) for name, value in zip(_NAMES, _VALUES(cdr), strict=True)}
+    return _encode({"v": FORMAT, **plain}).encode("ascii")
 
 
 def _plain(value: object) -> object:
     """Return what JSON and PostgreSQL can carry."""
-    if isinstance(value, datetime):
-        if value.tzinfo is None:
-            raise ValueError("the times of a call record need a zone")
-        return value.isoformat()
-    if isinstance(value, UUID):
-        return str(value)
-    if isinstance(value, str):
-        return value[:TEXT_LIMIT].replace("\0", "�").encode("utf-8", "replace").decode("utf-8")
-    if isinstance(value, tuple | list):
-        return [_plain(entry) for entry in value]
-    if isinstance(value, CdrMedia):
-        return {name: _plain(getattr(value, name)) for name in _MEDIA_NAMES}
-    return value
+    reader = _READERS.get(value.__class__)
+    return value if reader is None else reader(value)
+
+
+def _moment(value: datetime) -> str:
+    if value.tzinfo is None:
+        raise ValueError("the times of a call record need a zone")
+    return value.isoformat()
+
+
+def _text(value: str) -> str:
+    if len(value) <= TEXT_LIMIT and value.isascii() and "\0" not in value:
+        return value
+    return value[:TEXT_LIMIT].replace("\0", "�").encode("utf-8", "replace").decode("utf-8")
+
+
+def _direction(media: CdrMedia) -> dict[str, object]:
+    return {name: _plain(value) for name, value in zip(_MEDIA_NAMES, _MEDIA_VALUES(media), strict=True)}
+
+
+_READERS: dict[type, Callable[[Any], object]] = {
+    datetime: _moment,
+    UUID: str,
+    str: _text,
+    tuple: lambda entries: [_plain(entry) for entry in entries],
+    CdrMedia: _direction,
+}

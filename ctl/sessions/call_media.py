@@ -7,19 +7,22 @@ comes back if the exchange fails. An exchange can be answered more than once, ea
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from operator import attrgetter
 from typing import Any, NamedTuple
 
+from ctl.journal import encode
 from ctl.sessions.plan import Codec, Endpoint, Stream
 from ctl.sessions.security import CryptoLine, Protection, Spoken
 from sip.effects import Leg
+from sip.facts import fact
 
 LEGS: tuple[Leg, Leg] = ("a", "b")
 
 
-@dataclass(frozen=True, slots=True)
+@fact
 class Media:
     """relays: our address that each leg sends to. ports: for each leg, our RTP port of each m-line, None where no
     pair is taken. streams: for each leg that has described itself, its m-lines. latching: the legs that may send from
@@ -95,6 +98,7 @@ class CallMedia:
     proposed: Media | None = None
     offerer: Leg | None = None
     blocked: frozenset[Leg] = frozenset()
+    _written: tuple[tuple[Any, ...], str] = ((), "")
 
     @property
     def current(self) -> Media:
@@ -117,6 +121,15 @@ class CallMedia:
             "offerer": self.offerer,
             "blocked": sorted(self.blocked),
         }
+
+    def to_text(self) -> str:
+        """Return `to_json` as JSON, which is the same as long as nothing has changed: most saves are of that kind."""
+        now = (self.agreed, self.proposed, self.offerer, self.blocked)
+        before, text = self._written
+        if len(before) == len(now) and all(map(operator.is_, before, now)):
+            return text
+        self._written = now, encode(self.to_json())
+        return self._written[1]
 
     @classmethod
     def from_json(cls, state: Mapping[str, Any]) -> CallMedia:

@@ -252,6 +252,11 @@ class MediaSessions:
         media = self._calls.get(call)
         return media.to_json() if media else {}
 
+    def snapshot_text(self, call: str) -> str:
+        """Return `snapshot` as JSON."""
+        media = self._calls.get(call)
+        return media.to_text() if media else "{}"
+
     def restore(self, call: str, state: Mapping[str, Any]) -> int:
         """Take a call up again after a restart; return how many pairs of flows had to be written, at best none.
 

@@ -10,11 +10,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any
 
 import structlog
 
-from ctl.journal import Journal
+from ctl.journal import Journal, encode
 from ctl.observe.metrics import Meters
 from ctl.sessions.codecs import MediaPlan
 from ctl.sessions.media_sessions import FlowReport, MediaRefused, MediaSessions
@@ -152,7 +151,7 @@ class Conductor:
             case SaveCall():
                 self._unsaved[effect.call] = effect
             case SaveBindings():
-                self._keep(BINDINGS, effect.username, effect.state)
+                self._keep(BINDINGS, effect.username, encode(effect.state) if effect.state else "")
             case CallEnded():
                 talked = round(effect.ended - effect.answered, 1) if effect.answered is not None else None
                 log.info("call ended", call=effect.call, status=effect.status, cause=effect.cause, seconds=talked)
@@ -168,8 +167,9 @@ class Conductor:
         """Write each call that has changed, once, as it is after all that came of one input."""
         while self._unsaved:
             call, effect = self._unsaved.popitem()
-            media = self._sessions.snapshot(call)
-            self._keep(CALL, call, {"call": effect.state, "media": media, "at": time.monotonic()})
+            media = self._sessions.snapshot_text(call)
+            text = f'{{"call":{encode(effect.state)},"media":{media},"at":{time.monotonic()!r}}}'
+            self._keep(CALL, call, text)
 
     def _authenticate(self, effect: Authenticate) -> Iterable[Effect]:
         if not self._directory.ready:
@@ -216,11 +216,11 @@ class Conductor:
     def _facing(self, trunk: str, user: str, local: str) -> Facing:
         return replace(self._directory.facing(trunk, user), signalling=local)
 
-    def _keep(self, kind: str, key: str, state: Mapping[str, Any] | Sequence[Any]) -> None:
-        """Write live state; a full disk costs the ability to restore this call, not the call."""
+    def _keep(self, kind: str, key: str, text: str) -> None:
+        """Write live state, "" being its end; a full disk costs the ability to restore this call, not the call."""
         try:
-            if state:
-                self._journal.put(kind, key, state)
+            if text:
+                self._journal.put_text(kind, key, text)
             else:
                 self._journal.remove(kind, key)
         except OSError as error:
