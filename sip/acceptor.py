@@ -11,10 +11,10 @@ import errno
 import socket
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
 from ssl import SSLContext
 
 from sip.effects import Address
+from sip.facts import fact
 from sip.sockets import Bind, bind
 
 BACKLOG = 1024
@@ -24,7 +24,7 @@ _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 _AT_ONCE = 128
 
 
-@dataclass(frozen=True, slots=True)
+@fact
 class StreamLimits:
     """What strangers may cost us. connections: open at once; per_source: of them from one address; half_open: of them
     in their TLS handshake. Times in seconds: handshake; message, from its first byte to its last; idle, of a

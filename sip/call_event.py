@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from sip.facts import fact
 from sip.hunt import Ending
 from sip.message import Message
 
@@ -17,7 +17,7 @@ Progress = Callable[[int, str, float], None]
 """Takes status and reason of what happens to a call that nobody's INVITE waits for."""
 
 
-@dataclass(frozen=True, slots=True)
+@fact
 class Event:
     """The message of a leg, a description of ours, how the call ends, or what we do for the caller ourselves."""
 

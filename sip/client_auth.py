@@ -3,15 +3,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from sip.digest import Challenge, authorization, choose, ha1
+from sip.facts import fact
 from sip.message import Request, Response
 
 _ATTEMPTS = 2
 
 
-@dataclass(frozen=True, slots=True)
+@fact
 class Login:
     """What a trunk knows us by. realm: the only one that is answered; "" takes the one that asks first."""
 

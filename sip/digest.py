@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Self
 
+from sip.facts import fact
 from sip.headers import AuthValue
 from sip.params import quote
 
@@ -27,7 +28,7 @@ _SESSION = "-SESS"
 _NEEDED = {"username", "realm", "nonce", "uri", "response"}
 
 
-@dataclass(frozen=True, slots=True)
+@fact
 class Challenge:
     """One WWW-Authenticate or Proxy-Authenticate value; `qop` are the words offered, () from an RFC 2069 server."""
 
@@ -65,7 +66,7 @@ class Challenge:
         return "Digest " + ", ".join(fields)
 
 
-@dataclass(frozen=True, slots=True)
+@fact
 class Credentials:
     """One Authorization or Proxy-Authorization value. `qop`, `nc`, `cnonce` are "" from an RFC 2069 client."""
 

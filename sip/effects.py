@@ -9,13 +9,15 @@ Times are seconds of CLOCK_MONOTONIC, which survive a restart of the process.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Literal
+
+from sip.facts import fact
 
 Leg = Literal["a", "b"]
 
 
-@dataclass(frozen=True, slots=True)
+@fact
 class Address:
     """A transport address. host: a literal IP address, without brackets for IPv6. transport: udp, tcp, tls, ws or wss.
 
@@ -42,7 +44,7 @@ class Address:
         return self.transport != "udp"
 
 
-@dataclass(frozen=True, slots=True)
+@fact
 class Send:
     """Send `data` as one message to `target`, from the local address `local` (None: any)."""
 
@@ -51,7 +53,7 @@ class Send:
     local: Address | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@fact
 class Authenticate:
     """Who is this user? Answered by `Core.authenticated(token, {algorithm: HA1 in hex} | None, now)`."""
 
@@ -60,7 +62,7 @@ class Authenticate:
     username: str
 
 
-@dataclass(frozen=True, slots=True)
+@fact
 class FindRoute:
     """Where does this call go? Answered by `Core.routed(token, targets, now)` or `Core.refused`.
 
@@ -81,7 +83,7 @@ class FindRoute:
 After = Literal["any", "busy", "no_answer"]
 
 
-@dataclass(frozen=True, slots=True)
+@fact
 class UserTarget:
     """A route to the contacts that a local user has registered.
 
@@ -98,7 +100,7 @@ class UserTarget:
     media: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@fact
 class UriTarget:
     """A route to a SIP URI outside, by way of the given address if there is one; the rest as in UserTarget."""
 
@@ -110,7 +112,7 @@ class UriTarget:
     diverted: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@fact
 class TrunkTarget:
     """A route to a number by a trunk, its addresses tried in order; the rest as in UserTarget.
 
@@ -132,7 +134,7 @@ class TrunkTarget:
     diverted: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@fact
 class ServiceTarget:
     """Ourselves: the caller hears what media plays to it, until `Core.connect` finds somebody to talk to.
 
@@ -149,7 +151,7 @@ class ServiceTarget:
 Target = UserTarget | UriTarget | TrunkTarget | ServiceTarget
 
 
-@dataclass(frozen=True, slots=True)
+@fact
 class OfferMedia:
     """Session description `sdp` of an offer from `leg`; answered with the one to send to the other leg.
 
@@ -176,7 +178,7 @@ class OfferMedia:
     toward_user: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@fact
 class AnswerMedia:
     """Session description `sdp` of an answer from `leg`, to the offer last made; answered as OfferMedia is.
 
@@ -191,7 +193,7 @@ class AnswerMedia:
     source: str
 
 
-@dataclass(frozen=True, slots=True)
+@fact
 class AttendMedia:
     """We ourselves are the peer of `leg`; answered as OfferMedia is, with the description for this same leg.
 
@@ -208,7 +210,7 @@ class AttendMedia:
     trunk: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@fact
 class Waiting:
     """The caller hears us, and waits for `Core.connect`. caller: who it is; trunk: which it came by."""
 
@@ -218,7 +220,7 @@ class Waiting:
     trunk: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@fact
 class Joined:
     """Somebody whom `Core.connect` named answered: the two talk with each other."""
 
@@ -226,7 +228,7 @@ class Joined:
     peer: str
 
 
-@dataclass(frozen=True, slots=True)
+@fact
 class Unreached:
     """Nobody of those whom `Core.connect` named can be had: the caller waits on. status: SIP's, cause: Q.850's."""
 
@@ -236,21 +238,21 @@ class Unreached:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@fact
 class RevertMedia:
     """The offer last made came to nothing: what was agreed before it holds (RFC 3261 §14.1, RFC 3264 §8)."""
 
     call: str
 
 
-@dataclass(frozen=True, slots=True)
+@fact
 class CloseMedia:
     """The call has no media any more: flows off, ports to quarantine."""
 
     call: str
 
 
-@dataclass(frozen=True, slots=True)
+@fact
 class SaveCall:
     """The call changed: write `state`, which JSON can carry, where a restarted process finds it."""
 
@@ -258,14 +260,14 @@ class SaveCall:
     state: Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
+@fact
 class ForgetCall:
     """The call is over and its record was handed out: nothing of it needs to be restored."""
 
     call: str
 
 
-@dataclass(frozen=True, slots=True)
+@fact
 class SaveBindings:
     """The contacts of a user changed: write `state`; an empty list means that there are none."""
 
@@ -273,7 +275,7 @@ class SaveBindings:
     state: list[Mapping[str, Any]]
 
 
-@dataclass(frozen=True, slots=True)
+@fact
 class CallEnded:
     """One call as billing sees it; follows CloseMedia, precedes ForgetCall. Every call yields exactly one."""
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TypeVar
 
 from sip.errors import ParseError
+from sip.facts import fact
 from sip.params import EMPTY, PARAMS, QUOTED, TOKEN, Params, quote, unquote
 from sip.uri import HOST_PORT, Uri, bare_host, host_port, port_number
 
@@ -33,6 +34,7 @@ _PLAIN_ADDRESS = re.compile(
     re.ASCII,
 )
 _BRANCH = re.compile(r"\A(?:;rport(?:=[0-9]++)?)?;branch=([A-Za-z0-9.!%*_+`'~-]++)(?=;|\Z)")
+_TAG = re.compile(r";tag=([A-Za-z0-9.!%*_+`'~-]++)")
 _RPORT = re.compile(r";rport(?=;|$)")
 _PLAIN_CREDENTIALS = re.compile(r"([A-Za-z]++) (?>(?:[A-Za-z]++=(?:\"[^\"\\]*+\"|[^\s\",]++)(?:, ?|$))+)", re.ASCII)
 _PLAIN_CREDENTIAL = re.compile(r"([A-Za-z]++)=(?:\"([^\"\\]*+)\"|([^\s\",]++))", re.ASCII)
@@ -45,7 +47,7 @@ _HAS_TAG = re.compile(r";\s*tag\s*=", re.IGNORECASE)
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
+@fact
 class Via:
     """One hop. transport: as spelled; compare `Via.protocol`. host: without brackets; port: None where unsaid."""
 
@@ -128,7 +130,7 @@ class Via:
         return f"SIP/2.0/{self.transport} {host_port(self.host, self.port)}{self.params}"
 
 
-@dataclass(frozen=True, slots=True)
+@fact
 class NameAddr:
     """From, To, Contact, Route…: a URI with a display name and header parameters. `display` is unquoted."""
 
@@ -159,7 +161,8 @@ class NameAddr:
     @property
     def tag(self) -> str | None:
         """The tag as spelled; None where there is none."""
-        return self.params.get("tag") or None
+        match = _TAG.fullmatch(self.params.text)
+        return match[1] if match else self.params.get("tag") or None
 
     @property
     def q(self) -> float:
@@ -182,7 +185,7 @@ class NameAddr:
         return f"{display}<{self.uri}>{self.params}"
 
 
-@dataclass(frozen=True, slots=True)
+@fact
 class CSeq:
     """Sequence number, below 2**31, and method."""
 
@@ -201,7 +204,7 @@ class CSeq:
         return f"{self.number} {self.method}"
 
 
-@dataclass(frozen=True, slots=True)
+@fact
 class AuthValue:
     """A challenge or credentials: scheme in lower case, parameters by lower-case name, values unquoted.
 
@@ -291,7 +294,8 @@ def is_cookie(branch: str | None) -> bool:
 
 def has_tag(value: str) -> bool:
     """Whether a From or To value carries a tag, also where it cannot be parsed otherwise."""
-    return _HAS_TAG.search(value, value.rfind(">") + 1) is not None
+    end = value.rfind(">") + 1
+    return end < len(value) and _HAS_TAG.search(value, end) is not None
 
 
 def _display(text: str) -> str:

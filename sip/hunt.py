@@ -5,10 +5,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Literal
 
 from sip.causes import BUSY, NEXT_TARGET, NO_ANSWER, RECOVERY_ON_TIMER, UNREACHED, cause_in, cause_of, status_for_caller
+from sip.facts import fact
 from sip.message import Message, Response
 from sip.outgoing import Destination, Group
 
@@ -16,7 +16,7 @@ _ABSENT = 20
 _NOT_ACCEPTABLE_HERE = 488
 
 
-@dataclass(frozen=True, slots=True)
+@fact
 class Ending:
     """How a call ends: the status for an INVITE that waits, the Q.850 cause, who ended it; trunk: which had no room."""
 

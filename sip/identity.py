@@ -3,10 +3,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from sip.agent import Fields
 from sip.errors import ParseError
+from sip.facts import fact
 from sip.headers import NameAddr
 from sip.message import Request
 from sip.trunk import Trunk
@@ -16,7 +15,7 @@ _HIDING = frozenset({"id", "user", "header", "full"})
 _ANONYMOUS = "anonymous"
 
 
-@dataclass(frozen=True, slots=True)
+@fact
 class Caller:
     """A caller as far as we vouch for it. name: its number or user name; hidden: it wants not to be shown.
 

@@ -3,15 +3,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
+
+from sip.facts import fact
 
 if TYPE_CHECKING:
     from sip.call import Call
     from sip.leg import Leg
 
 
-@dataclass(frozen=True, slots=True)
+@fact
 class Loan:
     """A leg of `lender` that another call has for now. said: what the leg knew of the media in the lender's call."""
 

@@ -7,8 +7,8 @@ Pure: `ctl.signalling.resolver` asks.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 
+from sip.facts import fact
 from sip.headers import DEFAULT_PORTS
 from sip.uri import Uri
 
@@ -18,7 +18,7 @@ BY_NAME = ("udp", "tcp", "tls")
 """Transports whose SRV records are asked for where no NAPTR record says which there are (§4.1)."""
 
 
-@dataclass(frozen=True, slots=True)
+@fact
 class Srv:
     """One SRV record."""
 
@@ -28,7 +28,7 @@ class Srv:
     target: str
 
 
-@dataclass(frozen=True, slots=True)
+@fact
 class Naptr:
     """One NAPTR record; replacement: the name whose SRV records to ask for."""
 
@@ -39,7 +39,7 @@ class Naptr:
     replacement: str
 
 
-@dataclass(frozen=True, slots=True)
+@fact
 class Wanted:
     """What is looked for. transport: None where the URI leaves it open; port: None likewise."""
 

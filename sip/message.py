@@ -26,7 +26,7 @@ from sip.headers import (
     split_list,
     tokens,
 )
-from sip.names import header_key, header_name
+from sip.names import KEYS, NAMES, header_key, header_name
 from sip.uri import Uri
 
 T = TypeVar("T")
@@ -215,16 +215,23 @@ class Message(ABC):
         self.body = body
         self._lines = []
         self._values = {}
-        for name, value in copied:
-            self._add(name, value)
-        for name, value in headers:
-            if header_key(name) != "content-length":
-                self._add(name, checked(value))
-        self._add("Content-Length", str(len(body)))
+        self._add(copied)
+        fields = list(headers)
+        _check_all([value for _, value in fields])
+        self._add(fields, "content-length")
+        self._add((("Content-Length", str(len(body))),))
 
-    def _add(self, name: str, value: str) -> None:
-        self._lines.append(f"{header_name(name)}: {value}")
-        self._values.setdefault(header_key(name), []).append(value)
+    def _add(self, headers: Fields, but: str = "") -> None:
+        lines, values = self._lines, self._values
+        for name, value in headers:
+            key = KEYS.get(name) or header_key(name)
+            if key == but:
+                continue
+            lines.append(f"{NAMES.get(key, name)}: {value}")
+            if key in values:
+                values[key].append(value)
+            else:
+                values[key] = [value]
 
     @abstractmethod
     def _copy(self) -> Self: ...
@@ -254,16 +261,20 @@ class Request(Message):
 
     def stamp(self, host: str, port: int) -> None:
         """Say in the top Via where the request came from, before anybody reads it (RFC 3261 §18.2.1, RFC 3581 §4)."""
-        top = self.via.received_from(host, port)
-        if top is self.via:
+        vias = self.vias
+        top = vias[0].received_from(host, port)
+        if top is vias[0]:
             return
         values, first = self._values["via"], str(top)
         if "," in values[0]:
             first = ", ".join([first, *split_list(values[0])[1:]])
-        place = next(place for place, line in enumerate(self._lines) if header_key(line.partition(":")[0]) == "via")
+        place = 0 if self._lines[0].startswith("Via:") else self._place_of_via()
         self._lines[place] = f"Via: {first}"
         values[0] = first
-        self.__dict__["vias"] = (top, *self.vias[1:])
+        self.__dict__["vias"] = (top, *vias[1:])
+
+    def _place_of_via(self) -> int:
+        return next(place for place, line in enumerate(self._lines) if header_key(line.partition(":")[0]) == "via")
 
     @cached_property
     def transaction_key(self) -> tuple[object, ...]:
@@ -316,6 +327,13 @@ def checked(text: str) -> str:
     if _CONTROL.search(text):
         raise ForbiddenCharacter(f"control character in {text!r}: remove it before it goes into a SIP message")
     return text
+
+
+def _check_all(texts: list[str]) -> None:
+    """`checked` for each, by one look at all of them."""
+    if _CONTROL.search("".join(texts)):
+        for text in texts:
+            checked(text)
 
 
 def unfold(value: str) -> str:

@@ -39,8 +39,9 @@ _OTHERS = """
     Retry-After Route RSeq Server Service-Route SIP-ETag SIP-If-Match Subscription-State Target-Dialog Timestamp
     Unsupported User-Agent Warning WWW-Authenticate
 """
-_NAMES = {name.lower(): name for name in (*_COMPACT.values(), *_OTHERS.split())}
-KEYS = {spelling: key for key, name in _NAMES.items() for spelling in (key, name)}
+NAMES = {name.lower(): name for name in (*_COMPACT.values(), *_OTHERS.split())}
+"""The names as we write them, by key."""
+KEYS = {spelling: key for key, name in NAMES.items() for spelling in (key, name)}
 KEYS |= {spelling: name.lower() for letter, name in _COMPACT.items() for spelling in (letter, letter.upper())}
 """The spellings that most senders use, to their keys."""
 _TOKEN = re.compile(TOKEN)
@@ -59,4 +60,4 @@ def header_key(name: str) -> str:
 
 def header_name(name: str) -> str:
     """The name as we write it: `call-id`, `I` and `CALL-ID` are `Call-ID`; an unknown name stays as it is."""
-    return _NAMES.get(header_key(name), name)
+    return NAMES.get(KEYS.get(name) or header_key(name), name)

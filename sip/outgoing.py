@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import groupby
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,7 @@ from sip.agent import ALLOWED, EXTENSIONS, MAX_FORWARDS, SDP, Agent, Fields
 from sip.causes import CARRIER_FAILS
 from sip.effects import Address, After, ServiceTarget, Target, TrunkTarget, UriTarget, UserTarget
 from sip.errors import ParseError
+from sip.facts import fact
 from sip.identity import Caller, diversion, escaped, identified
 from sip.message import Request
 from sip.reach import literal, request_uri
@@ -40,7 +41,7 @@ _NEVER = frozenset(
 """Headers that are ours to write, whatever the settings say."""
 
 
-@dataclass(frozen=True, slots=True)
+@fact
 class Destination:
     """Where an INVITE goes. uri: its request URI; to: the address of record in To; address: the next hop.
 

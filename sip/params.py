@@ -70,11 +70,11 @@ class Params:
 
     def get(self, name: str) -> str | None:
         """The value of the parameter `name` (lower case), unquoted; "" for a flag, None where it is absent."""
-        values = self._values
+        values = self._values if self._index is None else self._index
         if name not in values:
             return None
         value = values[name]
-        return "" if value is None else unquote(value)
+        return "" if value is None else unquote(value) if value[:1] == '"' else value
 
     def set(self, name: str, value: str | None = None) -> Params:
         """A copy in which `name` (lower case) has this value, in its old place or at the end."""

@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from sip.effects import Address
 from sip.errors import ProtocolError
+from sip.facts import fact
 from sip.headers import NameAddr
 from sip.message import Request
 from sip.reach import reach
@@ -19,7 +20,7 @@ from sip.uri import Uri, equivalent
 _PLAIN = ("uri", "q", "expires", "call_id", "cseq", "agent", "path")
 
 
-@dataclass(frozen=True, slots=True)
+@fact
 class Binding:
     """One contact of a user.
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from functools import lru_cache
 
 from sip.errors import ForbiddenCharacter, SdpError
+from sip.facts import fact
 from sip.sdp_parts import STATIC_TYPES, Candidate, Codec, Connection, Crypto, Fingerprint, rtcp, rtpmap
 
 MAX_BYTES = 65536
@@ -25,7 +26,7 @@ _ORIGIN = re.compile(r"(\S+) +([0-9]+) +([0-9]+) +IN +IP([46]) +(\S+) *")
 _LINE = re.compile(rb"[A-Za-z]=")
 
 
-@dataclass(frozen=True, slots=True)
+@fact
 class Origin:
     """An o= line. session, version: numbers as text, for they may exceed 64 bits; see `next`."""
 
@@ -107,9 +108,15 @@ class Section:
         """Add one more attribute at the section's end."""
         self._insert("a", f"{name}:{value}" if value else name)
 
+    def has_attributes(self, *names: str) -> bool:
+        """Whether there is an attribute of one of these names."""
+        beginnings = _beginnings(names)
+        return any(line.startswith(beginnings) and _attribute_name(line) in names for line in self._lines)
+
     def remove_attributes(self, *names: str) -> None:
         """Take out every attribute of these names."""
-        self._keep(lambda line: _attribute_name(line) not in names)
+        if self.has_attributes(*names):
+            self._keep(lambda line: _attribute_name(line) not in names)
 
     @property
     def connection(self) -> Connection | None:
@@ -328,6 +335,12 @@ def _check_limits(sections: list[list[bytes]]) -> None:
 
 def _text(value: bytes) -> str:
     return value.rstrip(b"\r\n").decode("utf-8", "surrogateescape")
+
+
+@lru_cache(maxsize=64)
+def _beginnings(names: tuple[str, ...]) -> tuple[bytes, ...]:
+    """What lines of these attributes begin with, and perhaps others."""
+    return tuple(f"a={name}".encode() for name in names)
 
 
 def _attribute_name(line: bytes) -> str | None:

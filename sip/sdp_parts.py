@@ -6,10 +6,11 @@ from __future__ import annotations
 import binascii
 import re
 from base64 import b64decode
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Self
 
 from sip.errors import SdpError
+from sip.facts import fact
 
 _RTPMAP = re.compile(r"([0-9]{1,3})\s+([^\s/]+)/([0-9]{1,9})(?:/([0-9]{1,3}))?\s*", re.ASCII)
 _CRYPTO = re.compile(r"([0-9]{1,9})\s+([A-Za-z0-9_]+)\s+inline:([^\s;|]+)((?:\|[^\s;|]*)*)(;\S+)?(?:\s+(.*))?")
@@ -51,7 +52,7 @@ _KEY_BYTES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@fact
 class Codec:
     """What a payload type stands for. name: as spelled; clock: Hz; fmtp: its parameters, "" where there are none."""
 
@@ -73,7 +74,7 @@ STATIC_TYPES: dict[int, Codec] = {
 """Payload types that need no rtpmap (RFC 3551 §6)."""
 
 
-@dataclass(frozen=True, slots=True)
+@fact
 class Connection:
     """A c= line. family: 4 or 6; address: as spelled, a literal or a host name."""
 
@@ -97,7 +98,7 @@ class Connection:
         return f"IN IP{self.family} {self.address}"
 
 
-@dataclass(frozen=True, slots=True)
+@fact
 class Crypto:
     """An SDES key (RFC 4568). key: master key and salt, never shown; lifetime, mki: as spelled; params: the rest."""
 
@@ -123,7 +124,7 @@ class Crypto:
         return cls(int(match[1]), match[2], key, lifetime, mki, match[6] or "")
 
 
-@dataclass(frozen=True, slots=True)
+@fact
 class Fingerprint:
     """A certificate's hash (RFC 8122). algorithm: lower case, such as sha-256."""
 
@@ -137,7 +138,7 @@ class Fingerprint:
         return cls(match[1].lower(), bytes.fromhex(match[2].replace(":", ""))) if match else None
 
 
-@dataclass(frozen=True, slots=True)
+@fact
 class Candidate:
     """An ICE candidate (RFC 8839 §5.1). transport, kind: lower case; extensions: all words behind the type."""
 

@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from sip.facts import fact
 from sip.timers import Intervals
 
 
-@dataclass(frozen=True, slots=True)
+@fact
 class Settings:
     """Constant for the life of a core.
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
+
+from sip.facts import fact
 
 Gone = tuple[str, str, int]
 """A contact that is there no more: its URI, and Call-ID and CSeq of the REGISTER that had touched it last."""
@@ -49,7 +50,7 @@ class OwnChannels:
             del self._carried[trunk]
 
 
-@dataclass(frozen=True, slots=True)
+@fact
 class Among:
     """call_id: makes the Call-ID of a dialog of ours, from that of the call's other leg or "". channels: of trunks, as
     all of them take them. leads: whether it is this one that registers with trunks and asks whether they are there.
@@ -60,7 +61,7 @@ class Among:
     leads: bool
 
 
-@dataclass(frozen=True, slots=True)
+@fact
 class BindingsChange:
     """What changed of a user's contacts: those that are there or are others now, as SaveBindings has them, and those
     that are gone.

@@ -4,14 +4,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
 from typing import Protocol
+
+from sip.facts import fact
 
 _COMPACT_ABOVE = 1024
 
 
-@dataclass(frozen=True, slots=True)
+@fact
 class Intervals:
     """The base values of RFC 3261 §17.1.1.1, table 4, in seconds."""
 

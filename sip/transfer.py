@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from urllib.parse import parse_qsl
 
 from sip.agent import Agent
 from sip.build import REASONS
 from sip.dialog import DialogKey
 from sip.errors import ParseError, ProtocolError
+from sip.facts import fact
 from sip.leg import Leg
 from sip.message import Request
 from sip.params import Params
@@ -22,7 +22,7 @@ _SECONDS = 60
 """How long a party may expect to hear of its transfer without anything new."""
 
 
-@dataclass(frozen=True, slots=True)
+@fact
 class Referral:
     """What a REFER asks for. target: whom to call; replaces: the dialog, as we have it, that the callee shall leave."""
 

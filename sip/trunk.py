@@ -3,14 +3,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
 from sip.client_auth import Login
 from sip.effects import Address
+from sip.facts import fact
 
 
-@dataclass(frozen=True, slots=True)
+@fact
 class Trunk:
     """One trunk. Whoever configures it has looked its names up.
 

@@ -4,11 +4,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from sip.agent import ALLOWED, MAX_FORWARDS, Agent
 from sip.client_auth import ClientAuth
 from sip.effects import Address
+from sip.facts import fact
 from sip.identity import escaped
 from sip.message import Request, Response
 from sip.timers import Alarm
@@ -23,7 +23,7 @@ _PATIENCE = (30.0, 60.0, 120.0, 300.0)
 _OUT_OF_ORDER = (408, 503)
 
 
-@dataclass(frozen=True, slots=True)
+@fact
 class Standing:
     """What is known of a trunk by asking it: whether it has registered us, why not, which addresses do not answer."""
 

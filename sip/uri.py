@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 from ipaddress import AddressValueError, IPv6Address
 
 from sip.errors import ParseError
+from sip.facts import fact
 from sip.params import EMPTY, Params
 
 _HEX = r"%[0-9A-Fa-f]{2}"
@@ -34,7 +35,7 @@ _REMEMBERED_LENGTH = 128
 _KEPT_APART = ("user", "ttl", "method", "maddr", "transport")
 
 
-@dataclass(frozen=True, slots=True)
+@fact
 class Uri:
     """A URI in parts. `str(uri)` is the text it was read from, or one built from the parts.
 

@@ -3,16 +3,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from sip.call import Call
 from sip.effects import Address
+from sip.facts import fact
 from sip.leg import Leg
 from sip.registrar import Binding
 from sip.trunk_state import TrunkState
 
 
-@dataclass(frozen=True, slots=True)
+@fact
 class LegView:
     """One leg. state: of `sip.leg_table.LegState`; peer: where its signalling goes, None before there is one."""
 
@@ -22,7 +21,7 @@ class LegView:
     local: Address | None
 
 
-@dataclass(frozen=True, slots=True)
+@fact
 class CallView:
     """One call. state: of `sip.call_table.CallState`; times in seconds of CLOCK_MONOTONIC."""
 
@@ -43,7 +42,7 @@ class CallView:
     """What the caller waits for, or did; since when, until when, who took it from there, and the trunk it came by."""
 
 
-@dataclass(frozen=True, slots=True)
+@fact
 class RegistrationView:
     """One user's contacts."""
 
@@ -51,7 +50,7 @@ class RegistrationView:
     bindings: tuple[Binding, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@fact
 class TrunkView:
     """One trunk.
 

@@ -6,13 +6,13 @@ from __future__ import annotations
 import socket
 import struct
 from collections.abc import Iterable
-from dataclasses import dataclass
 from enum import IntEnum, IntFlag
 from ipaddress import IPv6Address
 from socket import inet_aton
 from typing import Any
 
 from ctl.kernel._libbpf import ffi, lib
+from sip.facts import fact
 
 CLOCK_SCALE = 2 ** (32 + lib.CLOCK_SHIFT)
 NANOSECONDS = 1_000_000_000
@@ -70,7 +70,7 @@ ANY_FLAG = FlowFlag(sum(FlowFlag))
 REASONS = {number: name.removeprefix("REASON_").lower() for name, number in ffi.typeof("enum reason").relements.items()}
 
 
-@dataclass(frozen=True, slots=True)
+@fact
 class FlowRule:
     """What the kernel does with packets to one relay address and port.
 
@@ -109,7 +109,7 @@ class FlowRule:
                 object.__setattr__(self, name, (canonical(endpoint[0]), endpoint[1]))
 
 
-@dataclass(frozen=True, slots=True)
+@fact
 class FlowStatistics:
     """What the kernel counted since the call began. Times of CLOCK_MONOTONIC.
 

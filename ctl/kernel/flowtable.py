@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from itertools import chain
 from pathlib import Path
 from typing import Any, Self
@@ -31,13 +31,14 @@ from ctl.kernel.flowrule import (
     unmapped,
 )
 from ctl.kernel.libbpf import Map
+from sip.facts import fact
 
 ADDRESS_SIZE = 16
 IndexedRule = tuple[int, FlowRule]
 """A flow's place in the table and its rule."""
 
 
-@dataclass(frozen=True, slots=True)
+@fact
 class RelayConfig:
     """What the loaded program was built for: its relay addresses by slot, first and last media port.
 
@@ -88,7 +89,7 @@ class RelayConfig:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@fact
 class ReasonCount:
     """Packets, and bytes of whole frames, that met one end."""
 
@@ -96,7 +97,7 @@ class ReasonCount:
     bytes: int
 
 
-@dataclass(frozen=True, slots=True)
+@fact
 class FlowColumns:
     """Counters of many flows, column by column, in the order of the indexes asked for.
 

@@ -3,19 +3,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from pyroute2.netlink import rtnl
 
 from ctl.network.netlink import Netlink
+from sip.facts import fact
 
 _ARPHRD_ETHER = 1
 _IFF_UP = 1
 _TAGS = 2  # an outer and an inner one, as many as a flow can hold
 
 
-@dataclass(frozen=True, slots=True)
+@fact
 class Link:
     """A network interface. mac is empty where there are no Ethernet addresses, as on loopback and tunnels.
 
@@ -29,7 +29,7 @@ class Link:
     vlan: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@fact
 class Egress:
     """Where a frame really leaves: the interface below all VLAN devices, and the tags that they add, outer first."""
 

@@ -8,7 +8,6 @@ hold. Nothing here needs a privilege; with CAP_NET_ADMIN the kernel itself keeps
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Any
 
 from pyroute2.netlink import rtnl
@@ -16,6 +15,7 @@ from pyroute2.netlink import rtnl
 from ctl.network.links import Links
 from ctl.network.neighbours import Neighbour, Neighbours
 from ctl.network.netlink import NLM_F_DUMP, Message, Netlink, NetlinkEvents, family_of
+from sip.facts import fact
 
 _RTN_UNICAST = 1
 _ASKED_LIMIT = 4096
@@ -26,7 +26,7 @@ Peer = tuple[str, str]
 """Address of a peer, and the relay address that we send to it from ("": any)."""
 
 
-@dataclass(frozen=True, slots=True)
+@fact
 class Route:
     """How the kernel sends to a peer. unicast is False for this host's own and for broadcast addresses.
 
@@ -40,7 +40,7 @@ class Route:
     unicast: bool
 
 
-@dataclass(frozen=True, slots=True)
+@fact
 class NextHop:
     """What a frame to the peer needs: interface, both Ethernet addresses as 6 bytes each, VLAN ids from the outer."""
 

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 from ctl.observe.emodel import mos, mouth_to_ear
 from ctl.observe.rtcp import Report, ReportBlock
 from sip.effects import Leg
+from sip.facts import fact
 
 REPORTS_KEPT = 8
 """Sender reports whose answer may still come; they are sent every five seconds."""
@@ -101,7 +102,7 @@ KEPT = [each.name for each in fields(Direction) if each.name != "reports"]
 kept = attrgetter(*KEPT)
 
 
-@dataclass(frozen=True, slots=True)
+@fact
 class Interval:
     """What an interval of one direction has shown, for histograms. round_trip: of the call, seconds."""
 

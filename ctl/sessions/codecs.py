@@ -9,10 +9,11 @@ those of the caller, and a callee that takes one of them is transcoded. Pure.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from media.stages import CodecSettings
+from sip.facts import fact
 
 if TYPE_CHECKING:
     from ctl.sessions.plan import Codec, Stream
@@ -29,7 +30,7 @@ EVENTS = "telephone-event"
 _FEC_LOSS = 10  # percent: what Opus is told to reckon with where the peer wants redundancy
 
 
-@dataclass(frozen=True, slots=True)
+@fact
 class Offered:
     """A codec that we add to an offer. rtpmap: as its attribute says it; parameters: of fmtp, empty for none."""
 
@@ -38,7 +39,7 @@ class Offered:
     parameters: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@fact
 class Transcoding:
     """One direction through the engine: `heard` is what the leg sends, `sent` what the other leg gets."""
 
@@ -51,7 +52,7 @@ class Transcoding:
         return f"transcoding {self.heard.name} to {self.sent.name}: the legs have no codec in common"
 
 
-@dataclass(frozen=True, slots=True)
+@fact
 class MediaPlan:
     """What was said of codecs and what came of it; names as people read them."""
 

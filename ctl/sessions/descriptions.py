@@ -110,7 +110,7 @@ class Description:
                 _protect(medium, said)
 
     def _protected(self) -> bool:
-        return any(section.attribute(name) is not None for section in self._sections() for name in _PROTECTION)
+        return any(section.has_attributes(*_PROTECTION) for section in self._sections())
 
     def _sections(self) -> tuple[Section, ...]:
         return self._sdp.session, *self._sdp.media

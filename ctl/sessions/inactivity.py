@@ -8,8 +8,9 @@ passed again, so that of 10,000 calls the few that are due are read and no other
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Set
-from dataclasses import dataclass
 from itertools import islice
+
+from sip.facts import fact
 
 AWAY = 5.0
 """Seconds without a look, at least, after which nothing is known of the time between."""
@@ -18,7 +19,7 @@ READ_AT_ONCE = 500
 """Calls in one look, or some 2,000 flows: an engine is asked for as many within a tenth of a second."""
 
 
-@dataclass(frozen=True, slots=True)
+@fact
 class Life:
     """What a call has shown. answered: None if it is not; last_seen: its last packet either way, 0 before the first."""
 

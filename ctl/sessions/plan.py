@@ -12,7 +12,7 @@ first valid packet. No packet from anywhere else moves a flow, unless latching w
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from ipaddress import ip_address
 from typing import Literal
 
@@ -23,6 +23,7 @@ from ctl.sessions.relay_choice import RelayAddress
 from ctl.sessions.security import PLAIN, CryptoLine, Policy, Protection, Setup, Spoken, shared
 from media.flows import EngineDtls, EngineKeys
 from sip.effects import Leg
+from sip.facts import fact
 
 Endpoint = tuple[str, int]
 Kind = Literal["rtp", "rtcp"]
@@ -43,7 +44,7 @@ class StreamRefused(Exception):
     """The stream cannot be relayed as described; the request that brought it is answered with 488."""
 
 
-@dataclass(frozen=True, slots=True)
+@fact
 class Codec:
     """One payload type of an m-line. clock_rate in Hz is that of its RTP time stamps."""
 
@@ -56,7 +57,7 @@ class Codec:
     """Payload type by which the leg sends it, where it was named another than the one it wants (RFC 3264 §5.1)."""
 
 
-@dataclass(frozen=True, slots=True)
+@fact
 class Stream:
     """What one leg says of one m-line: where it listens and what it speaks. rtp_port 0: refused or ended."""
 
@@ -104,7 +105,7 @@ class Stream:
         return unspecified(self.address)
 
 
-@dataclass(frozen=True, slots=True)
+@fact
 class Side:
     """The relay's side of one leg's stream: where that leg sends to, and the interface that leads to the leg.
 
@@ -118,7 +119,7 @@ class Side:
     protection: Protection = PLAIN
 
 
-@dataclass(frozen=True, slots=True)
+@fact
 class DataPlane:
     """What can carry packets here. interfaces: the interface of each relay address; attached: those with XDP."""
 
@@ -156,7 +157,7 @@ class DataPlane:
         return any(ip_address(address) in network for network in self.allowed)
 
 
-@dataclass(frozen=True, slots=True)
+@fact
 class FlowPlan:
     """One direction of one stream's RTP or RTCP. `leg` is the one that sends it; `stream` counts m-lines from 0.
 
@@ -205,7 +206,7 @@ Pair = tuple[FlowPlan, FlowPlan]
 """Both directions of one stream's RTP or RTCP: from leg a, from leg b."""
 
 
-@dataclass(frozen=True, slots=True)
+@fact
 class Difference:
     """What a change of plans asks for: pairs that end, and pairs to write because they are new or differ."""
 

@@ -10,8 +10,10 @@ from __future__ import annotations
 from array import array
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
+
+from sip.facts import fact
 
 Random = Callable[[int], int]
 """Random(n): a whole number in [0, n), each equally likely and none foreseeable, as secrets.randbelow."""
@@ -26,7 +28,7 @@ class PortsExhausted(Exception):
     """Every pair of the address is in use or in quarantine; the call is answered with 503."""
 
 
-@dataclass(frozen=True, slots=True)
+@fact
 class PortShare:
     """Which pairs one of several processes may draw: every `of`-th, but for those that another one holds already.
 

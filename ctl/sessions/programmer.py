@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence, Set
-from dataclasses import dataclass
 from typing import Literal
 
 from ctl.kernel.flowrule import Endpoint, FlowStatistics
@@ -17,12 +16,13 @@ from ctl.observe.quality import Direction, Quality, Sample
 from ctl.sessions.carriers import Carrier, Counts, EngineCarrier, Hops, KernelCarrier, codec_of, sample
 from ctl.sessions.plan import FlowPlan, Kind, Pair, Path, difference, pairs
 from sip.effects import Leg
+from sip.facts import fact
 
 Key = tuple[Endpoint, Endpoint]
 """A pair by the local addresses of both its flows."""
 
 
-@dataclass(frozen=True, slots=True)
+@fact
 class FlowView:
     """One flow as people see it. `leg` is the one that sends it. statistics: None if its carrier lost it.
 
@@ -51,7 +51,7 @@ class FlowView:
     round_trip_avg: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@fact
 class FlowSum:
     """What flows of one path, leg and reason have counted together, RTCP included."""
 

@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 
 from ctl.network.addresses import Family, family_of
 from ctl.network.nexthop import Route
+from sip.facts import fact
 
 
-@dataclass(frozen=True, slots=True)
+@fact
 class RelayAddress:
     """One address of ours that media comes to.
 
@@ -30,7 +30,7 @@ class RelayAddress:
         return self.advertised or self.address
 
 
-@dataclass(frozen=True, slots=True)
+@fact
 class Facing:
     """What is asked of our side toward one party.
 

@@ -14,10 +14,11 @@ import re
 from base64 import b64decode, b64encode
 from binascii import Error as BadBase64
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal
 
 from media.flows import SUITE_KEY_BYTES, EngineDtls, EngineKeys
+from sip.facts import fact
 
 Policy = Literal["off", "preferred", "required"]
 """off: RTP alone. preferred: SRTP on each leg that wants it. required: SRTP on both legs, or no call."""
@@ -34,7 +35,7 @@ class Insecure(Exception):
     """The policy does not allow this, or nothing that we know is offered; one line, answered with 488."""
 
 
-@dataclass(frozen=True, slots=True)
+@fact
 class CryptoLine:
     """An a=crypto line. key: base64 of master key and salt. lifetime, mki: as spelled; params: session parameters."""
 
@@ -67,7 +68,7 @@ class CryptoLine:
         return f"{self.tag} {self.suite} inline:{self.key}{parts}" + (f" {self.params}" if self.params else "")
 
 
-@dataclass(frozen=True, slots=True)
+@fact
 class Spoken:
     """What one description says of one m-line's protection. fingerprint: as in a=fingerprint, "" for none."""
 
@@ -102,7 +103,7 @@ class Spoken:
         return dtls_hash(self.fingerprint) is not None
 
 
-@dataclass(frozen=True, slots=True)
+@fact
 class Protection:
     """How a leg's stream is protected; with neither keys nor fingerprint it is plain.
 
@@ -134,7 +135,7 @@ def _same(one: CryptoLine | None, other: CryptoLine | None) -> bool:
     return (one.keys if one else None) == (other.keys if other else None)
 
 
-@dataclass(frozen=True, slots=True)
+@fact
 class Agreement:
     """What an answer makes of an exchange, one entry for each m-line: both legs, and what the offerer is answered."""
 
@@ -159,7 +160,7 @@ def propose_all(
     )
 
 
-@dataclass(frozen=True, slots=True)
+@fact
 class Bridge:
     """The profile that the other leg is to be offered, whatever the offer has; without SDES or DTLS if so said.
 
@@ -231,6 +232,8 @@ def propose(offer: Spoken, policy: Policy, fingerprint: str, draw: Draw, before:
     before: the profile that leg agreed to earlier in this call, which is offered again. attempt: how many offers of
     this exchange it has refused by 488; each time another profile is tried. Raises Insecure.
     """
+    if policy != "required" and wanted(offer, policy) == "plain" and not before and not attempt:
+        return Spoken(offer.protocol)
     ways = _ways(offer, policy, fingerprint, draw)
     if before:
         same = [way for way in ways if way.protocol.removesuffix("F") == before.removesuffix("F")]
