@@ -14,8 +14,9 @@ from operator import attrgetter
 from typing import Any, NamedTuple
 
 from ctl.journal import encode
-from ctl.sessions.plan import Codec, Endpoint, Stream
+from ctl.sessions.plan import NOTHING, Codec, Endpoint, Stream
 from ctl.sessions.security import CryptoLine, Protection, Spoken
+from ctl.sessions.treatment import Treatments
 from sip.effects import Leg
 from sip.facts import fact
 
@@ -91,13 +92,13 @@ _WRITTEN = (Media, Stream, Codec, Spoken, Protection, CryptoLine)
 class CallMedia:
     """agreed: what both legs have; proposed: what the exchange under way makes of it; offerer: who began that.
 
-    blocked: legs of which no media is passed on, whatever they agree on.
+    treatments: what is done to their media, whatever they agree on.
     """
 
     agreed: Media = field(default_factory=Media)
     proposed: Media | None = None
     offerer: Leg | None = None
-    blocked: frozenset[Leg] = frozenset()
+    treatments: Treatments = NOTHING
     _written: tuple[tuple[Any, ...], str] = ((), "")
 
     @property
@@ -119,12 +120,12 @@ class CallMedia:
             "agreed": _state(self.agreed),
             "proposed": _state(self.proposed),
             "offerer": self.offerer,
-            "blocked": sorted(self.blocked),
+            "treatments": self.treatments.to_json(),
         }
 
     def to_text(self) -> str:
         """Return `to_json` as JSON, which is the same as long as nothing has changed: most saves are of that kind."""
-        now = (self.agreed, self.proposed, self.offerer, self.blocked)
+        now = (self.agreed, self.proposed, self.offerer, self.treatments)
         before, text = self._written
         if len(before) == len(now) and all(map(operator.is_, before, now)):
             return text
@@ -135,8 +136,8 @@ class CallMedia:
     def from_json(cls, state: Mapping[str, Any]) -> CallMedia:
         """Return what `to_json` was called on. Raises KeyError or TypeError if it is something else."""
         proposed = state["proposed"]
-        blocked = frozenset(state.get("blocked", ()))
-        return cls(_media(state["agreed"]), proposed and _media(proposed), state["offerer"], blocked)
+        treatments = Treatments.from_json(state.get("treatments", {}))
+        return cls(_media(state["agreed"]), proposed and _media(proposed), state["offerer"], treatments)
 
 
 class _Fields(NamedTuple):

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The two that carry packets, the kernel's flow table and the userspace engine, behind one face.
+"""What carries packets, behind one face, and the first of two that do: the kernel's flow table.
 
 Each knows how a pair of plans is written, compared, read and ended in its own terms; which of the two a pair goes
-to was decided in its plan.
+to was decided in its plan. The other is in `ctl.sessions.engine_carrier`.
 """
 
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import NamedTuple, Protocol
 
@@ -27,8 +27,6 @@ from ctl.kernel.flowtable import FlowColumns
 from ctl.network.nexthop import NextHop
 from ctl.observe.quality import Sample
 from ctl.sessions.plan import FlowPlan, Kind, Pair
-from media.flows import EngineError, EngineFlow, EngineStatistics, FlowKey, redacted
-from media.stages import Stage, Tap, TapStage, TranscodeStage
 
 LATCH_PACKETS = 5
 KINDS: tuple[Kind, ...] = ("rtp", "rtcp")
@@ -86,25 +84,6 @@ class Table(Protocol):
 
     def active(self) -> Iterable[int]:
         """Return the places of the flows that are on."""
-
-
-class Engine(Protocol):
-    """What is asked of `media.client.EngineClient`. Every method may raise EngineError."""
-
-    def set_pair(self, a: EngineFlow, b: EngineFlow) -> None:
-        """Open or update two flows that face each other."""
-
-    def set_stage(self, key: FlowKey, kind: int, settings: bytes = b"") -> None:
-        """Say what a flow does with RTP; kind 0: nothing."""
-
-    def remove(self, keys: Sequence[FlowKey]) -> Sequence[EngineStatistics]:
-        """Close flows and their partners; return their last statistics."""
-
-    def read(self, keys: Sequence[FlowKey]) -> Sequence[EngineStatistics]:
-        """Return the statistics of those flows that exist."""
-
-    def list(self) -> Sequence[FlowKey]:
-        """Return the names of all flows."""
 
 
 class Carrier(Protocol):
@@ -310,105 +289,6 @@ class KernelCarrier:
         return self._hops.resolve(plan.target[0], plan.egress[0])
 
 
-class EngineCarrier:
-    """Flows that the userspace engine relays. Where XDP guards their ports, `kernel` hands the packets up."""
-
-    def __init__(self, engine: Engine, kernel: KernelCarrier | None = None) -> None:
-        self._engine = engine
-        self._kernel = kernel
-        self._taps: dict[Endpoint, Tap] = {}
-
-    def write(self, pair: Pair, fresh: bool) -> None:
-        """Open both flows, or update them. Raises EngineError."""
-        names = [plan.local for plan in pair]
-        if fresh:
-            self._engine.remove(names)
-        resumed = not fresh and any(plan.secured for plan in pair) and not self._engine.read(names)
-        self._engine.set_pair(*(replace(_engine_flow(plan), resumed=resumed) for plan in pair))
-        for plan in pair:
-            if fresh:
-                self._taps.pop(plan.local, None)
-            if plan.transcoding or not fresh:
-                self._set_stage(plan)
-        if self._kernel:
-            self._kernel.hand_up(pair)
-
-    def holds(self, pair: Pair) -> bool:
-        """Whether the engine has these very flows."""
-        found = self._engine.read([plan.local for plan in pair])
-        return [each.flow for each in found] == [redacted(_engine_flow(plan)) for plan in pair]
-
-    def read(self, plans: Sequence[FlowPlan]) -> list[FlowStatistics | None]:
-        """Return what the engine counted; nothing if there is no engine any more."""
-        return self._counted(self._engine.read, plans)
-
-    def last_seen(self, plans: Sequence[FlowPlan]) -> list[float | None]:
-        """Return when each had its last packet. Raises EngineError."""
-        return [None if counted is None else counted.last_seen or 0.0 for counted in self.read(plans)]
-
-    def sum(self, plans: Sequence[FlowPlan]) -> Counts:
-        """Return what they have counted together. Raises EngineError."""
-        counted = [each for each in self.read(plans) if each]
-        return Counts(*(sum(getattr(each, name) for each in counted) for name in Counts._fields))
-
-    def samples(self, plans: Sequence[FlowPlan]) -> list[Sample | None]:
-        """Return what quality is judged by. Raises EngineError."""
-        both = zip(plans, self.read(plans), strict=True)
-        return [None if counted is None else sample(plan, counted) for plan, counted in both]
-
-    def end(self, pair: Pair) -> list[FlowStatistics | None]:
-        """Close both flows and return what they had counted; an engine that is gone has closed them itself."""
-        for plan in pair:
-            self._taps.pop(plan.local, None)
-        counted = self._counted(self._engine.remove, pair)
-        if self._kernel:
-            for plan in pair:
-                self._kernel.off(plan.local)
-        return counted
-
-    def leave(self, pair: Pair) -> list[FlowStatistics | None]:
-        """Close both sockets: the kernel forwards what would reach them."""
-        for plan in pair:
-            self._taps.pop(plan.local, None)
-        return self._counted(self._engine.remove, pair)
-
-    def locals(self) -> set[Endpoint]:
-        """Return the relay address and port of every flow."""
-        return set(self._engine.list())
-
-    def off(self, local: Endpoint) -> None:
-        """Close one flow and its partner."""
-        self._engine.remove([local])
-
-    def tap(self, plan: FlowPlan, tap: Tap | None) -> None:
-        """Have a flow's packets copied to the recorder, or no more, until it ends. Raises EngineError."""
-        if self._taps.get(plan.local) == tap:
-            return
-        if tap:
-            self._taps[plan.local] = tap
-        else:
-            del self._taps[plan.local]
-        self._set_stage(plan)
-
-    def _set_stage(self, plan: FlowPlan) -> None:
-        through, tap = plan.transcoding, self._taps.get(plan.local)
-        stage: Stage | None = TapStage(tap) if tap else None
-        if through:
-            stage = TranscodeStage(through.heard, through.sent, tap=tap)
-        self._engine.set_stage(plan.local, stage.kind if stage else 0, stage.pack() if stage else b"")
-
-    def _counted(
-        self, ask: Callable[[Sequence[FlowKey]], Sequence[EngineStatistics]], plans: Sequence[FlowPlan]
-    ) -> list[FlowStatistics | None]:
-        try:
-            found = {each.key: _statistics(each) for each in ask([plan.local for plan in plans])}
-        except EngineError as error:
-            if error.code != "gone":
-                raise
-            found = {}
-        return [found.get(plan.local) for plan in plans]
-
-
 def sample(plan: FlowPlan, counted: FlowStatistics) -> Sample:
     """Return what quality is judged by."""
     seen = codec_of(plan, counted.payload_type)
@@ -447,49 +327,4 @@ def _above(rule: FlowRule) -> FlowRule:
 def _with_hop_of(rule: FlowRule, other: FlowRule) -> FlowRule:
     return replace(
         rule, ifindex=other.ifindex, target_mac=other.target_mac, egress_mac=other.egress_mac, vlans=other.vlans
-    )
-
-
-def _engine_flow(plan: FlowPlan) -> EngineFlow:
-    return EngineFlow(
-        local_address=plan.local[0],
-        local_port=plan.local[1],
-        source_address=plan.source[0],
-        source_port=plan.source[1],
-        target_address=plan.target[0],
-        target_port=plan.target[1],
-        kind=plan.kind,
-        clock_rate=plan.clock_rate,
-        held=plan.held,
-        mux=plan.mux,
-        open=plan.open,
-        seal=plan.seal,
-        dtls=plan.dtls,
-    )
-
-
-def _statistics(counted: EngineStatistics) -> FlowStatistics:
-    return FlowStatistics(
-        packets=counted.packets,
-        bytes=counted.bytes,
-        lost=counted.lost,
-        reordered=counted.reordered,
-        duplicates=counted.duplicates,
-        resets=counted.resets,
-        ssrc_changes=counted.ssrc_changes,
-        jitter_ms=None if counted.jitter is None else counted.jitter * 1000,
-        largest_gap_ms=counted.largest_gap * 1000,
-        last_seen=counted.last_seen,
-        ssrc=counted.ssrc,
-        payload_type=counted.payload_type,
-        dscp=None if counted.tos is None else counted.tos >> 2,
-        rejected=counted.rejected,
-        rejected_source=counted.rejected_source,
-        dropped=counted.dropped,
-        last_reason=counted.last_reason,
-        learned_port=counted.learned_port,
-        forged=counted.forged,
-        replayed=counted.replayed,
-        security=counted.security,
-        suite=counted.suite,
     )

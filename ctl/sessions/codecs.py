@@ -27,6 +27,7 @@ _DYNAMIC = range(96, 128)
 _ALL = set(_DYNAMIC)
 _NOISE = 13
 EVENTS = "telephone-event"
+_WIDE = 16000  # Hz: prompts of 48 kHz would cost three times the memory, and nobody hears it
 _FEC_LOSS = 10  # percent: what Opus is told to reckon with where the peer wants redundancy
 
 
@@ -111,6 +112,21 @@ def transcoding(sender: Stream, receiver: Stream) -> Transcoding | None:
     return Transcoding(numbered, _settings(sent, receiver, heard))
 
 
+def inserted(sender: Stream, receiver: Stream) -> CodecSettings | None:
+    """Return what to encode sound in that `receiver` gets amid what `sender` sends; None where we cannot, or no audio.
+
+    The first codec of the receiver that the sender has too, for that is what it hears already.
+    """
+    if receiver.media != "audio" or sender.media != "audio":
+        return None
+    able = [codec for codec in receiver.codecs if CLOCKS.get(codec.name.lower()) == codec.clock_rate]
+    common = [codec for codec in able if _spoken(codec, sender.codecs)]
+    if not common:
+        return None
+    settings = _settings(common[0], receiver, common[0])
+    return replace(settings, rate=_WIDE if settings.name == "opus" else 0, dtx=False, noise=None)
+
+
 def media_plan(offer: Stream, answer: Stream, wanted: Sequence[str] = ()) -> MediaPlan:
     """Return what was chosen between two legs, and why."""
     offered = (*(codec.name for codec in offer.codecs), *_added(offer, wanted))
@@ -163,6 +179,7 @@ def _settings(codec: Codec, stream: Stream, other: Codec) -> CodecSettings:
         fec=fec,
         loss=_FEC_LOSS if fec else 0,
         events=stream.event_type(codec.clock_rate),
+        event_rate=stream.event_clock(codec.clock_rate),
         noise=next((each.payload_type for each in stream.codecs if each.payload_type == _NOISE), None),
         ptime=int(stream.ptime or 20),
     )

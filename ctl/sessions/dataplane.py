@@ -23,7 +23,8 @@ from ctl.kernel.pins import Pins
 from ctl.kernel.relay_watch import NOT_ATTACHED, RelayWatch, Untrusted
 from ctl.network.media_interfaces import DataPlaneError, relay_interfaces, relays
 from ctl.network.nexthop import NextHops
-from ctl.sessions.carriers import EngineCarrier, KernelCarrier
+from ctl.sessions.carriers import KernelCarrier
+from ctl.sessions.engine_carrier import EngineCarrier
 from ctl.sessions.plan import DataPlane
 from media.client import EngineProcess
 

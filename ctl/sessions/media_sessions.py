@@ -19,6 +19,7 @@ from ctl.sessions.codecs import NAMES, MediaPlan, media_plan
 from ctl.sessions.descriptions import Description, refused
 from ctl.sessions.house import INSIDE, house_answer, house_offer
 from ctl.sessions.plan import (
+    NOTHING,
     DataPlane,
     Endpoint,
     FlowPlan,
@@ -33,6 +34,7 @@ from ctl.sessions.ports import Ports, PortsExhausted
 from ctl.sessions.programmer import FlowView, Programmer
 from ctl.sessions.relay_choice import ANY, Facing, NoRelayAddress, choose
 from ctl.sessions.security import PLAIN, Agreement, Bridge, Insecure, Spoken, agree_all, bridge_all, propose_all
+from ctl.sessions.treatment import Treatments
 from media.flows import EngineError
 from sip.effects import Leg
 from sip.errors import SdpError
@@ -209,16 +211,29 @@ class MediaSessions:
 
         Raises MediaRefused: 481 if there is no such call.
         """
-        media = self._calls.get(call)
-        if media is None:
-            raise MediaRefused(481, "the call has no media")
-        media.blocked = frozenset(legs)
-        self._program(call, media.current)
+        self.treat(call, replace(self.treatments(call), blocked=frozenset(legs)))
 
     def blocked(self, call: str) -> frozenset[Leg]:
         """Return the legs of a call that are blocked."""
+        return self.treatments(call).blocked
+
+    def treatments(self, call: str) -> Treatments:
+        """Return what is done to the media of a call."""
         media = self._calls.get(call)
-        return media.blocked if media else frozenset()
+        return media.treatments if media else NOTHING
+
+    def treat(self, call: str, treatments: Treatments) -> None:
+        """Do this and nothing else to the media of a call. Raises MediaRefused and leaves what was: 481, 503."""
+        media = self._calls.get(call)
+        if media is None:
+            raise MediaRefused(481, "the call has no media")
+        before, media.treatments = media.treatments, treatments
+        try:
+            self._program(call, media.current)
+        except MediaRefused:
+            media.treatments = before
+            self._program(call, media.current)
+            raise
 
     def query(self, call: str) -> list[FlowView]:
         """Return the flows of a call as they stand now; none if it is unknown."""
@@ -267,7 +282,7 @@ class MediaSessions:
         media = CallMedia.from_json(state)
         self._restore_ports(media.taken())
         self._calls[call] = media
-        return self._programmer.adopt(call, self._unblocked(call, self._plan(media.current)))
+        return self._programmer.adopt(call, self._plan(call, media.current))
 
     def replan(self) -> dict[str, str]:
         """Move each flow to what carries it now, after `data_plane` or the interface to a peer has changed.
@@ -396,26 +411,20 @@ class MediaSessions:
             raise MediaRefused(488, f"an IPv{family} address in answer to an IPv{family_of(relay)} one")
 
     def _program(self, call: str, media: Media) -> None:
-        plans = self._plan(media)
+        plans = self._plan(call, media)
         reason = next((plan.reason for plan in plans if plan.path == "none"), None)
         if reason:
             raise MediaRefused(503, reason)
         try:
-            self._programmer.apply(call, self._unblocked(call, plans))
+            self._programmer.apply(call, plans)
         except EngineError as error:
             raise MediaRefused(503, str(error)) from None
 
-    def _unblocked(self, call: str, plans: tuple[FlowPlan, ...]) -> tuple[FlowPlan, ...]:
-        blocked = self.blocked(call)
-        if not blocked:
-            return plans
-        return tuple(replace(plan, held=True) if plan.kind == "rtp" and plan.leg in blocked else plan for plan in plans)
-
-    def _plan(self, media: Media) -> tuple[FlowPlan, ...]:
+    def _plan(self, call: str, media: Media) -> tuple[FlowPlan, ...]:
         if not media.agreed:
             return ()
         leg_a, leg_b = ([self._side(media, leg, i) for i in range(len(media.streams[leg]))] for leg in LEGS)
-        return plan_call(leg_a, leg_b, self.data_plane)
+        return plan_call(leg_a, leg_b, self.data_plane, self.treatments(call))
 
     def _side(self, media: Media, leg: Leg, index: int) -> Side | None:
         port, stream, relay = media.port(leg, index), media.streams[leg][index], media.relays[leg]

@@ -12,7 +12,7 @@ first valid packet. No packet from anywhere else moves a flow, unless latching w
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import field
+from dataclasses import field, replace
 from ipaddress import ip_address
 from typing import Literal
 
@@ -21,6 +21,7 @@ from ctl.sessions.codecs import Transcoding, transcoding
 from ctl.sessions.policing import Limit, limit
 from ctl.sessions.relay_choice import RelayAddress
 from ctl.sessions.security import PLAIN, CryptoLine, Policy, Protection, Setup, Spoken, shared
+from ctl.sessions.treatment import Handling, Treatments, handling
 from media.flows import EngineDtls, EngineKeys
 from sip.effects import Leg
 from sip.facts import fact
@@ -36,6 +37,7 @@ PROFILES = tuple(
     for feedback in ("", "F")
 )
 _EVENT_CLOCK = 8000
+NOTHING = Treatments()
 _SENDS = ("sendrecv", "sendonly")
 _RECEIVES = ("sendrecv", "recvonly")
 
@@ -98,6 +100,10 @@ class Stream:
     def event_type(self, clock: int) -> int | None:
         """Return the payload type of telephone events beside a codec of this clock rate, None where there are none."""
         return self.events.get(clock, self.telephone_events[0] if self.telephone_events else None)
+
+    def event_clock(self, clock: int) -> int:
+        """Return the clock rate, Hz, of those events; that of the codec where nothing else is said."""
+        return clock if clock in self.events else next(iter(self.event_clocks), clock)
 
     @property
     def held(self) -> bool:
@@ -195,6 +201,8 @@ class FlowPlan:
     """None: packets pass as they are."""
     house: bool = False
     """One of the two is ourselves: what `leg` hears of the other is played, or what it sends goes nowhere."""
+    handling: Handling | None = None
+    """What the engine does with it beyond carrying it."""
 
     @property
     def secured(self) -> bool:
@@ -235,11 +243,15 @@ def peer_address(stream: Stream) -> str:
 
 
 def plan_call(
-    leg_a: Sequence[Side | None], leg_b: Sequence[Side | None], data_plane: DataPlane
+    leg_a: Sequence[Side | None],
+    leg_b: Sequence[Side | None],
+    data_plane: DataPlane,
+    wished: Treatments = NOTHING,
 ) -> tuple[FlowPlan, ...]:
     """Plan every stream that both legs have: RTP and, unless it is multiplexed, RTCP, each in both directions.
 
-    The sequences run alongside, one entry for each m-line; None, like port 0, is a stream that is refused.
+    The sequences run alongside, one entry for each m-line; None, like port 0, is a stream that is refused. wished: what
+    is to be done with the media of either leg.
     """
     plans: list[FlowPlan] = []
     for index, (a, b) in enumerate(zip(leg_a, leg_b, strict=True)):
@@ -247,8 +259,10 @@ def plan_call(
             continue
         kinds: tuple[Kind, ...] = ("rtp",) if _mux(a, b) else ("rtp", "rtcp")
         for kind in kinds:
-            plans.append(_flow("a", index, kind, a, b, data_plane))
-            plans.append(_flow("b", index, kind, b, a, data_plane))
+            first = _flow("a", index, kind, a, b, data_plane, wished)
+            second = _flow("b", index, kind, b, a, data_plane, wished)
+            why = next((each.handling.reason for each in (first, second) if each.handling), "")
+            plans += (_engaged(each, why, data_plane) for each in (first, second)) if why else (first, second)
     return tuple(plans)
 
 
@@ -269,8 +283,24 @@ def difference(before: Iterable[FlowPlan], after: Iterable[FlowPlan]) -> Differe
     )
 
 
-def _flow(leg: Leg, index: int, kind: Kind, sender: Side, receiver: Side, data_plane: DataPlane) -> FlowPlan:
+def _engaged(plan: FlowPlan, why: str, data_plane: DataPlane) -> FlowPlan:
+    """A pair moves as one: what is done to one of its directions takes the other along."""
+    if plan.path != "kernel":
+        return plan
+    return replace(plan, path="engine" if data_plane.engine else "none", reason=why)
+
+
+def _flow(
+    leg: Leg, index: int, kind: Kind, sender: Side, receiver: Side, data_plane: DataPlane, wished: Treatments
+) -> FlowPlan:
     through = transcoding(sender.stream, receiver.stream) if kind == "rtp" and data_plane.transcode else None
+    same_keys = bool(sender.protection.sends) and shared(sender.protection, receiver.protection)
+    handled = (
+        handling(wished, leg, sender.stream, receiver.stream, through, same_keys)
+        if kind == "rtp" and (wished is not NOTHING or sender.stream.house or receiver.stream.house)
+        else None
+    )
+    sealed_by_us = same_keys and handled is not None and handled.inserts
     why = _secured(sender.protection, receiver.protection) or (through.reason if through else "")
     if sender.stream.house or receiver.stream.house:
         why = "answered by ourselves"
@@ -281,6 +311,8 @@ def _flow(leg: Leg, index: int, kind: Kind, sender: Side, receiver: Side, data_p
     codecs = _codecs(sender.stream, receiver.stream) if kind == "rtp" else ()
     clock = codecs[0].clock_rate if codecs else 0
     opened, sealed = _keys(sender.protection, receiver.protection)
+    if sealed_by_us and receiver.protection.receives:
+        sealed = receiver.protection.receives.keys
     return FlowPlan(
         leg=leg,
         stream=index,
@@ -292,10 +324,10 @@ def _flow(leg: Leg, index: int, kind: Kind, sender: Side, receiver: Side, data_p
         clock_rate=clock,
         path=path,
         reason=reason,
-        held=_held(sender.stream, receiver.stream, kind),
+        held=_held(sender.stream, receiver.stream, kind, leg in wished.blocked, handled),
         latch=sender.latch,
         police=_police(kind, sender, receiver, codecs, data_plane.police),
-        mux=kind == "rtp" and _mux(sender, receiver),
+        mux=kind == "rtp" and _mux(sender, receiver) and not sealed_by_us,
         dtmf_type=receiver.stream.event_type(clock) if kind == "rtp" else None,
         open=opened,
         seal=sealed,
@@ -303,6 +335,7 @@ def _flow(leg: Leg, index: int, kind: Kind, sender: Side, receiver: Side, data_p
         codecs=codecs,
         transcoding=through,
         house=house,
+        handling=handled,
     )
 
 
@@ -334,11 +367,16 @@ def _behind_nat(stream: Stream) -> bool:
     return not stream.held and behind_nat(stream.address, stream.signalling)
 
 
-def _held(sender: Stream, receiver: Stream, kind: Kind) -> bool:
-    """RTP follows the direction of both (RFC 3264 section 6.1); RTCP flows on while there is an address."""
+def _held(sender: Stream, receiver: Stream, kind: Kind, blocked: bool, handled: Handling | None) -> bool:
+    """RTP follows the direction of both (RFC 3264 section 6.1); RTCP flows on while there is an address.
+
+    What is played in place of the sender needs the receiver's consent alone.
+    """
+    if handled and handled.inserts:
+        return receiver.held or receiver.direction not in _RECEIVES
     if sender.held or receiver.held:
         return True
-    return kind == "rtp" and not (sender.direction in _SENDS and receiver.direction in _RECEIVES)
+    return kind == "rtp" and (blocked or not (sender.direction in _SENDS and receiver.direction in _RECEIVES))
 
 
 def _codecs(sender: Stream, receiver: Stream) -> tuple[Codec, ...]:

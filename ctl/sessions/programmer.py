@@ -13,7 +13,8 @@ from typing import Literal
 
 from ctl.kernel.flowrule import Endpoint, FlowStatistics
 from ctl.observe.quality import Direction, Quality, Sample
-from ctl.sessions.carriers import Carrier, Counts, EngineCarrier, Hops, KernelCarrier, codec_of, sample
+from ctl.sessions.carriers import Carrier, Counts, Hops, KernelCarrier, codec_of, sample
+from ctl.sessions.engine_carrier import EngineCarrier
 from ctl.sessions.plan import FlowPlan, Kind, Pair, Path, difference, pairs
 from sip.effects import Leg
 from sip.facts import fact

@@ -4,7 +4,8 @@
 import random
 from typing import Any
 
-from ctl.sessions.carriers import EngineCarrier, KernelCarrier
+from ctl.sessions.carriers import KernelCarrier
+from ctl.sessions.engine_carrier import EngineCarrier
 from ctl.sessions.media_sessions import MediaRefused, MediaSessions
 from ctl.sessions.plan import DataPlane
 from ctl.sessions.ports import Ports

@@ -12,7 +12,8 @@ import pytest
 
 from ctl.kernel.pins import Pins
 from ctl.network.nexthop import NextHops
-from ctl.sessions.carriers import EngineCarrier, KernelCarrier
+from ctl.sessions.carriers import KernelCarrier
+from ctl.sessions.engine_carrier import EngineCarrier
 from ctl.sessions.media_sessions import MediaSessions
 from ctl.sessions.plan import DataPlane
 from ctl.sessions.ports import Ports

@@ -16,7 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from ctl.sessions.carriers import EngineCarrier, KernelCarrier
+from ctl.sessions.carriers import KernelCarrier
+from ctl.sessions.engine_carrier import EngineCarrier
 from media.client import EngineProcess
 from tests.ctl.kernel import wired
 from tests.ctl.kernel.wired import ALICE, BOB, Relay, Stream, Wiring, follow

@@ -6,6 +6,7 @@ import json
 from ctl.sessions.call_media import CallMedia, Media
 from ctl.sessions.plan import Codec, Stream
 from ctl.sessions.security import CryptoLine, Protection, Spoken
+from ctl.sessions.treatment import Treatments
 
 LINE = CryptoLine(1, "AES_CM_128_HMAC_SHA1_80", "a2V5")
 STREAM = Stream("audio", "RTP/SAVP", "192.0.2.10", 4000, 4001, "192.0.2.10", codecs=(Codec(0, "PCMU", 8000),), ptime=20)
@@ -48,7 +49,8 @@ SAID = {
 
 
 def test_what_is_written_is_read_again():
-    media = CallMedia(MEDIA, MEDIA, "a", frozenset("b"))
+    treatments = Treatments(frozenset("b"), silenced=frozenset("a"), digits_blocked=frozenset("ab"))
+    media = CallMedia(MEDIA, MEDIA, "a", treatments)
     assert CallMedia.from_json(json.loads(json.dumps(media.to_json()))) == media
 
 

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from ctl.kernel.flowrule import FlowAction, FlowFlag, FlowState
-from ctl.sessions.carriers import EngineCarrier, KernelCarrier
+from ctl.sessions.carriers import KernelCarrier
+from ctl.sessions.engine_carrier import EngineCarrier
 from ctl.sessions.plan import FlowPlan
 from ctl.sessions.programmer import Programmer
 from media.flows import EngineError

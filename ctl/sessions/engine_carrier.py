@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Flows of the userspace engine: how a pair of plans is opened there, what its stages are told, and what it counted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Protocol
+
+from ctl.kernel.flowrule import Endpoint, FlowStatistics
+from ctl.observe.quality import Sample
+from ctl.sessions.carriers import Counts, KernelCarrier, sample
+from ctl.sessions.plan import FlowPlan, Pair
+from media.flows import EngineError, EngineFlow, EngineStatistics, FlowKey, redacted
+from media.stages import InsertStage, Stage, Tap, TapStage, TranscodeStage
+
+
+class Engine(Protocol):
+    """What is asked of `media.client.EngineClient`. Every method may raise EngineError."""
+
+    def set_pair(self, a: EngineFlow, b: EngineFlow) -> None:
+        """Open or update two flows that face each other."""
+
+    def set_stage(self, key: FlowKey, kind: int, settings: bytes = b"") -> None:
+        """Say what a flow does with RTP; kind 0: nothing."""
+
+    def remove(self, keys: Sequence[FlowKey]) -> Sequence[EngineStatistics]:
+        """Close flows and their partners; return their last statistics."""
+
+    def read(self, keys: Sequence[FlowKey]) -> Sequence[EngineStatistics]:
+        """Return the statistics of those flows that exist."""
+
+    def list(self) -> Sequence[FlowKey]:
+        """Return the names of all flows."""
+
+
+class EngineCarrier:
+    """Flows that the userspace engine relays. Where XDP guards their ports, `kernel` hands the packets up."""
+
+    def __init__(self, engine: Engine, kernel: KernelCarrier | None = None) -> None:
+        self._engine = engine
+        self._kernel = kernel
+        self._taps: dict[Endpoint, Tap] = {}
+        self._kinds: dict[Endpoint, int] = {}
+
+    def write(self, pair: Pair, fresh: bool) -> None:
+        """Open both flows, or update them. Raises EngineError."""
+        names = [plan.local for plan in pair]
+        if fresh:
+            self._engine.remove(names)
+        resumed = not fresh and any(plan.secured for plan in pair) and not self._engine.read(names)
+        self._engine.set_pair(*(replace(_engine_flow(plan), resumed=resumed) for plan in pair))
+        for plan in pair:
+            if fresh:
+                self._forget(plan.local)
+            if plan.transcoding or plan.handling or not fresh:
+                self._set_stage(plan)
+        if self._kernel:
+            self._kernel.hand_up(pair)
+
+    def holds(self, pair: Pair) -> bool:
+        """Whether the engine has these very flows."""
+        found = self._engine.read([plan.local for plan in pair])
+        return [each.flow for each in found] == [redacted(_engine_flow(plan)) for plan in pair]
+
+    def read(self, plans: Sequence[FlowPlan]) -> list[FlowStatistics | None]:
+        """Return what the engine counted; nothing if there is no engine any more."""
+        return self._counted(self._engine.read, plans)
+
+    def last_seen(self, plans: Sequence[FlowPlan]) -> list[float | None]:
+        """Return when each had its last packet. Raises EngineError."""
+        return [None if counted is None else counted.last_seen or 0.0 for counted in self.read(plans)]
+
+    def sum(self, plans: Sequence[FlowPlan]) -> Counts:
+        """Return what they have counted together. Raises EngineError."""
+        counted = [each for each in self.read(plans) if each]
+        return Counts(*(sum(getattr(each, name) for each in counted) for name in Counts._fields))
+
+    def samples(self, plans: Sequence[FlowPlan]) -> list[Sample | None]:
+        """Return what quality is judged by. Raises EngineError."""
+        both = zip(plans, self.read(plans), strict=True)
+        return [None if counted is None else sample(plan, counted) for plan, counted in both]
+
+    def end(self, pair: Pair) -> list[FlowStatistics | None]:
+        """Close both flows and return what they had counted; an engine that is gone has closed them itself."""
+        for plan in pair:
+            self._forget(plan.local)
+        counted = self._counted(self._engine.remove, pair)
+        if self._kernel:
+            for plan in pair:
+                self._kernel.off(plan.local)
+        return counted
+
+    def leave(self, pair: Pair) -> list[FlowStatistics | None]:
+        """Close both sockets: the kernel forwards what would reach them."""
+        for plan in pair:
+            self._forget(plan.local)
+        return self._counted(self._engine.remove, pair)
+
+    def locals(self) -> set[Endpoint]:
+        """Return the relay address and port of every flow."""
+        return set(self._engine.list())
+
+    def off(self, local: Endpoint) -> None:
+        """Close one flow and its partner."""
+        self._engine.remove([local])
+
+    def tap(self, plan: FlowPlan, tap: Tap | None) -> None:
+        """Have a flow's packets copied to the recorder, or no more, until it ends. Raises EngineError."""
+        if self._taps.get(plan.local) == tap:
+            return
+        if tap:
+            self._taps[plan.local] = tap
+        else:
+            del self._taps[plan.local]
+        self._set_stage(plan)
+
+    def _set_stage(self, plan: FlowPlan) -> None:
+        """A stage that is to begin with something is opened without: with it, it would be one that takes over."""
+        stage = self._stage(plan)
+        kind = stage.kind if stage else 0
+        if isinstance(stage, InsertStage | TranscodeStage) and self._kinds.get(plan.local) != kind:
+            self._engine.set_stage(plan.local, kind, replace(stage, clip=None, dial=None).pack())
+        self._engine.set_stage(plan.local, kind, stage.pack() if stage else b"")
+        self._kinds[plan.local] = kind
+
+    def _stage(self, plan: FlowPlan) -> Stage | None:
+        through, tap = plan.transcoding, self._taps.get(plan.local)
+        if plan.handling:
+            return plan.handling.stage(through, tap)
+        if through:
+            return TranscodeStage(through.heard, through.sent, tap=tap)
+        return TapStage(tap) if tap else None
+
+    def _forget(self, local: Endpoint) -> None:
+        self._taps.pop(local, None)
+        self._kinds.pop(local, None)
+
+    def _counted(
+        self, ask: Callable[[Sequence[FlowKey]], Sequence[EngineStatistics]], plans: Sequence[FlowPlan]
+    ) -> list[FlowStatistics | None]:
+        try:
+            found = {each.key: _statistics(each) for each in ask([plan.local for plan in plans])}
+        except EngineError as error:
+            if error.code != "gone":
+                raise
+            found = {}
+        return [found.get(plan.local) for plan in plans]
+
+
+def _engine_flow(plan: FlowPlan) -> EngineFlow:
+    return EngineFlow(
+        local_address=plan.local[0],
+        local_port=plan.local[1],
+        source_address=plan.source[0],
+        source_port=plan.source[1],
+        target_address=plan.target[0],
+        target_port=plan.target[1],
+        kind=plan.kind,
+        clock_rate=plan.clock_rate,
+        held=plan.held,
+        mux=plan.mux,
+        open=plan.open,
+        seal=plan.seal,
+        dtls=plan.dtls,
+    )
+
+
+def _statistics(counted: EngineStatistics) -> FlowStatistics:
+    return FlowStatistics(
+        packets=counted.packets,
+        bytes=counted.bytes,
+        lost=counted.lost,
+        reordered=counted.reordered,
+        duplicates=counted.duplicates,
+        resets=counted.resets,
+        ssrc_changes=counted.ssrc_changes,
+        jitter_ms=None if counted.jitter is None else counted.jitter * 1000,
+        largest_gap_ms=counted.largest_gap * 1000,
+        last_seen=counted.last_seen,
+        ssrc=counted.ssrc,
+        payload_type=counted.payload_type,
+        dscp=None if counted.tos is None else counted.tos >> 2,
+        rejected=counted.rejected,
+        rejected_source=counted.rejected_source,
+        dropped=counted.dropped,
+        last_reason=counted.last_reason,
+        learned_port=counted.learned_port,
+        forged=counted.forged,
+        replayed=counted.replayed,
+        security=counted.security,
+        suite=counted.suite,
+    )

@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is done to the media of a leg beyond carrying it: played over, dialled into, silenced, stripped of digits.
+
+It is wished for by leg, and comes true when a call is planned: a direction that something is done to goes through the
+engine until nothing is any more. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from ctl.sessions.codecs import Transcoding, inserted
+from media.stages import Clip, CodecSettings, Dial, InsertStage, Stage, Tap, TranscodeStage
+from sip.effects import Leg
+
+if TYPE_CHECKING:
+    from ctl.sessions.plan import Stream
+
+NOBODY: frozenset[Leg] = frozenset()
+_KEPT = ("blocked", "silenced", "digits_blocked")
+
+
+@dataclass(frozen=True, slots=True)
+class Sound:
+    """What is played in place of a leg. stem: the prepared file's path without its rate; start: ms left out."""
+
+    number: int
+    stem: str
+    times: int = 1
+    start: int = 0
+
+    def clip(self, rate: int) -> Clip:
+        """As the engine plays it to a codec of that rate, Hz."""
+        return Clip(self.number, f"{self.stem}.{rate}", self.times, self.start)
+
+
+@dataclass(frozen=True, slots=True)
+class Treatments:
+    """What is done to a call's media, by the leg that sends it; what replaces it (sounds, dials) reaches the other leg.
+
+    blocked: none of it passes. silenced: it becomes silence. digits_blocked: its telephone events do.
+    """
+
+    blocked: frozenset[Leg] = NOBODY
+    silenced: frozenset[Leg] = NOBODY
+    digits_blocked: frozenset[Leg] = NOBODY
+    sounds: Mapping[Leg, Sound] = field(default_factory=dict)
+    dials: Mapping[Leg, Dial] = field(default_factory=dict)
+
+    def playing(self, leg: Leg, sound: Sound | None) -> Treatments:
+        """The same with another sound, or none, in place of a leg."""
+        return replace(self, sounds=_with(self.sounds, leg, sound))
+
+    def dialling(self, leg: Leg, dial: Dial | None) -> Treatments:
+        """The same with other digits, or none, in place of a leg."""
+        return replace(self, dials=_with(self.dials, leg, dial))
+
+    def to_json(self) -> dict[str, Any]:
+        """What outlives the controller: who is not heard, but not what is played, for nobody would know its end."""
+        kept = zip(_KEPT, (self.blocked, self.silenced, self.digits_blocked), strict=True)
+        return {name: sorted(legs) for name, legs in kept if legs}
+
+    @classmethod
+    def from_json(cls, state: Mapping[str, Any]) -> Treatments:
+        """What `to_json` was called on, as far as it was kept."""
+        blocked, silenced, digits = (frozenset(state.get(name, ())) for name in _KEPT)
+        return cls(blocked, silenced, digits)
+
+
+def _with(mapping: Mapping[Leg, Any], leg: Leg, value: Any) -> dict[Leg, Any]:
+    changed = {**mapping, leg: value}
+    return {leg: value for leg, value in changed.items() if value is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class Handling:
+    """What a stage of the engine does with one direction. codec: what sound and silence are sent in."""
+
+    codec: CodecSettings
+    clip: Clip | None = None
+    dial: Dial | None = None
+    block_digits: bool = False
+    silence: bool = False
+    deaf: bool = False
+    own: bool = False
+    house: bool = False
+
+    @property
+    def reason(self) -> str:
+        """Why the direction is not in the kernel."""
+        if self.clip:
+            return "playback"
+        if self.dial:
+            return "digits sent"
+        return "silenced" if self.silence else "digits blocked" if self.block_digits else ""
+
+    @property
+    def inserts(self) -> bool:
+        """Whether something is sent that the leg did not."""
+        return bool(self.clip or self.dial)
+
+    def stage(self, through: Transcoding | None, tap: Tap | None) -> Stage:
+        """The engine's settings. through: what the direction is transcoded from and to, if it is."""
+        if through is None and self.house:
+            through = Transcoding(self.codec, self.codec)
+        if through is None:
+            flags = (self.block_digits, self.silence, self.deaf, self.own)
+            return InsertStage(self.codec, *flags, clip=self.clip, dial=self.dial, tap=tap)
+        return TranscodeStage(
+            through.heard,
+            through.sent,
+            block_digits=self.block_digits,
+            mute=self.silence or self.deaf,
+            fill=self.house,
+            clip=self.clip,
+            dial=self.dial,
+            tap=tap,
+        )
+
+
+def handling(
+    wished: Treatments, leg: Leg, sender: Stream, receiver: Stream, through: Transcoding | None, same_keys: bool
+) -> Handling | None:
+    """Return what is to be done with what `leg`, the sender, sends; None for nothing, and where nothing can be done.
+
+    same_keys: both legs have the same keys, so that what is put in may neither use the leg's SSRC nor pass with it.
+    """
+    codec = through.sent if through else inserted(sender, receiver)
+    if codec is None:
+        return None
+    sound, dial = wished.sounds.get(leg), wished.dials.get(leg)
+    mute = leg in wished.blocked or sender.held or sender.direction not in ("sendrecv", "sendonly")
+    made = Handling(
+        codec,
+        clip=sound.clip(codec.sound_rate) if sound else None,
+        dial=dial,
+        block_digits=leg in wished.digits_blocked,
+        silence=leg in wished.silenced,
+        own=same_keys,
+        house=sender.house,
+    )
+    if made.inserts:
+        return replace(made, deaf=mute or same_keys)
+    heard_by_us = sender.house or receiver.house
+    return made if made.reason or heard_by_us else None
