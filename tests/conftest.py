@@ -2,7 +2,8 @@
 """Campaigns: long commands that run beside all other tests, on what time the processors have left.
 
 A test marked `campaign("tests.media.fuzzing", "--seconds", "30")` is asked last. Its command starts when the session
-does, gives way to everything else (SCHED_IDLE), and the fixture `campaign` waits for its end.
+does, gives way to everything else (SCHED_IDLE), and the fixture `campaign` waits for its end. It belongs to a run of
+all tests; among those of a folder it is left out, unless its file is named.
 """
 
 from __future__ import annotations
@@ -54,8 +55,16 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: item.get_closest_marker("campaign") is not None)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    campaigns = [item for item in items if item.get_closest_marker("campaign")]
+    wanted = [item for item in campaigns if is_wanted(config, item)]
+    config.hook.pytest_deselected(items=[item for item in campaigns if item not in wanted])
+    items[:] = [item for item in items if item not in campaigns] + wanted
+
+
+def is_wanted(config: pytest.Config, item: pytest.Item) -> bool:
+    everything = config.args_source is not pytest.Config.ArgsSource.ARGS
+    return everything or any(item.path.name in argument for argument in config.args)
 
 
 def pytest_runtestloop(session: pytest.Session) -> None:
