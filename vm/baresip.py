@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """baresip 1.0 as a phone without a sound card: a tone goes in from a file, what is heard comes out as a file.
 
+Without a jitter buffer: its own takes a new peer's packets for late ones if their numbers happen to be lower.
 It is steered over its ctrl_tcp module: netstrings of JSON, commands in, responses and events out.
 """
 
@@ -24,6 +25,7 @@ CONTROL_HOST = "127.0.0.1"
 CONTROL_PORT = 4444
 SIP_PORT = 5060
 TONE_SECONDS = 180
+TRACED_OK = re.compile(r"^SIP/2\.0 200 OK\s(.*?)^\s*$", re.MULTILINE | re.DOTALL)
 REGISTERED = re.compile(r"200 OK \(.*\) \[\d+ bindings?\]")
 
 CONFIG = """\
@@ -40,6 +42,7 @@ ausrc_channels 1
 auplay_channels 1
 audio_level no
 audio_buffer 40-160
+jitter_buffer_delay 0-0
 rtp_ports {rtp_port}-{rtp_last}
 rtcp_mux no
 statmode_default off
@@ -97,10 +100,18 @@ class Baresip:
     """One running phone; it answers every call by itself. It ends with the lab.
 
     slot: 0 for the first phone at an endpoint, 1 for the next: it moves all of its ports. ipv6: it speaks nothing else.
+    trace: its log has every message that it sends and receives.
     """
 
     def __init__(
-        self, lab: Lab, endpoint: Endpoint, account: Account, tone: int, slot: int = 0, ipv6: bool = False
+        self,
+        lab: Lab,
+        endpoint: Endpoint,
+        account: Account,
+        tone: int,
+        slot: int = 0,
+        ipv6: bool = False,
+        trace: bool = False,
     ) -> None:
         self.account = account
         self._ipv6 = ipv6
@@ -108,7 +119,7 @@ class Baresip:
         self.directory = lab.directory / account.user
         self._slot = slot
         self._configure(tone)
-        command = ("baresip", *(("-6",) if ipv6 else ()), "-f", str(self.directory))
+        command = ("baresip", *(("-6",) if ipv6 else ()), *(("-s",) if trace else ()), "-f", str(self.directory))
         # Without patience: it would wait for the answer to its unregistration from a server that may be gone.
         self.process = lab.spawn(endpoint.namespace, *command, log=f"{account.user}.log", patience=0.0)
         self._unread = b""
@@ -144,6 +155,17 @@ class Baresip:
     def transfer(self, target: str) -> None:
         """Send the other party of the current call to a SIP URI, by REFER."""
         self.command("transfer", target)
+
+    def dialog(self) -> str:
+        """The dialog of the call that it has made last, as Replaces names it (RFC 3891); the trace must be on."""
+        answers = [text for text in TRACED_OK.findall(self.process.text()) if re.search(r"CSeq: \d+ INVITE", text)]
+        if not answers:
+            raise LabError(f"{self.account.user}: no call of its own was answered; see {self.process.log}")
+        found = [
+            re.search(pattern, answers[-1]) for pattern in (r"Call-ID: (\S+)", r"To: .*tag=(\S+)", r"From: .*tag=(\S+)")
+        ]
+        call, to, from_ = (match[1] if match else "" for match in found)
+        return f"{call};to-tag={to};from-tag={from_}"
 
     def established(self, timeout: float = 10.0) -> None:
         """Wait until the next call is up."""

@@ -141,6 +141,17 @@ class Controller:
                 raise LabError(f"{len(found)} {what} after {timeout:g} s, not {count}; see 'voxdp {' '.join(words)}'")
             time.sleep(POLL)
 
+    def carried(self, least: int, timeout: float = 15.0) -> list[dict[str, Any]]:
+        """Wait until one call's flows of RTP have carried so many packets; return them, that of leg a first."""
+        deadline = time.monotonic() + timeout
+        while True:
+            flows = [flow for flow in self.ask("flow", "list") if flow["kind"] == "rtp"]
+            if len(flows) == 2 and min(flow["packets"] for flow in flows) >= least:
+                return sorted(flows, key=lambda flow: str(flow["leg"]))
+            if time.monotonic() > deadline:
+                raise LabError(f"too few packets after {timeout:g} s: {flows}")
+            time.sleep(POLL)
+
     def _command(self, user: str, *words: str, stdin: str | None = None, timeout: float = 15.0) -> str:
         command = ["env", "-i", *self._variables(), "voxdp", "-c", str(self.config), *words]
         line = inside(self._lab.relay, ["setpriv", *as_user(user), "--", *command])

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Real phones, one of IPv4 and one of IPv6, or both of IPv6, talk to each other through the kernel relay."""
 
-import time
-
 import pytest
 
 from vm import audio
@@ -49,7 +47,7 @@ def test_phones_hear_each_other(two, controller, families):
     alice.dial(f"sip:bob@{DOMAIN}")
     alice.established()
     bob.established()
-    flows = carried(controller, 150)
+    flows = controller.carried(150)
     assert {flow["path"] for flow in flows} == {"kernel"}
     wanted = [place.address6 if family == 6 else place.address for place, family in zip(places, families, strict=True)]
     assert [flow["source"]["address"] for flow in flows] == wanted
@@ -61,14 +59,3 @@ def test_phones_hear_each_other(two, controller, families):
     for phone, heard in ((alice, TONES["bob"]), (bob, TONES["alice"])):
         (path,) = phone.heard()
         assert audio.judge(audio.read(path)).is_tone(heard)
-
-
-def carried(controller, least):
-    """Wait until both directions of RTP have carried that many packets; the flows, that from alice first."""
-    deadline = time.monotonic() + 15
-    while True:
-        flows = [flow for flow in controller.ask("flow", "list") if flow["kind"] == "rtp"]
-        if len(flows) == 2 and min(flow["packets"] for flow in flows) >= least:
-            return sorted(flows, key=lambda flow: flow["leg"])
-        assert time.monotonic() < deadline, f"too few packets: {flows}"
-        time.sleep(0.1)

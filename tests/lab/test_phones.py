@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""All that telephones do, by each transport: between baresip phones of which each has something to say."""
+
+from __future__ import annotations
+
+import time
+from urllib.parse import quote
+
+import pytest
+
+from tests.ctl.certificates import Authority
+from vm import audio
+from vm.baresip import Account, Baresip
+from vm.controller import DOMAIN, Controller
+from vm.lab import Lab
+
+PORTS = {"udp": 5060, "tcp": 5060, "tls": 5061}
+TONES = {"alice": 440, "bob": 1000, "carol": 700, "dave": 550}
+TLS = """
+[sip.tls]
+certificate = "{certificate}"
+key = "{key}"
+"""
+SIX = """
+[[media.interfaces]]
+name = "{name}"
+address = "{address}"
+"""
+
+
+RECORDS = [
+    ("alice", "bob", 200, ""),
+    ("alice", "bob", 200, ""),
+    ("alice", "bob", 200, "Transferred"),
+    ("alice", "bob", 200, "Transferred"),
+    ("alice", "carol", 200, ""),
+    ("alice", "carol", 200, "Transferred"),
+    ("alice", "dave", 486, "Rejected"),
+    ("alice", "dave", 487, ""),
+    ("alice", "nobody", 404, "Not Found"),
+]
+
+
+class Phones:
+    """Four phones that are registered by one transport; the users' names end with it."""
+
+    def __init__(self, lab, controller, kind):
+        self.lab, self.controller, self.kind = lab, controller, kind
+        self.alice = self.add("alice", lab.a)
+        self.bob = self.add("bob", lab.b)
+        self.carol = self.add("carol", lab.b, slot=1)
+        self.dave = self.add("dave", lab.a, slot=1, answer="manual")
+        self.all = (self.alice, self.bob, self.carol, self.dave)
+        for phone in self.all:
+            phone.registered()
+
+    def add(self, name, place, slot=0, password="secret", **options):
+        user, ipv6 = f"{name}-{self.kind}", self.kind == "ipv6"
+        self.controller.add_user(user, "secret")
+        host, transport = (f"[{place.relay6}]", "udp") if ipv6 else (place.relay, self.kind)
+        account = Account(user, DOMAIN, password, host, transport=transport, **options)
+        return Baresip(self.lab, place, account, TONES.get(name, 300), slot, ipv6, trace=True)
+
+    def uri(self, name):
+        return f"sip:{name}-{self.kind}@{DOMAIN}"
+
+    def connect(self, caller, callee):
+        caller.dial(f"sip:{callee.account.user}@{DOMAIN}")
+        caller.established()
+        callee.established()
+
+
+@pytest.fixture(scope="module")
+def exchange():
+    """A lab and a controller that listens by every transport, in both families."""
+    with Lab("two") as lab:
+        places = (lab.a, lab.b)
+        certificate, key = Authority(lab.directory).issue("voxdp", DOMAIN, *(place.relay for place in places))
+        hosts = [host for place in places for host in (place.relay, f"[{place.relay6}]")]
+        listen = [f"{transport}:{host}:{port}" for host in hosts for transport, port in PORTS.items()]
+        more = TLS.format(certificate=certificate, key=key)
+        more += "".join(SIX.format(name=place.relay6, address=place.relay6) for place in places)
+        controller = Controller(lab, listen=listen, more=more)
+        controller.attach()
+        controller.start()
+        yield lab, controller
+
+
+@pytest.fixture(params=["udp", "tcp", "tls", "ipv6"])
+def phones(request, exchange):
+    found = Phones(*exchange, request.param)
+    yield found
+    for phone in found.all:
+        phone.kill()
+
+
+def test_what_phones_do(phones):
+    for scene in (who_may_not, given_up_and_busy, held_and_keyed, transferred_blindly, transferred_after_asking):
+        scene(phones)
+    phones.controller.until("flows", "flow", "list", count=0)
+    deadline = time.monotonic() + 10
+    while (found := recorded(phones)) != RECORDS:
+        assert time.monotonic() < deadline, found
+        time.sleep(0.2)
+
+
+def recorded(phones):
+    rows = phones.controller.ask("cdr", "list")
+    ours = [row for row in rows if row["caller"].endswith(phones.kind)]
+    names = [(row["caller"].partition("-")[0], row["dialled"].partition("-")[0]) for row in ours]
+    return sorted((*name, row["sip_status"], row["reason"]) for name, row in zip(names, ours, strict=True))
+
+
+def who_may_not(phones):
+    eve = phones.add("eve", phones.lab.a, slot=2, password="guess")
+    eve.process.wait_for("refusal", lambda text: "403 Forbidden" in text, 15)
+    eve.kill()
+    phones.alice.dial(phones.uri("nobody"))
+    assert "404" in phones.alice.closed()
+
+
+def given_up_and_busy(phones):
+    alice, dave = phones.alice, phones.dave
+    alice.dial(phones.uri("dave"))
+    dave.wait("CALL_INCOMING", 10)
+    alice.hangup()
+    dave.closed()
+    alice.closed()
+    alice.dial(phones.uri("dave"))
+    dave.wait("CALL_INCOMING", 10)
+    dave.hangup()
+    assert "486" in alice.closed()
+
+
+def held_and_keyed(phones):
+    alice, bob = phones.alice, phones.bob
+    phones.connect(alice, bob)
+    before = max(flow["packets"] for flow in phones.controller.carried(60))
+    alice.hold()
+    bob.wait("CALL_REMOTE_SDP", 5)
+    alice.resume()
+    bob.wait("CALL_REMOTE_SDP", 5)
+    phones.controller.carried(before + 20)
+    alice.dtmf("7")
+    assert bob.wait("CALL_DTMF_START", 5)["param"] == "7"
+    part(alice, bob)
+    for phone, tone in ((alice, "bob"), (bob, "alice")):
+        assert audio.judge(audio.read(phone.heard()[-1])).is_tone(TONES[tone])
+
+
+def transferred_blindly(phones):
+    alice, bob, carol = phones.alice, phones.bob, phones.carol
+    phones.connect(alice, bob)
+    phones.controller.carried(80)
+    alice.transfer(phones.uri("carol"))
+    carol.established()
+    alice.closed()
+    phones.controller.carried(90)
+    part(carol, bob)
+    heard = audio.read(bob.heard()[-1])
+    assert audio.judge(heard[: 3 * audio.RATE // 2]).is_tone(TONES["alice"])
+    ends_with(bob, "carol")
+    ends_with(carol, "bob")
+
+
+def transferred_after_asking(phones):
+    alice, bob, carol = phones.alice, phones.bob, phones.carol
+    phones.connect(alice, bob)
+    first = alice.dialog()
+    phones.connect(alice, carol)
+    alice.transfer(f"<{phones.uri('bob')}?Replaces={quote(first, safe='')}>")
+    alice.closed()
+    phones.controller.carried(90)
+    part(bob, carol)
+    ends_with(bob, "carol")
+    ends_with(carol, "bob")
+
+
+def part(first, second):
+    first.hangup()
+    second.closed()
+    first.closed()
+
+
+def ends_with(phone, other):
+    """What a phone heard in its last call ends with the other's tone."""
+    heard = audio.read(phone.heard()[-1])
+    assert audio.judge(heard[-3 * audio.RATE // 2 :]).is_tone(TONES[other])
