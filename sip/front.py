@@ -155,13 +155,14 @@ class Front:
             self._agent.respond(transaction, request, error.status, now, error.reason, headers=headers)
 
     def _cancel(self, request: Request, source: Address, local: Address, now: float) -> None:
-        """Answer CANCEL, whatever comes of it, where its INVITE is known (RFC 3261 §9.2)."""
+        """Answer CANCEL, whatever comes of it, where its INVITE is known, by the tag of that (RFC 3261 §9.2)."""
         invite = self._agent.layer.find_server(server_key(request, "INVITE"))
         if invite is None:
             self._agent.refuse(request, source, local, 481, None)
             return
         transaction = self._agent.layer.serve(request, source, local, now)
-        self._agent.respond(transaction, request, 200, now)
+        found = self._calls.caller(request)
+        self._agent.respond(transaction, request, 200, now, tag=found[1].tag if found else None)
         if invite.on_cancel:
             invite.on_cancel(request, now)
 

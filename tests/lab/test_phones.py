@@ -9,10 +9,10 @@ from urllib.parse import quote
 import pytest
 
 from tests.ctl.certificates import Authority
+from tests.lab.conftest import lab_with
 from vm import audio
 from vm.baresip import Account, Baresip
 from vm.controller import DOMAIN, Controller
-from vm.lab import Lab
 
 PORTS = {"udp": 5060, "tcp": 5060, "tls": 5061}
 TONES = {"alice": 440, "bob": 1000, "carol": 700, "dave": 550}
@@ -71,9 +71,9 @@ class Phones:
 
 
 @pytest.fixture(scope="module")
-def exchange():
+def exchange(cluster):
     """A lab and a controller that listens by every transport, in both families."""
-    with Lab("two") as lab:
+    with lab_with(cluster, "two") as lab:
         places = (lab.a, lab.b)
         certificate, key = Authority(lab.directory).issue("voxdp", DOMAIN, *(place.relay for place in places))
         hosts = [host for place in places for host in (place.relay, f"[{place.relay6}]")]

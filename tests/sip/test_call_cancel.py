@@ -58,6 +58,15 @@ def test_cancel_while_ringing_with_487_lost(world, anna, bert):
     settle(world, 487, 16, "a")
 
 
+def test_both_answers_to_a_cancelled_invite_have_one_tag(anna, bert):
+    invite = anna.invite("bert")
+    bert.reply(bert.hears("INVITE")[0], 180)
+    (_, alert) = anna.hears(100, 180)
+    anna.say(anna.beside(invite, "CANCEL"))
+    answers = anna.hears(200, 487)
+    assert {answer.to.tag for answer in answers} == {alert.to.tag}
+
+
 def test_cancel_without_any_final_is_given_up(world, anna, bert):
     cancelled_while_ringing(anna, bert)
     settle(world, 487, 16, "a")
