@@ -9,10 +9,12 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from ctl.configfile import DEFAULT_PATH, ConfigError, read_tables
+from ctl.queues.section import QueuesSection
+from ctl.section import Section
 
 RELAY_ADDRESSES = 8  # as in bpf/flow.h
 LABEL_LIMIT = 15  # IFNAMSIZ less the terminating zero
@@ -95,12 +97,6 @@ Listen = Annotated[str, AfterValidator(_listen)]
 SipListen = Annotated[str, AfterValidator(_sip_listen)]
 Seconds = Annotated[int, Field(ge=1)]
 Interface = Annotated[str, Field(min_length=1, max_length=LABEL_LIMIT)]
-
-
-class Section(BaseModel):
-    """A table of the file: closed, and constant once read."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Certificate(Section):
@@ -427,6 +423,7 @@ class Config(BaseSettings):
     api: ApiSection = ApiSection()
     rest: RestSection = RestSection()
     ng: NgSection = NgSection()
+    queues: QueuesSection = QueuesSection()
     log: LogSection = LogSection()
 
     @model_validator(mode="after")

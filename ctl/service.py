@@ -29,6 +29,9 @@ from ctl.observe.captures import Captures
 from ctl.observe.engine_log import tell as tell_events
 from ctl.observe.media_watch import MediaWatch
 from ctl.observe.metrics import ControllerFigures, Meters
+from ctl.queues.boards import StoredBoards, node_of
+from ctl.queues.desk import Desk
+from ctl.queues.sounds import Sounds
 from ctl.recording.recordings import Recordings
 from ctl.rest import make_rest
 from ctl.seat import Seat, collect_rarely, open_many_files
@@ -99,8 +102,13 @@ class Service:
         self._told: tuple[str, dict[str, str]] = ("", {})
         self.meters = Meters()
         self.resolver = Resolver()
-        self.directory = Directory(self.storage.keeper, config.sip.trunks, self.core.trunk_load, self.billing.admit)
+        self.directory = Directory(
+            self.storage.keeper, config.sip.trunks, self.core.trunk_load, self.billing.admit, config.queues.codes
+        )
         self.conductor = self._make_conductor()
+        boards = StoredBoards(self.storage, node_of(self._secret, self._seat.state))
+        self.desk = Desk(boards, self.conductor, self.directory, Sounds(None))
+        self.conductor.listeners.append(self.desk.told)
         keeper = self.storage.keeper
         self.trunks = TrunkKeeper(config.sip.trunks, keeper, self.resolver, self.conductor.set_trunks)
         self.tls = Tls(config.sip.tls) if config.sip.secure else None
@@ -200,6 +208,7 @@ class Service:
             "data plane": self._look_around(),
             "trunks": self.trunks.run(),
             "kernel relay": self._watch_relay(),
+            "queues": self.desk.run(),
             "load": LoadWatch(self.core).run(),
             "registrations": RegistrationWatch(self.core, self.storage).run(),
             "journal": keep_synced(self._live),
@@ -266,6 +275,7 @@ class Service:
         self.media_watch.restore(self._former_figures)
         self.recordings.restore(strangers=self._seat.alone)
         self.billing.restore(self.core.calls())
+        self.desk.restore(self.core.calls(), time.monotonic(), time.time())
         log.info(
             "taken up",
             users=restored.users,

@@ -38,6 +38,22 @@ class QueueRule:
     callback: bool = False
     skills: Mapping[str, int] = field(default_factory=dict)
     agents: Mapping[str, int] = field(default_factory=dict)
+    music: str = "tone/music"
+    welcome: str | None = None
+    position_prompts: str | None = None
+    callback_digit: str = "1"
+
+
+@dataclass(frozen=True, slots=True)
+class Here:
+    """A call that a node has in a queue since `joined`. agent: who has taken it; number: whom it calls back."""
+
+    queue: str
+    joined: float
+    caller: str = ""
+    priority: int = 0
+    agent: str = ""
+    number: str | None = None
 
 
 @dataclass(slots=True)
@@ -56,11 +72,13 @@ class Caller:
     until: float | None = None
     """While it rings: when that is given up."""
     announced: float = 0.0
+    caller: str = ""
+    """Who that is, as people see it."""
 
 
 @dataclass(slots=True)
 class Agent:
-    """One who takes calls. until: the end of the wrap-up. leaving: pauses, or goes, after this call."""
+    """One who takes calls, as `user`. until: the end of the wrap-up. leaving: pauses, or goes, after this call."""
 
     name: str
     state: AgentState = "off"
@@ -71,6 +89,7 @@ class Agent:
     leaving: Literal["off", "paused"] | None = None
     wrap_up_seconds: float | None = None
     skills: Mapping[str, int] = field(default_factory=dict)
+    user: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,12 +151,20 @@ class Board:
     callers: dict[str, Caller] = field(default_factory=dict)
     effects: list[Effect] = field(default_factory=list)
 
-    def join(self, caller: str, queue: str, now: float, *, priority: int = 0) -> list[Effect]:
+    def join(self, caller: str, queue: str, now: float, *, priority: int = 0, who: str = "") -> list[Effect]:
         """A call enters a queue; it leaves at once by overflow if the queue is full, or not there."""
         rule = self.queues.get(queue)
         if rule is None or (rule.max_length is not None and self._length(queue) >= rule.max_length):
             return [Overflow(caller, rule.overflow if rule else None)]
-        self.callers.setdefault(caller, Caller(caller, queue, now, now + LEASE, self.node, priority, announced=now))
+        entered = Caller(caller, queue, now, now + LEASE, self.node, priority, announced=now, caller=who)
+        self.callers.setdefault(caller, entered)
+        return self.tick(now)
+
+    def book(self, caller: str, queue: str, number: str, now: float, *, priority: int = 0) -> list[Effect]:
+        """Somebody is to be called back who has no call, by whichever node; ignored where there is no such queue."""
+        if queue in self.queues:
+            wanted = Caller(caller, queue, now, now + CALLBACK_SECONDS, "", priority, number, announced=now)
+            self.callers.setdefault(caller, wanted)
         return self.tick(now)
 
     def leave(self, caller: str, now: float) -> list[Effect]:
@@ -152,13 +179,30 @@ class Board:
             found.number, found.node, found.lease = number, "", now + CALLBACK_SECONDS
         return self.tick(now)
 
-    def answered(self, caller: str, now: float) -> list[Effect]:
-        """The agent that was rung has answered. The node that rang it has the call from now on."""
-        found = self.callers.get(caller)
+    def answered(self, caller: str, now: float, agent: str = "") -> list[Effect]:
+        """The agent that was rung has answered. The node that rang it has the call from now on.
+
+        agent: who answered, where that is known; it counts even if somebody else was meant to be rung by now.
+        """
+        self._take(self.callers.get(caller), agent, now)
+        return self.tick(now)
+
+    def _take(self, found: Caller | None, agent: str, now: float) -> None:
+        if found is not None and not found.answered and agent in self.agents and found.agent != agent:
+            self._reassign(found, agent, now)
         if found is not None and found.agent in self.agents and not found.answered:
             found.answered, found.until, found.node, found.lease = True, None, self.node, now + LEASE
             self._set(self.agents[found.agent or ""], "talking", now)
-        return self.tick(now)
+
+    def _reassign(self, caller: Caller, agent: str, now: float) -> None:
+        """Somebody answered late, whose offer the board has taken back; whoever rings it now goes on waiting."""
+        holder = next(iter(self._of(agent)), None)
+        if holder is not None and holder.answered:
+            return
+        if holder is not None:
+            self._give_back(holder, now)
+        self._give_back(caller, now)
+        caller.agent = agent
 
     def refused(self, caller: str, now: float) -> list[Effect]:
         """The agent that was rung declined, was busy, or could not be reached."""
@@ -184,6 +228,32 @@ class Board:
             if caller.node == self.node and caller.lease >= now:
                 caller.lease = now + LEASE
         return self.tick(now)
+
+    def keep(self, calls: Mapping[str, Here], now: float) -> list[Effect]:
+        """This node lives, and has these calls and no others: the board learns what it does not know of them.
+
+        So a database that was away for longer than a lease, or a message that was lost, strands nobody.
+        """
+        self.learn(calls, now)
+        return self.tick(now)
+
+    def learn(self, calls: Mapping[str, Here], now: float) -> None:
+        """As `keep`, before anything else is done with the board: nobody is brought together yet."""
+        for caller in [each for each in self.callers.values() if each.node == self.node]:
+            if caller.id in calls:
+                caller.lease = now + LEASE
+            elif caller.number is not None and not caller.answered:
+                self._give_back(caller, now)
+            else:
+                self._remove(caller.id, now)
+        for identity, here in calls.items():
+            if identity not in self.callers and here.queue in self.queues and here.number is None:
+                self.callers[identity] = Caller(
+                    identity, here.queue, here.joined, now + LEASE, self.node, here.priority,
+                    announced=now, caller=here.caller,
+                )  # fmt: skip
+            if here.agent:
+                self._take(self.callers.get(identity), here.agent, now)
 
     def tick(self, now: float) -> list[Effect]:
         """Time has passed: end what is over, bring together who fits, and return what is to be done."""

@@ -15,7 +15,7 @@ from psycopg.sql import SQL, Composed, Identifier, Placeholder
 
 from provisioning.acd import Agent, Board, Caller, Effect, QueueRule
 from provisioning.resources import AGENT, QUEUE
-from provisioning.store import Workspace
+from provisioning.store import Connection, Workspace
 
 LOCK = 0x616364 << 40
 DYNAMIC = ("state", "since", "until", "offered", "leaving")
@@ -46,6 +46,12 @@ async def read(work: Workspace, node: str = ANY_NODE) -> Board:
                 setattr(agent, name, row[name])
     callers = await _rows(work, "SELECT * FROM acd_callers WHERE tenant_id = %s")
     return Board(node, rules, agents, {row["id"]: Caller(**{name: row[name] for name in CALLER}) for row in callers})
+
+
+async def occupied(connection: Connection) -> set[int]:
+    """Return the tenants that have callers, or somebody to be called back. The connection is bound to no tenant."""
+    rows = await (await connection.execute("SELECT DISTINCT tenant_id FROM acd_callers")).fetchall()
+    return {row["tenant_id"] for row in rows}
 
 
 async def _write(work: Workspace, board: Board, agents: dict[str, Agent], callers: dict[str, Caller]) -> None:
@@ -93,7 +99,7 @@ async def _rows(work: Workspace, sql: str) -> list[dict[str, Any]]:
 
 def _rule(row: dict[str, Any]) -> QueueRule:
     same = ("name", "strategy", "ring_seconds", "wrap_up_seconds", "max_wait_seconds", "max_length", "overflow",
-            "announce_seconds", "callback")  # fmt: skip
+            "announce_seconds", "callback", "callback_digit", "music", "welcome", "position_prompts")  # fmt: skip
     return QueueRule(
         by_priority=row["discipline"] == "priority",
         skills={each["skill"]: each["level"] for each in row["skills"]},
@@ -104,4 +110,4 @@ def _rule(row: dict[str, Any]) -> QueueRule:
 
 def _agent(row: dict[str, Any]) -> Agent:
     skills = {each["skill"]: each["level"] for each in row["skills"]}
-    return Agent(row["name"], wrap_up_seconds=row["wrap_up_seconds"], skills=skills)
+    return Agent(row["name"], wrap_up_seconds=row["wrap_up_seconds"], skills=skills, user=row["user"])

@@ -51,6 +51,7 @@ class Cdr:
     id: `cdr_id(call)`, so that a call which ends twice because of a crash is still recorded once.
     status: final SIP status of the INVITE. cause: Q.850. ended_by: the leg that ended it, or we.
     cost_micros: what the trunk it went by takes for it, in millionths; None where no price is known.
+    queue: the last one that it waited in, for `waited_seconds`; agent: who took it; abandoned: nobody did.
     """
 
     id: UUID
@@ -72,6 +73,10 @@ class Cdr:
     from_trunk: str | None = None
     to_trunk: str | None = None
     cost_micros: int | None = None
+    queue: str | None = None
+    waited_seconds: float | None = None
+    agent: str | None = None
+    abandoned: bool = False
 
 
 _NAMES = tuple(each.name for each in fields(Cdr))

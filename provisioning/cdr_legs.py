@@ -42,6 +42,10 @@ class CdrLeg:
     jitter_ms_max: float | None
     mos_min: float | None
     mos_avg: float | None
+    queue: str | None
+    waited_seconds: float | None
+    agent: str | None
+    abandoned: bool
 
 
 def legs_of(cdr: Cdr) -> list[CdrLeg]:
@@ -80,6 +84,10 @@ def _leg(cdr: Cdr, leg: Literal["a", "b"], call_id: str, trunk: str | None, cost
         jitter_ms_max=_worst(sent, "jitter_max_ms"),
         mos_min=_best(sent, "mos_min"),
         mos_avg=_best(sent, "mos_avg"),
+        queue=cdr.queue,
+        waited_seconds=cdr.waited_seconds,
+        agent=cdr.agent,
+        abandoned=cdr.abandoned,
     )
 
 

@@ -114,7 +114,7 @@ def get(identity: UUID) -> Question[Cdr]:
 def _cdr(row: dict[str, Any]) -> Cdr:
     """Return the record of a row of cdrs with the rows of its media as `directions`."""
     names = ("id", "call", "caller", "dialled", "a_call_id", "b_call_id", "status", "cause", "ended_by", "reason",
-             "from_trunk", "to_trunk", "cost_micros")  # fmt: skip
+             "from_trunk", "to_trunk", "cost_micros", "queue", "waited_seconds", "agent", "abandoned")  # fmt: skip
     times = {name: row[f"{name}_at"] for name in ("started", "ringing", "answered", "ended")}
     media = tuple(_media(entry) for entry in row["directions"] or [])
     return Cdr(**{name: row[name] for name in names}, **times, tenant=row["tenant_id"], media=media)

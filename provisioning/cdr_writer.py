@@ -26,12 +26,15 @@ INSERT = """
         SELECT * FROM jsonb_to_recordset(%(records)s::jsonb) AS (
             id uuid, tenant bigint, call text, caller text, dialled text, a_call_id text, b_call_id text,
             started timestamptz, ringing timestamptz, answered timestamptz, ended timestamptz, status smallint,
-            cause smallint, ended_by text, reason text, from_trunk text, to_trunk text, cost_micros bigint, media jsonb)
+            cause smallint, ended_by text, reason text, from_trunk text, to_trunk text, cost_micros bigint, queue text,
+            waited_seconds double precision, agent text, abandoned boolean, media jsonb)
     ), stored AS (
         INSERT INTO cdrs (id, tenant_id, call, caller, dialled, a_call_id, b_call_id, started_at, ringing_at,
-            answered_at, ended_at, status, cause, ended_by, reason, from_trunk, to_trunk, cost_micros)
+            answered_at, ended_at, status, cause, ended_by, reason, from_trunk, to_trunk, cost_micros, queue,
+            waited_seconds, agent, abandoned)
         SELECT id, coalesce(tenant, 1), call, caller, dialled, a_call_id, b_call_id, started, ringing, answered, ended,
-            status, cause, ended_by, reason, from_trunk, to_trunk, cost_micros
+            status, cause, ended_by, reason, from_trunk, to_trunk, cost_micros, queue, waited_seconds, agent,
+            coalesce(abandoned, false)
         FROM record
         ON CONFLICT (id) DO NOTHING
     )

@@ -20,6 +20,8 @@ Number = Annotated[str, Field(pattern=r"^\+[1-9][0-9]{3,14}$")]
 Prefix = Annotated[str, Field(pattern=r"^([1-9][0-9]{0,14})?$")]
 Digits = Annotated[str, Field(pattern=r"^[0-9]{0,15}$")]
 Dialled = Annotated[str, Field(pattern=r"^[A-Za-z0-9+*#_][A-Za-z0-9._+*#~-]{0,63}$")]
+_PART = r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}"
+Prompt = Annotated[str, Field(pattern=rf"^{_PART}(/{_PART}){{0,7}}$")]
 Text = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]{0,255}$")]
 Password = Annotated[SecretStr, Field(min_length=1, max_length=128)]
 Host = Annotated[str, Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9.:-]{0,252}[A-Za-z0-9])?$")]
@@ -277,7 +279,12 @@ class QueueAgent(Body):
 
 
 class Queue(Body):
-    """Callers who wait for an agent."""
+    """Callers who wait for an agent.
+
+    answer: callers are answered at once; if not, they hear music in a 183, and pay nothing before an agent answers.
+    music, welcome: prompts, by their names; position_prompts: a folder of them, in which `3` tells those who are third.
+    callback_digit: what a caller presses to be called back, where `callback` allows it.
+    """
 
     name: Name
     extension: Dialled | None = None
@@ -291,6 +298,11 @@ class Queue(Body):
     overflow: Dialled | None = None
     announce_seconds: Seconds | None = None
     callback: bool = False
+    callback_digit: Annotated[str, Field(pattern=r"^[0-9*#]$")] = "1"
+    answer: bool = True
+    music: Prompt = "tone/music"
+    welcome: Prompt | None = None
+    position_prompts: Prompt | None = None
     skills: Annotated[list[SkillLevel], Field(max_length=64)] = []
     agents: Annotated[list[QueueAgent], Field(max_length=1000)] = []
 

@@ -94,11 +94,12 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Queue:
-    """A queue as routing sees it: whether it is open, and where calls go instead."""
+    """A queue as routing sees it: whether it is open, where calls go instead, and whether it answers them at once."""
 
     name: str
     calendar: str | None = None
     overflow: str | None = None
+    answer: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -164,7 +164,7 @@ def _group(row: Mapping[str, Any]) -> Group:
 
 
 def _queue(row: Mapping[str, Any]) -> Queue:
-    return Queue(row["name"], row["calendar"], row["overflow"])
+    return Queue(row["name"], row["calendar"], row["overflow"], row["answer"])
 
 
 def _route(row: Mapping[str, Any]) -> Route:

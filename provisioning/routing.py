@@ -55,11 +55,12 @@ class ToTrunk:
 
 @dataclass(frozen=True, slots=True)
 class ToQueue:
-    """To the callers who wait for an agent."""
+    """To the callers who wait for an agent. answer: the caller is answered at once."""
 
     tenant: int
     name: str
     after: After = "any"
+    answer: bool = True
 
 
 RouteTo = ToUser | ToTrunk | ToQueue
@@ -142,6 +143,17 @@ def decide(
     return Decision(search.outbound(inquiry.dialled, realm), search.plan.tenant)
 
 
+def send_on(
+    tenant: int, dialled: str, circumstances: Circumstances, snapshot: Snapshot, payer: Account | None = None
+) -> Decision:
+    """Decide where a call goes on that the tenant itself sends on, such as from a queue that overflows.
+
+    payer: the caller, where that is a user; else what leaves by a trunk is at the tenant's cost.
+    """
+    search = _Search(snapshot.plan(tenant), snapshot, circumstances, _silent, payer, trusted=True)
+    return Decision(search.onward(dialled), tenant)
+
+
 @dataclass(slots=True)
 class _Search:
     """One decision under way, for the plan of one tenant. payer: whose call it is where it leaves by a trunk."""
@@ -184,6 +196,10 @@ class _Search:
         if (ours := self.plan.numbers.get(number)) is not None:
             return self._number(ours)
         return self._outside(number)
+
+    def onward(self, dialled: str) -> Found:
+        """What the tenant itself has set up leads here."""
+        return self.outbound(dialled, self._realm())
 
     def emergency(self, dialled: str) -> Found:
         """By every trunk there is, those of emergency routes first, with the caller's number shown."""
@@ -239,7 +255,7 @@ class _Search:
     def _queue(self, queue: Queue) -> Found:
         self.say(f"queue {queue.name}")
         if self._open(queue.calendar):
-            return (ToQueue(self.plan.tenant, queue.name),)
+            return (ToQueue(self.plan.tenant, queue.name, answer=queue.answer),)
         return self._onward(queue.overflow, self._realm(), self.payer) if queue.overflow else CLOSED
 
     def _number(self, number: Number) -> Found:

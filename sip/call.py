@@ -5,19 +5,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import partial
-from typing import Protocol
 
-from sip.agent import Agent, Fields
+from sip.agent import Fields
 from sip.bodies import session_description
 from sip.branches import Branches
 from sip.call_actions import ACTIONS
 from sip.call_event import NOTHING, Event, Progress
+from sip.call_host import CallHost
 from sip.call_table import CALL, SAVED, CallDo, CallSignal, CallState
 from sip.causes import NORMAL, RECOVERY_ON_TIMER, cause_in, cause_of
-from sip.client_auth import ClientAuth
 from sip.dialog import Dialog, DialogKey
-from sip.effects import Address
-from sip.hunt import Ending, Hunt
+from sip.effects import Address, CallAnswered
+from sip.hunt import Ending
 from sip.identity import Caller
 from sip.leg import Leg
 from sip.leg_table import REACHABLE, LegSignal, LegState
@@ -26,51 +25,6 @@ from sip.message import Request, Response
 from sip.outgoing import Destination, Group
 from sip.timers import Alarm
 from sip.transaction import Transaction
-
-
-class CallHost(Protocol):
-    """What a call needs of the core."""
-
-    agent: Agent
-
-    def ask_route(self, call: Call, now: float, redirection: Response | None = None) -> None:
-        """Ask where the call goes, or where the callee's redirection leads to."""
-
-    def ask_offer(self, call: Call, leg: Leg, sdp: bytes, other: Leg, signal: CallSignal, now: float) -> None:
-        """Ask for the offer of `leg` as the other leg shall see it; `signal` or REFUSED comes back."""
-
-    def ask_answer(self, call: Call, leg: Leg, sdp: bytes, signal: CallSignal, now: float) -> None:
-        """Ask for the answer of `leg` as the other leg shall see it; `signal` or REFUSED comes back."""
-
-    def auth(self, trunk: str) -> ClientAuth | None:
-        """What to answer the challenges of a trunk with."""
-
-    def equip(self, leg: Leg, destination: Destination) -> None:
-        """Give a leg what it needs towards its destination: credentials, a channel of its trunk."""
-
-    def invitation(self, call: Call, leg: Leg, destination: Destination, local: Address, sdp: bytes) -> Request:
-        """Write the INVITE that makes a leg."""
-
-    def found(self, call: Call, leg: Leg, key: DialogKey) -> None:
-        """Find the requests of this dialog from now on."""
-
-    def left(self, call: Call, leg: Leg) -> None:
-        """And those of none of its dialogs any longer."""
-
-    def hunt(self, shapes: int = 1) -> Hunt:
-        """A search that has no targets yet, and asks those with so many times the usual shapes of an offer."""
-
-    def ask_attend(self, call: Call, leg: Leg, sdp: bytes, now: float) -> None:
-        """Ask media to be the peer of this leg ourselves; MEDIA_READY or REFUSED comes back."""
-
-    def settle(self, call: Call, offerer: Leg, answerer: Leg, now: float) -> None:
-        """Tell media what both legs have said last, where neither needs to hear of it any more."""
-
-    def save(self, call: Call) -> None:
-        """Write the call down."""
-
-    def forget(self, call: Call) -> None:
-        """Nothing of the call is left."""
 
 
 class Call:
@@ -219,6 +173,7 @@ class Call:
         """The call is answered once the caller has its 2xx, which can have to wait for a PRACK."""
         if self.answered is None and not self.a.pending:
             self.answered = now
+            self.host.agent.effects.append(CallAnswered(self.id))
             self.first = None
             loans, self.loans = self.loans, []
             for loan in loans:

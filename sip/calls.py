@@ -13,7 +13,7 @@ from sip.call import Call
 from sip.call_table import CallSignal, CallState
 from sip.client_auth import ClientAuth
 from sip.dialog import DialogKey
-from sip.effects import Address, AnswerMedia, AttendMedia, FindRoute, OfferMedia, SaveCall, Target
+from sip.effects import Address, AnswerMedia, AttendMedia, CallStarted, FindRoute, OfferMedia, SaveCall, Target
 from sip.errors import ProtocolError
 from sip.hunt import Ending, Hunt
 from sip.identity import Caller, caller_of
@@ -99,7 +99,7 @@ class Calls:
         call.a.user, call.a.trunk = username, trunk.name if trunk else ""
         call.payer_trunk = call.a.trunk
         self.trunks.carry(call.a.trunk, 1)
-        self._calls[call.id] = call
+        self._begin(call)
         transaction.on_cancel = partial(call.cancel, call.a)
         self._callers[request.call_id, request.from_.tag or ""] = (call, call.a)
         call.start(request, transaction, source, now)
@@ -127,9 +127,9 @@ class Calls:
         new = Call(self, self.agent.token(), payer, target.decoded_user() or "", target.host, now)
         if not new.start_with(moved, request, now):
             raise ProtocolError(491, "Request Pending")
-        self._calls[new.id] = new
         new.identity = call.party(moved)
         new.diverted, new.payer_trunk, new.progress = referrer.user, referrer.trunk, report
+        self._begin(new)
         new.headers = [("Referred-By", f"<sip:{payer}@{self.agent.settings.host}>")]
         accept()
         report(100, "Trying", now)
@@ -150,8 +150,12 @@ class Calls:
         """Call `targets` for a service of ours; `user` pays. caller: what they are shown."""
         call = Call(self, identity, user, caller.name, self.agent.settings.host, now)
         call.identity = caller
-        self._calls[call.id] = call
+        self._begin(call)
         call.originate(self._groups(targets, now), service, now)
+
+    def _begin(self, call: Call) -> None:
+        self._calls[call.id] = call
+        self.agent.effects.append(CallStarted(call.id, call.caller, call.dialled, call.payer_trunk))
 
     def _groups(self, targets: Iterable[Target], now: float) -> Iterator[Group]:
         host = self.agent.settings.host
@@ -242,7 +246,8 @@ class Calls:
     def ask_attend(self, call: Call, leg: Leg, sdp: bytes, now: float) -> None:
         """See CallHost."""
         token = self._ask(call, CallSignal.MEDIA_READY, now)
-        self.agent.effects.append(AttendMedia(token, call.id, leg.name, sdp, leg.peer_host, leg.local_host, leg.trunk))
+        party = leg.peer_host, leg.local_host, leg.trunk, leg.user
+        self.agent.effects.append(AttendMedia(token, call.id, leg.name, sdp, *party))
 
     def settle(self, call: Call, offerer: Leg, answerer: Leg, now: float) -> None:
         """See CallHost."""

@@ -208,6 +208,24 @@ class AttendMedia:
     source: str
     local: str = ""
     trunk: str = ""
+    user: str = ""
+
+
+@fact
+class CallStarted:
+    """A call began. trunk: which it came by; the rest: see FindRoute."""
+
+    call: str
+    caller: str
+    dialled: str
+    trunk: str = ""
+
+
+@fact
+class CallAnswered:
+    """The caller has its 2xx, or the first one has answered of a call that we began."""
+
+    call: str
 
 
 @fact
@@ -314,6 +332,8 @@ Effect = (
     | OfferMedia
     | AnswerMedia
     | AttendMedia
+    | CallStarted
+    | CallAnswered
     | Waiting
     | Joined
     | Unreached

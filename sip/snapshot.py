@@ -6,7 +6,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sip.call import Call, CallHost
+from sip.call import Call
+from sip.call_host import CallHost
 from sip.call_table import CallState
 from sip.dialog import restored
 from sip.early import Tags

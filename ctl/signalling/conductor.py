@@ -21,23 +21,30 @@ from ctl.sessions.relay_choice import Facing
 from ctl.signalling.directory import Directory
 from ctl.signalling.records import Records
 from ctl.signalling.resolver import Resolver
+from sip.call_table import CallState
 from sip.causes import RECOVERY_ON_TIMER
 from sip.core import Core
 from sip.effects import (
     Address,
     AnswerMedia,
+    AttendMedia,
     Authenticate,
+    CallAnswered,
     CallEnded,
+    CallStarted,
     CloseMedia,
     Effect,
     FindRoute,
     ForgetCall,
+    Joined,
     OfferMedia,
     RevertMedia,
     SaveBindings,
     SaveCall,
     Send,
     Target,
+    Unreached,
+    Waiting,
 )
 from sip.errors import ParseError
 from sip.trunk import Trunk
@@ -74,6 +81,9 @@ class Conductor:
         self._unsaved: dict[str, SaveCall] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._due = 0.0
+        self._news: list[Effect] = []
+        self.listeners: list[Callable[[Effect], None]] = []
+        """Who is told what happens to calls: CallStarted, CallAnswered, Waiting, Joined, Unreached, CallEnded."""
 
     def received(self, data: bytes, source: Address, local: Address) -> None:
         """A message came in by a transport."""
@@ -107,6 +117,23 @@ class Conductor:
         """End a call on both legs, for an operator."""
         self.perform(self._core.hang_up(call, time.monotonic(), cause))
 
+    def connect(self, call: str, targets: Iterable[Target], peer: str = "") -> None:
+        """Find somebody for a caller that waits, known as `peer`."""
+        self.perform(self._core.connect(call, targets, time.monotonic(), peer))
+
+    def give_up(self, call: str) -> None:
+        """Seek nobody any more for a caller that waits."""
+        self.perform(self._core.give_up(call, time.monotonic()))
+
+    def originate(self, call: str, targets: Iterable[Target], user: str, shown: str, service: str) -> None:
+        """Call somebody ourselves, at the cost of `user`, for a service of ours."""
+        self.perform(self._core.originate(call, targets, time.monotonic(), user, shown, service))
+
+    def waits(self, call: str) -> bool:
+        """Whether a caller waits, and nobody is sought for it."""
+        found = self._core.call(call)
+        return found is not None and found.state == CallState.WAITING
+
     def end_silent(self, call: str, seconds: float) -> None:
         """End a call in which no packet has come for so long: its peers may be dead, and pay no longer."""
         log.info("no media any more", call=call, silent_seconds=round(seconds, 1))
@@ -126,6 +153,7 @@ class Conductor:
         finally:
             self._save()
         self._set_timer()
+        self._tell()
 
     def close(self) -> None:
         """Let no timer fire any more."""
@@ -142,7 +170,7 @@ class Conductor:
                 return self._authenticate(effect)
             case FindRoute():
                 return self._find_route(effect)
-            case OfferMedia() | AnswerMedia():
+            case OfferMedia() | AnswerMedia() | AttendMedia():
                 return self._change_media(effect)
             case RevertMedia():
                 self._sessions.rollback(effect.call, time.monotonic())
@@ -158,6 +186,9 @@ class Conductor:
                 reports = self._reports.pop(effect.call, ())
                 self._meters.ended(effect, reports)
                 self._records.write(effect, reports, time.monotonic(), datetime.now(UTC))
+                self._news.append(effect)
+            case CallStarted() | CallAnswered() | Waiting() | Joined() | Unreached():
+                self._news.append(effect)
             case ForgetCall():
                 self._unsaved.pop(effect.call, None)
                 self._records.when_written(effect.call, lambda: self._journal.remove(CALL, effect.call))
@@ -192,7 +223,14 @@ class Conductor:
     def _located(self, token: int, targets: Sequence[Target]) -> None:
         self.perform(self._core.routed(token, targets, time.monotonic()))
 
-    def _change_media(self, effect: OfferMedia | AnswerMedia) -> Iterable[Effect]:
+    def _tell(self) -> None:
+        """Tell what happened to calls once it has: a listener may want something of them at once."""
+        news, self._news = self._news, []
+        for effect in news:
+            for listener in self.listeners:
+                listener(effect)
+
+    def _change_media(self, effect: OfferMedia | AnswerMedia | AttendMedia) -> Iterable[Effect]:
         now = time.monotonic()
         try:
             if isinstance(effect, OfferMedia):
@@ -202,6 +240,9 @@ class Conductor:
                     *(effect.call, effect.leg, effect.sdp, effect.source, now, effect.toward, here, there),
                     attempt=effect.attempt,
                 )
+            elif isinstance(effect, AttendMedia):
+                here = self._facing(effect.trunk, effect.user, effect.local)
+                description = self._sessions.attend(effect.call, effect.leg, effect.sdp, effect.source, now, here)
             else:
                 description = self._sessions.answer(effect.call, effect.leg, effect.sdp, effect.source, now)
         except MediaRefused as refusal:

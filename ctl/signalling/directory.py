@@ -9,20 +9,36 @@ from datetime import datetime
 from itertools import count
 
 from ctl.config import TrunkSection
+from ctl.queues.services import Duty, duty_service, queue_service
 from ctl.sessions.relay_choice import ANY, Facing
 from ctl.signalling.trunk_keeper import key_of, key_text
+from provisioning.charging import find_account
 from provisioning.refresh import SnapshotKeeper
-from provisioning.routing import NO_TRUNK, NOT_FOUND, Decision, Inquiry, Refusal, RouteTo, ToTrunk, ToUser, decide
+from provisioning.routing import (
+    NO_TRUNK,
+    NOT_FOUND,
+    Decision,
+    Inquiry,
+    Refusal,
+    RouteTo,
+    ToQueue,
+    ToTrunk,
+    ToUser,
+    decide,
+    send_on,
+)
 from provisioning.selection import Circumstances
-from sip.effects import FindRoute, Target, TrunkTarget, UserTarget
+from sip.effects import FindRoute, ServiceTarget, Target, TrunkTarget, UserTarget
 
 Answer = tuple[Target, ...] | Refusal
+NO_CODES: Mapping[str, Duty] = {}
 
 
 class Directory:
     """Answers from memory; the keeper holds that fresh.
 
     trunks: those of the configuration; load: calls on each. admit: takes channels and money of a call, or says why not.
+    codes: what agents dial to come, to pause or to go.
     """
 
     def __init__(
@@ -31,11 +47,13 @@ class Directory:
         trunks: Sequence[TrunkSection] = (),
         load: Callable[[], Mapping[str, int]] = dict,
         admit: Callable[[str, str, Decision], Refusal | None] = lambda _call, _caller, _decision: None,
+        codes: Mapping[str, Duty] = NO_CODES,
     ) -> None:
         self._keeper = keeper
         self._trunks = trunks
         self._load = load
         self._admit = admit
+        self._codes = codes
         self._turns = count()
         self._draw = random.SystemRandom().random
 
@@ -57,12 +75,26 @@ class Directory:
                 return self._deliver(question)
             found = self._decide(Inquiry(caller, question.dialled, question.domain, trunk=key))
             return self._admit(question.call, caller, found) or self._targets(found)
+        if (duty := self._codes.get(question.dialled)) and (account := find_account(self._keeper.current, caller)):
+            return (ServiceTarget(duty_service(account.tenant, duty)),)
         found = self._decide(Inquiry(caller, question.dialled, question.domain))
         if (denied := self._admit(question.call, caller, found)) is not None:
             return denied
         if isinstance(found.outcome, Refusal) and found.outcome.status == NOT_FOUND.status and self._may_dial(caller):
             return tuple(self._carried(question.dialled)) or found.outcome
         return self._targets(found)
+
+    def agent(self, username: str, seconds: float) -> Target:
+        """Return a user as a target that rings so long."""
+        return UserTarget(username, ring=seconds, media=self._keeper.current.media_of(username))
+
+    def onward(self, call: str, tenant: int, caller: str, dialled: str) -> Answer:
+        """Return where a call goes on that its tenant sends on; at the cost of `caller`, if that is a user of its."""
+        snapshot = self._keeper.current
+        account = find_account(snapshot, caller)
+        payer = account if account and account.tenant == tenant else None
+        found = send_on(tenant, dialled, self._circumstances(), snapshot, payer)
+        return self._admit(call, caller, found) or self._targets(found)
 
     def facing(self, trunk: str, user: str) -> Facing:
         """Return what is asked of our side toward a party: a trunk, or else a user, "" for neither."""
@@ -84,12 +116,14 @@ class Directory:
             return decision.outcome
         media_of = self._keeper.current.media_of
         found = (_target(each, decision.emergency, media_of) for each in decision.outcome)
-        return tuple(each for each in found if each and not (users_only and isinstance(each, TrunkTarget))) or NO_TRUNK
+        return tuple(each for each in found if not (users_only and isinstance(each, TrunkTarget))) or NO_TRUNK
 
     def _decide(self, inquiry: Inquiry) -> Decision:
+        return decide(inquiry, self._circumstances(), self._keeper.current)
+
+    def _circumstances(self) -> Circumstances:
         load = {key: calls for name, calls in self._load().items() if (key := key_of(name))}
-        now = datetime.now().astimezone()
-        return decide(inquiry, Circumstances(now, next(self._turns), self._draw(), load), self._keeper.current)
+        return Circumstances(datetime.now().astimezone(), next(self._turns), self._draw(), load)
 
     def _deliver(self, question: FindRoute) -> Answer:
         """A call by a trunk of the configuration reaches users of ours, and nothing else."""
@@ -112,7 +146,7 @@ class Directory:
                 yield TrunkTarget(section.name, section.prepend + dialled[section.strip :])
 
 
-def _target(route: RouteTo, emergency: bool, media_of: Callable[[str], str]) -> Target | None:
+def _target(route: RouteTo, emergency: bool, media_of: Callable[[str], str]) -> Target:
     match route:
         case ToUser():
             return UserTarget(
@@ -133,5 +167,6 @@ def _target(route: RouteTo, emergency: bool, media_of: Callable[[str], str]) -> 
                 urgent=emergency,
                 after=route.after,
             )
-        case _:
-            return None
+        case ToQueue():
+            service = queue_service(route.tenant, route.name)
+            return ServiceTarget(service, early=not route.answer, after=route.after)

@@ -7,9 +7,11 @@ import asyncio
 from collections.abc import Callable, Iterable
 from datetime import datetime
 from functools import partial
+from typing import Any
 
 import structlog
 
+from ctl.queues.services import queue_of
 from ctl.sessions.media_sessions import FlowReport
 from provisioning.cdr import Cdr, CdrMedia, at, cdr_id
 from provisioning.charging import Charge
@@ -83,7 +85,21 @@ def record(ended: CallEnded, reports: Iterable[FlowReport], monotonic: float, wa
         from_trunk=ended.from_trunk or None,
         to_trunk=ended.to_trunk or None,
         cost_micros=charged.cost_micros,
+        **_queued(ended),
     )
+
+
+def _queued(ended: CallEnded) -> dict[str, Any]:
+    """What a record says of a queue; nothing for a call that never waited in one."""
+    queue = queue_of(ended.service)
+    if queue is None or ended.waited is None:
+        return {}
+    return {
+        "queue": queue[1],
+        "waited_seconds": round(ended.waited, 3),
+        "agent": ended.peer or None,
+        "abandoned": not ended.joined,
+    }
 
 
 def media_of(reports: Iterable[FlowReport]) -> tuple[CdrMedia, ...]:

@@ -202,6 +202,10 @@ def _cdr_row(cdr: Cdr) -> dict[str, Any]:
         "from_trunk": cdr.from_trunk,
         "to_trunk": cdr.to_trunk,
         "cost_micros": cdr.cost_micros,
+        "queue": cdr.queue,
+        "waited_seconds": cdr.waited_seconds,
+        "agent": cdr.agent,
+        "abandoned": cdr.abandoned,
         "path": "+".join(sorted({media.path for media in cdr.media})) or None,
         "directions": [
             {

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import copy
 import random
+from dataclasses import replace
 from typing import Any
 
 from hypothesis import given, settings
@@ -15,6 +16,7 @@ from provisioning.acd import (
     Announce,
     Board,
     CallBack,
+    Here,
     Offer,
     Overflow,
     QueueRule,
@@ -153,6 +155,45 @@ def test_a_node_that_dies_while_it_rings_for_a_callback_loses_neither() -> None:
     assert other.tick(3 + LEASE + 11) == [CallBack("c1", "anna", "+33123456789", 20)]
 
 
+def test_a_node_tells_the_board_of_calls_that_it_has_lost() -> None:
+    b = board("anna", "bert", wrap_up_seconds=0)
+    b.join("c1", "sales", 100)
+    b.answered("c1", 101)
+    later = Board("n1", b.queues, b.agents, b.callers)
+    Board("n2", b.queues, b.agents, b.callers).tick(150)  # the database was away for longer than the lease
+    assert not b.callers
+    calls = {"c1": Here("sales", 100, agent="anna"), "c2": Here("sales", 90, caller="+331"), "c3": Here("none", 90)}
+    assert later.keep(calls, 151) == [Offer("c2", "bert", 20)]
+    assert later.agents["anna"].state == "talking"
+    assert (later.callers["c2"].joined, later.callers["c2"].caller) == (90, "+331")
+    assert later.keep({"c2": calls["c2"]}, 152) == []
+    assert later.agents["anna"].state == "available"
+    assert later.keep({}, 153) == [StopRinging("c2", "bert")]
+    assert not later.callers
+
+
+def test_an_agent_who_answers_late_has_the_call_all_the_same() -> None:
+    b = board("anna", "bert", ring_seconds=5)
+    b.join("c1", "sales", 100)
+    assert b.tick(105) == [StopRinging("c1", "anna"), Offer("c1", "bert", 5)]
+    assert b.answered("c1", 105.1, "anna") == [StopRinging("c1", "bert")]
+    assert (b.callers["c1"].agent, b.agents["anna"].state, b.agents["bert"].state) == ("anna", "talking", "wrap_up")
+    b.join("c2", "sales", 120)
+    assert b.callers["c2"].agent == "bert"
+    b.join("c3", "sales", 121)
+    assert b.answered("c3", 122, "bert") == [StopRinging("c2", "bert")]
+    assert (b.callers["c3"].agent, b.position("c2")) == ("bert", 1)
+
+
+def test_somebody_without_a_call_can_be_booked_to_be_called_back() -> None:
+    b = board("anna")
+    assert b.book("b1", "sales", "+331", 10) == [CallBack("b1", "anna", "+331", 20)]
+    assert b.book("b2", "none", "+331", 11) == []
+    assert b.keep({}, 12) == [StopRinging("b1", "anna")]
+    assert b.callers["b1"].number == "+331", "its call was lost, its place was not"
+    assert b.keep({}, 40) == [CallBack("b1", "anna", "+331", 20)]
+
+
 @given(st.integers(0, 2**32))
 @settings(max_examples=150, deadline=None)
 def test_no_crash_strands_an_agent_or_a_caller(seed: int) -> None:
@@ -171,7 +212,7 @@ def test_no_crash_strands_an_agent_or_a_caller(seed: int) -> None:
         node = chance.choice(sorted(alive))
         view = Board(node, queues, shared.agents, shared.callers)
         mine = [each.id for each in view.callers.values() if each.node == node]
-        match chance.randrange(9):
+        match chance.randrange(12):
             case 0 | 1:
                 count += 1
                 view.join(f"c{count}", chance.choice(["sales", "help"]), now, priority=chance.randrange(3))
@@ -187,6 +228,21 @@ def test_no_crash_strands_an_agent_or_a_caller(seed: int) -> None:
                 view.ask_for_callback(chance.choice(mine), "+331", now)
             case 7 if len(alive) > 1:
                 alive.discard(node)
+            case 8 if mine:
+                view.answered(chance.choice(mine), now, chance.choice("abc"))
+            case 9:
+                kept = [each for each in mine if chance.random() < 0.8]
+                agents = {each: view.callers[each].agent or "" for each in kept if view.callers[each].answered}
+                here = {each: Here(view.callers[each].queue, view.callers[each].joined) for each in kept}
+                late = (
+                    {f"late{count}": Here("sales", now - 5, agent=chance.choice("abc"))}
+                    if chance.random() < 0.3
+                    else {}
+                )
+                view.keep(here | late | {each: replace(here[each], agent=agents[each]) for each in agents}, now)
+            case 10:
+                count += 1
+                view.book(f"c{count}", "sales", "+332", now)
             case _:
                 view.renew(now)
         check(shared)

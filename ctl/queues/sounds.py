@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What callers hear who wait: music without end, and announcements in between.
+
+A sound that cannot be played is told once in the log and is silence; nobody loses a place because of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import structlog
+
+from ctl.sessions.media_sessions import MediaRefused
+from sip.effects import Leg
+
+BUSY = "tone/busy"
+RINGING = "tone/ringback"
+_LEG: Leg = "a"
+
+log = structlog.get_logger()
+
+
+class Player(Protocol):
+    """What is asked of `ctl.sessions.playback.Playback`."""
+
+    def play(
+        self,
+        call: str,
+        leg: Leg,
+        sounds: str,
+        *,
+        times: int = 1,
+        on_end: Callable[[str, Leg, int, bool], None] | None = None,
+    ) -> Any:
+        """Let a leg hear a sound so many times, 0: until it is stopped. Raises MediaRefused."""
+
+    def stop(self, call: str, leg: Leg) -> bool:
+        """Let it hear no more of that."""
+
+
+class Sounds:
+    """One per controller. player: None where nothing can be played."""
+
+    def __init__(self, player: Player | None) -> None:
+        self._player = player
+        self._silent: set[str] = set()
+
+    def repeat(self, call: str, sound: str) -> None:
+        """Let the caller hear a sound again and again, in place of what it hears."""
+        self._play(call, sound, 0, None)
+
+    def say(self, call: str, sound: str, then: Callable[[], None]) -> None:
+        """Let the caller hear a sound to its end, then go on; at once where it cannot be played."""
+
+        def ended(_call: str, _leg: Leg, _token: int, finished: bool) -> None:
+            if finished:
+                then()
+
+        if not self._play(call, sound, 1, ended):
+            then()
+
+    def stop(self, call: str) -> None:
+        """Let the caller hear its peer."""
+        if self._player:
+            self._player.stop(call, _LEG)
+
+    def _play(self, call: str, sound: str, times: int, on_end: Callable[[str, Leg, int, bool], None] | None) -> bool:
+        if self._player is None:
+            return False
+        try:
+            self._player.play(call, _LEG, sound, times=times, on_end=on_end)
+        except MediaRefused as refused:
+            if sound not in self._silent:
+                self._silent.add(sound)
+                log.warning("a sound cannot be played, callers hear nothing", sound=sound, why=refused.reason)
+            return False
+        self._silent.discard(sound)
+        return True
