@@ -94,7 +94,8 @@ class Calls:
         uri = request.request_uri
         identity = caller_of(request, username, trunk)
         full = trunk is not None and not self.trunks.take(trunk.name)
-        call = Call(self, self.agent.token(), username or identity.name, uri.decoded_user() or "", uri.host, now)
+        host = self.agent.settings.host
+        call = Call(self, self.agent.token(), username or identity.name, uri.dialled, uri.host or host, now)
         call.identity = identity
         call.a.user, call.a.trunk = username, trunk.name if trunk else ""
         call.payer_trunk = call.a.trunk
@@ -124,7 +125,7 @@ class Calls:
         target, moved = referral.target, call.other(referrer)
         callee = self._consulted(referral.replaces, referrer) if referral.replaces else None
         payer = referrer.user or call.caller
-        new = Call(self, self.agent.token(), payer, target.decoded_user() or "", target.host, now)
+        new = Call(self, self.agent.token(), payer, target.dialled, target.host, now)
         if not new.start_with(moved, request, now):
             raise ProtocolError(491, "Request Pending")
         new.identity = call.party(moved)
@@ -229,7 +230,7 @@ class Calls:
         contact = max((each for each in response.contacts if each.uri.is_sip), key=lambda each: each.q)
         call.visited.add(call.dialled)
         call.diverted = call.b.user
-        call.dialled, call.domain = contact.uri.decoded_user() or "", contact.uri.host
+        call.dialled, call.domain = contact.uri.dialled, contact.uri.host
         return call.dialled not in call.visited
 
     def ask_offer(self, call: Call, leg: Leg, sdp: bytes, other: Leg, signal: CallSignal, now: float) -> None:

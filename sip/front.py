@@ -176,7 +176,7 @@ def _screen(request: Request) -> None:
     if request.method not in ALLOW:
         known = request.method in KNOWN
         raise ProtocolError(405 if known else 501, "Method Not Allowed" if known else "Not Implemented")
-    if request.request_uri.scheme != "sip":
+    if request.request_uri.scheme not in (("sip", "tel") if request.method == "INVITE" else ("sip",)):
         raise ProtocolError(416, "Unsupported URI Scheme")
     if request.max_forwards == 0 and request.method not in ("OPTIONS", "REGISTER") and not request.to.tag:
         raise ProtocolError(483, "Too Many Hops")

@@ -36,13 +36,13 @@ def caller_of(request: Request, username: str, trunk: Trunk | None) -> Caller:
     hidden = bool(_HIDING & {word.lower() for value in request.values("Privacy") for word in value.split(";")})
     if trunk is None:
         return Caller(username, said.display, hidden)
-    number = said.uri.decoded_user() or ""
+    number = said.uri.dialled
     if not trunk.trusted:
         return Caller(number, said.display, hidden, asserted=False)
     diversions = tuple(request.values("Diversion"))
     asserted = _asserted(request)
     if asserted:
-        name = asserted.uri.decoded_user() or number
+        name = asserted.uri.dialled or number
         return Caller(name, asserted.display or said.display, hidden, diversions=diversions)
     return Caller(number, said.display, hidden, diversions=diversions)
 

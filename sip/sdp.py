@@ -118,6 +118,11 @@ class Section:
         if self.has_attributes(*names):
             self._keep(lambda line: _attribute_name(line) not in names)
 
+    def remove_values(self, name: str, beginning: str) -> None:
+        """Take out every attribute of this name whose value begins so."""
+        prefix = f"a={name}:{beginning}".encode()
+        self._keep(lambda line: not line.startswith(prefix))
+
     @property
     def connection(self) -> Connection | None:
         """This section's own c= line; a medium without one uses the session's. Raises SdpError (400)."""

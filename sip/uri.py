@@ -32,6 +32,7 @@ _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+\-.]*+")
 _OPAQUE = re.compile(r"[\x21\x23-\x3b\x3d\x3f-\x7e]++")
 _ESCAPE = re.compile(r"%([0-9A-Fa-f]{2})")
 _REMEMBERED_LENGTH = 128
+_SEPARATORS = re.compile(r"[\-.()]")
 _KEPT_APART = ("user", "ttl", "method", "maddr", "transport")
 
 
@@ -80,6 +81,18 @@ class Uri:
         text = _ESCAPE.sub(lambda m: chr(int(m[1], 16)), self.user)
         text = text.encode("latin-1", "replace").decode("utf-8", "surrogateescape")
         return text if text.isprintable() else None
+
+    @property
+    def dialled(self) -> str:
+        """What is dialled by it: the user part or, of a telephone number, its digits alone (RFC 3966 §5).
+
+        A user part is one where `user=phone` says so (RFC 3261 §19.1.6); parameters of its own, as number portability
+        adds them, are left out.
+        """
+        text = self.decoded_user() or ""
+        if self.scheme != "tel" and (self.params.get("user") or "").lower() != "phone":
+            return text
+        return _SEPARATORS.sub("", text.partition(";")[0])
 
     def changed(
         self,
@@ -225,4 +238,4 @@ def _headers_key(headers: str | None) -> list[tuple[str, str]]:
 
 
 def _visual(number: str | None) -> str:
-    return re.sub(r"[\-.()]", "", number or "").lower()
+    return _SEPARATORS.sub("", number or "").lower()

@@ -83,18 +83,28 @@ class Description:
     def redirected(self, address: str, ports: Sequence[int | None]) -> bytes:
         """Return the description with `address` and, for each m-line, our RTP port in place of the peer's.
 
-        Rewrites o=, c=, the port of m= and a=rtcp, and takes the lines of ICE out. What says hold (0.0.0.0) or
-        refuses (port 0) stays, and an m-line without a port of ours is refused. May be called once.
+        Rewrites o=, c=, the port of m= and a=rtcp, takes the lines of ICE out and, where there are several m-lines,
+        those of BUNDLE. What says hold (0.0.0.0) or refuses (port 0) stays, and an m-line without a port of ours is
+        refused. May be called once.
         """
         ours = Connection.to(address)
         self._sdp.origin = replace(self._origin, connection=ours)
         for section in self._sections():
             _redirect_connection(section, ours)
             section.remove_attributes(*ICE)
+        self._unbundle()
         for medium, port in zip(self._sdp.media, ports, strict=True):
             if medium.port:
                 _redirect_ports(medium, (address, port or 0))
         return self._sdp.to_bytes()
+
+    def _unbundle(self) -> None:
+        """Each m-line has a port of its own here: nobody may send all of them to one (RFC 8843 §7.3.2)."""
+        if sum(medium.port > 0 for medium in self._sdp.media) < 2:
+            return
+        self._sdp.session.remove_values("group", "BUNDLE")
+        for medium in self._sdp.media:
+            medium.remove_attributes("bundle-only")
 
     def protect(self, spoken: Sequence[Spoken]) -> None:
         """Say for each m-line how it is protected, in place of what the peer said of that."""

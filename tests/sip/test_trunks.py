@@ -115,6 +115,26 @@ def test_channels_are_counted_both_ways(world, anna, bert):
     assert world.core.trunks()[0].calls == 1
 
 
+@pytest.mark.parametrize(
+    ("uri", "dialled"),
+    [
+        ("tel:+49-30-(301)", "+4930301"),
+        ("tel:301;phone-context=+4930", "301"),
+        ("sip:+4930301;npdi;rn=+4930@198.51.100.1;user=phone", "+4930301"),
+        ("sip:a.b-c@198.51.100.1", "a.b-c"),
+    ],
+)
+def test_numbers_are_dialled_without_their_ornaments(world, bert, uri, dialled):
+    host, _ = carrier(world, trusted=True)
+    asserted = ("P-Asserted-Identity", "<tel:+49-89-1>")
+    host.say(host.request("INVITE", uri, asserted, sdp=HOLD))
+    (question,) = world.effects(FindRoute)
+    assert (question.dialled, question.caller) == (dialled, "+49891")
+    assert question.domain in ("198.51.100.1", "example.org")
+    host.say(host.request("OPTIONS", "tel:+4930"))
+    assert host.heard()[-1].status == 416
+
+
 def named(world):
     return [(end.from_trunk, end.to_trunk, end.status, end.reason) for end in world.ended()]
 

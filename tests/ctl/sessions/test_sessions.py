@@ -108,6 +108,20 @@ def test_several_streams_have_a_pair_each_and_refused_ones_none(world: World) ->
     assert {flow.stream for flow in world.sessions.query("call")} == {0}
 
 
+def test_several_streams_are_never_bundled(world: World) -> None:
+    group, mids = "a=group:LS 0 1\r\na=group:BUNDLE 0 1\r\n", ("a=mid:0\r\n", "a=mid:1\r\na=bundle-only\r\n")
+    kinds = ("audio 4000", "video 4002")
+    streams = [f"m={kind} RTP/AVP 0\r\n{mid}" for kind, mid in zip(kinds, mids, strict=True)]
+    offer = sdp(ALICE, "".join(streams)).replace(b"m=audio", group.encode() + b"m=audio")
+    to_bob = world.sessions.offer("call", "a", offer, ALICE, 0.0, toward=BOB)
+    assert b"BUNDLE" not in to_bob
+    assert b"bundle-only" not in to_bob
+    assert to_bob.count(b"a=mid:") == 2
+    assert b"a=group:LS 0 1\r\n" in to_bob
+    alone = sdp(ALICE, streams[0]).replace(b"m=audio", b"a=group:BUNDLE 0\r\nm=audio")
+    assert b"a=group:BUNDLE 0\r\n" in world.sessions.offer("other", "a", alone, ALICE, 0.0, toward=BOB)
+
+
 def test_video_is_relayed_like_audio(world: World) -> None:
     world.call(a=sdp(ALICE, AUDIO, VIDEO), b=sdp(BOB, AUDIO, VIDEO))
     assert {(flow.stream, flow.kind) for flow in world.sessions.query("call")} == {
