@@ -15,6 +15,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from ctl.configfile import DEFAULT_PATH, ConfigError, read_tables
 from ctl.queues.section import QueuesSection
 from ctl.section import Section
+from ctl.sessions.playback_section import PlaybackKeys
 
 RELAY_ADDRESSES = 8  # as in bpf/flow.h
 LABEL_LIMIT = 15  # IFNAMSIZ less the terminating zero
@@ -239,7 +240,7 @@ class MediaInterface(Section):
         return self
 
 
-class MediaSection(Section):
+class MediaSection(PlaybackKeys):
     """The relay addresses that peers send media to, the ports on them, and what calls may do."""
 
     addresses: tuple[Ip, ...] = ()

@@ -39,8 +39,10 @@ from ctl.sessions.dataplane import Carriers
 from ctl.sessions.inactivity import Inactivity
 from ctl.sessions.media_sessions import MediaSessions
 from ctl.sessions.plan import DataPlane
+from ctl.sessions.playback import Playback
 from ctl.sessions.ports import Ports
 from ctl.sessions.programmer import Programmer
+from ctl.sessions.prompts import Prompts
 from ctl.signalling.billing import Billing
 from ctl.signalling.conductor import Conductor
 from ctl.signalling.core import facing, listen_addresses, make_core, read_secret, stream_limits
@@ -62,13 +64,14 @@ from ctl.verbs.flows import FlowVerbs
 from ctl.verbs.live import LiveCalls
 from ctl.verbs.recordings import RecordingVerbs
 from ctl.verbs.sip import SipVerbs
-from media.flows import EngineError
+from media.flows import EngineError, EngineEvent
 from sip.core import Core
 from sip.effects import Send
 
 LOOK_SECONDS = 1.0
 CALL_REJECTED = 21  # Q.850
 WATCH_SECONDS = 0.5
+HEAR_SECONDS = 0.1
 REFRESH_SECONDS = 10.0
 
 log = structlog.get_logger()
@@ -119,6 +122,8 @@ class Service:
         self.recordings = Recordings(config, self.programmer, self.sessions, self.carriers, self._recordable)
         self.media_watch = MediaWatch(self.programmer, self._figures, self.meters.interval)
         self.media_watch.subscribe(self.meters.media)
+        prompts = Prompts(media.prompts, config.run.directory / "clips")
+        self.playback = Playback(self.sessions, prompts, self.media_watch)
         self.ng = NgFront(config.ng, self.sessions, self.ports, self._live, self._secret, self.recordings)
         self.silent_calls = SilentCalls(
             self.core, self.sessions, self.programmer, self.conductor, inactivity, (self.ng.relay,)
@@ -209,6 +214,8 @@ class Service:
             "trunks": self.trunks.run(),
             "kernel relay": self._watch_relay(),
             "queues": self.desk.run(),
+            "engine": self._hear_engine(),
+            "sounds": self.playback.prompts.keep_fresh(),
             "load": LoadWatch(self.core).run(),
             "registrations": RegistrationWatch(self.core, self.storage).run(),
             "journal": keep_synced(self._live),
@@ -342,6 +349,16 @@ class Service:
             self._look()
             await asyncio.sleep(WATCH_SECONDS)
 
+    async def _hear_engine(self) -> None:
+        """Digits and ends of sounds want an answer soon."""
+        while True:
+            tell_events(self.carriers.process.client.events, self._staged)
+            await asyncio.sleep(HEAR_SECONDS)
+
+    def _staged(self, event: EngineEvent) -> None:
+        self.media_watch.staged(event)
+        self.playback.staged(event)
+
     def _watch_events(self) -> None:
         if self.carriers.events:
             self._watched = self.carriers.events.fileno()
@@ -366,7 +383,6 @@ class Service:
             self._move(found)
         if not self.carriers.process.alive():
             self._restart_engine()
-        tell_events(self.carriers.process.client.events, self.media_watch.staged)
 
     def _tell_trouble(self) -> None:
         """An alarm for each change: what an operator must look at, and that it is over."""

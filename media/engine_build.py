@@ -41,11 +41,11 @@ ffibuilder.cdef(
     + declarations(ROOT / "bpf/flow.h")
     + declarations(ROOT / "media/srtp_keys.h")
     + declarations(ROOT / "media/engine.h")
-    + "".join(declarations(ROOT / "media" / name) for name in ("tap.h", "wav.h", "recorder.h"))
+    + "".join(declarations(ROOT / "media" / name) for name in ("tap.h", "wav.h", "resample.h", "recorder.h"))
 )
 ffibuilder.set_source(
     "media._engine",
-    '#include "engine.h"\n#include "recorder.h"\n#include "wav.h"',
+    '#include "engine.h"\n#include "recorder.h"\n#include "resample.h"\n#include "wav.h"',
     sources=[f"media/{name}" for name in SOURCES],
     libraries=list(LIBRARIES),
     include_dirs=[str(ROOT / "bpf"), str(ROOT / "media")],

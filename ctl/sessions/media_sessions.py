@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from ctl.network.addresses import Family, canonical, family_of
 from ctl.network.nexthop import Route
 from ctl.sessions.call_media import LEGS, CallMedia, Media
-from ctl.sessions.codecs import NAMES, MediaPlan, media_plan
+from ctl.sessions.codecs import NAMES, MediaPlan, inserted, media_plan, transcoding
 from ctl.sessions.descriptions import Description, refused
 from ctl.sessions.house import INSIDE, house_answer, house_offer
 from ctl.sessions.plan import (
@@ -74,6 +74,8 @@ class MediaSessions:
         self._routes = routes
         self._programmer = programmer
         self._calls: dict[str, CallMedia] = {}
+        self.on_delete: list[Callable[[str], None]] = []
+        """Called with each call whose media have ended."""
 
     def offer(
         self,
@@ -205,6 +207,8 @@ class MediaSessions:
             return self._programmer.remove(call)
         finally:
             self._release(media.taken(), now)
+            for listener in self.on_delete:
+                listener(call)
 
     def block(self, call: str, legs: Iterable[Leg]) -> None:
         """Pass on no media that these legs of a call send, until it is called with others. RTCP goes on.
@@ -221,6 +225,15 @@ class MediaSessions:
         """Return what is done to the media of a call."""
         media = self._calls.get(call)
         return media.treatments if media else NOTHING
+
+    def check_insertable(self, call: str, leg: Leg) -> None:
+        """Raise MediaRefused unless something can be put into what `leg` hears: 481, 488."""
+        described = self.described(call)
+        if len(described) < len(LEGS):
+            raise MediaRefused(481, "the call has no media that both legs have agreed on")
+        both = zip(described[_other(leg)], described[leg], strict=False)
+        if not any(transcoding(sender, receiver) or inserted(sender, receiver) for sender, receiver in both):
+            raise MediaRefused(488, f"leg {leg} hears none of {', '.join(NAMES.values())}, which is all that we play")
 
     def treat(self, call: str, treatments: Treatments) -> None:
         """Do this and nothing else to the media of a call. Raises MediaRefused and leaves what was: 481, 503."""
