@@ -37,7 +37,7 @@ def operations() -> Iterator[Operation]:
                     "calls", reply=LiveCall, parameters=call)  # fmt: skip
     yield Operation("control_call", "POST", "/calls/{call}/control", "call:control",
                     "Hang up, transfer, hold, resume or record a call", _control, "calls", reply=LiveCall,
-                    body=CallControl, parameters=call, problems=frozenset({409}))  # fmt: skip
+                    body=CallControl, parameters=call, idempotent=True, problems=frozenset({409}))  # fmt: skip
     yield Operation("list_flows", "GET", "/flows", "flow:read", "List the media flows", _flows, "calls", reply=FlowList)
     yield Operation("list_registrations", "GET", "/registrations", "registration:read", "List registered contacts",
                     _registrations, "calls", reply=RegistrationList)  # fmt: skip
@@ -59,7 +59,7 @@ async def _control(context: Context) -> Reply:
         raise LiveRefused("a transfer needs a target")
     call = context.path["call"]
     changed = await context.services.live.control(_tenant(context), call, control)
-    after = {"leg": control.leg, "target": control.target, "cause": control.cause}
+    after = control.model_dump(exclude_defaults=True, exclude={"action"})
     await context.workspace.note(control.action, "call", call, None, after)
     return Reply(200, changed)
 

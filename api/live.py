@@ -61,14 +61,22 @@ class Statistics(View):
 
 
 class CallControl(BaseModel):
-    """What to do with a call. target: where to, for a transfer. cause: of Q.850, for a hang-up."""
+    """What to do with a call.
+
+    leg: who is transferred, or hears music on hold: `a`, the caller, or `b`. target: where to, for a transfer. cause:
+    of Q.850, for a hang-up. layout, format, consent: of a recording that is to start, if not as configured.
+    """
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    action: Literal["hangup", "transfer", "hold", "resume", "record_start", "record_pause", "record_stop"]
+    action: Literal["hangup", "transfer", "hold", "resume", "record_start", "record_pause", "record_resume",
+                    "record_stop"]  # fmt: skip
     leg: Literal["a", "b"] = "a"
     target: Dialled | None = None
     cause: Annotated[int, Field(ge=1, le=127)] = 16
+    layout: Literal["", "stereo", "mixed", "a", "b"] = ""
+    format: Literal["", "wav", "opus"] = ""
+    consent: Literal["", "given", "announced"] = ""
 
 
 class LiveRefused(Exception):

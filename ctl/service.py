@@ -58,11 +58,12 @@ from ctl.signalling.transports import Transports
 from ctl.signalling.trunk_keeper import TrunkKeeper
 from ctl.storage import Storage
 from ctl.terminal.client import SOCKET_NAME
+from ctl.verbs.call_control import CallController
+from ctl.verbs.call_verbs import CallVerbs
 from ctl.verbs.calls import Verbs
 from ctl.verbs.control import ControlServer, Verb
 from ctl.verbs.flows import FlowVerbs
 from ctl.verbs.live import LiveCalls
-from ctl.verbs.recordings import RecordingVerbs
 from ctl.verbs.sip import SipVerbs
 from media.flows import EngineError, EngineEvent
 from sip.core import Core
@@ -110,7 +111,8 @@ class Service:
         )
         self.conductor = self._make_conductor()
         boards = StoredBoards(self.storage, node_of(self._secret, self._seat.state))
-        self.desk = Desk(boards, self.conductor, self.directory, Sounds(None))
+        sounds = Sounds(None)
+        self.desk = Desk(boards, self.conductor, self.directory, sounds)
         self.conductor.listeners.append(self.desk.told)
         keeper = self.storage.keeper
         self.trunks = TrunkKeeper(config.sip.trunks, keeper, self.resolver, self.conductor.set_trunks)
@@ -120,6 +122,9 @@ class Service:
         self._figures, self._former_figures = Journal.open(self._seat.state / "quality", offset)
         self.captures = Captures(self.programmer, self.carriers)
         self.recordings = Recordings(config, self.programmer, self.sessions, self.carriers, self._recordable)
+        self.control = CallController(
+            self.conductor, self.sessions, self.recordings, self.directory, keeper, self.desk, sounds
+        )
         self.media_watch = MediaWatch(self.programmer, self._figures, self.meters.interval)
         self.media_watch.subscribe(self.meters.media)
         prompts = Prompts(media.prompts, config.run.directory / "clips")
@@ -198,7 +203,7 @@ class Service:
         loop.add_signal_handler(signal.SIGHUP, self._reload)
 
     def _surfaces(self) -> Surfaces:
-        live = LiveCalls(self.core, self.conductor, self.programmer, self.storage.keeper)
+        live = LiveCalls(self.core, self.control, self.programmer, self.storage.keeper)
         collectors = [PlatformCollector(ControllerFigures(self)), *self.meters.histograms.collectors()]
         return Surfaces(
             ControlServer(self._seat.directory / SOCKET_NAME, self._verbs()),
@@ -311,9 +316,9 @@ class Service:
         verbs = Verbs(self.core, self.conductor, self.programmer, self.storage)
         sip = SipVerbs(self.core, self.transport, self.reload)
         flows = FlowVerbs(self.core, self.programmer, self.hops, self.carriers, self.captures)
-        recording = RecordingVerbs(self.core, self.recordings)
+        calls = CallVerbs(self.core, self.control)
         ng = NgVerbs(self.ng.relay, self.ports)
-        return {**verbs.table(), **sip.table(), **flows.table(), **recording.table(), **ng.table()}
+        return {**verbs.table(), **sip.table(), **flows.table(), **calls.table(), **ng.table()}
 
     def _end_unpaid(self) -> None:
         for call in self.billing.exhausted(self.core.calls(), time.monotonic()):

@@ -154,6 +154,20 @@ class Calls:
         self._begin(call)
         call.originate(self._groups(targets, now), service, now)
 
+    def send_on(
+        self, identity: str, name: str, made: str, targets: Iterable[Target], dialled: str, user: str, now: float
+    ) -> None:
+        """Send one leg of a call on, as `made`; the call goes on as it was where that comes to nothing."""
+        call = self._calls.get(identity)
+        if call is None:
+            return
+        leg = call.a if name == "a" else call.b
+        new = Call(self, made, user, dialled, self.agent.settings.host, now)
+        if new.start_with(leg, plain_request(call), now):
+            new.identity = call.party(leg)
+            self._begin(new)
+            new.routed(self._groups(targets, now), now)
+
     def _begin(self, call: Call) -> None:
         self._calls[call.id] = call
         self.agent.effects.append(CallStarted(call.id, call.caller, call.dialled, call.payer_trunk))

@@ -8,7 +8,7 @@ out in order.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from sip.agent import Agent
 from sip.calls import Calls
@@ -162,6 +162,24 @@ class Core:
         CallEnded that it was not.
         """
         self._calls.originate(call, Caller(shown), user, targets, service, now)
+        return self._drain()
+
+    def send_on(
+        self,
+        call: str,
+        leg: Literal["a", "b"],
+        made: str,
+        targets: Iterable[Target],
+        dialled: str,
+        user: str,
+        now: float,
+    ) -> list[Effect]:
+        """Transfer one leg of a call to `targets`, in a call of its own named `made`, at the cost of `user`.
+
+        That call is not there afterwards if the first one cannot let its leg go now: it does not talk, or one of its
+        legs has something under way. Where nobody answers, the first call goes on as it was.
+        """
+        self._calls.send_on(call, leg, made, targets, dialled, user, now)
         return self._drain()
 
     # --- a restarted process ---

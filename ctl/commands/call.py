@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import click
 
@@ -11,6 +12,8 @@ from ctl.terminal.flow_columns import ALIASES, JITTER, LOSS, MOS, PATH, RTT
 from ctl.terminal.flow_columns import COLUMNS as FLOW_COLUMNS
 from ctl.terminal.session import Session, json_option, list_options
 from ctl.terminal.table import Column
+
+Command = TypeVar("Command", bound=Callable[..., Any])
 
 COLUMNS = (
     Column("ID", "id", unit="id", keep=10),
@@ -32,7 +35,7 @@ COLUMNS = (
 
 @click.group()
 def call() -> None:
-    """Calls: list, show, hangup, record."""
+    """Calls: list, show, hangup, transfer, hold, resume, record."""
 
 
 @call.command("list")
@@ -65,6 +68,38 @@ def show(session: Session, identifier: str) -> None:
 def hangup(session: Session, identifier: str) -> None:
     """End one call on both legs."""
     click.echo(f"ended {session.ask('call.hangup', id=identifier)}")
+
+
+def _leg_option(text: str) -> Callable[[Command], Command]:
+    return click.option("--leg", type=click.Choice(["a", "b"]), default="a", show_default=True, help=text)
+
+
+@call.command()
+@click.argument("identifier", metavar="ID")
+@click.argument("target")
+@_leg_option("Who is sent on: the caller, or b, who was called")
+@json_option
+@click.pass_obj
+def transfer(session: Session, identifier: str, target: str, leg: str) -> None:
+    """Send one party of a call on to TARGET, dialled as its tenant dials; the other one is hung up on the answer."""
+    session.document(session.ask("call.transfer", id=identifier, target=target, leg=leg))
+
+
+@call.command()
+@click.argument("identifier", metavar="ID")
+@_leg_option("Who hears music: the caller, or b, who was called")
+@click.pass_obj
+def hold(session: Session, identifier: str, leg: str) -> None:
+    """Let neither party of a call hear the other one."""
+    click.echo(f"on hold {session.ask('call.hold', id=identifier, leg=leg)}")
+
+
+@call.command()
+@click.argument("identifier", metavar="ID")
+@click.pass_obj
+def resume(session: Session, identifier: str) -> None:
+    """End a hold."""
+    click.echo(f"resumed {session.ask('call.resume', id=identifier)}")
 
 
 @call.command()

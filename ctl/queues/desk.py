@@ -134,6 +134,15 @@ class Desk:
         self.counts["called back"] += 1
         self._sounds.say(call, CALLED_BACK, lambda: self._signalling.hang_up(call, NORMAL))
 
+    def release(self, call: str) -> bool:
+        """Take a caller out of its queue to send it on; it is back at its place if nobody answers there."""
+        found = self._calls.get(call)
+        if found is None or found.stage is not Stage.WAITING:
+            return False
+        found.stage, found.returns = Stage.SENT_ON, True
+        self._wake(found.tenant)
+        return True
+
     def restore(self, calls: Iterable[CallView], monotonic: float, wall: float) -> None:
         """Take up the calls that a former process had in queues. The clocks: what both showed at one moment."""
         for view in calls:
@@ -183,7 +192,10 @@ class Desk:
         found = self._calls.get(effect.call)
         if found is None:
             return
-        if found.stage in (Stage.SENT_ON, Stage.CALLING_BACK):
+        if found.returns:
+            found.stage, found.returns = Stage.WAITING, False
+            self._wake(found.tenant)
+        elif found.stage in (Stage.SENT_ON, Stage.CALLING_BACK):
             self._signalling.hang_up(effect.call, effect.cause)
         else:
             self._change(found.tenant, lambda board: board.refused(found.entry, time.time()))

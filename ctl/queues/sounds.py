@@ -46,9 +46,9 @@ class Sounds:
         self._player = player
         self._silent: set[str] = set()
 
-    def repeat(self, call: str, sound: str) -> None:
-        """Let the caller hear a sound again and again, in place of what it hears."""
-        self._play(call, sound, 0, None)
+    def repeat(self, call: str, sound: str, leg: Leg = _LEG) -> None:
+        """Let the caller, or another leg, hear a sound again and again, in place of what it hears."""
+        self._play(call, leg, sound, 0, None)
 
     def say(self, call: str, sound: str, then: Callable[[], None]) -> None:
         """Let the caller hear a sound to its end, then go on; at once where it cannot be played."""
@@ -57,19 +57,21 @@ class Sounds:
             if finished:
                 then()
 
-        if not self._play(call, sound, 1, ended):
+        if not self._play(call, _LEG, sound, 1, ended):
             then()
 
-    def stop(self, call: str) -> None:
-        """Let the caller hear its peer."""
+    def stop(self, call: str, leg: Leg = _LEG) -> None:
+        """Let the caller, or another leg, hear its peer."""
         if self._player:
-            self._player.stop(call, _LEG)
+            self._player.stop(call, leg)
 
-    def _play(self, call: str, sound: str, times: int, on_end: Callable[[str, Leg, int, bool], None] | None) -> bool:
+    def _play(
+        self, call: str, leg: Leg, sound: str, times: int, on_end: Callable[[str, Leg, int, bool], None] | None
+    ) -> bool:
         if self._player is None:
             return False
         try:
-            self._player.play(call, _LEG, sound, times=times, on_end=on_end)
+            self._player.play(call, leg, sound, times=times, on_end=on_end)
         except MediaRefused as refused:
             if sound not in self._silent:
                 self._silent.add(sound)

@@ -27,7 +27,8 @@ class Attended:
     """One call. entry: its name on the board; joined: Unix time; caller: who it is, as people see it.
 
     agent: who has taken it; number: whom it calls back, or who is to be; entered: it has been on the board;
-    welcomed: it hears something; over: it has ended, which the board is still to be told.
+    welcomed: it hears something; over: it has ended, which the board is still to be told;
+    returns: it waits on, at its place, where nobody is reached whom it was sent on to.
     """
 
     call: str
@@ -43,6 +44,7 @@ class Attended:
     rule: QueueRule | None = None
     entered: bool = False
     over: bool = False
+    returns: bool = False
     welcomed: bool = False
 
     @property

@@ -37,6 +37,7 @@ from sip.effects import (
     FindRoute,
     ForgetCall,
     Joined,
+    Leg,
     OfferMedia,
     RevertMedia,
     SaveBindings,
@@ -128,6 +129,21 @@ class Conductor:
     def originate(self, call: str, targets: Iterable[Target], user: str, shown: str, service: str) -> None:
         """Call somebody ourselves, at the cost of `user`, for a service of ours."""
         self.perform(self._core.originate(call, targets, time.monotonic(), user, shown, service))
+
+    def send_on(self, call: str, leg: Leg, made: str, targets: Iterable[Target], dialled: str, user: str) -> bool:
+        """Transfer a leg of a call to somebody, in a call of its own named `made`; whether that has begun."""
+        started: list[str] = []
+
+        def note(effect: Effect) -> None:
+            if isinstance(effect, CallStarted):
+                started.append(effect.call)
+
+        self.listeners.append(note)
+        try:
+            self.perform(self._core.send_on(call, leg, made, targets, dialled, user, time.monotonic()))
+        finally:
+            self.listeners.remove(note)
+        return made in started
 
     def waits(self, call: str) -> bool:
         """Whether a caller waits, and nobody is sought for it."""

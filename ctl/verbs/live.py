@@ -10,9 +10,10 @@ from typing import Any
 from api.live import CallControl, LiveRefused, UnknownCall
 from ctl.observe.flowviews import flow_row
 from ctl.sessions.programmer import FlowView, Programmer
-from ctl.signalling.conductor import Conductor
+from ctl.verbs.call_control import CallController
 from ctl.verbs.calls import address_text, call_row, leg_row
-from provisioning.charging import FIRST_TENANT, find_account
+from ctl.verbs.control import ControlError
+from provisioning.charging import find_account
 from provisioning.refresh import SnapshotKeeper
 from sip.core import Core
 from sip.views import CallView
@@ -23,9 +24,9 @@ FRESH_SECONDS = 0.5
 class LiveCalls:
     """Implements `api.live.Live`. Lists show flows as they were at most FRESH_SECONDS ago: reading all takes time."""
 
-    def __init__(self, core: Core, conductor: Conductor, programmer: Programmer, keeper: SnapshotKeeper) -> None:
+    def __init__(self, core: Core, control: CallController, programmer: Programmer, keeper: SnapshotKeeper) -> None:
         self._core = core
-        self._conductor = conductor
+        self._control = control
         self._programmer = programmer
         self._keeper = keeper
         self._read: tuple[float, list[FlowView]] = (float("-inf"), [])
@@ -49,11 +50,28 @@ class LiveCalls:
 
     async def control(self, tenant: int | None, call: str, control: CallControl) -> dict[str, Any]:
         """Do something with a call and return what it was before. Raises UnknownCall, LiveRefused."""
-        row = self.call(tenant, call)
-        if control.action != "hangup":
-            raise LiveRefused(f"this controller cannot {control.action.replace('_', ' ')}")
-        self._conductor.hang_up(call, control.cause)
-        return row
+        row, found = self.call(tenant, call), self._find(tenant, call)
+        try:
+            return row | self._do(found, control)
+        except ControlError as error:
+            raise LiveRefused(str(error)) from None
+
+    def _do(self, call: CallView, control: CallControl) -> dict[str, Any]:
+        """What is to be shown of a call beyond what it was before."""
+        match control.action:
+            case "hangup":
+                self._control.hang_up(call, control.cause)
+            case "transfer":
+                return {"transferred_as": self._control.transfer(call, control.leg, control.target or "")}
+            case "hold":
+                self._control.hold(call, control.leg)
+            case "resume":
+                self._control.resume(call)
+            case _:
+                wanted = {"layout": control.layout, "format": control.format}
+                action = control.action.removeprefix("record_")
+                return {"recording": self._control.record(call, action, control.consent, **wanted)}
+        return {}
 
     def flows(self, tenant: int | None) -> Sequence[dict[str, Any]]:
         """Return the flows."""
@@ -91,7 +109,7 @@ class LiveCalls:
 
     def _of(self, tenant: int | None) -> Iterable[CallView]:
         for call in self._core.calls():
-            if tenant is None or tenant == self._owner(call):
+            if tenant is None or tenant == self._control.owner(call):
                 yield call
 
     def _find(self, tenant: int | None, call: str) -> CallView:
@@ -99,13 +117,6 @@ class LiveCalls:
             if found.id == call:
                 return found
         raise UnknownCall(f"no call {call}: GET /api/v1/calls shows those there are")
-
-    def _owner(self, call: CallView) -> int:
-        """Return whose call it is: the caller's tenant; of a call from outside, the tenant of the number."""
-        known = self._tenant_of(call.caller)
-        if known is None:
-            known = self._keeper.current.owners.get(f"+{call.dialled.removeprefix('+')}")
-        return FIRST_TENANT if known is None else known
 
     def _tenant_of(self, username: str) -> int | None:
         account = find_account(self._keeper.current, username)

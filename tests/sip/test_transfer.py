@@ -8,7 +8,7 @@ from urllib.parse import quote
 import pytest
 
 from sip.call_table import CallState
-from sip.effects import CallEnded, FindRoute
+from sip.effects import CallEnded, FindRoute, UserTarget
 from sip.message import Request
 from tests.sip.conftest import OFFER, Peer
 from tests.sip.talk import ANSWER, HOLD
@@ -298,3 +298,40 @@ def test_invite_that_replaces_nothing(world, anna, bert, carl):
     carl.invite("anna", CARL, ("Replaces", "x;to-tag=a;from-tag=b"))
     carl.hears(481)
     assert not world.ended()
+
+
+def send_on(world, leg, target="carl"):
+    """We ourselves transfer one leg of the call; returns the views of all calls then."""
+    (call,) = world.core.calls()
+    world.run(world.core.send_on(call.id, leg, "made", (UserTarget(target),), target, "anna", world.now))
+    return {view.id: view for view in world.core.calls()}
+
+
+@pytest.mark.parametrize("leg", ["a", "b"])
+def test_we_send_a_party_on_ourselves(world, anna, bert, carl, talk, leg):
+    moved, dropped = (anna, bert) if leg == "a" else (bert, anna)
+    assert set(send_on(world, leg)) > {"made"}
+    (out,) = carl.hears("INVITE")
+    assert out.from_.uri.user == moved.user
+    anna.hears()
+    bert.hears()
+    carl.reply(out, 200, CARL)
+    carl.hears("ACK")
+    takes(moved, HOLD)
+    moved.hears("ACK")
+    dropped.reply(dropped.hears("BYE")[0], 200)
+    (view,) = world.core.calls()
+    assert (view.id, view.state, view.dialled) == ("made", CallState.TALKING, "carl")
+
+
+def test_a_party_that_we_cannot_send_on_talks_on(world, anna, bert, carl, talk):
+    (before,) = world.core.calls()
+    send_on(world, "a")
+    carl.reply(carl.hears("INVITE")[0], 486)
+    carl.hears("ACK")
+    world.pass_time(1)
+    (after,) = world.core.calls()
+    assert (after.id, after.state) == (before.id, CallState.TALKING)
+    anna.hears()
+    bert.say(bert.within(talk.out, "INVITE", sdp=HOLD))
+    assert "made" not in send_on(world, "a"), "something is under way"
