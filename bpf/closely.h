@@ -91,6 +91,28 @@ static __always_inline int closely_to_flow(struct xdp_md *ctx, struct passage *p
 	return deliver(ctx, passage, entry, &hop, &heading);
 }
 
+/* Both halves of the flow at `index`. */
+static __always_inline bool find_entry(__u32 index, struct entry *entry)
+{
+	entry->flow = flow_at(index);
+	entry->ledger = ledger_at(index);
+	return entry->flow && entry->ledger;
+}
+
+/* RTCP that comes beside RTP (RFC 5761), for a peer that has a port of its own for it? */
+static __always_inline bool is_demuxed(struct xdp_md *ctx, const struct passage *passage,
+				       const struct entry *entry)
+{
+	const struct rtcp_header *header;
+	void *transport;
+
+	if (likely(!(passage->control.flags & FLAG_RTCP_MUX) || !entry->ledger->wide.demux))
+		return false;
+	transport = transport_of(ctx, passage, sizeof(struct udphdr) + sizeof(*header));
+	header = transport + sizeof(struct udphdr);
+	return transport && header->first >> 6 == RTP_VERSION && is_rtcp_type(header->type);
+}
+
 static __noinline int closely(struct xdp_md *ctx, __u64 now)
 {
 	struct passage passage = {.now = now, .length = frame_length(ctx)};
@@ -100,11 +122,15 @@ static __noinline int closely(struct xdp_md *ctx, __u64 now)
 	reason = locate(ctx, &passage);
 	if (reason != GO_ON)
 		return verdict(passage.length, unmatched(&passage, reason));
-	entry.flow = flow_at(passage.index);
-	entry.ledger = ledger_at(passage.index);
-	if (!entry.flow || !entry.ledger)
+	if (!find_entry(passage.index, &entry))
 		return verdict(passage.length, REASON_UNKNOWN_PORT);
 	passage.control = control_of(&entry.flow->rule);
+	if (unlikely(is_demuxed(ctx, &passage, &entry))) {
+		passage.demuxed = true;
+		if (!find_entry(++passage.index, &entry))
+			return verdict(passage.length, REASON_UNKNOWN_PORT);
+		passage.control = control_of(&entry.flow->rule);
+	}
 	return closely_to_flow(ctx, &passage, &entry);
 }
 

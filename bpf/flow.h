@@ -14,7 +14,7 @@
 #define VOXDP_FLOW_H
 
 /* Changes whenever a struct below does; part of the pin directory's name, so two layouts never meet. */
-#define VOXDP_LAYOUT 3
+#define VOXDP_LAYOUT 4
 
 #define RELAY_ADDRESSES	  8	/* relay addresses a host can have; each costs FLOWS_PER_ADDRESS entries */
 #define FLOWS_PER_ADDRESS 65536 /* flow index = address slot * 65536 + UDP port (host order) */
@@ -33,6 +33,7 @@ enum flow_action {
 	ACTION_FORWARD = 0, /* rewrite and transmit in the driver */
 	ACTION_ENGINE = 1,  /* hand up to the engine's socket */
 	ACTION_DROP = 2,    /* blocked: count and drop */
+	ACTION_RAW = 3,	    /* forward whatever comes of the source, with FLAG_RTCP: no statistics of RTP */
 };
 
 /* Those above 64 tell the kernel which of the rule's other fields are in use. */
@@ -131,7 +132,8 @@ struct flow_wide {
 	__u8 latch_packets;
 	__be16 previous_port;
 	__u8 touch; /* as in struct flow_rule */
-	__u8 reserved[3];
+	__u8 demux; /* with FLAG_RTCP_MUX: RTCP is for the flow at the port above */
+	__u8 reserved[2];
 	/* A further source, until the flow's own yields its first valid packet. */
 	__be32 previous_address[4];
 	__u32 payload_types[4]; /* bit n of all of it: RTP payload type n may pass */

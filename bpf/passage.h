@@ -40,6 +40,7 @@ struct passage {
 	bool ipv6;
 	bool ours;    /* to a relay address */
 	bool former;  /* from the source that the flow had before */
+	bool demuxed; /* RTCP that came to the port below the flow's */
 	bool partial; /* its UDP checksum was left for a card to complete */
 };
 

@@ -95,7 +95,7 @@ static __always_inline enum reason check_rtp(struct xdp_md *ctx, struct passage 
 	return GO_ON;
 }
 
-/* RTP or RTCP as the flow's flags and the packet say; and is it valid? */
+/* RTP or RTCP as the flow's flags and the packet say; and is it valid? What is raw need be neither. */
 static __always_inline enum reason check_payload(struct xdp_md *ctx, struct passage *passage,
 						 const struct flow_wide *wide)
 {
@@ -103,6 +103,10 @@ static __always_inline enum reason check_payload(struct xdp_md *ctx, struct pass
 	const struct rtcp_header *header = transport + sizeof(struct udphdr);
 	__u16 flags = passage->control.flags;
 
+	if (unlikely(passage->control.action == ACTION_RAW)) {
+		passage->kind = KIND_RTCP;
+		return GO_ON;
+	}
 	if (!transport || passage->payload < sizeof(*header))
 		return REASON_SHORT;
 	if (header->first >> 6 != RTP_VERSION)

@@ -67,12 +67,17 @@ static __always_inline __u64 address_change(const struct passage *passage, const
 	return sum;
 }
 
+/* Likewise of ports; what was demuxed came to another port of ours than the rule's. */
 static __always_inline __u64 port_change(const struct passage *passage, const struct entry *entry,
 					 const struct heading *heading)
 {
 	const struct flow_rule *rule = &entry->flow->rule;
+	__u16 local = passage->index % FLOWS_PER_ADDRESS;
+	__u64 sum = 0;
 
-	return (__u64)rule->source_port + minus(passage->source_port) + heading->target_port +
+	if (unlikely(passage->demuxed))
+		sum = (__u64)bpf_htons(local) + minus(bpf_htons(local - 1));
+	return sum + rule->source_port + minus(passage->source_port) + heading->target_port +
 	       minus(rule->target_port);
 }
 

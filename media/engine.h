@@ -93,6 +93,12 @@ struct engine_ice {
 	struct engine_candidate candidates[ENGINE_CANDIDATES];
 };
 
+enum engine_content {
+	ENGINE_RTP = 0,
+	ENGINE_RTCP = 1,
+	ENGINE_RAW = 2, /* anything, such as UDPTL: not looked at */
+};
+
 /* One direction: packets from `source` that reach `local` go to `target`, from the partner's local address.
  */
 struct engine_flow {
@@ -102,14 +108,14 @@ struct engine_flow {
 	__u16 source_port;	 /* 0: learned inside source_address, from the first valid packet */
 	__u16 target_port;	 /* 0: nowhere, until the partner learns it */
 	__u32 clock_rate;	 /* Hz, 0: unknown, no jitter */
-	__u8 rtcp;		 /* port carries RTCP, not RTP */
+	__u8 rtcp;		 /* enum engine_content */
 	__u8 held;		 /* drop everything */
 	__u8 dscp;		 /* 0-63, or DSCP_KEEP */
 	__u8 mux;		 /* RTCP comes beside RTP (RFC 5761); where keys are set it must be said */
 	__u8 resumed;		 /* these keys have been used by an engine before */
 	__u8 ice;		 /* source and target of this leg are what ICE selects, and nothing before */
 	__u8 afresh;		 /* count from zero */
-	__u8 reserved;
+	__u8 demux;		 /* with mux: RTCP goes on by the flow at the port above; see relay.c */
 	struct srtp_keys open;	 /* of what comes in; not with dtls */
 	struct srtp_keys seal;	 /* of what goes out; not with the partner's dtls */
 	struct engine_dtls dtls; /* with `source` */

@@ -10,6 +10,7 @@ from typing import Any
 
 from media._engine import ffi, lib
 from media.flows import (
+    CONTENTS,
     EngineDtls,
     EngineError,
     EngineEvent,
@@ -96,9 +97,9 @@ def fill_flow(place: Any, flow: EngineFlow) -> None:
     place.local.address, place.local.port = pack_address(flow.local_address), flow.local_port
     place.source_address, place.source_port = pack_address(flow.source_address), flow.source_port or 0
     place.target_address, place.target_port = pack_address(flow.target_address), flow.target_port
-    place.clock_rate, place.rtcp, place.held = flow.clock_rate, flow.kind == "rtcp", flow.held
+    place.clock_rate, place.rtcp, place.held = flow.clock_rate, CONTENTS.index(flow.kind), flow.held
     place.dscp = lib.DSCP_KEEP if flow.dscp is None else flow.dscp
-    place.mux, place.resumed = flow.mux, flow.resumed
+    place.mux, place.demux, place.resumed = flow.mux, flow.demux, flow.resumed
     place.ice, place.afresh = flow.ice is not None, flow.afresh
     fill_srtp(place.open, flow.open)
     fill_srtp(place.seal, flow.seal)
@@ -180,11 +181,12 @@ def read_flow(place: Any, ice: Any = None) -> EngineFlow:
         source_port=place.source_port or None,
         target_address=unpack_address(bytes(place.target_address)),
         target_port=place.target_port,
-        kind="rtcp" if place.rtcp else "rtp",
+        kind=CONTENTS[place.rtcp],
         clock_rate=place.clock_rate,
         dscp=None if place.dscp == lib.DSCP_KEEP else place.dscp,
         held=bool(place.held),
         mux=bool(place.mux),
+        demux=bool(place.demux),
         open=read_srtp(place.open),
         seal=read_srtp(place.seal),
         dtls=EngineDtls(dtls.role == lib.DTLS_ACTIVE, bytes(dtls.fingerprint)[: dtls.bytes]) if dtls.role else None,

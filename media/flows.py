@@ -89,7 +89,8 @@ class EngineFlow:
     """0.0.0.0: nowhere yet."""
     target_port: int
     """0: nowhere, until the partner learns it."""
-    kind: Literal["rtp", "rtcp"] = "rtp"
+    kind: Literal["rtp", "rtcp", "raw"] = "rtp"
+    """raw: anything, such as UDPTL."""
     clock_rate: int = 0
     """Hz; 0: unknown, and so is the jitter."""
     dscp: int | None = None
@@ -98,6 +99,8 @@ class EngineFlow:
     """Everything that arrives is dropped."""
     mux: bool = False
     """RTCP comes beside RTP; between keyed flows only where this says so."""
+    demux: bool = False
+    """With mux: that RTCP goes on by the flow at the port above, and what that one's leg is to get comes from here."""
     open: EngineKeys | None = None
     """What comes in is SRTP of this key."""
     seal: EngineKeys | None = None
@@ -263,7 +266,7 @@ def flow_from_json(value: object) -> EngineFlow:
             check_range(name, flow[name], least, 65535)
     check_range("clock_rate", flow.get("clock_rate", 0), 0, 900_000)
     check_range("dscp", flow.get("dscp") or 0, 0, 63)
-    if flow.get("kind", "rtp") not in ("rtp", "rtcp"):
+    if flow.get("kind", "rtp") not in CONTENTS:
         raise EngineError("bad-flow", f"kind is {flow['kind']!r}; it must be rtp or rtcp")
     made = {"open": keys_from_json(flow.get("open")), "seal": keys_from_json(flow.get("seal"))}
     return EngineFlow(**{**flow, **made, "dtls": dtls_from_json(flow.get("dtls")), "ice": _ice(flow.get("ice"))})
@@ -368,6 +371,7 @@ FLOW_TYPES: dict[str, tuple[type, ...]] = {
     "dscp": (int, NONE),
     "held": (bool,),
     "mux": (bool,),
+    "demux": (bool,),
     "open": (dict, NONE),
     "seal": (dict, NONE),
     "dtls": (dict, NONE),
@@ -375,6 +379,8 @@ FLOW_TYPES: dict[str, tuple[type, ...]] = {
     "ice": (dict, NONE),
     "afresh": (bool,),
 }
+CONTENTS: tuple[Literal["rtp", "rtcp", "raw"], ...] = ("rtp", "rtcp", "raw")
+"""In the order of enum engine_content."""
 FLOW_OPTIONAL = FLOW_TYPES.keys() - {
     "local_address",
     "local_port",

@@ -62,11 +62,20 @@ static bool stray(const struct flow_slot *slot, enum packet_kind kind)
 	return slot->crypto && kind == PACKET_RTCP && !slot->wanted.rtcp && !slot->wanted.mux;
 }
 
+static enum reason check_content(const struct flow_slot *slot, const struct relay_packet *packet,
+				 enum packet_kind *kind)
+{
+	if (slot->wanted.rtcp != ENGINE_RAW)
+		return packet_check(packet->data, packet->length, slot->wanted.rtcp, kind);
+	*kind = PACKET_RTCP;
+	return REASON_FORWARDED;
+}
+
 /* Content, then authenticity; and where the port is not known yet, learning it from what passed both. */
 static enum reason admit(struct flow_slot *slot, struct relay_packet *packet, bool unbound,
 			 enum packet_kind *kind)
 {
-	enum reason reason = packet_check(packet->data, packet->length, slot->wanted.rtcp, kind);
+	enum reason reason = check_content(slot, packet, kind);
 
 	if (reason == REASON_FORWARDED && stray(slot, *kind))
 		reason = REASON_NOT_MUXED;
@@ -239,6 +248,38 @@ static bool hear_report(struct relay *relay, struct flow_slot *slot, const struc
 	return true;
 }
 
+/*
+ * The flow by which RTCP goes on. A leg that has it beside RTP sends it to the RTP port, and is sent it from
+ * there, while the other leg has a port of its own for it.
+ */
+static struct flow_slot *control_way(struct flow_slot *slot)
+{
+	struct flow_slot *companion = slot->companion;
+
+	if (!companion)
+		return slot;
+	if (slot->wanted.demux || (slot->wanted.rtcp && companion->partner->wanted.demux))
+		return companion;
+	return slot;
+}
+
+/* Counted where the leg's RTCP is, whichever port it came by. */
+static enum reason carry_control(struct relay *relay, struct flow_slot *slot, struct relay_packet *packet,
+				 size_t bytes)
+{
+	struct flow_slot *way = control_way(slot);
+	enum reason reason;
+
+	if (way != slot)
+		flush(relay, slot);
+	reason = pass_on(relay, way, packet, PACKET_RTCP);
+	if (reason == REASON_FORWARDED)
+		observe(relay, slot->wanted.demux ? way : slot, bytes, packet->tos, NULL);
+	if (way != slot)
+		flush(relay, way);
+	return reason;
+}
+
 static enum reason carry(struct relay *relay, struct flow_slot *slot, struct relay_packet *packet,
 			 size_t bytes, enum packet_kind kind)
 {
@@ -247,12 +288,8 @@ static enum reason carry(struct relay *relay, struct flow_slot *slot, struct rel
 
 	if (kind == PACKET_RTCP && hear_report(relay, slot, packet, bytes))
 		return reason;
-	if (kind == PACKET_RTCP) {
-		reason = pass_on(relay, slot, packet, kind);
-		if (reason == REASON_FORWARDED)
-			observe(relay, slot, bytes, packet->tos, NULL);
-		return reason;
-	}
+	if (kind == PACKET_RTCP)
+		return carry_control(relay, slot, packet, bytes);
 	if (ends_rtcp(slot))
 		rtcp_report_counts(&slot->heard, rtp.sequence);
 	if (slot->stage)
@@ -345,17 +382,25 @@ static __u64 wall_clock(void)
 	return (__u64)now.tv_sec * 1000000000ULL + (__u64)now.tv_nsec;
 }
 
+/* The flow by which reports reach whom the stream goes to; NULL: there is none. */
+static struct flow_slot *report_way(struct flow_slot *stream)
+{
+	if (stream->companion && !stream->partner->wanted.demux)
+		return stream->companion;
+	return stream->partner->wanted.mux ? stream : NULL;
+}
+
 /* To the peer that the stream goes to, about it and about what that peer sends. */
 static void send_report(struct relay *relay, struct flow_slot *stream)
 {
-	struct flow_slot *way = stream->companion ? stream->companion : stream, *back = stream->partner;
+	struct flow_slot *way = report_way(stream), *back = stream->partner;
 	__u8 *data = relay->batch.made[0];
 	size_t length;
 
 	if (!stream->sender.packets)
 		return;
 	stream->report_due = relay->now + REPORT + relay->now % REPORT;
-	if ((way == stream && !stream->wanted.mux) || !address_port(&way->target) || stream->wanted.held)
+	if (!way || !address_port(&way->target) || stream->wanted.held)
 		return;
 	flush(relay, stream);
 	stream->sender.clock = stream->wanted.clock_rate;

@@ -203,7 +203,7 @@ __u32 supervisor_companion(const struct engine *engine, const struct engine_flow
 	struct engine_key below = flow->local;
 
 	below.port--;
-	return flow->rtcp && below.port ? table_find(&engine->table, &below) : NO_SLOT;
+	return flow->rtcp == ENGINE_RTCP && below.port ? table_find(&engine->table, &below) : NO_SLOT;
 }
 
 static struct worker *owner(struct engine *engine, __u32 number)

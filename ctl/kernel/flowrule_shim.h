@@ -46,7 +46,7 @@ struct flow_wanted {
 	uint8_t dscp;
 	uint8_t target_mac[6];
 	uint8_t egress_mac[6];
-	uint8_t reserved;
+	uint8_t demux;
 };
 
 static bool is_ipv4(const uint32_t address[ADDRESS_WORDS])
@@ -126,6 +126,7 @@ static void wide_encode(const struct flow_wanted *wanted, struct flow_wide *wide
 		.police_rate = wanted->police_rate,
 		.dtmf_type = wanted->dtmf_type,
 		.latch_packets = wanted->latch_packets,
+		.demux = wanted->demux,
 		.previous_port = htons(wanted->previous_port),
 	};
 	memcpy(wide->payload_types, wanted->payload_types, sizeof(wide->payload_types));

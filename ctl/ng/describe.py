@@ -28,10 +28,14 @@ _MOVED = {*ICE, *SECURITY, *DIRECTIONS}
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """What becomes of one m-line. rtp: our port, None: refused. rtcp: None where it is multiplexed on rtp's."""
+    """What becomes of one m-line. rtp: our port, None: refused. rtcp: our port of that, None: the medium has none.
+
+    mux: RTCP may come beside RTP.
+    """
 
     rtp: int | None
     rtcp: int | None = None
+    mux: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,11 +170,10 @@ def _direction(sdp: SessionDescription, medium: Media, manner: Manner) -> str:
 
 
 def _rtcp(out: list[str], line: Line, address: str, manner: Manner) -> None:
-    if manner.rtcp_attribute:
-        port = line.rtp if line.rtcp is None else line.rtcp
+    if manner.rtcp_attribute and line.rtcp is not None:
         full = f" {Connection.to(address)}" if manner.full_rtcp_attribute else ""
-        out.append(f"a=rtcp:{port}{full}")
-    if line.rtcp is None:
+        out.append(f"a=rtcp:{line.rtcp}{full}")
+    if line.mux:
         out.append("a=rtcp-mux")
 
 

@@ -12,13 +12,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import ip_address
+from typing import Literal
 
 from ctl.network.addresses import Family
 from ctl.ng.describe import Manner
 from ctl.ng.errors import NgError
+from ctl.ng.filters import EVERYTHING, NONE, Codecs
 from ctl.ng.request import MANNERS, Request
 from ctl.sessions.relay_choice import ANY, Facing
 from ctl.sessions.security import Bridge
+from ctl.sessions.terms import USUAL, Mux
 
 PROFILES = frozenset(
     f"{prefix}RTP/{profile}{feedback}"
@@ -31,13 +34,14 @@ IMPLIED = frozenset(
         *("trust-address", "symmetric", "debug", "allow-transcoding", "no-port-latching", "no-redis-update"),
         *("no-jitter-buffer", "early-media", "provisional", "reuse-codecs", "strict-source", "no-tls-id"),
         *("original-sendrecv", "nat-wait", "pierce-nat", "unidirectional", "recrypt", "reset", "port-latching"),
+        *("reorder-codecs", "static-codecs", "no-rtcp-mux"),
     }
 )
 """Flags that ask for what is so in any case, or for what has no meaning here."""
 DONE = frozenset(
     {
         *("sip-source-address", "loop-protect", "no-rtcp-attribute", "full-rtcp-attribute", "generate-mid"),
-        *("inactive", "new-branch", "record-call", "strip-extmap"),
+        *("inactive", "new-branch", "record-call", "strip-extmap", "single-codec"),
     }
 )
 IMPOSSIBLE = {
@@ -67,7 +71,7 @@ ICE_REMOVED = frozenset({"remove", "default", "optional"})
 class Options:
     """What a proxy wants of all its offers, or answers, alike. here, there: of our side toward the offerer and
     toward the other. media_address: what is written in place of our own. bridge: the profile for the other side.
-    transcode: codecs that it is offered besides. unknown: words to be reported.
+    tos: of all packets, None: as they came. unknown: words to be reported.
     """
 
     manner: Manner
@@ -75,10 +79,8 @@ class Options:
     there: Facing = ANY
     media_address: str | None = None
     bridge: Bridge | None = None
-    transcode: tuple[str, ...] = ()
-    reject_mux: bool = False
-    strip: frozenset[str] = frozenset()
-    keep: frozenset[str] = frozenset()
+    codecs: Codecs = NONE
+    mux: Mux = USUAL.mux
     tos: int | None = None
     unknown: tuple[str, ...] = ()
 
@@ -91,17 +93,15 @@ def options(request: Request) -> Options:
 @lru_cache(maxsize=MANNERS)
 def _options(request: Request) -> Options:
     _refuse_impossible(request)
-    mux, (here, there) = request.list("rtcp-mux"), _facing(request)
+    here, there = _facing(request)
     return Options(
         manner=_manner(request),
         here=here,
         there=there,
         media_address=_media_address(request),
         bridge=_bridge(request),
-        transcode=tuple(_transcode(request)),
-        reject_mux="demux" in mux or "reject" in mux,
-        strip=frozenset(name.lower() for name in request.codecs.get("strip", ())),
-        keep=frozenset(name.lower() for key in ("except", "offer") for name in request.codecs.get(key, ())),
+        codecs=_codecs(request),
+        mux=_mux(request),
         tos=_tos(request),
         unknown=tuple(sorted(_unknown(request))),
     )
@@ -118,9 +118,12 @@ def received_from(request: Request) -> str | None:
 def _refuse_impossible(request: Request) -> None:
     for flag in sorted(request.flags & IMPOSSIBLE.keys()):
         raise NgError(f"{flag}: {IMPOSSIBLE[flag]}")
-    for name in ("mask", "consume", "accept", "set"):
+    for name in ("set", "ignore"):
         if request.codecs.get(name):
-            raise NgError(f"codec-{name}: not available on this relay; see codec-transcode and codec-strip")
+            raise NgError(f"codec-{name}: not available on this relay; see codec-transcode and codec-mask")
+    for word in request.list("t.38"):
+        if word in ("decode", "force"):
+            raise NgError(f"T.38={word}: fax is not made of sound on this relay; UDPTL passes as it is")
     for word in request.list("ice"):
         if word not in ICE_REMOVED:
             raise NgError(f"ICE={word}: the relay takes no part in ICE; use ICE=remove")
@@ -175,6 +178,47 @@ def _bridge(request: Request) -> Bridge | None:
     if value not in PROFILES:
         raise NgError(f"transport-protocol: {value!r} is not one of {', '.join(sorted(PROFILES))}")
     return Bridge(value, sdes="off" not in request.list("sdes"), dtls="off" not in request.list("dtls"))
+
+
+def _codecs(request: Request) -> Codecs:
+    """`consume` masks, and `accept` shows, what is transcoded if only the offerer speaks it."""
+    named = {key: tuple(name.lower() for name in found) for key, found in request.codecs.items()}
+    transcoded = tuple(_transcode(request))
+    hidden = frozenset((*named.get("mask", ()), *named.get("consume", ())))
+    stripped = frozenset(named.get("strip", ()))
+    added = tuple(name.lower() for name in transcoded)
+    kept = frozenset((*named.get("except", ()), *named.get("offer", ()), *added))
+    if transcoded and stripped & EVERYTHING:
+        stripped, hidden = stripped - EVERYTHING, hidden | EVERYTHING  # or there would be nothing to transcode from
+    return Codecs(
+        strip=stripped,
+        mask=hidden,
+        kept=kept,
+        first=(*named.get("offer", ()), *added),
+        transcoded=transcoded,
+        single=request.has("single-codec"),
+        bridged=bool(transcoded or hidden or named.get("accept")),
+    )
+
+
+def _mux(request: Request) -> Mux:
+    """Words that contradict one another: the one that takes multiplexing away wins."""
+    said = request.list("rtcp-mux")
+    if request.command != "offer" or not said:
+        return Mux()
+    offered: Literal["", "never", "also", "alone"] = ""
+    if "demux" in said:
+        offered = "never"
+    elif "require" in said:
+        offered = "alone"
+    elif "offer" in said:
+        offered = "also"
+    answered: Literal["", "never", "always"] = ""
+    if "reject" in said:
+        answered = "never"
+    elif "demux" in said or "accept" in said:
+        answered = "always"
+    return Mux(offered, answered)
 
 
 def _transcode(request: Request) -> Iterator[str]:

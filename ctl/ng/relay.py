@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from hashlib import blake2b
 from typing import Any
 
@@ -19,7 +19,7 @@ from ctl.ng import recording
 from ctl.ng.calls import PREFIX, Call, Calls, Dialogue, Participant, answered, offered
 from ctl.ng.describe import Line, describe
 from ctl.ng.errors import Malformed, NgError
-from ctl.ng.filters import strip
+from ctl.ng.filters import show, strip
 from ctl.ng.options import Options, options, received_from
 from ctl.ng.replies import call_statistics
 from ctl.ng.request import Request
@@ -30,8 +30,10 @@ from ctl.sessions.media_sessions import MediaRefused, MediaSessions
 from ctl.sessions.plan import Stream
 from ctl.sessions.programmer import FlowView
 from ctl.sessions.relay_choice import Facing
+from ctl.sessions.terms import Terms, is_offered
 from sip.effects import Leg
 from sip.errors import SdpError
+from sip.sdp import Media as Medium
 from sip.sdp import SessionDescription
 
 DELETE_DELAY = 30
@@ -58,7 +60,7 @@ class Limits:
     delete_delay: int = DELETE_DELAY
 
 
-@dataclass(slots=True)
+@dataclass
 class Relay:
     """All calls that proxies control. `now` is seconds since the epoch, `steady` a clock that never steps.
 
@@ -162,6 +164,8 @@ class Relay:
     def _offer(self, request: Request, now: float) -> Reply:
         sdp, call_id = _sdp(request), request.required("call-id", "No call-id in message")
         asked = self._options(request)
+        if asked.manner.loop_protect and self._is_ours(sdp):
+            return {"sdp": sdp}
         call = self.calls.find(call_id)
         if call is None:
             refusal = self._refusal(request)
@@ -172,13 +176,14 @@ class Relay:
         _keep(call, request, offerer)
         leg = dialogue.leg_of(offerer)
         known = self.calls.find(call_id) is not None
-        dialogue.transcoded = bool(asked.transcode)
+        dialogue.transcoded = asked.codecs.bridged
         offer = partial(
             self.sessions.offer,
             here=self._known(asked.here),
             there=self._known(asked.there),
             bridge=asked.bridge,
-            transcode=asked.transcode,
+            transcode=asked.codecs.transcoded,
+            terms=Terms(asked.mux, None if asked.tos is None else asked.tos >> 2, asked.codecs.bridged),
         )
         body = self._exchange(offer, dialogue, leg, sdp, asked, request)
         if not known:
@@ -193,6 +198,8 @@ class Relay:
         request.required("from-tag", "No from-tag in message")
         request.required("to-tag", "No to-tag in message")
         asked = self._options(request)
+        if asked.manner.loop_protect and self._is_ours(sdp):
+            return {"sdp": sdp}
         call = self.calls.get(call_id)
         dialogue, answerer = answered(call, request)
         _keep(call, request, answerer)
@@ -321,9 +328,8 @@ class Relay:
             source = received_from(request) or _first_address(description.sdp)
         except SdpError:
             raise NgError("Failed to parse SDP") from None
-        strip(description.sdp, asked)
-        mark = self._mark(request) if asked.manner.loop_protect else ""
-        write = partial(_write, asked, request.text("label"), mark)
+        strip(description.sdp, asked.codecs)
+        write = partial(_write, asked, request.text("label"), self._mark)
         try:
             return exchange(dialogue.session, leg, description, source, self.steady(), write=write)
         except MediaRefused as refused:
@@ -332,10 +338,14 @@ class Relay:
                 raise NgError(OUT_OF_PORTS) from None
             raise NgError(refused.reason) from None
 
-    def _mark(self, request: Request) -> str:
-        """What a description of this call is known by, should it come back: twelve digits that nobody else can say."""
-        call_id = (request.text("call-id") or "").encode("utf-8", "surrogateescape")
-        return blake2b(call_id, key=self.secret, digest_size=6).hexdigest()
+    @cached_property
+    def _mark(self) -> str:
+        """What our descriptions are known by, should they come back: twelve digits that nobody else can say."""
+        return blake2b(b"loop", key=self.secret, digest_size=6).hexdigest()
+
+    def _is_ours(self, sdp: bytes) -> bool:
+        """Whether a description has been here already."""
+        return f"a=rtpengine:{self._mark}".encode() in sdp
 
     def _streams(self, call: Call) -> dict[str, tuple[Stream, ...]]:
         return {each.session: self.sessions.streams(each.session) for each in call.dialogues}
@@ -440,12 +450,20 @@ def _listens_at(call: Call, participant: Participant, address: str, sessions: Me
 
 
 def _write(asked: Options, label: str | None, mark: str, description: Description, media: Media, toward: Leg) -> bytes:
-    address = asked.media_address or media.address(toward)
-    lines = [
-        Line(
-            rtp=port if medium.port else None,
-            rtcp=None if medium.rtcp_mux and not asked.reject_mux else (port or 0) + 1,
-        )
-        for medium, port in zip(description.sdp.media, media.ports[toward], strict=True)
-    ]
-    return describe(description.sdp, address, lines, asked.manner, label, mark)
+    show(description.sdp, asked.codecs, answer=media.agreed)
+    lines = [_line(medium, media, toward, index) for index, medium in enumerate(description.sdp.media)]
+    return describe(description.sdp, asked.media_address or media.address(toward), lines, asked.manner, label, mark)
+
+
+def _line(medium: Medium, media: Media, toward: Leg, index: int) -> Line:
+    """An offer of multiplexing names a port for RTCP too, for those who cannot (RFC 5761 section 5.1.1)."""
+    port = media.port(toward, index)
+    if not medium.port or port is None:
+        return Line(None)
+    if "RTP/" not in medium.proto:
+        return Line(port)
+    if media.agreed:
+        mux = media.muxed[toward][index]
+        return Line(port, port if mux else port + 1, mux)
+    mux = is_offered(media.terms.mux, medium.rtcp_mux)
+    return Line(port, port if media.terms.mux.offered == "alone" else port + 1, mux)

@@ -87,7 +87,7 @@ def _media(
     received = {view.kind: view for view in flows if view.leg != leg}
     rtp = next((view for view in sent if view.kind == "rtp"), None)
     flags = ["initialized", "send", "recv"]
-    if sent and not any(view.kind == "rtcp" for view in sent):
+    if [view.kind for view in sent] == ["rtp"]:
         flags.append("rtcp-mux")
     return {
         "index": index + 1,
@@ -120,7 +120,7 @@ def _stream(view: FlowView, back: FlowView | None) -> dict[str, Any]:
 
 
 def _flags(view: FlowView) -> list[str]:
-    flags = ["RTP" if view.kind == "rtp" else "RTCP", "filled"]
+    flags = ["filled"] if view.kind == "raw" else [view.kind.upper(), "filled"]
     if view.state == "pinned" or view.learned_port is not None:
         flags.append("confirmed")
     flags.append("kernelized" if view.path == "kernel" else "no kernel support")

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from ctl.journal import encode
 from ctl.sessions.plan import NOTHING, Codec, Endpoint, Stream
 from ctl.sessions.security import CryptoLine, Protection, Spoken
+from ctl.sessions.terms import USUAL, Mux, Terms
 from ctl.sessions.treatment import Treatments
 from sip.effects import Leg
 from sip.facts import fact
@@ -29,7 +30,8 @@ class Media:
     pair is taken. streams: for each leg that has described itself, its m-lines. latching: the legs that may send from
     anywhere. shown: what each leg is told of our address, where it is another. offered: what protection the leg that
     answers was offered, by m-line; protections: what came of it, for each leg. added: what it was offered beside the
-    codecs of the other, by m-line, telephone events included.
+    codecs of the other, by m-line, telephone events included. muxed: for each leg whether its RTCP comes beside RTP,
+    by m-line.
     """
 
     relays: Mapping[Leg, str] = field(default_factory=dict)
@@ -40,6 +42,8 @@ class Media:
     offered: tuple[Spoken, ...] = ()
     protections: Mapping[Leg, tuple[Protection, ...]] = field(default_factory=dict)
     added: tuple[tuple[Codec, ...], ...] = ()
+    terms: Terms = USUAL
+    muxed: Mapping[Leg, tuple[bool, ...]] = field(default_factory=dict)
 
     def port(self, leg: Leg, index: int) -> int | None:
         """Return our RTP port that `leg` sends m-line `index` to."""
@@ -85,7 +89,7 @@ class Media:
                     yield self.relays[leg], port
 
 
-_WRITTEN = (Media, Stream, Codec, Spoken, Protection, CryptoLine)
+_WRITTEN = (Media, Terms, Mux, Stream, Codec, Spoken, Protection, CryptoLine)
 
 
 @dataclass(slots=True)
@@ -192,7 +196,13 @@ def _media(state: Mapping[str, Any]) -> Media:
         offered=tuple(map(_spoken, state.get("offered", ()))),
         protections={leg: tuple(map(_protection, known)) for leg, known in state.get("protections", {}).items()},
         added=tuple(tuple(Codec(**codec) for codec in codecs) for codecs in state.get("added", ())),
+        terms=_terms(state.get("terms", {})),
+        muxed={leg: tuple(each) for leg, each in state.get("muxed", {}).items()},
     )
+
+
+def _terms(state: Mapping[str, Any]) -> Terms:
+    return Terms(**{**state, "mux": Mux(**state.get("mux", {}))})
 
 
 def _stream(state: Mapping[str, Any]) -> Stream:

@@ -29,7 +29,7 @@ from ctl.observe.quality import Sample
 from ctl.sessions.plan import FlowPlan, Kind, Pair
 
 LATCH_PACKETS = 5
-KINDS: tuple[Kind, ...] = ("rtp", "rtcp")
+KINDS: tuple[Kind, ...] = ("rtp", "rtcp", "raw")
 
 
 class Counts(NamedTuple):
@@ -132,7 +132,7 @@ class KernelCarrier:
         self._latch_packets = latch_packets
         self._table = table
         self._hops = hops
-        self._usual = {(kind, mux): flags | _flags(kind, mux) for kind in KINDS for mux in (False, True)}
+        self._usual = {(kind, mux): _flags(flags, kind, mux) for kind in KINDS for mux in (False, True)}
         self._marks: dict[int, FlowFlag] = {}
 
     def mark(self, local: Endpoint, flag: FlowFlag) -> int:
@@ -256,6 +256,7 @@ class KernelCarrier:
         flags, mark = self._usual[plan.kind, plan.mux], self._marks.get(index)
         return FlowRule(
             state=_state(plan),
+            action=FlowAction.RAW if plan.kind == "raw" else FlowAction.FORWARD,
             source=(address, port or 0),
             egress=plan.egress,
             target=plan.target,
@@ -269,6 +270,8 @@ class KernelCarrier:
             latch_packets=self._latch_packets,
             police=plan.police,
             dtmf_type=plan.dtmf_type,
+            dscp=plan.dscp,
+            demux=plan.demux,
         )
 
     def _previous(self, index: int, wanted: FlowRule) -> Endpoint | None:
@@ -306,10 +309,13 @@ def codec_of(plan: FlowPlan, payload_type: int | None) -> str:
     return plan.codecs[0].name if plan.codecs else ""
 
 
-def _flags(kind: Kind, mux: bool) -> FlowFlag:
+def _flags(usual: FlowFlag, kind: Kind, mux: bool) -> FlowFlag:
+    """Of what is raw nothing is copied as if it were RTCP."""
+    if kind == "raw":
+        return usual & ~FlowFlag.RTCP_COPY | FlowFlag.RTCP
     if kind == "rtcp":
-        return FlowFlag.RTCP
-    return FlowFlag.RTCP_MUX if mux else FlowFlag.NONE
+        return usual | FlowFlag.RTCP
+    return usual | FlowFlag.RTCP_MUX if mux else usual
 
 
 def _state(plan: FlowPlan) -> FlowState:

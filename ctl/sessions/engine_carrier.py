@@ -160,6 +160,8 @@ def _engine_flow(plan: FlowPlan) -> EngineFlow:
         clock_rate=plan.clock_rate,
         held=plan.held,
         mux=plan.mux,
+        demux=plan.demux,
+        dscp=plan.dscp,
         open=plan.open,
         seal=plan.seal,
         dtls=plan.dtls,

@@ -34,6 +34,7 @@ from ctl.sessions.ports import Ports, PortsExhausted
 from ctl.sessions.programmer import FlowView, Programmer
 from ctl.sessions.relay_choice import ANY, Facing, NoRelayAddress, choose
 from ctl.sessions.security import PLAIN, Agreement, Bridge, Insecure, Spoken, agree_all, bridge_all, propose_all
+from ctl.sessions.terms import USUAL, Mux, Terms, agree
 from ctl.sessions.treatment import Treatments
 from media.flows import EngineError
 from sip.effects import Leg
@@ -91,6 +92,7 @@ class MediaSessions:
         attempt: int = 0,
         bridge: Bridge | None = None,
         transcode: Sequence[str] | None = None,
+        terms: Terms = USUAL,
     ) -> bytes:
         """Take ports for an offer from `leg`; return the description to send to the other leg.
 
@@ -100,6 +102,7 @@ class MediaSessions:
         attempt: how many offers of this exchange the other leg has refused by 488; it is offered other profiles then.
         bridge: the profile that it is offered in any case. transcode: codecs offered beside those of `leg`; None: those
         of the configuration.
+        terms: what else is asked of the exchange.
         Raises MediaRefused: 488 for what is not relayed, 503 if there are no ports.
         """
         source, toward = canonical(source), canonical(toward or source)
@@ -127,6 +130,7 @@ class MediaSessions:
             self._shown(relays),
             offered,
             media.agreed.protections,
+            terms=terms,
         )
         description.protect(offered)
         self._calls[call] = media
@@ -159,6 +163,9 @@ class MediaSessions:
         offered = media.proposed.streams[_other(leg)]
         if len(streams) != len(offered):
             raise MediaRefused(488, f"the answer has {len(streams)} m-lines, the offer {len(offered)}")
+        for asked, said in zip(offered, streams, strict=True):
+            if said.rtp_port and asked.raw != said.raw:
+                raise MediaRefused(488, f"the answer has {said.kind} where {asked.kind} was offered")
         if bool(self.data_plane.transcode) if transcode is None else transcode:
             streams = description.answer_with(offered, streams, media.proposed.added)
         agreement = self._agree(media, offered, streams)
@@ -166,6 +173,7 @@ class MediaSessions:
             media.proposed,
             streams={**media.proposed.streams, leg: streams},
             protections={_other(leg): agreement.offerer, leg: agreement.answerer},
+            muxed=_muxed(leg, offered, streams, media.proposed.terms.mux),
         )
         self._program(call, answered)
         media.proposed = answered
@@ -447,7 +455,9 @@ class MediaSessions:
         protections = media.protections.get(leg, ())
         protection = protections[index] if index < len(protections) else PLAIN
         interface = route.interface if route else self.data_plane.interfaces[relay]
-        return Side(stream, (relay, port), interface, leg in media.latching, protection)
+        muxed = media.muxed.get(leg, ())
+        mux = muxed[index] if index < len(muxed) else None
+        return Side(stream, (relay, port), interface, leg in media.latching, protection, mux, media.terms)
 
     def _drop(self, media: CallMedia, now: float) -> None:
         before = media.taken()
@@ -473,6 +483,12 @@ class MediaSessions:
 def redirected(description: Description, media: Media, toward: Leg) -> bytes:
     """Return the description with our addresses in place of the peer's: what is written unless asked otherwise."""
     return description.redirected(media.address(toward), media.ports[toward])
+
+
+def _muxed(answerer: Leg, offers: Iterable[Stream], answers: Iterable[Stream], mux: Mux) -> dict[Leg, tuple[bool, ...]]:
+    """Return for each leg which m-lines have RTCP beside RTP."""
+    both = [agree(mux, offer.rtcp_mux, said.rtcp_mux) for offer, said in zip(offers, answers, strict=True)]
+    return {_other(answerer): tuple(one for one, _ in both), answerer: tuple(other for _, other in both)}
 
 
 def _other(leg: Leg) -> Leg:

@@ -21,13 +21,15 @@ from ctl.sessions.codecs import Transcoding, transcoding
 from ctl.sessions.policing import Limit, limit
 from ctl.sessions.relay_choice import RelayAddress
 from ctl.sessions.security import PLAIN, CryptoLine, Policy, Protection, Setup, Spoken, shared
+from ctl.sessions.terms import USUAL, Terms
 from ctl.sessions.treatment import Handling, Treatments, handling
 from media.flows import EngineDtls, EngineKeys
 from sip.effects import Leg
 from sip.facts import fact
 
 Endpoint = tuple[str, int]
-Kind = Literal["rtp", "rtcp"]
+Kind = Literal["rtp", "rtcp", "raw"]
+"""raw: what is neither, such as UDPTL."""
 Path = Literal["kernel", "engine", "none"]
 Direction = Literal["sendrecv", "sendonly", "recvonly", "inactive"]
 
@@ -38,6 +40,7 @@ PROFILES = tuple(
 )
 _EVENT_CLOCK = 8000
 NOTHING = Treatments()
+UDPTL = "udptl"
 _SENDS = ("sendrecv", "sendonly")
 _RECEIVES = ("sendrecv", "recvonly")
 
@@ -106,6 +109,16 @@ class Stream:
         return clock if clock in self.events else next(iter(self.event_clocks), clock)
 
     @property
+    def kind(self) -> str:
+        """Of media over which protocol, as people read it."""
+        return f"{self.media} over {self.protocol}"
+
+    @property
+    def raw(self) -> bool:
+        """Whether it is not of RTP at all: fax by UDPTL (ITU-T T.38)."""
+        return self.protocol.lower() == UDPTL
+
+    @property
     def held(self) -> bool:
         """Whether the leg has no address for the time being (hold as in RFC 2543)."""
         return unspecified(self.address)
@@ -115,7 +128,8 @@ class Stream:
 class Side:
     """The relay's side of one leg's stream: where that leg sends to, and the interface that leads to the leg.
 
-    relay is address and RTP port; RTCP is at the port above. latch: the leg may send from anywhere.
+    relay is address and RTP port; RTCP is at the port above. latch: the leg may send from anywhere. mux: whether its
+    RTCP comes beside RTP; None: if both legs say so.
     """
 
     stream: Stream
@@ -123,6 +137,8 @@ class Side:
     interface: str
     latch: bool = False
     protection: Protection = PLAIN
+    mux: bool | None = None
+    terms: Terms = USUAL
 
 
 @fact
@@ -188,6 +204,10 @@ class FlowPlan:
     police: Limit | None = None
     mux: bool = False
     """RTCP comes beside RTP."""
+    demux: bool = False
+    """That RTCP goes on as what reaches the port above does: the other leg has RTCP on a port of its own."""
+    dscp: int | None = None
+    """0-63 of what goes out; None: as it came."""
     dtmf_type: int | None = None
     open: EngineKeys | None = None
     """The engine unprotects what comes in by these."""
@@ -226,8 +246,8 @@ def check(stream: Stream, data_plane: DataPlane) -> None:
     """Raise StreamRefused, with the reason in one line, if the stream is not one we relay. Ended ones pass."""
     if not stream.rtp_port:
         return
-    if stream.protocol not in PROFILES:
-        raise StreamRefused(f"{stream.media} over {stream.protocol} is not relayed; offer {' or '.join(PROFILES)}")
+    if stream.protocol not in PROFILES and not (stream.raw and stream.media == "image"):
+        raise StreamRefused(f"{stream.kind} is not relayed; offer {' or '.join(PROFILES)}")
     if stream.held:
         return
     asked = (stream.address, stream.signalling) if _behind_nat(stream) else (stream.address,)
@@ -257,8 +277,7 @@ def plan_call(
     for index, (a, b) in enumerate(zip(leg_a, leg_b, strict=True)):
         if a is None or b is None or not a.stream.rtp_port or not b.stream.rtp_port:
             continue
-        kinds: tuple[Kind, ...] = ("rtp",) if _mux(a, b) else ("rtp", "rtcp")
-        for kind in kinds:
+        for kind in _kinds(a, b):
             first = _flow("a", index, kind, a, b, data_plane, wished)
             second = _flow("b", index, kind, b, a, data_plane, wished)
             why = next((each.handling.reason for each in (first, second) if each.handling), "")
@@ -293,7 +312,8 @@ def _engaged(plan: FlowPlan, why: str, data_plane: DataPlane) -> FlowPlan:
 def _flow(
     leg: Leg, index: int, kind: Kind, sender: Side, receiver: Side, data_plane: DataPlane, wished: Treatments
 ) -> FlowPlan:
-    through = transcoding(sender.stream, receiver.stream) if kind == "rtp" and data_plane.transcode else None
+    transcodes = kind == "rtp" and (data_plane.transcode or sender.terms.bridged)
+    through = transcoding(sender.stream, receiver.stream) if transcodes else None
     same_keys = bool(sender.protection.sends) and shared(sender.protection, receiver.protection)
     handled = (
         handling(wished, leg, sender.stream, receiver.stream, through, same_keys)
@@ -305,21 +325,23 @@ def _flow(
     if sender.stream.house or receiver.stream.house:
         why = "answered by ourselves"
     path, reason = _path(sender, receiver, data_plane, why)
-    source, port, learned = _peer(sender.stream, kind)
-    target, target_port, _ = _peer(receiver.stream, kind)
+    comes, goes = _muxes(sender, receiver), _muxes(receiver, sender)
+    source, port, learned = _peer(sender.stream, "rtp" if comes else kind)
+    target, target_port, _ = _peer(receiver.stream, "rtp" if goes else kind)
     house = sender.stream.house or receiver.stream.house
     codecs = _codecs(sender.stream, receiver.stream) if kind == "rtp" else ()
     clock = codecs[0].clock_rate if codecs else 0
     opened, sealed = _keys(sender.protection, receiver.protection)
     if sealed_by_us and receiver.protection.receives:
         sealed = receiver.protection.receives.keys
+    beside = kind == "rtcp" and comes
     return FlowPlan(
         leg=leg,
         stream=index,
         kind=kind,
         local=_local(sender, kind),
         source=(source, None if learned or sender.latch else port),
-        egress=_local(receiver, kind),
+        egress=_local(receiver, "rtp" if goes else kind),
         target=(target, 0 if receiver.stream.house else target_port),
         clock_rate=clock,
         path=path,
@@ -327,11 +349,13 @@ def _flow(
         held=_held(sender.stream, receiver.stream, kind, leg in wished.blocked, handled),
         latch=sender.latch,
         police=_police(kind, sender, receiver, codecs, data_plane.police),
-        mux=kind == "rtp" and _mux(sender, receiver) and not sealed_by_us,
+        mux=kind == "rtp" and comes and not sealed_by_us,
+        demux=kind == "rtp" and comes and not goes,
+        dscp=sender.terms.dscp,
         dtmf_type=receiver.stream.event_type(clock) if kind == "rtp" else None,
-        open=opened,
-        seal=sealed,
-        dtls=sender.protection.dtls,
+        open=None if beside else opened,
+        seal=None if kind == "rtcp" and goes else sealed,
+        dtls=None if beside else sender.protection.dtls,
         codecs=codecs,
         transcoding=through,
         house=house,
@@ -339,8 +363,15 @@ def _flow(
     )
 
 
-def _mux(a: Side, b: Side) -> bool:
-    return a.stream.rtcp_mux and b.stream.rtcp_mux
+def _kinds(a: Side, b: Side) -> tuple[Kind, ...]:
+    if a.stream.raw:
+        return ("raw",)
+    return ("rtp",) if _muxes(a, b) and _muxes(b, a) else ("rtp", "rtcp")
+
+
+def _muxes(side: Side, other: Side) -> bool:
+    """Whether the RTCP of this side comes beside its RTP."""
+    return side.mux if side.mux is not None else side.stream.rtcp_mux and other.stream.rtcp_mux
 
 
 def _police(kind: Kind, sender: Side, receiver: Side, codecs: Iterable[Codec], factor: float) -> Limit | None:
@@ -348,7 +379,7 @@ def _police(kind: Kind, sender: Side, receiver: Side, codecs: Iterable[Codec], f
     if sender.stream.media != "audio":
         return None
     ptimes = (sender.stream.ptime, receiver.stream.ptime)
-    return limit(kind, (codec.name for codec in codecs), ptimes, factor, _mux(sender, receiver))
+    return limit(kind, (codec.name for codec in codecs), ptimes, factor, _muxes(sender, receiver))
 
 
 def _local(side: Side, kind: Kind) -> Endpoint:
@@ -358,7 +389,7 @@ def _local(side: Side, kind: Kind) -> Endpoint:
 
 def _peer(stream: Stream, kind: Kind) -> tuple[str, int, bool]:
     """Return address and port of a leg, and whether the port has yet to be learned."""
-    port = stream.rtp_port if kind == "rtp" else stream.rtcp_port
+    port = stream.rtcp_port if kind == "rtcp" else stream.rtp_port
     learned = stream.held or _behind_nat(stream)
     return (stream.signalling if learned else stream.address), port, learned
 
@@ -376,7 +407,7 @@ def _held(sender: Stream, receiver: Stream, kind: Kind, blocked: bool, handled: 
         return receiver.held or receiver.direction not in _RECEIVES
     if sender.held or receiver.held:
         return True
-    return kind == "rtp" and (blocked or not (sender.direction in _SENDS and receiver.direction in _RECEIVES))
+    return kind != "rtcp" and (blocked or not (sender.direction in _SENDS and receiver.direction in _RECEIVES))
 
 
 def _codecs(sender: Stream, receiver: Stream) -> tuple[Codec, ...]:

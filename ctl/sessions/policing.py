@@ -20,7 +20,7 @@ LEAST_BURST = 50
 
 
 def limit(
-    kind: Literal["rtp", "rtcp"],
+    kind: Literal["rtp", "rtcp", "raw"],
     codecs: Iterable[str],
     ptimes: Iterable[float | None],
     factor: float,

@@ -231,7 +231,7 @@ class Programmer:
                 self._carrier(pair[0].path).write(pair, fresh=False)
 
     def _note_hold(self, call: str, plans: Iterable[FlowPlan]) -> None:
-        if all(a.held or b.held for a, b in pairs(plans).values() if a.kind == "rtp"):
+        if all(a.held or b.held for a, b in pairs(plans).values() if a.kind != "rtcp"):
             self._held.add(call)
         else:
             self._held.discard(call)

@@ -83,6 +83,11 @@ class Spoken:
         return "SAVP" in self.protocol
 
     @property
+    def is_rtp(self) -> bool:
+        """Whether it can be protected at all: UDPTL cannot."""
+        return "RTP/" in self.protocol
+
+    @property
     def touched(self) -> bool:
         """Whether there is anything to be read or written beyond plain RTP."""
         return self.secured or bool(self.cryptos or self.fingerprint)
@@ -183,6 +188,8 @@ def bridge_all(
 def bridged(offer: Spoken, bridge: Bridge, policy: Policy, fingerprint: str, draw: Draw) -> Spoken:
     """Return what is offered on where the profile is given. fingerprint: ours. Raises Insecure."""
     wanted(offer, policy)
+    if not offer.is_rtp:
+        return Spoken(offer.protocol)
     if "SAVP" not in bridge.protocol:
         if policy == "required" and not bridge.inside:
             raise Insecure(f"SRTP is required (media.srtp), not {bridge.protocol}")
@@ -307,7 +314,7 @@ def _ways(offer: Spoken, policy: Policy, fingerprint: str, draw: Draw) -> list[S
     which it is before it is tried.
     """
     kind = wanted(offer, policy)
-    if policy == "off":
+    if policy == "off" or not offer.is_rtp:
         return [Spoken(offer.protocol)]
     feedback = "F" if offer.protocol.endswith("F") else ""
     lines = tuple(line for line in offer.cryptos if line.usable) if kind == "sdes" else _own_lines(draw)

@@ -146,6 +146,7 @@ def rule_of(flow):
         police=flow.police and (1, flow.police[1]),
         payload_types=flow.payload_types,
         dtmf_type=flow.dtmf_type,
+        demux=flow.demux,
     )
 
 

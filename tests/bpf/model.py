@@ -3,11 +3,11 @@
 
 from dataclasses import dataclass, field
 
-from tests.bpf.streams import observe_rtp
+from tests.bpf.streams import observe_rtp, telephone_events
 
 PASS, DROP, TX, REDIRECT = 2, 1, 3, 4
 OFF, LEARNING, PINNED, LATCHING = range(4)
-FORWARD, ENGINE, BLOCK = 0, 1, 2
+FORWARD, ENGINE, BLOCK, RAW = range(4)
 RTCP, RTCP_COPY, ZERO_CHECKSUM, MIRROR, CAPTURE, RTCP_MUX, FULL_CHECKSUM = (1 << bit for bit in range(7))
 BEFORE, AFTER, PAYLOAD = 1, 2, 3
 KEEP = 0xFF
@@ -46,6 +46,7 @@ class Flow:
     police: tuple[int, int] | None = None  # ns a packet, packets at once
     payload_types: frozenset[int] | None = None
     dtmf_type: int | None = None
+    demux: bool = False
     binding: tuple[int, int] = (0, 0)  # lower half of the generation, port
     override: tuple[int, int] = (0, 0)
     moved: bool = False
@@ -203,6 +204,9 @@ class Relay:
             return NOT_OURS
         packet.source = (packet.source[0], number(data[packet.udp : packet.udp + 2]))
         packet.index = slot * 65536 + port
+        beside = self.flows.get(packet.index)
+        if beside and beside.demux and beside.flags & RTCP_MUX and looks_like_rtcp(packet):
+            packet.index += 1
         return packet
 
     def learn(self, flow, packet):
@@ -241,6 +245,12 @@ class Relay:
 
     def copy(self, index, flow, kind, data):
         self.copies.append((kind, index, flow.generation, len(data), data[:COPY_BYTES]))
+
+
+def looks_like_rtcp(packet):
+    """By version and packet type, where the frame has both and the SSRC."""
+    head = packet.data[packet.udp + 8 : packet.udp + 16]
+    return len(head) == 8 and head[0] >> 6 == 2 and 192 <= head[1] <= 223
 
 
 def refuse(flow, reason, packet):
@@ -323,7 +333,7 @@ def rule(flow):
         return UNKNOWN_PORT
     if flow.state == OFF:
         return SWITCHED_OFF
-    return (FORWARDED, TO_ENGINE, BLOCKED)[flow.action]
+    return (FORWARDED, TO_ENGINE, BLOCKED, FORWARDED)[flow.action]
 
 
 def check_source(flow, packet):
@@ -343,6 +353,9 @@ def check_source(flow, packet):
 
 def media(flow, packet):
     payload = packet.payload
+    if flow.action == RAW:
+        packet.is_rtcp = True
+        return FORWARDED
     if len(payload) < 8:
         return SHORT
     if payload[0] >> 6 != 2:
@@ -369,7 +382,7 @@ def media(flow, packet):
 def latched(flow, packet):
     """One more packet of the candidate, or the first of another: are they enough?"""
     where = 4 if packet.is_rtcp else 8
-    ssrc = number(packet.payload[where : where + 4])
+    ssrc = 0 if flow.action == RAW else number(packet.payload[where : where + 4])
     sequence = 0 if packet.is_rtcp else number(packet.payload[2:4])
     follows = packet.is_rtcp or 1 <= (sequence - flow.latch_sequence) % 65536 <= 64
     if (flow.candidate, flow.latch) != ((flow.generation, ssrc), packet.source) or not follows:
@@ -387,32 +400,6 @@ def conforms(flow, now):
         return False
     flow.full_at = moment + interval
     return True
-
-
-def telephone_events(flow, packet):
-    """RFC 4733: each event once, at its end, or when what follows shows that its end was lost."""
-    payload, told = packet.payload, []
-    timestamp, ssrc = number(payload[4:8]), number(payload[8:12])
-    since = 0 if flow.digit is None else signed(timestamp - flow.digit[3])
-    if payload[1] & 127 != flow.dtmf_type:
-        if flow.digit_open and (ssrc != flow.digit[0] or since > flow.digit[4] + 2400):
-            told.append(flow.digit)
-            flow.digit_open = False
-        return told
-    if len(payload) < packet.body + 4:
-        return told
-    event, volume, duration = payload[packet.body], payload[packet.body + 1], number(payload[packet.body + 2 :][:2])
-    if flow.digit and flow.digit[0] == ssrc and (since < 0 or (since == 0 and not flow.digit_open)):
-        return told
-    if flow.digit_open and (flow.digit[0] != ssrc or since):
-        segment = flow.digit[:2] == (ssrc, event) and flow.digit[4] == since == 0xFFFF
-        if not segment:
-            told.append(flow.digit)
-    flow.digit, flow.digit_open = (ssrc, event, volume & 63, timestamp, duration), True
-    if volume & 128:
-        told.append(flow.digit)
-        flow.digit_open = False
-    return told
 
 
 def damaged(packet):
@@ -489,11 +476,6 @@ def padded(data):
 def residue(data):
     """The ones' complement sum of an even number of bytes: 2^16 is 1 modulo 0xffff."""
     return int.from_bytes(data, "big") % 0xFFFF
-
-
-def signed(number):
-    number &= U32
-    return number - (number >> 31 << 32)
 
 
 def number(data):

@@ -43,3 +43,38 @@ def place(flow, sequence):
     flow.seen = {old for old in flow.seen if (sequence - old) % 65536 < 64} | {sequence}
     flow.sequence = sequence
     return True
+
+
+def signed(number):
+    number &= U32
+    return number - (number >> 31 << 32)
+
+
+def telephone_events(flow, packet):
+    """RFC 4733: each event once, at its end, or when what follows shows that its end was lost."""
+    payload, told = packet.payload, []
+    timestamp, ssrc = int.from_bytes(payload[4:8], "big"), int.from_bytes(payload[8:12], "big")
+    since = 0 if flow.digit is None else signed(timestamp - flow.digit[3])
+    if payload[1] & 127 != flow.dtmf_type:
+        if flow.digit_open and (ssrc != flow.digit[0] or since > flow.digit[4] + 2400):
+            told.append(flow.digit)
+            flow.digit_open = False
+        return told
+    if len(payload) < packet.body + 4:
+        return told
+    event, volume, duration = (
+        payload[packet.body],
+        payload[packet.body + 1],
+        int.from_bytes(payload[packet.body + 2 :][:2], "big"),
+    )
+    if flow.digit and flow.digit[0] == ssrc and (since < 0 or (since == 0 and not flow.digit_open)):
+        return told
+    if flow.digit_open and (flow.digit[0] != ssrc or since):
+        segment = flow.digit[:2] == (ssrc, event) and flow.digit[4] == since == 0xFFFF
+        if not segment:
+            told.append(flow.digit)
+    flow.digit, flow.digit_open = (ssrc, event, volume & 63, timestamp, duration), True
+    if volume & 128:
+        told.append(flow.digit)
+        flow.digit_open = False
+    return told

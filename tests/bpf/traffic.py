@@ -37,7 +37,7 @@ def randomise(flow, dice, generation, family):
     types = frozenset(dice.sample(range(128), 60)) | {0}
     flow.generation = generation
     flow.state = dice.choice([0, 1, 1, 2, 2, 2, 2, 2, 3])
-    flow.action = dice.choice([0] * 10 + [1, 2])
+    flow.action = dice.choice([0] * 10 + [1, 2, 3])
     flow.flags = dice.choice(FLAGS)
     flow.source = (dice.choice(HOSTS[family][:2]), dice.choice([4000, 4001, 65535]))
     flow.egress = (dice.choice(RELAYS[out]), dice.choice(PORTS))
@@ -53,6 +53,7 @@ def randomise(flow, dice, generation, family):
     flow.police = dice.choice([None, None, None, None, (POLICE_INTERVAL, dice.choice([1, 5, 40]))])
     flow.payload_types = dice.choice([None, None, None, types])
     flow.dtmf_type = dice.choice([None, None, 101])
+    flow.demux = dice.random() < 0.3
 
 
 def random_frame(dice, twin):

@@ -35,7 +35,7 @@ def test_an_offer_that_finds_only_half_its_ports_keeps_none(table: Any, hops: An
 REFUSED = {
     "srtp": (AUDIO.replace("RTP/AVP", "RTP/SAVP"), ALICE, "RTP/SAVP without a suite or fingerprint"),
     "dtls": (AUDIO.replace("RTP/AVP", "UDP/TLS/RTP/SAVPF"), ALICE, "UDP/TLS/RTP/SAVPF without a suite"),
-    "fax": ("m=image 4000 udptl t38\r\n", ALICE, "image over udptl is not relayed"),
+    "other": ("m=application 4000 UDP/BFCP *\r\n", ALICE, "application over UDP/BFCP is not relayed"),
     "own": (AUDIO, RELAY_B, "the relay's own address"),
     "loopback": (AUDIO, "127.0.0.1", "a loopback address"),
     "link-local": (AUDIO, "169.254.1.1", "a link-local address"),

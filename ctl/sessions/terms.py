@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is asked of an exchange beyond what both sides say, as by a proxy that knows more than they do. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True)
+class Mux:
+    """RTCP beside RTP on one port (RFC 5761), which each side has for itself.
+
+    offered: whether the other side is offered it: as the offerer does, never, with a port for RTCP besides, or alone.
+    answered: whether the offerer, if it has it, is answered so: where the other side takes it too, never, or always.
+    """
+
+    offered: Literal["", "never", "also", "alone"] = ""
+    answered: Literal["", "never", "always"] = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """dscp: of all that we send, None: as it came. bridged: where the sides have no codec in common there is
+    transcoding, whatever the configuration says.
+    """
+
+    mux: Mux = Mux()
+    dscp: int | None = None
+    bridged: bool = False
+
+
+USUAL = Terms()
+
+
+def is_offered(mux: Mux, offerer: bool) -> bool:
+    """Whether the other side is offered it. offerer: whether the offerer has it."""
+    return offerer if not mux.offered else mux.offered != "never"
+
+
+def agree(mux: Mux, offerer: bool, answerer: bool) -> tuple[bool, bool]:
+    """Return whether offerer and answerer multiplex, by what both have said."""
+    takes = answerer and is_offered(mux, offerer)
+    if mux.answered == "never":
+        return False, takes
+    return offerer and (takes or mux.answered == "always"), takes
