@@ -208,6 +208,26 @@ int sink_skb(struct __sk_buff *skb UNUSED)
 }
 
 /*
+ * The same, so that a relay does not pay for how its peers receive; but what goes to the port `source_port`,
+ * which somebody times, and what is no UDP without VLAN tags, passes.
+ */
+SEC("tc")
+int sink_but_one(struct __sk_buff *skb)
+{
+	struct {
+		struct ethhdr eth;
+		struct iphdr ip;
+		struct udphdr udp;
+	} __attribute__((packed)) head;
+
+	if (bpf_skb_load_bytes(skb, 0, &head, sizeof(head)) || head.eth.h_proto != bpf_htons(ETH_P_IP) ||
+	    head.ip.protocol != IPPROTO_UDP)
+		return TC_ACT_OK;
+	count_one();
+	return head.udp.dest == config.source_port ? TC_ACT_OK : TC_ACT_SHOT;
+}
+
+/*
  * For test runs: the program in `next` sees another flow's packet in every repetition. A test run hands in
  * what the last repetition left, so the flows' rules must write the addresses and ports that are there.
  */

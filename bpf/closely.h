@@ -83,6 +83,8 @@ static __always_inline int closely_to_flow(struct xdp_md *ctx, struct passage *p
 	if (unlikely(passage->control.flags & FLAG_CAPTURE))
 		capture(ctx, passage, COPY_BEFORE);
 	reason = decide(ctx, passage, entry);
+	if (reason == REASON_PASS_ENGINE)
+		return hand_up(ctx, passage);
 	if (reason != GO_ON)
 		return refuse(ctx, passage, reason);
 	aim(passage, entry, &heading);

@@ -21,6 +21,8 @@
 #define EVENT_PAYLOAD	  88
 #define COPY_BYTES	  2024 /* of a packet, in a struct copy */
 #define REASONS		  64
+#define WIRES		  512  /* AF_XDP sockets that a host's engine can have */
+#define WIRE_FRAME	  1600 /* longest frame for them; what is longer goes to the flow's UDP socket */
 
 enum flow_state {
 	FLOW_OFF = 0,	   /* every packet is dropped: unused, held, or being rewritten */
@@ -235,6 +237,12 @@ enum reason {
 struct reason_count {
 	__u64 packets;
 	__u64 bytes; /* whole frames */
+};
+
+/* Key of the map `queues`, whose values are places in `wires`. */
+struct wire_key {
+	__u32 ifindex;
+	__u32 queue;
 };
 
 enum event_type {

@@ -58,6 +58,22 @@ struct {
 	__type(value, __u64);
 } sources SEC(".maps");
 
+/* AF_XDP sockets of the engine's workers; one that is closed, as when its worker died, leaves by itself. */
+struct {
+	__uint(type, BPF_MAP_TYPE_XSKMAP);
+	__uint(max_entries, WIRES);
+	__type(key, __u32);
+	__type(value, __u32);
+} wires SEC(".maps");
+
+/* Which place of `wires` a receive queue has: a socket takes nothing but what came in by its own queue. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, WIRES);
+	__type(key, struct wire_key);
+	__type(value, __u32);
+} queues SEC(".maps");
+
 /* Where a packet is put together or summed up, being too long for the stack. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);

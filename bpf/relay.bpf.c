@@ -42,6 +42,7 @@ _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
 #include "rewrite.h"
 #include "rebuild.h"
 #include "verdict.h"
+#include "handup.h"
 #include "dtmf.h"
 #include "deliver.h"
 #include "closely.h"

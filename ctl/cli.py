@@ -53,6 +53,7 @@ COMMANDS = {
     "user": "ctl.commands.user",
     "webhook": "ctl.commands.objects",
     "xdp": "ctl.commands.xdp",
+    "xsk": "ctl.commands.run",
 }
 HELP = {
     "account": "Accounts of the API: list, show, add, set, password, delete",
@@ -91,6 +92,7 @@ HELP = {
     "user": "Users: list, show, add, set, password, enable, disable, delete",
     "webhook": "Who is told of events: list, show, add, set, delete",
     "xdp": "The kernel relay: status",
+    "xsk": "Open AF_XDP sockets for the engine (root, beside the controller)",
 }
 
 

@@ -9,95 +9,26 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
+from ctl.config_values import (
+    Interface,
+    Ip,
+    Listen,
+    Network,
+    NgListen,
+    Seconds,
+    SipListen,
+    host_port,
+)
 from ctl.configfile import DEFAULT_PATH, ConfigError, read_tables
 from ctl.queues.section import QueuesSection
 from ctl.section import Section
 from ctl.sessions.playback_section import PlaybackKeys
 
 RELAY_ADDRESSES = 8  # as in bpf/flow.h
-LABEL_LIMIT = 15  # IFNAMSIZ less the terminating zero
-_SIP_LISTEN = re.compile(r"(?:(udp|tcp|tls|ws|wss):)?(\[[^\]]+\]:[0-9]+|[^:\[\]]+:[0-9]+)")
 OTHER_VARIABLES = {"VOXDP_CONFIG", "VOXDP_CORPUS"}
-
-
-def _ipv4(text: str) -> str:
-    try:
-        return str(ipaddress.IPv4Address(text))
-    except ValueError:
-        raise ValueError(f"{text!r} is not an IPv4 address") from None
-
-
-def _ip(text: str) -> str:
-    try:
-        address = ipaddress.ip_address(text)
-    except ValueError:
-        raise ValueError(f"{text!r} is not an IP address") from None
-    if address.version == 6 and (address.scope_id or address.ipv4_mapped):
-        raise ValueError(f"{text!r} is no IPv6 address that peers can send to")
-    return str(address)
-
-
-def _host_port(text: str) -> tuple[str, int]:
-    host, _, port = text.rpartition(":")
-    if not port.isascii() or not port.isdigit() or not 0 < int(port) < 65536:
-        raise ValueError(f"{text!r} is not ADDRESS:PORT")
-    return host, int(port)
-
-
-def _listen(text: str) -> str:
-    _ipv4(_host_port(text)[0])
-    return text
-
-
-def sip_listen(text: str) -> tuple[tuple[str, int, str], ...]:
-    """(host without brackets, port, transport) of a form such as `tls:[2001:db8::1]:5061`; without one UDP and TCP.
-
-    Raises ValueError.
-    """
-    match = _SIP_LISTEN.fullmatch(text)
-    if not match:
-        raise ValueError(f"{text!r} is not [TRANSPORT:]ADDRESS:PORT; transports are udp, tcp, tls, ws and wss")
-    host, port = _host_port(match[2])
-    try:
-        address = ipaddress.ip_address(host.removeprefix("[").removesuffix("]"))
-    except ValueError:
-        raise ValueError(f"{host!r} is not an IP address") from None
-    if (address.version == 6) != host.startswith("["):
-        raise ValueError(f"{text!r}: an IPv6 address, and no other, stands in brackets")
-    return tuple((str(address), port, transport) for transport in ([match[1]] if match[1] else ["udp", "tcp"]))
-
-
-def _sip_listen(text: str) -> str:
-    sip_listen(text)
-    return text
-
-
-def _ng_listen(text: str) -> str:
-    host, _ = _host_port(text)
-    try:
-        ipaddress.ip_address(host.removeprefix("[").removesuffix("]"))
-    except ValueError:
-        raise ValueError(f"{host!r} is not an IP address") from None
-    return text
-
-
-def _network(text: str) -> str:
-    try:
-        return str(ipaddress.ip_network(text))
-    except ValueError as error:
-        raise ValueError(f"{text!r} is not a network: {error}") from None
-
-
-Ip = Annotated[str, AfterValidator(_ip)]
-NgListen = Annotated[str, AfterValidator(_ng_listen)]
-Network = Annotated[str, AfterValidator(_network)]
-Listen = Annotated[str, AfterValidator(_listen)]
-SipListen = Annotated[str, AfterValidator(_sip_listen)]
-Seconds = Annotated[int, Field(ge=1)]
-Interface = Annotated[str, Field(min_length=1, max_length=LABEL_LIMIT)]
 
 
 class Certificate(Section):
@@ -260,6 +191,8 @@ class MediaSection(PlaybackKeys):
     """Codecs that callees are offered beside the caller's; one that both have is preferred. None: no transcoding."""
     timeout: Annotated[float, Field(ge=0)] = 120.0
     """Seconds without a packet after which a call is ended; 0: never."""
+    engine_io: Literal["sockets", "af_xdp"] = "sockets"
+    """How packets reach the engine: by a UDP socket of each flow, or by AF_XDP where the relay is attached."""
     srtp: Literal["off", "preferred", "required"] = "preferred"
     """off: RTP alone. preferred: SRTP with each party that wants it. required: SRTP with both, or no call."""
     hold_timeout: Annotated[float, Field(ge=0)] = 3600.0
@@ -399,7 +332,7 @@ class NgSection(Section):
 
 
 def _beyond_loopback(listen: tuple[str, ...]) -> bool:
-    hosts = (_host_port(text)[0].removeprefix("[").removesuffix("]") for text in listen)
+    hosts = (host_port(text)[0].removeprefix("[").removesuffix("]") for text in listen)
     return any(not ipaddress.ip_address(host).is_loopback for host in hosts)
 
 

@@ -43,16 +43,20 @@ static inline void address_to_socket(const __u8 *address, __be16 port, union soc
 	memcpy(&socket->v6.sin6_addr, address, 16);
 }
 
-static inline void address_from_socket(const union socket_address *socket, __u8 *address)
+static inline void address_from_ipv4(__be32 from, __u8 *address)
 {
 	static const __u8 mapped[12] = {[10] = 0xff, [11] = 0xff};
 
-	if (socket->any.sa_family == AF_INET6) {
-		memcpy(address, &socket->v6.sin6_addr, 16);
-		return;
-	}
 	memcpy(address, mapped, 12);
-	memcpy(address + 12, &socket->v4.sin_addr, 4);
+	memcpy(address + 12, &from, 4);
+}
+
+static inline void address_from_socket(const union socket_address *socket, __u8 *address)
+{
+	if (socket->any.sa_family == AF_INET6)
+		memcpy(address, &socket->v6.sin6_addr, 16);
+	else
+		address_from_ipv4(socket->v4.sin_addr.s_addr, address);
 }
 
 /* In network order; both families have it in the same place. */

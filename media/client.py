@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from media.control_socket import peer_credentials
 from media.flows import (
@@ -26,10 +26,12 @@ from media.flows import (
     EngineFlow,
     EngineStatistics,
     EngineSummary,
+    EngineWires,
     FlowKey,
     event_from_json,
     flow_to_json,
     statistics_from_json,
+    wires_from_json,
 )
 from media.spawn import reap, spawn, wait_readable
 
@@ -37,6 +39,7 @@ TIMEOUT = 1.0
 START_TIMEOUT = 2.0
 ADOPT_INTERVAL = 0.01
 TIMEVAL = struct.Struct("ll")
+Thing = TypeVar("Thing")
 
 
 class EngineClient:
@@ -103,6 +106,18 @@ class EngineClient:
     def read_stage(self, key: FlowKey) -> bytes:
         """What the flow's stage has counted; nothing if there is no such flow or stage."""
         return b64decode(self._ask("stage-report", key=key)["report"])
+
+    def wires(self) -> EngineWires:
+        """Its AF_XDP sockets."""
+        return wires_from_json(self._ask("wires"))
+
+    def want_wires(self, pins: Path, interfaces: Iterable[str], opener: Path) -> EngineWires:
+        """Have it receive by AF_XDP from these interfaces, where the relay pinned there is attached; none: by sockets.
+
+        opener: socket of `voxdp xsk`, where the engine itself may open none.
+        """
+        names = list_of(interfaces)
+        return wires_from_json(self._ask("want-wires", pins=str(pins), interfaces=names, opener=str(opener)))
 
     def events(self) -> tuple[EngineEvent, ...]:
         """What has happened since somebody asked last."""
@@ -229,9 +244,9 @@ def limit_waits(blocking: socket.socket, seconds: float) -> None:
         blocking.setsockopt(socket.SOL_SOCKET, option, limit)
 
 
-def list_of(keys: Iterable[FlowKey]) -> list[FlowKey]:
+def list_of(things: Iterable[Thing]) -> list[Thing]:
     """Where a class has a method `list`, the built-in one needs another name."""
-    return list(keys)
+    return list(things)
 
 
 def gone(path: Path, why: str) -> EngineError:

@@ -109,6 +109,17 @@ static void unbind_pair(struct engine *engine, const __u32 *numbers)
 	}
 }
 
+/* Wires lead to them from now on. */
+static void publish(struct engine *engine, const __u32 *numbers)
+{
+	for (unsigned i = 0; i < 2; i++) {
+		const struct binding *binding = &engine->table.bindings[numbers[i]];
+
+		ports_set(engine->exchange.ports, &binding->key,
+			  (struct port_owner){.slot = numbers[i], .worker = binding->worker});
+	}
+}
+
 static int open_pair(struct engine *engine, const struct engine_flow *pair, unsigned *culprit)
 {
 	__u32 numbers[2];
@@ -125,6 +136,8 @@ static int open_pair(struct engine *engine, const struct engine_flow *pair, unsi
 	error = errno;
 	if (status != ENGINE_OK)
 		unbind_pair(engine, numbers);
+	else
+		publish(engine, numbers);
 	errno = error;
 	return status;
 }
@@ -171,6 +184,8 @@ int engine_remove(struct engine *engine, const struct engine_key *key, struct en
 	if (numbers[0] == TABLE_NONE)
 		return ENGINE_UNKNOWN;
 	numbers[1] = engine->table.bindings[numbers[0]].partner;
+	for (unsigned i = 0; i < 2; i++)
+		ports_clear(engine->exchange.ports, &engine->table.bindings[numbers[i]].key);
 	supervisor_ask(engine, COMMAND_CLOSE, numbers, 2);
 	memcpy(reports, supervisor_page(engine, numbers[0])->command.reports, 2 * sizeof(*reports));
 	unbind_pair(engine, numbers);

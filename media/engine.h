@@ -27,6 +27,7 @@
 #define ENGINE_ICE_TEXT	   257 /* longest name or password of ICE (RFC 8839 5.4), and a zero */
 #define ENGINE_CANDIDATES  24  /* of a peer: more are not tried */
 #define ENGINE_OWN_HASH	   32  /* our certificate's, SHA-256 */
+#define ENGINE_WIRES	   16  /* most AF_XDP sockets of one worker */
 #define ENGINE_HANG_MILLIS 700 /* a worker silent for longer is taken for hung */
 
 enum engine_status {
@@ -99,6 +100,14 @@ enum engine_content {
 	ENGINE_RAW = 2, /* anything, such as UDPTL: not looked at */
 };
 
+/* Where packets to a flow's target go first: what is needed to send them without the host's stack. */
+struct engine_hop {
+	__u32 ifindex; /* 0: not known */
+	__u8 target_mac[6];
+	__u8 egress_mac[6];
+	__u16 vlan[2]; /* VLAN ids, the outer one first, in the host's byte order; 0: none */
+};
+
 /* One direction: packets from `source` that reach `local` go to `target`, from the partner's local address.
  */
 struct engine_flow {
@@ -116,6 +125,7 @@ struct engine_flow {
 	__u8 ice;		 /* source and target of this leg are what ICE selects, and nothing before */
 	__u8 afresh;		 /* count from zero */
 	__u8 demux;		 /* with mux: RTCP goes on by the flow at the port above; see relay.c */
+	struct engine_hop hop;	 /* from the partner's address to the target */
 	struct srtp_keys open;	 /* of what comes in; not with dtls */
 	struct srtp_keys seal;	 /* of what goes out; not with the partner's dtls */
 	struct engine_dtls dtls; /* with `source` */
@@ -145,9 +155,10 @@ struct engine_report {
 	__u8 security;	      /* enum engine_security, of what comes in and what goes out together */
 	__u8 suite;	      /* enum srtp_suite of what comes in */
 	__u8 ice;	      /* enum engine_ice_state */
+	__u8 wired_in; /* the last packet came by AF_XDP, not by its socket; and the last one left so */
+	__u8 wired_out;
 	__u8 reserved;
 	__u16 selected_port; /* that ICE has selected, 0: none */
-	__u16 reserved2;
 	__u8 selected_address[16];
 	__u64 checks;	/* messages of ICE that were believed */
 	__u64 refused;	/* and that were not */
@@ -163,6 +174,19 @@ struct engine_summary {
 	__u32 capacity;
 	__u32 restarts;			      /* workers that were replaced */
 	struct reason_count reasons[REASONS]; /* bytes: UDP payload */
+};
+
+/* An AF_XDP socket: one receive queue of an interface, read by one worker. */
+struct engine_wire {
+	__u32 ifindex;
+	__u32 queue;
+	__u32 worker;
+	__u32 mtu;
+	__u32 zero_copy; /* the driver shares the memory; else the kernel copies each packet */
+	__u32 reserved;
+	__u64 received;
+	__u64 sent;
+	__u64 dropped; /* came while the worker was too slow */
 };
 
 /* What a flow does with RTP between receiving and sending: see stage.h. */
@@ -250,6 +274,33 @@ unsigned srtp_master_length(unsigned suite);
 
 /* The other flow of a pair; ENGINE_UNKNOWN: there is no such flow. */
 int engine_partner(const struct engine *engine, const struct engine_key *key, struct engine_key *partner);
+
+/*
+ * Opens an AF_XDP socket on a receive queue; memory: an empty file of engine_wire_memory bytes for its
+ * packets, from memfd_create. Needs CAP_NET_RAW, which an engine has not: another process may do it in its
+ * stead. Returns the descriptor, or an errno as a negative number; -EINVAL: the interface has no such queue.
+ */
+int engine_open_wire(__u32 ifindex, __u32 queue, int memory, int *zero_copy);
+__u32 engine_wire_memory(void);
+
+/*
+ * Gives an open socket to wire->worker, and packets of its queue to the socket: `wires` and `queues` are the
+ * relay's maps of these names, `place` is one of them that is free. The descriptors stay the caller's. The
+ * worker's end is the wire's.
+ */
+int engine_add_wire(struct engine *engine, const struct engine_wire *wire, int descriptor, int memory,
+		    int wires, int queues, __u32 place);
+
+/* Up to `room` wires that are in use; returns how many. */
+int engine_wires(struct engine *engine, struct engine_wire *wires, unsigned room);
+
+/* Closes all: packets come by the flows' own sockets then. */
+void engine_drop_wires(struct engine *engine);
+
+/* A map of the relay by its pin, or an errno as a negative number; and whatever it has under its keys
+ * removed. */
+int engine_open_map(const char *path);
+void engine_clear_queues(int queues);
 
 /* The SHA-256 hash of the certificate that DTLS shows, ENGINE_OWN_HASH bytes. */
 void engine_fingerprint(const struct engine *engine, __u8 *hash);

@@ -4,13 +4,33 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from media._engine import ffi, lib
-from media.engine_structs import REASONS, fill_flow, new_ice, new_keys, read_event, read_flow, read_key, statistics
-from media.flows import EngineError, EngineEvent, EngineFlow, EngineStatistics, EngineSummary, FlowKey, redacted
+from media.engine_structs import (
+    REASONS,
+    fill_flow,
+    new_ice,
+    new_keys,
+    read_event,
+    read_flow,
+    read_key,
+    read_wire,
+    statistics,
+)
+from media.flows import (
+    EngineError,
+    EngineEvent,
+    EngineFlow,
+    EngineStatistics,
+    EngineSummary,
+    EngineWire,
+    FlowKey,
+    redacted,
+)
 
 REFUSALS: dict[int, tuple[str, str]] = {
     lib.ENGINE_PORT_IN_USE: ("port-in-use", "another socket has this port; take another, or end its owner"),
@@ -40,6 +60,7 @@ class Engine:
             raise EngineError("system", f"{workers} workers; the engine has 1 to {lib.ENGINE_WORKERS}")
         if not 2 <= flows <= MOST_FLOWS:
             raise EngineError("system", f"room for {flows} flows; it must be between 2 and {MOST_FLOWS}")
+        self.workers = workers
         self._engine = lib.engine_create(workers, flows, bytes(history) if history else ffi.NULL)
         if self._engine == ffi.NULL:
             raise EngineError("system", f"the engine cannot start: {os.strerror(ffi.errno)}")
@@ -109,6 +130,29 @@ class Engine:
         place = ffi.new("unsigned *", cursor)
         found = lib.engine_list(self._engine, place, keys, room)
         return [read_key(keys[i]) for i in range(found)], place[0]
+
+    def add_wire(
+        self, wire: EngineWire, mtu: int, descriptor: int, memory: int, maps: Sequence[int], place: int
+    ) -> None:
+        """Let a worker have an AF_XDP socket, and it that queue's packets. maps: the relay's `wires` and `queues`."""
+        index = socket.if_nametoindex(wire.interface)
+        fields = {"ifindex": index, "queue": wire.queue, "worker": wire.worker, "mtu": mtu, "zero_copy": wire.zero_copy}
+        made = ffi.new("struct engine_wire *", fields)
+        status = lib.engine_add_wire(self._engine, made, descriptor, memory, *maps, place)
+        if status != lib.ENGINE_OK:
+            code, _ = REFUSALS.get(status, ("system", ""))
+            raise EngineError(code, f"{wire.interface}, queue {wire.queue}: {os.strerror(ffi.errno)}")
+
+    def wires(self) -> tuple[EngineWire, ...]:
+        """The AF_XDP sockets in use, but for those of interfaces that are gone."""
+        room = lib.ENGINE_WIRES * self.workers
+        wires = ffi.new("struct engine_wire[]", room)
+        found = lib.engine_wires(self._engine, wires, room)
+        return tuple(each for each in map(read_wire, wires[0:found]) if each)
+
+    def drop_wires(self) -> None:
+        """Have packets come by the flows' own sockets."""
+        lib.engine_drop_wires(self._engine)
 
     def summary(self) -> EngineSummary:
         """Flows, and packets by reason."""

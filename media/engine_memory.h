@@ -6,6 +6,7 @@
 #include "dtls.h"
 #include "engine.h"
 #include "history_store.h"
+#include "intake.h"
 #include "table.h"
 #include "worker.h"
 
@@ -14,6 +15,7 @@ struct engine {
 	struct worker_shared shared;
 	struct history_store store;
 	struct dtls_identity identity;
+	struct exchange exchange;
 	struct worker_page *pages; /* one per worker */
 	struct worker *workers;
 	unsigned worker_count;

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from ipaddress import IPv6Address, ip_address
-from socket import ntohs
+from socket import if_indextoname, ntohs
 from typing import Any
 
 from media._engine import ffi, lib
@@ -15,8 +15,10 @@ from media.flows import (
     EngineError,
     EngineEvent,
     EngineFlow,
+    EngineHop,
     EngineKeys,
     EngineStatistics,
+    EngineWire,
     FlowKey,
     Security,
 )
@@ -103,6 +105,9 @@ def fill_flow(place: Any, flow: EngineFlow) -> None:
     place.ice, place.afresh = flow.ice is not None, flow.afresh
     fill_srtp(place.open, flow.open)
     fill_srtp(place.seal, flow.seal)
+    if flow.hop:
+        place.hop.ifindex, place.hop.vlan = flow.hop.ifindex, [*flow.hop.vlans, 0, 0][:2]
+        place.hop.target_mac, place.hop.egress_mac = flow.hop.target_mac, flow.hop.egress_mac
     if flow.dtls:
         place.dtls.role = lib.DTLS_ACTIVE if flow.dtls.active else lib.DTLS_PASSIVE
         place.dtls.bytes = min(len(flow.dtls.fingerprint), 255)
@@ -171,6 +176,24 @@ def read_srtp(place: Any) -> EngineKeys | None:
     return EngineKeys(SUITE_NAMES[place.suite], master, bytes(place.mki)[: place.mki_length])
 
 
+def read_hop(place: Any) -> EngineHop | None:
+    """The next hop in a struct engine_hop."""
+    if not place.ifindex:
+        return None
+    vlans = tuple(filter(None, place.vlan))
+    return EngineHop(place.ifindex, bytes(place.target_mac), bytes(place.egress_mac), vlans)
+
+
+def read_wire(place: Any) -> EngineWire | None:
+    """The AF_XDP socket in a struct engine_wire; None if its interface is gone."""
+    try:
+        name = if_indextoname(place.ifindex)
+    except OSError:
+        return None
+    counts = place.received, place.sent, place.dropped
+    return EngineWire(name, place.queue, place.worker, bool(place.zero_copy), *counts)
+
+
 def read_flow(place: Any, ice: Any = None) -> EngineFlow:
     """The flow in a struct engine_flow, and its struct engine_ice if it has one."""
     dtls = place.dtls
@@ -193,6 +216,7 @@ def read_flow(place: Any, ice: Any = None) -> EngineFlow:
         resumed=bool(place.resumed),
         ice=read_ice(ice) if ice is not None else None,
         afresh=bool(place.afresh),
+        hop=read_hop(place.hop),
     )
 
 
@@ -231,6 +255,8 @@ def statistics(report: Any, flow: EngineFlow) -> EngineStatistics:
         else None,
         checks=report.checks,
         refused=report.refused,
+        received_by="af_xdp" if report.wired_in else "sockets",
+        sent_by="af_xdp" if report.wired_out else "sockets",
     )
 
 

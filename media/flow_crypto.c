@@ -137,7 +137,7 @@ enum reason flow_unprotect(struct flow_slot *slot, __u8 *data, size_t *length, b
 
 	if (!crypto || !crypto->opens)
 		return REASON_FORWARDED;
-	if (crypto->open_keys.suite == SRTP_NONE)
+	if (!crypto->open.history)
 		return REASON_NO_KEY;
 	return reason_of(slot, rtcp ? srtcp_unprotect(&crypto->open, data, length)
 				    : srtp_unprotect(&crypto->open, data, length));
@@ -149,7 +149,7 @@ static __u32 mask_of(const struct flow_slot *slot)
 	const struct flow_crypto *crypto =
 		slot->wanted.rtcp && slot->companion ? slot->companion->crypto : slot->crypto;
 
-	return crypto && crypto->seal_keys.suite ? crypto->seal.history->mask : 0;
+	return crypto && crypto->seal.history ? crypto->seal.history->mask : 0;
 }
 
 /* What the other side reports on is what it was sent: its reports name SSRCs under the partner's mask. */
@@ -165,7 +165,7 @@ static void mask(const struct flow_slot *slot, __u8 *data, size_t length, bool r
 
 static bool keyless(const struct flow_slot *slot)
 {
-	return slot->crypto && slot->crypto->seals && slot->crypto->seal_keys.suite == SRTP_NONE;
+	return slot->crypto && slot->crypto->seals && !slot->crypto->seal.history;
 }
 
 static enum reason seal(struct flow_slot *slot, __u8 *data, size_t *length, bool rtcp)

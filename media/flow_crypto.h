@@ -5,18 +5,45 @@
 #define VOXDP_FLOW_CRYPTO_H
 
 #include "dtls.h"
+#include "fetch.h"
 #include "flow_slot.h"
 #include "history_store.h"
 #include "srtp.h"
 
 struct flow_crypto {
+	bool opens, seals; /* must packets be unprotected, protected? */
+	struct dtls *dtls; /* under way, or just over */
 	struct srtp_context open, seal;
-	struct srtp_keys open_keys,
-		seal_keys;	 /* that the contexts were made of; suite SRTP_NONE: no context */
-	bool opens, seals;	 /* must packets be unprotected, protected? */
-	struct dtls *dtls;	 /* under way, or just over */
+	/* That the contexts were made of; suite SRTP_NONE: no context. */
+	struct srtp_keys open_keys, seal_keys;
 	struct engine_dtls with; /* whom `dtls` is with */
 };
+
+/* Three steps to have the memory that a packet of the flow needs fetched, each once the one before has had
+ * time.
+ */
+static inline void flow_fetch(const struct flow_slot *slot)
+{
+	fetch(slot, offsetof(struct flow_slot, wanted.open));
+}
+
+static inline void flow_fetch_crypto(const struct flow_slot *slot)
+{
+	if (slot->crypto) {
+		srtp_fetch(&slot->crypto->open);
+		srtp_fetch(&slot->crypto->seal);
+	}
+}
+
+static inline void flow_fetch_keys(const struct flow_slot *slot)
+{
+	const struct flow_crypto *crypto = slot->crypto;
+
+	if (crypto && crypto->open.history)
+		srtp_fetch_behind(&crypto->open);
+	if (crypto && crypto->seal.history)
+		srtp_fetch_behind(&crypto->seal);
+}
 
 /* Where keys find their history, and DTLS its certificate. */
 struct crypto_place {

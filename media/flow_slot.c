@@ -117,6 +117,8 @@ void flow_report(const struct flow_slot *slot, struct engine_report *report)
 	memcpy(report->selected_address, slot->paired.address, sizeof(report->selected_address));
 	report->checks = slot->paired.checks;
 	report->refused = slot->paired.refused;
+	report->wired_in = slot->wired_in;
+	report->wired_out = slot->wired_out;
 	report->forged = slot->forged;
 	report->replayed = slot->replayed;
 	report->track = slot->track;

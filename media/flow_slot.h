@@ -27,7 +27,9 @@ struct flow_slot {
 	__u8 sent_tos;
 	__be16 learned; /* port of `source`, if it was to be learned */
 	__u8 security;	/* enum engine_security */
-	__u8 derived;	/* open_keys, and the partner's seal_keys, came from DTLS */
+	__u8 wired_in;	/* as in struct engine_report */
+	__u8 wired_out;
+	__u8 derived; /* open_keys, and the partner's seal_keys, came from DTLS */
 	__u64 forged, replayed;
 	__u64 visited; /* when the socket was last looked at */
 	/* RTCP of the same stream and leg, or of RTCP its RTP: the flow at the port above or below; NULL:

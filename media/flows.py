@@ -17,12 +17,14 @@ from typing import Any, Literal
 from media.ice import EngineIce, IceState, ice_from_json, ice_to_json, redacted_ice
 
 Security = Literal["plain", "waiting", "secure", "failed"]
+Io = Literal["sockets", "af_xdp"]
 
 FlowKey = tuple[str, int]
 """A flow's name: the relay's own IP address and UDP port."""
 
 MESSAGE_BYTES = 65536
 """Longest request or reply."""
+MAC_BYTES = 6
 KEYS_AT_ONCE = 64
 """Most keys in one request: their statistics fit into one reply."""
 
@@ -73,6 +75,16 @@ class EngineDtls:
 
 
 @dataclass(frozen=True, slots=True)
+class EngineHop:
+    """Where packets to a target go first; MAC addresses of 6 bytes, ids of VLAN tags from the outer one on."""
+
+    ifindex: int
+    target_mac: bytes
+    egress_mac: bytes
+    vlans: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class EngineFlow:
     """One direction of a stream: what reaches `local` from `source` goes on to `target`.
 
@@ -113,6 +125,8 @@ class EngineFlow:
     """The leg's media comes from and goes to where ICE finds it, whatever source and target say."""
     afresh: bool = False
     """Count from zero, also where the flow stands already."""
+    hop: EngineHop | None = None
+    """None: not known, so that what goes to the target has to leave by a socket."""
 
     @property
     def key(self) -> FlowKey:
@@ -169,6 +183,9 @@ class EngineStatistics:
     """Messages of ICE that were believed."""
     refused: int = 0
     """And those that were not."""
+    received_by: Io = "sockets"
+    """How the last packet came in, and how the last one went out."""
+    sent_by: Io = "sockets"
 
     @property
     def key(self) -> FlowKey:
@@ -205,6 +222,29 @@ class EngineSummary:
     reasons: Mapping[str, tuple[int, int]]
 
 
+@dataclass(frozen=True, slots=True)
+class EngineWire:
+    """An AF_XDP socket on one receive queue of an interface, which one worker has. Counts are packets."""
+
+    interface: str
+    queue: int
+    worker: int
+    zero_copy: bool
+    """The driver shares the memory; else the kernel copies every packet."""
+    received: int
+    sent: int
+    dropped: int
+    """Came while the worker was too slow to take them."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineWires:
+    """Those that an engine has, and why it has not all that it was to have; empty if it has."""
+
+    wires: tuple[EngineWire, ...]
+    trouble: str
+
+
 def flow_to_json(flow: EngineFlow) -> dict[str, Any]:
     """The flow as a JSON object."""
     members = dict(zip(FLOW_NAMES, flow_values(flow), strict=True))
@@ -213,6 +253,9 @@ def flow_to_json(flow: EngineFlow) -> dict[str, Any]:
     if flow.dtls:
         members["dtls"] = {"active": flow.dtls.active, "fingerprint": flow.dtls.fingerprint.hex()}
     members["ice"] = ice_to_json(flow.ice)
+    if flow.hop:
+        macs = {name: getattr(flow.hop, name).hex(":") for name in ("target_mac", "egress_mac")}
+        members["hop"] = {"ifindex": flow.hop.ifindex, **macs, "vlans": list(flow.hop.vlans)}
     return members
 
 
@@ -256,6 +299,22 @@ def _ice(value: object) -> EngineIce | None:
     return ice
 
 
+def hop_from_json(value: object) -> EngineHop | None:
+    """The next hop in a JSON object, or null. Raises EngineError "bad-request" or "bad-flow"."""
+    if value is None:
+        return None
+    given = members(value, {"ifindex": (int,), "target_mac": (str,), "egress_mac": (str,), "vlans": (list,)})
+    check_range("ifindex", given["ifindex"], 1, 0x7FFFFFFF)
+    try:
+        target, egress = (bytes.fromhex(given[name].replace(":", "")) for name in ("target_mac", "egress_mac"))
+        vlans = tuple(map(int, given["vlans"]))
+    except (ValueError, TypeError):
+        raise EngineError("bad-flow", "MAC addresses are hexadecimal, VLANs are numbers") from None
+    if {len(target), len(egress)} != {MAC_BYTES} or len(vlans) > 2 or not all(0 < each < 4095 for each in vlans):
+        raise EngineError("bad-flow", "a MAC address has 6 bytes, and of VLANs there are at most two, within 1-4094")
+    return EngineHop(given["ifindex"], target, egress, vlans)
+
+
 def flow_from_json(value: object) -> EngineFlow:
     """The flow in a JSON object. Raises EngineError "bad-request" or "bad-flow"."""
     flow = members(value, FLOW_TYPES, optional=FLOW_OPTIONAL)
@@ -268,8 +327,9 @@ def flow_from_json(value: object) -> EngineFlow:
     check_range("dscp", flow.get("dscp") or 0, 0, 63)
     if flow.get("kind", "rtp") not in CONTENTS:
         raise EngineError("bad-flow", f"kind is {flow['kind']!r}; it must be rtp or rtcp")
-    made = {"open": keys_from_json(flow.get("open")), "seal": keys_from_json(flow.get("seal"))}
-    return EngineFlow(**{**flow, **made, "dtls": dtls_from_json(flow.get("dtls")), "ice": _ice(flow.get("ice"))})
+    made: dict[str, Any] = {"open": keys_from_json(flow.get("open")), "seal": keys_from_json(flow.get("seal"))}
+    made |= {"dtls": dtls_from_json(flow.get("dtls")), "ice": _ice(flow.get("ice"))}
+    return EngineFlow(**{**flow, **made, "hop": hop_from_json(flow.get("hop"))})
 
 
 def redacted(flow: EngineFlow) -> EngineFlow:
@@ -300,6 +360,11 @@ def statistics_from_json(value: Mapping[str, Any]) -> EngineStatistics:
         "selected": selected and (selected[0], selected[1]),
     }
     return EngineStatistics(**{**value, **changed})
+
+
+def wires_from_json(value: Mapping[str, Any]) -> EngineWires:
+    """The AF_XDP sockets in a JSON object."""
+    return EngineWires(tuple(EngineWire(**wire) for wire in value["wires"]), value["trouble"])
 
 
 def event_to_json(event: EngineEvent) -> dict[str, Any]:
@@ -378,6 +443,7 @@ FLOW_TYPES: dict[str, tuple[type, ...]] = {
     "resumed": (bool,),
     "ice": (dict, NONE),
     "afresh": (bool,),
+    "hop": (dict, NONE),
 }
 CONTENTS: tuple[Literal["rtp", "rtcp", "raw"], ...] = ("rtp", "rtcp", "raw")
 """In the order of enum engine_content."""

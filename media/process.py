@@ -90,12 +90,12 @@ def serve(control: ControlSocket, engine: Engine, settings: EngineSettings) -> N
     control.answer = requests.answer
     signals = end_on_signals(requests)
     control.watch(signals.fileno(), lambda: drain(signals))
-    control.watch(engine.fileno(), engine.check)
+    control.watch(engine.fileno(), lambda: requests.wires.turn(engine.check()))
     tell(settings.ready, READY)
     try:
         while not requests.ending:
             control.wait(CHECK_INTERVAL)
-            engine.check()
+            requests.wires.turn(engine.check())
     finally:
         signal.set_wakeup_fd(-1)
         signals.close()

@@ -199,13 +199,19 @@ static __u8 outgoing_tos(const struct flow_slot *slot, __u8 tos)
 	return dscp == DSCP_KEEP ? tos : (__u8)(dscp << 2 | (tos & 3));
 }
 
-/* A packet to the flow's target, from the partner's socket, which is given another TTL or service where need
- * be. */
-static void queue(struct relay *relay, struct flow_slot *slot, const __u8 *data, size_t length, __u8 ttl,
+/* A packet to the flow's target, by a wire, or from the partner's socket, which is given another TTL or
+ * service where need be. true: `data` is needed until it is sent. */
+static bool queue(struct relay *relay, struct flow_slot *slot, const __u8 *data, size_t length, __u8 ttl,
 		  __u8 tos)
 {
 	struct flow_slot *egress = slot->partner;
 
+	slot->wired_out = wires_send(&relay->wires, slot, data, length, ttl, tos);
+	if (slot->wired_out) {
+		relay->page->reasons[REASON_FORWARDED].packets++;
+		relay->page->reasons[REASON_FORWARDED].bytes += length;
+		return false;
+	}
 	if (egress->sent_ttl != ttl || egress->sent_tos != tos) {
 		flush(relay, slot);
 		relay_socket_mark(egress->socket, slot->target.any.sa_family == AF_INET6, ttl, tos);
@@ -213,6 +219,7 @@ static void queue(struct relay *relay, struct flow_slot *slot, const __u8 *data,
 		egress->sent_tos = tos;
 	}
 	relay_batch_put(&relay->batch, relay->ready++, data, length, &slot->target);
+	return true;
 }
 
 static enum reason pass_on(struct relay *relay, struct flow_slot *slot, struct relay_packet *packet,
@@ -332,7 +339,6 @@ static void handle(struct relay *relay, struct flow_slot *slot, struct relay_pac
 
 static void begin(struct relay *relay, struct flow_slot *slot)
 {
-	relay->now = relay_clock();
 	relay->output = (struct stage_output){.relay = relay, .slot = slot};
 	__atomic_store_n(&relay->page->slot, (__u32)(slot - relay->place.slots), __ATOMIC_RELAXED);
 }
@@ -348,8 +354,10 @@ void relay_socket(struct relay *relay, struct flow_slot *slot)
 	bool often = relay->now - slot->visited < OFTEN;
 	unsigned received = relay_batch_receive(&relay->batch, slot->socket, often ? BATCH : 1);
 
+	relay->now = relay_clock();
 	begin(relay, slot);
 	slot->visited = relay->now;
+	slot->wired_in &= !received;
 	for (unsigned i = 0; i < received; i++) {
 		struct relay_packet packet = relay_batch_packet(&relay->batch, i);
 
@@ -357,6 +365,14 @@ void relay_socket(struct relay *relay, struct flow_slot *slot)
 			flush(relay, slot);
 		handle(relay, slot, &packet);
 	}
+	end(relay, slot);
+}
+
+void relay_datagram(struct relay *relay, struct flow_slot *slot, struct relay_packet *packet)
+{
+	begin(relay, slot);
+	slot->wired_in = 1;
+	handle(relay, slot, packet);
 	end(relay, slot);
 }
 
@@ -414,6 +430,7 @@ static void send_report(struct relay *relay, struct flow_slot *stream)
 
 void relay_tick(struct relay *relay, struct flow_slot *slot)
 {
+	relay->now = relay_clock();
 	begin(relay, slot);
 	if (slot->stage && slot->stage->due <= relay->now)
 		slot->stage->due = slot->stage->type->tick(slot->stage->state, relay->now, &relay->output);
@@ -455,8 +472,8 @@ void stage_send(struct stage_output *output, size_t length)
 	rtcp_report_sent(&slot->sender, data, length, relay->now);
 	if (flow_protect(slot, data, &length, false) != REASON_FORWARDED)
 		return;
-	queue(relay, slot, data, length, OWN_TTL, dscp == DSCP_KEEP ? OWN_TOS : (__u8)(dscp << 2));
-	relay->made = place + 1;
+	if (queue(relay, slot, data, length, OWN_TTL, dscp == DSCP_KEEP ? OWN_TOS : (__u8)(dscp << 2)))
+		relay->made = place + 1;
 }
 
 int stage_tell(struct stage_output *output, __u32 kind, const void *data, size_t length)

@@ -9,6 +9,8 @@
     {"op": "stats"}                           → summary
     {"op": "stage", "key": [address, port], "kind": 1, "settings": base64}   kind 0: none any more
     {"op": "stage-report", "key": [address, port]}  → report, in base64
+    {"op": "wires"}                           → wires, trouble
+    {"op": "want-wires", "pins": directory, "interfaces": [name, …], "opener": path}  → wires, trouble; no names: none
     {"op": "events"}                          → events since this was asked last
     {"op": "shutdown"}
 
@@ -22,6 +24,7 @@ import os
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from media.engine import Engine
@@ -37,6 +40,7 @@ from media.flows import (
     members,
     statistics_to_json,
 )
+from media.wires import Wanted, Wires
 
 MOST_KINDS = 255
 LIST_ROOM = 1024
@@ -50,6 +54,7 @@ class Requests:
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
+        self.wires = Wires(engine)
         self.ending = False
         self._operations: dict[str, tuple[dict[str, tuple[type, ...]], Callable[..., Reply]]] = {
             "ping": ({}, self._ping),
@@ -60,6 +65,8 @@ class Requests:
             "stats": ({}, self._stats),
             "stage": ({"key": (list,), "kind": (int,), "settings": (str,)}, self._stage),
             "stage-report": ({"key": (list,)}, self._stage_report),
+            "wires": ({}, self._wires),
+            "want-wires": ({"pins": (str,), "interfaces": (list,), "opener": (str,)}, self._want_wires),
             "events": ({}, self._events),
             "shutdown": ({}, self._shutdown),
         }
@@ -113,6 +120,15 @@ class Requests:
 
     def _stage_report(self, key: list[object]) -> Reply:
         return {"report": b64encode(self.engine.read_stage(key_from_json(key))).decode()}
+
+    def _wires(self) -> Reply:
+        return asdict(self.wires.read())
+
+    def _want_wires(self, pins: str, interfaces: list[object], opener: str) -> Reply:
+        names = tuple(name for name in interfaces if isinstance(name, str))
+        if len(names) < len(interfaces):
+            raise EngineError("bad-request", "interfaces are named")
+        return asdict(self.wires.want(Wanted(Path(pins), names, Path(opener)) if names else None))
 
     def _events(self) -> Reply:
         return {"events": [event_to_json(event) for event in self.engine.events()]}

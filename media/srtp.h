@@ -38,11 +38,11 @@ struct srtp_session {
 };
 
 struct srtp_context {
-	struct srtp_history *history;
-	struct srtp_session rtp, rtcp;
+	struct srtp_history *history; /* NULL: not opened */
 	__u8 aead;
 	__u8 sends;
 	__u8 mki_length;
+	struct srtp_session rtp, rtcp;
 	__u8 mki[SRTP_MKI_BYTES];
 };
 
@@ -58,6 +58,12 @@ int srtp_open(struct srtp_context *context, const struct srtp_keys *keys, struct
 
 /* Wipes all keys. */
 void srtp_close(struct srtp_context *context);
+
+/* Has the memory that an RTP packet needs fetched, in two steps: what a packet of 20 ms ago left is not in a
+ * cache.
+ */
+void srtp_fetch(const struct srtp_context *context);
+void srtp_fetch_behind(const struct srtp_context *context);
 
 /* Each changes data in place and *length with it; protecting needs SRTP_TRAILER bytes of room behind. */
 enum srtp_status srtp_protect(struct srtp_context *context, __u8 *data, size_t *length);

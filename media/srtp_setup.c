@@ -6,10 +6,12 @@
 #include <openssl/crypto.h>
 #include <string.h>
 
+#include "fetch.h"
 #include "srtp_hash.h"
 
-#define HMAC_KEY   20
-#define HMAC_BLOCK 64
+#define HMAC_KEY     20
+#define HMAC_BLOCK   64
+#define CIPHER_BYTES 192 /* about what OpenSSL keeps of one */
 
 enum label { LABEL_RTP = 0, LABEL_RTCP = 3 }; /* encryption; authentication is the next, salt the one after */
 
@@ -137,6 +139,18 @@ int srtp_open(struct srtp_context *context, const struct srtp_keys *keys, struct
 	if (failed)
 		srtp_close(context);
 	return failed ? -1 : 0;
+}
+
+void srtp_fetch(const struct srtp_context *context)
+{
+	fetch(context, offsetof(struct srtp_context, rtcp));
+}
+
+void srtp_fetch_behind(const struct srtp_context *context)
+{
+	fetch(context->history, offsetof(struct srtp_history, closed));
+	fetch(&context->history->streams[0], sizeof(struct srtp_stream));
+	fetch(context->rtp.cipher, CIPHER_BYTES);
 }
 
 void srtp_close(struct srtp_context *context)

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -31,6 +32,37 @@ static void give_shared(void *memory, size_t bytes)
 		munmap(memory, bytes);
 }
 
+static size_t handover_bytes(unsigned workers)
+{
+	return (size_t)workers * workers * sizeof(struct handover);
+}
+
+/* All bells hang before the first worker starts, for each may ring any. */
+static int take_exchange(struct engine *engine, unsigned workers)
+{
+	struct exchange *exchange = &engine->exchange;
+
+	exchange->pages = engine->pages;
+	exchange->ports = take_shared(sizeof(*exchange->ports));
+	exchange->handovers = take_shared(handover_bytes(workers));
+	if (!exchange->ports || !exchange->handovers)
+		return -1;
+	for (; exchange->workers < workers; exchange->workers++) {
+		exchange->bells[exchange->workers] = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+		if (exchange->bells[exchange->workers] < 0)
+			return -1;
+	}
+	return 0;
+}
+
+static void give_exchange(struct exchange *exchange, unsigned workers)
+{
+	for (unsigned i = 0; i < exchange->workers; i++)
+		close(exchange->bells[i]);
+	give_shared(exchange->ports, sizeof(*exchange->ports));
+	give_shared(exchange->handovers, handover_bytes(workers));
+}
+
 static int take_memory(struct engine *engine, unsigned workers, unsigned flows, const char *history)
 {
 	engine->workers = calloc(workers, sizeof(*engine->workers));
@@ -43,11 +75,12 @@ static int take_memory(struct engine *engine, unsigned workers, unsigned flows, 
 	if (!engine->workers || !engine->pages || !engine->shared.slots || !engine->shared.stages ||
 	    !engine->shared.ices)
 		return -1;
-	if (history_store_open(&engine->store, history, 2 * flows))
+	if (history_store_open(&engine->store, history, 2 * flows) || take_exchange(engine, workers))
 		return -1;
 	engine->shared.table = &engine->table;
 	engine->shared.store = &engine->store;
 	engine->shared.identity = &engine->identity;
+	engine->shared.exchange = &engine->exchange;
 	engine->watch = epoll_create1(EPOLL_CLOEXEC);
 	if (engine->watch < 0)
 		return -1;
@@ -65,6 +98,7 @@ static void release(struct engine *engine, unsigned workers, unsigned flows)
 	dtls_identity_destroy(&engine->identity);
 	history_store_close(&engine->store);
 	table_destroy(&engine->table);
+	give_exchange(&engine->exchange, workers);
 	give_shared(engine->shared.slots, flows * sizeof(*engine->shared.slots));
 	give_shared(engine->shared.stages, flows * sizeof(*engine->shared.stages));
 	give_shared(engine->shared.ices, flows * sizeof(*engine->shared.ices));
@@ -160,12 +194,16 @@ static void tell_restart(struct worker *worker, __u32 number)
 	worker_page_tell(worker->page, &event);
 }
 
-/* The new process takes over the flows; what it is sent meanwhile waits in their sockets. */
+/*
+ * The new process takes over the flows; what it is sent meanwhile waits in their sockets. The dead one's
+ * wires have ended with it: it alone had them open.
+ */
 static int replace(struct engine *engine, struct worker *worker)
 {
 	__u32 at_hand = __atomic_load_n(&worker->page->slot, __ATOMIC_RELAXED);
 
 	worker_stop(worker);
+	memset(worker->page->wires, 0, sizeof(worker->page->wires));
 	blame(engine, at_hand);
 	tell_restart(worker, at_hand);
 	engine->restarts++;
@@ -232,6 +270,22 @@ static void fill(struct engine *engine, struct command *command, enum command_ty
 static bool done_by_start(enum command_type type)
 {
 	return type == COMMAND_OPEN || type == COMMAND_CHANGE;
+}
+
+int supervisor_tell(struct engine *engine, unsigned number, enum command_type type, const int *files,
+		    unsigned count)
+{
+	struct worker *worker = &engine->workers[number];
+	struct command *command = &worker->page->command;
+
+	command->type = type;
+	if (worker_ask(worker, files, count)) {
+		replace(engine, worker);
+		errno = ETIMEDOUT;
+		return ENGINE_SYSTEM;
+	}
+	errno = command->error;
+	return command->status;
 }
 
 int supervisor_ask(struct engine *engine, enum command_type type, const __u32 *numbers, unsigned count)

@@ -22,4 +22,11 @@ struct worker_page *supervisor_page(struct engine *engine, __u32 number);
  */
 int supervisor_ask(struct engine *engine, enum command_type type, const __u32 *numbers, unsigned count);
 
+/*
+ * Tells one worker what concerns no slot, with up to two open files. One that does not answer is replaced,
+ * and not told again. Returns as supervisor_ask.
+ */
+int supervisor_tell(struct engine *engine, unsigned number, enum command_type type, const int *files,
+		    unsigned count);
+
 #endif

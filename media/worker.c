@@ -12,6 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "intake.h"
 #include "relay.h"
 
 #define MILLISECOND 1000000ULL
@@ -40,12 +41,15 @@ static void close_all_but(int *kept, unsigned count)
 static void keep_own_files(const struct worker *worker, int channel)
 {
 	const struct table *table = worker->shared->table;
-	int *kept = malloc((table->used + 1) * sizeof(*kept));
+	const struct exchange *exchange = worker->shared->exchange;
+	int *kept = malloc((table->used + 1 + exchange->workers) * sizeof(*kept));
 	unsigned count = 0;
 
 	if (!kept)
 		_exit(1);
 	kept[count++] = channel;
+	for (unsigned i = 0; i < exchange->workers; i++)
+		kept[count++] = exchange->bells[i];
 	for (__u32 slot = 0; slot < table->capacity; slot++)
 		if (table->bindings[slot].key.port && table->bindings[slot].worker == worker->number)
 			kept[count++] = table->bindings[slot].socket;

@@ -13,6 +13,8 @@
 #include "table.h"
 #include "worker_page.h"
 
+struct exchange;
+
 /* What all workers of an engine share with it. */
 struct worker_shared {
 	struct flow_slot *slots;
@@ -22,6 +24,7 @@ struct worker_shared {
 	struct engine_ice *ices;     /* by slot; role ICE_OFF: none */
 	struct history_store *store;
 	struct dtls_identity *identity;
+	struct exchange *exchange; /* what workers give each other */
 };
 
 /* A worker as the process sees it that started it. */

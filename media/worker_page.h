@@ -17,6 +17,9 @@ enum command_type {
 	COMMAND_STAGE,	/* slots[0] gets `stage` */
 	COMMAND_STAGE_READ, /* what the stage of slots[0] counted, into `stage` */
 	COMMAND_ICE,	    /* slots[0] gets `ice` */
+	COMMAND_WIRE,	    /* `wire`, whose socket and memory come along */
+	COMMAND_WIRES_READ, /* wires[].dropped of the page, as it is now */
+	COMMAND_UNWIRE,	    /* close all wires */
 };
 
 /* One command at a time; read by the worker once it is told on its channel, and by the asker once it answers.
@@ -32,6 +35,7 @@ struct command {
 	struct engine_stage stage;
 	struct engine_ice ice;
 	struct engine_report reports[ASK_AT_ONCE];
+	struct engine_wire wire;
 };
 
 /* Written by the worker at `head`, taken by the other side at `tail`; one of each. */
@@ -42,11 +46,12 @@ struct event_queue {
 };
 
 struct worker_page {
-	__u64 beat; /* grows as long as the worker is alive */
-	__u32 slot; /* whose packets it has at hand, or NO_SLOT */
-	__u32 reserved;
+	__u64 beat;   /* grows as long as the worker is alive */
+	__u32 slot;   /* whose packets it has at hand, or NO_SLOT */
+	__u32 asleep; /* it waits, so that others who hand it packets have to wake it */
 	struct reason_count reasons[REASONS];
 	struct event_queue queue;
+	struct engine_wire wires[ENGINE_WIRES]; /* ifindex 0: none */
 	struct command command;
 };
 

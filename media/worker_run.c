@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "flow_stage.h"
+#include "intake.h"
 #include "relay.h"
 #include "relay_ice.h"
 
@@ -32,6 +33,8 @@ struct running {
 	__u64 dtls_due;
 	__u64 woken; /* when it was last done with what was there */
 	struct relay relay;
+	struct intake intake;
+	bool behind; /* packets wait on a wire that the kernel has not sent */
 };
 
 static int watch(const struct running *running, int descriptor, void *what)
@@ -161,6 +164,32 @@ static void set_ice(struct running *running, struct command *command)
 	note_timed(running, slot);
 }
 
+static int free_wire(const struct worker_page *page)
+{
+	for (int i = 0; i < ENGINE_WIRES; i++)
+		if (!page->wires[i].ifindex)
+			return i;
+	return -1;
+}
+
+static void add_wire(struct running *running, struct command *command, const int *files)
+{
+	int place = free_wire(running->page);
+	struct engine_wire *wire = &running->page->wires[place];
+
+	command->status = ENGINE_FULL;
+	if (place < 0)
+		return;
+	*wire = command->wire;
+	if (!wires_add(&running->relay.wires, wire, files[0], files[1]) && !watch(running, files[0], wire)) {
+		command->status = ENGINE_OK;
+		return;
+	}
+	command->status = ENGINE_SYSTEM;
+	command->error = errno;
+	memset(wire, 0, sizeof(*wire));
+}
+
 static void carry_out(struct running *running, struct command *command, const int *sockets)
 {
 	struct flow_slot *slots = running->shared->slots;
@@ -189,6 +218,15 @@ static void carry_out(struct running *running, struct command *command, const in
 		break;
 	case COMMAND_ICE:
 		set_ice(running, command);
+		break;
+	case COMMAND_WIRE:
+		add_wire(running, command, sockets);
+		break;
+	case COMMAND_WIRES_READ:
+		wires_count_dropped(&running->relay.wires);
+		break;
+	case COMMAND_UNWIRE:
+		wires_drop_all(&running->relay.wires);
 		break;
 	}
 }
@@ -315,6 +353,8 @@ static int patience(const struct running *running)
 {
 	__u64 now, due = running->due < running->dtls_due ? running->due : running->dtls_due;
 
+	if (running->behind)
+		return 1;
 	if (!running->timed_count)
 		return PATIENCE;
 	now = relay_clock();
@@ -339,26 +379,45 @@ static void nap(struct running *running, int handled)
 	running->woken = now;
 }
 
+/* Whether anything was there; *asked: a command waits. */
+static bool move(struct running *running, const struct epoll_event *event, bool *asked)
+{
+	void *what = event->data.ptr;
+	struct wire *wire = wires_find(&running->relay.wires, what);
+
+	if (what == running)
+		*asked = true;
+	else if (wire && event->events & (EPOLLERR | EPOLLHUP))
+		wires_drop(&running->relay.wires, wire);
+	else if (wire)
+		intake_wire(&running->intake, wire);
+	else if (what != &running->intake)
+		relay_socket(&running->relay, what);
+	return what != running;
+}
+
 /* A slot closed by a command may still be among the events at hand, so commands come after packets. */
 static _Noreturn void loop(struct running *running)
 {
 	struct epoll_event events[READY];
 
 	for (;;) {
-		int ready = epoll_wait(running->epoll, events, READY, patience(running));
-		bool asked = false;
+		bool asked = false, rung = false;
+		int most = intake_sleep(&running->intake) ? patience(running) : 0;
+		int ready = epoll_wait(running->epoll, events, READY, most), handled = 0;
 
 		__atomic_store_n(&running->page->beat, running->page->beat + 1, __ATOMIC_RELAXED);
-		for (int i = 0; i < ready; i++) {
-			if (events[i].data.ptr == running)
-				asked = true;
-			else
-				relay_socket(&running->relay, events[i].data.ptr);
-		}
+		for (int i = 0; i < ready; i++)
+			rung |= events[i].data.ptr == &running->intake;
+		intake_awake(&running->intake, rung);
+		for (int i = 0; i < ready; i++)
+			handled += move(running, &events[i], &asked);
+		handled += (int)intake_handed(&running->intake);
 		tick(running);
+		running->behind = !wires_kick(&running->relay.wires);
 		if (asked)
 			serve(running);
-		nap(running, ready - asked);
+		nap(running, handled);
 	}
 }
 
@@ -386,9 +445,16 @@ _Noreturn void worker_run(const struct worker *worker, int channel)
 		.slots = worker->shared->slots,
 		.send = send_dtls,
 	};
+	running->intake = (struct intake){
+		.exchange = worker->shared->exchange,
+		.number = worker->number,
+		.relay = &running->relay,
+		.slots = worker->shared->slots,
+	};
 	relay_batch_init(&running->relay.batch);
 	prctl(PR_SET_TIMERSLACK, 1);
-	if (!running->timed || running->epoll < 0 || watch(running, channel, running))
+	if (!running->timed || running->epoll < 0 || watch(running, channel, running) ||
+	    watch(running, worker->shared->exchange->bells[worker->number], &running->intake))
 		_exit(1);
 	resume_flows(running);
 	loop(running);

@@ -50,7 +50,8 @@ class InterfaceFacts:
 class HostFacts:
     """None: it cannot be read, by this user or at all. obstacles: to attaching, see `ctl.host.privileges`.
 
-    no_head_room: frames that the relay had to drop, as their driver leaves no room before them.
+    no_head_room: frames that the relay had to drop, as their driver leaves no room before them. xdp_sockets: the kernel
+    has AF_XDP; opener: `voxdp xsk` listens.
     """
 
     kernel: str
@@ -70,6 +71,9 @@ class HostFacts:
     unreserved: int
     config_trouble: str
     interfaces: Sequence[InterfaceFacts]
+    engine_io: Literal["sockets", "af_xdp"] = "sockets"
+    xdp_sockets: bool = True
+    opener: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +88,7 @@ class Finding:
 
 def examine(facts: HostFacts) -> list[Finding]:
     """Look at everything, in the order in which one would mend it."""
-    return [*_kernel(facts), *_safety(facts), *_relay(facts), *_ports(facts), *_interfaces(facts)]
+    return [*_kernel(facts), *_safety(facts), *_relay(facts), *_engine(facts), *_ports(facts), *_interfaces(facts)]
 
 
 def _kernel(facts: HostFacts) -> Iterator[Finding]:
@@ -152,6 +156,22 @@ def _relay(facts: HostFacts) -> Iterator[Finding]:
         yield Finding("relay", "ok", "loaded and pinned")
     else:
         yield Finding("relay", "fail", "the kernel relay is not loaded", "sudo voxdp attach")
+
+
+def _engine(facts: HostFacts) -> Iterator[Finding]:
+    if facts.engine_io == "sockets":
+        return
+    sockets = 'set media.engine_io to "sockets"'
+    if facts.mode == "off":
+        text = "AF_XDP takes the kernel relay to lead packets to it, and xdp.mode is off"
+        yield Finding("engine io", "warn", text, sockets)
+    elif not facts.xdp_sockets:
+        yield Finding("engine io", "warn", "this kernel has no AF_XDP sockets (CONFIG_XDP_SOCKETS)", sockets)
+    elif not facts.opener:
+        text = "nobody opens AF_XDP sockets for an engine that may not: it goes by sockets"
+        yield Finding("engine io", "warn", text, "sudo voxdp xsk")
+    else:
+        yield Finding("engine io", "ok", "AF_XDP, and who opens its sockets listens")
 
 
 def _ports(facts: HostFacts) -> Iterator[Finding]:

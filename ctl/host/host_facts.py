@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import platform
 import pwd
+import socket
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -20,6 +22,7 @@ from ctl.kernel.libbpf import BpfError, Program
 from ctl.kernel.pins import Pins
 from ctl.network.media_interfaces import DataPlaneError, relay_interfaces
 from ctl.network.nexthop import NextHops
+from media.wire_opener import AF_XDP, OPENER_SOCKET
 
 PROC, SYS = Path("/proc/sys"), Path("/sys")
 VLANS = Path("/proc/net/vlan/config")
@@ -50,7 +53,25 @@ def gather(config: Config) -> HostFacts:
         unreserved=len(wanted - parse_ports(reserved)) if reserved is not None else len(wanted),
         config_trouble=trouble,
         interfaces=[_interface(name, _ours(pins)) for name in names],
+        engine_io=media.engine_io,
+        xdp_sockets=_has_xdp_sockets(),
+        opener=_listens(config.run.directory / OPENER_SOCKET),
     )
+
+
+def _has_xdp_sockets() -> bool:
+    try:
+        socket.socket(AF_XDP, socket.SOCK_RAW).close()
+    except OSError as error:
+        return error.errno != errno.EAFNOSUPPORT
+    return True
+
+
+def _listens(path: Path) -> bool:
+    """Whether somebody does at a Unix socket, this user or another."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as asking:
+        asking.setblocking(False)
+        return asking.connect_ex(str(path)) not in (errno.ENOENT, errno.ECONNREFUSED)
 
 
 def _interfaces(config: Config) -> tuple[list[str], str]:

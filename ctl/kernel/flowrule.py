@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from enum import IntEnum, IntFlag
 from ipaddress import IPv6Address
 from socket import inet_aton
-from typing import Any
+from typing import Any, Literal
 
 from ctl.kernel._libbpf import ffi, lib
 from sip.facts import fact
@@ -121,6 +121,7 @@ class FlowStatistics:
     those dropped, the ones that came too fast. copies_dropped: recording or capture that user space was too slow for.
     mode: name of the flow's state. forged, replayed: of those dropped, SRTP that was not authentic, and that had come
     before. security: how far the engine is with keys, "plain" where none are to be; suite: of what comes in.
+    received_by, sent_by: how the last packet reached the engine, and left it; None: the engine does not carry it.
     """
 
     packets: int
@@ -149,6 +150,8 @@ class FlowStatistics:
     replayed: int = 0
     security: str = "plain"
     suite: str | None = None
+    received_by: Literal["sockets", "af_xdp"] | None = None
+    sent_by: Literal["sockets", "af_xdp"] | None = None
 
 
 def pack_rule(index: int, rule: FlowRule) -> bytes:

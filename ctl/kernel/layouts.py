@@ -39,8 +39,8 @@ class Translation:
     complete: Callable[[Any, Any], None] = lambda flow, ledger: None
 
 
-TRANSLATIONS: dict[int, Translation] = {}
-"""The layouts whose flows can be taken over; none was released before the present one."""
+TRANSLATIONS: dict[int, Translation] = {3: Translation()}
+"""The layouts whose flows can be taken over. Since 3 there are maps more, those of the engine's AF_XDP sockets."""
 
 Place = tuple[int, int]
 """Offset and size in bytes of a field in a map's value."""

@@ -9,7 +9,19 @@ from urllib.parse import quote, unquote
 
 from ctl.kernel._libbpf import lib
 
-MAPS = ("flows", "ledgers", "reasons", "events", "mirror", "captures", "sources", "scratch", "config")
+MAPS = (
+    "flows",
+    "ledgers",
+    "reasons",
+    "events",
+    "mirror",
+    "captures",
+    "sources",
+    "scratch",
+    "wires",
+    "queues",
+    "config",
+)
 PROGRAM = "relay"
 LINK_PREFIX = "link_"
 

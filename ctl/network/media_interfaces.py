@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from ctl.config import Config, sip_listen
+from ctl.config import Config
+from ctl.config_values import sip_listen
 from ctl.network.addresses import canonical
 from ctl.network.nexthop import NextHops
 from ctl.sessions.relay_choice import RelayAddress

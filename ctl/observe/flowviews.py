@@ -90,6 +90,8 @@ def flow_row(view: FlowView, now: float | None = None) -> dict[str, Any]:
         "suite": counted.suite,
         "forged": counted.forged,
         "replayed": counted.replayed,
+        "received_by": counted.received_by,
+        "sent_by": counted.sent_by,
         "copies_dropped": counted.copies_dropped,
         "last_reason": counted.last_reason,
     }

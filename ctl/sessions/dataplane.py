@@ -25,6 +25,7 @@ from ctl.network.media_interfaces import DataPlaneError, relay_interfaces, relay
 from ctl.network.nexthop import NextHops
 from ctl.sessions.carriers import KernelCarrier
 from ctl.sessions.engine_carrier import EngineCarrier
+from ctl.sessions.engine_io import EngineIo
 from ctl.sessions.plan import DataPlane
 from media.client import EngineProcess
 
@@ -63,6 +64,7 @@ class Carriers:
         self._former: list[FlowTable] = []
         self._mended = 0.0
         self._directory = directory or config.run.directory
+        self.io = EngineIo(config.media.engine_io, config.run.directory, alone=self._directory == config.run.directory)
         self.process = EngineProcess.ensure(self._directory / ENGINE_SOCKET, log=self._directory / "engine.log")
         self.engine = self._engine_carrier()
         self._fingerprint = f"sha-256 {self.process.client.summary().fingerprint}"
@@ -82,6 +84,7 @@ class Carriers:
         if NOT_ATTACHED in self.bare.values() and self.table and self._mend():
             self._look_at_interfaces()
         attached = frozenset(self.interfaces.values()) - self.bare.keys()
+        self.io.look(self.process.client, self.process.pid, self._pins.directory, self._opened, attached)
         media = self._config.media
         return DataPlane(
             interfaces=self.interfaces,
@@ -251,4 +254,5 @@ class Carriers:
             raise DataPlaneError(str(error)) from None
 
     def _engine_carrier(self) -> EngineCarrier:
-        return EngineCarrier(self.process.client, self.kernel)
+        hops = self._hops if self.io.wanted == "af_xdp" else None
+        return EngineCarrier(self.process.client, self.kernel, hops)

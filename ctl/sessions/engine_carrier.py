@@ -8,10 +8,11 @@ from dataclasses import replace
 from typing import Protocol
 
 from ctl.kernel.flowrule import Endpoint, FlowStatistics
+from ctl.network.nexthop import NextHop
 from ctl.observe.quality import Sample
-from ctl.sessions.carriers import Counts, KernelCarrier, sample
+from ctl.sessions.carriers import Counts, Hops, KernelCarrier, sample
 from ctl.sessions.plan import FlowPlan, Pair
-from media.flows import EngineError, EngineFlow, EngineStatistics, FlowKey, redacted
+from media.flows import EngineError, EngineFlow, EngineHop, EngineStatistics, FlowKey, redacted
 from media.stages import InsertStage, Stage, Tap, TapStage, TranscodeStage
 
 
@@ -35,11 +36,15 @@ class Engine(Protocol):
 
 
 class EngineCarrier:
-    """Flows that the userspace engine relays. Where XDP guards their ports, `kernel` hands the packets up."""
+    """Flows that the userspace engine relays. Where XDP guards their ports, `kernel` hands the packets up.
 
-    def __init__(self, engine: Engine, kernel: KernelCarrier | None = None) -> None:
+    hops: where the engine is to send frames itself, by AF_XDP; None: it sends by sockets alone.
+    """
+
+    def __init__(self, engine: Engine, kernel: KernelCarrier | None = None, hops: Hops | None = None) -> None:
         self._engine = engine
         self._kernel = kernel
+        self._hops = hops
         self._taps: dict[Endpoint, Tap] = {}
         self._kinds: dict[Endpoint, int] = {}
 
@@ -49,7 +54,7 @@ class EngineCarrier:
         if fresh:
             self._engine.remove(names)
         resumed = not fresh and any(plan.secured for plan in pair) and not self._engine.read(names)
-        self._engine.set_pair(*(replace(_engine_flow(plan), resumed=resumed) for plan in pair))
+        self._engine.set_pair(*(replace(self._flow(plan), resumed=resumed) for plan in pair))
         for plan in pair:
             if fresh:
                 self._forget(plan.local)
@@ -59,9 +64,18 @@ class EngineCarrier:
             self._kernel.hand_up(pair)
 
     def holds(self, pair: Pair) -> bool:
-        """Whether the engine has these very flows."""
-        found = self._engine.read([plan.local for plan in pair])
-        return [each.flow for each in found] == [redacted(_engine_flow(plan)) for plan in pair]
+        """Whether the engine has these very flows. A next hop that it has and we do not know yet counts as right."""
+        found = [each.flow for each in self._engine.read([plan.local for plan in pair])]
+        wanted = [redacted(self._flow(plan)) for plan in pair]
+        if self._hops and len(found) == len(wanted):
+            both = zip(wanted, found, strict=True)
+            wanted = [each if each.hop else replace(each, hop=there.hop) for each, there in both]
+        return found == wanted
+
+    @property
+    def routed(self) -> bool:
+        """Whether its flows have next hops, which are to be kept right."""
+        return self._hops is not None
 
     def read(self, plans: Sequence[FlowPlan]) -> list[FlowStatistics | None]:
         """Return what the engine counted; nothing if there is no engine any more."""
@@ -115,6 +129,9 @@ class EngineCarrier:
             del self._taps[plan.local]
         self._set_stage(plan)
 
+    def _flow(self, plan: FlowPlan) -> EngineFlow:
+        return _engine_flow(plan, self._hops.resolve(plan.target[0], plan.egress[0]) if self._hops else None)
+
     def _set_stage(self, plan: FlowPlan) -> None:
         """A stage that is to begin with something is opened without: with it, it would be one that takes over."""
         stage = self._stage(plan)
@@ -148,7 +165,7 @@ class EngineCarrier:
         return [found.get(plan.local) for plan in plans]
 
 
-def _engine_flow(plan: FlowPlan) -> EngineFlow:
+def _engine_flow(plan: FlowPlan, hop: NextHop | None) -> EngineFlow:
     return EngineFlow(
         local_address=plan.local[0],
         local_port=plan.local[1],
@@ -165,6 +182,7 @@ def _engine_flow(plan: FlowPlan) -> EngineFlow:
         open=plan.open,
         seal=plan.seal,
         dtls=plan.dtls,
+        hop=EngineHop(hop.ifindex, hop.target_mac, hop.egress_mac, hop.vlans) if hop else None,
     )
 
 
@@ -190,6 +208,8 @@ def _statistics(counted: EngineStatistics) -> FlowStatistics:
         learned_port=counted.learned_port,
         forged=counted.forged,
         replayed=counted.replayed,
+        received_by=counted.received_by,
+        sent_by=counted.sent_by,
         security=counted.security,
         suite=counted.suite,
     )

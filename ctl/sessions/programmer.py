@@ -210,19 +210,17 @@ class Programmer:
         return removed
 
     def next_hops_changed(self, addresses: Collection[str]) -> int:
-        """Rewrite the kernel flows to these peers by their new next hop; return how many pairs. Counters go on."""
-        if self._kernel is None:
-            return 0
-        stale = [
-            pair
-            for pair in self._all_pairs()
-            if pair[0].path == "kernel"
-            and any(plan.target[0] in addresses for plan in pair)
-            and not self._kernel.holds(pair)
-        ]
-        for pair in stale:
-            self._kernel.write(pair, fresh=False)
-        return len(stale)
+        """Rewrite the flows to these peers by their new next hop; return how many pairs. Counters go on."""
+        carriers: dict[str, Carrier | None] = {"kernel": self._kernel}
+        if self._engine and self._engine.routed:
+            carriers["engine"] = self._engine
+        rewritten = 0
+        for pair in self._all_pairs():
+            carrier = carriers.get(pair[0].path)
+            if carrier and any(plan.target[0] in addresses for plan in pair) and not carrier.holds(pair):
+                carrier.write(pair, fresh=False)
+                rewritten += 1
+        return rewritten
 
     def engine_restarted(self) -> None:
         """Give a new engine process the flows that the last one had. Raises EngineError."""

@@ -9,7 +9,8 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from ctl.config import Config, sip_listen
+from ctl.config import Config
+from ctl.config_values import sip_listen
 from ctl.network.nexthop import NextHops
 from ctl.sessions.security import attempts
 from sip.acceptor import StreamLimits

@@ -39,6 +39,12 @@ def _path_style(row: Mapping[str, Any]) -> str:
     return {"engine": "yellow", "none": "red"}.get(row.get("path") or "", "")
 
 
+def _path(row: Mapping[str, Any]) -> str | None:
+    """What carries the flow; of the engine, whether packets come and go by AF_XDP."""
+    path: str | None = row.get("path")
+    return f"{path}/xdp" if row.get("received_by") == row.get("sent_by") == "af_xdp" else path
+
+
 def _number(key: str, digits: int) -> Any:
     def text(row: Mapping[str, Any]) -> str | None:
         value = row.get(key)
@@ -51,7 +57,7 @@ MOS = Column("MOS", _number("mos", 2), right=True, keep=8, style=mos_style)
 LOSS = Column("LOSS%", _number("loss_pct", 1), right=True, keep=8, style=_loss_style)
 JITTER = Column("JITms", _number("jitter_ms", 1), right=True, keep=7)
 RTT = Column("RTTms", _number("rtt_ms", 1), right=True, keep=6)
-PATH = Column("PATH", "path", keep=8, style=_path_style)
+PATH = Column("PATH", _path, keep=8, style=_path_style)
 
 COLUMNS = (
     Column("ID", "id", keep=10),

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What a packet costs in the engine, beside rtpengine's userspace daemon in the same namespaces; memory; delay.
 
-The peers are a program of ours on CPU 0, the relay and what its sends cause run on CPU 1. A receiver's side of the
-first veth pair is run by who sends, and so not counted for the relay; the second pair's is run inside the relay's
-own sends, and counted for both relays alike. Peers do not read, but for one call whose packets are timed.
+The peers are a program of ours on CPU 0, the relay runs on CPU 1. On a veth pair, whoever sends runs the receiver's
+side too. So what arrives outside is counted and dropped before the network stack, as if the peers were other machines:
+no relay pays for how they receive. One call's packets are let through and timed.
 """
 
 import os
+import struct
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
@@ -16,13 +17,16 @@ from pathlib import Path
 
 from tests.bench import codecs
 from tests.bench.figures import Figure
-from tests.bench.lab import inside, on_cpu, run
+from tests.bench.lab import filtered, inside, on_cpu, run
+from tests.bench.rig import baseline
 from tests.bench.userspace import (
     CALLED,
     CALLER,
     FIRST_PEER_PORT,
     MASTER,
+    PEER_LINK,
     RELAY,
+    RELAY_LINK,
     SUITE_NUMBER,
     Relay,
     ours,
@@ -95,12 +99,8 @@ class Bench:
             return [int(line) for line in run(f"{self.folder}/voice", *map(str, [*words, *ports])).splitlines()[1:]]
 
     def _received(self) -> int:
-        """Datagrams that reached a socket outside, taken or not."""
-        with inside(self.outside):
-            rows = [line.split() for line in Path("/proc/thread-self/net/snmp").read_text().splitlines()]
-        names, values = (row for row in rows if row[0] == "Udp:")
-        counts = dict(zip(names[1:], map(int, values[1:]), strict=True))
-        return counts["InDatagrams"] + counts["RcvbufErrors"]
+        """Datagrams that came out of the relay."""
+        return sum(struct.unpack("=Q", count)[0] for count in self._sink.map("received").lookup_percpu(bytes(4)))
 
     def _build(self) -> None:
         sources = [ROOT / "media" / name for name in ("srtp.c", "srtp_setup.c", "srtp_history.c", "packet.c")]
@@ -111,12 +111,14 @@ class Bench:
             run("ip", "netns", "add", space)
             self._stack.callback(run, "ip", "netns", "del", space)
             run("ip", "-n", space, "link", "set", "lo", "up")
-        pair = ["link", "add", "vxeo", "type", "veth", "peer", "name", "vxer", "netns", self.relay]
+        pair = ["link", "add", PEER_LINK, "type", "veth", "peer", "name", RELAY_LINK, "netns", self.relay]
         run("ip", "-n", self.outside, *pair)
-        for space, name, *addresses in ((self.outside, "vxeo", CALLER, CALLED), (self.relay, "vxer", RELAY)):
+        for space, name, *addresses in ((self.outside, PEER_LINK, CALLER, CALLED), (self.relay, RELAY_LINK, RELAY)):
             for address in addresses:
                 run("ip", "-n", space, "address", "add", f"{address}/24", "dev", name)
             run("ip", "-n", space, "link", "set", name, "up")
+        self._sink = baseline(1, (CALLER, FIRST_PEER_PORT), RELAY)
+        self._stack.enter_context(filtered(self.outside, PEER_LINK, self._sink.program("sink_but_one")))
 
 
 def measure() -> Iterator[Figure]:

@@ -64,19 +64,8 @@ class Topology:
     @contextmanager
     def packet_sink(self, program: Program) -> Iterator[None]:
         """Count and drop what arrives outside as socket buffers, before the network stack."""
-        with inside(OUTSIDE), tempfile.TemporaryDirectory() as folder:
-            run("mount", "-t", "bpf", "none", folder)
-            try:
-                program.pin(Path(folder) / "sink")
-                run("tc", "qdisc", "add", "dev", "vxbb", "clsact")
-                run("tc", "filter", "add", "dev", "vxbb", "ingress", "bpf", "da", "object-pinned", f"{folder}/sink")
-            finally:
-                run("umount", folder)
-        try:
+        with filtered(OUTSIDE, "vxbb", program):
             yield
-        finally:
-            with inside(OUTSIDE):
-                run("tc", "qdisc", "del", "dev", "vxbb", "clsact")
 
     @contextmanager
     def socket_relay(self, flows: int) -> Iterator[None]:
@@ -123,6 +112,24 @@ def pin_threads(interfaces: list[str], cpu: int) -> None:
             thread = int(process.parent.name)
             os.sched_setaffinity(thread, {cpu})
             os.setpriority(os.PRIO_PROCESS, thread, FOREMOST)
+
+
+@contextmanager
+def filtered(space: str, interface: str, program: Program) -> Iterator[None]:
+    """A tc program at an interface's ingress."""
+    with inside(space), tempfile.TemporaryDirectory() as folder:
+        run("mount", "-t", "bpf", "none", folder)
+        try:
+            program.pin(Path(folder) / "filter")
+            run("tc", "qdisc", "add", "dev", interface, "clsact")
+            run("tc", "filter", "add", "dev", interface, "ingress", "bpf", "da", "object-pinned", f"{folder}/filter")
+        finally:
+            run("umount", folder)
+    try:
+        yield
+    finally:
+        with inside(space):
+            run("tc", "qdisc", "del", "dev", interface, "clsact")
 
 
 def identity(space: str, interface: str) -> tuple[int, bytes]:

@@ -16,6 +16,7 @@ from ctl.ng.bencode import decode, encode
 from media.client import EngineProcess
 from media.flows import EngineFlow, EngineKeys
 from tests.bench.lab import inside, on_cpu
+from tests.bench.wiring import Link, Wiring
 
 RELAY, CALLER, CALLED = "10.78.0.1", "10.78.0.2", "10.78.0.3"
 SUITE, SUITE_NUMBER = "AES_CM_128_HMAC_SHA1_80", 1
@@ -25,6 +26,7 @@ FIRST_PORT, LAST_PORT = 30000, 59999
 NG_PORT = 22222
 READY_SECONDS = 10.0
 CHUNK = 65536
+PEER_LINK, RELAY_LINK = "vxeo", "vxer"
 
 
 @dataclass(frozen=True)
@@ -52,20 +54,51 @@ def _proportional(pid: int) -> int:
 
 @contextmanager
 def ours(space: str, cpu: int, folder: Path, calls: int, secured: bool) -> Iterator[Relay]:
-    """`voxdp engine` with one worker."""
+    """`voxdp engine` with one worker, on sockets."""
+    with _engine(space, cpu, folder) as process:
+        ports = _open(process, calls, secured, None)
+        yield Relay("voxdp", _pids(process), ports)
+
+
+@contextmanager
+def ours_wired(peers: str, space: str, cpu: int, folder: Path, calls: int, secured: bool) -> Iterator[Relay]:
+    """The same on AF_XDP sockets, with the kernel relay attached, which hands packets up to them.
+
+    peers: the namespace at the other end of the link.
+    """
+    link = Link(space, RELAY_LINK, RELAY), Link(peers, PEER_LINK, CALLER)
+    with Wiring(*link, folder) as wiring, _engine(space, cpu, folder) as process:
+        wires = process.client.want_wires(wiring.pins, [RELAY_LINK], folder / "none")
+        if wires.trouble:
+            raise RuntimeError(wires.trouble)
+        yield Relay("voxdp af_xdp", _pids(process), _open(process, calls, secured, wiring))
+        if not any(wire.sent for wire in process.client.wires().wires):
+            raise RuntimeError("nothing was sent by AF_XDP")
+
+
+@contextmanager
+def _engine(space: str, cpu: int, folder: Path) -> Iterator[EngineProcess]:
     with inside(space), on_cpu(cpu):
         process = EngineProcess.ensure(folder / "engine", arguments=["--workers", "1"], timeout=READY_SECONDS)
     try:
-        pids = (process.pid, *process.client.summary().processes)
-        ports = [(FIRST_PORT + 4 * call, FIRST_PORT + 4 * call + 2) for call in range(calls)]
-        for call, pair in enumerate(ports):
-            for extra in (0, 1):
-                process.client.set_pair(*_flows(call, pair, extra, secured))
-        yield Relay("voxdp", pids, ports)
+        yield process
     finally:
         process.stop()
         process.close()
         (folder / "engine.history").unlink(missing_ok=True)  # the peers begin their numbers anew
+
+
+def _pids(process: EngineProcess) -> tuple[int, ...]:
+    return process.pid, *process.client.summary().processes
+
+
+def _open(process: EngineProcess, calls: int, secured: bool, wiring: Wiring | None) -> list[tuple[int, int]]:
+    ports = [(FIRST_PORT + 4 * call, FIRST_PORT + 4 * call + 2) for call in range(calls)]
+    for call, pair in enumerate(ports):
+        for extra in (0, 1):
+            flows = _flows(call, pair, extra, secured)
+            process.client.set_pair(*(wiring.hand_up(flows) if wiring else flows))
+    return ports
 
 
 def _flows(call: int, ports: tuple[int, int], extra: int, secured: bool) -> tuple[EngineFlow, EngineFlow]:
@@ -149,6 +182,3 @@ def _describe(address: str, call: int, secured: bool) -> str:
 def _port(reply: dict[str, str]) -> int:
     (line,) = (line for line in reply["sdp"].splitlines() if line.startswith("m=audio "))
     return int(line.split()[1])
-
-
-__all__ = ["CALLED", "CALLER", "FIRST_PEER_PORT", "MASTER", "RELAY", "SUITE_NUMBER", "Relay", "ours", "rtpengine"]

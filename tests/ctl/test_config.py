@@ -3,7 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from ctl.config import load, sip_listen
+from ctl.config import load
+from ctl.config_values import sip_listen
 from ctl.configfile import ConfigError, run_directory
 
 

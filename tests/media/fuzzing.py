@@ -26,6 +26,12 @@ def _packet(pause: int, kind: int, number: int) -> bytes:
 SEEDS = {
     "wav": [b"RIFF\x24\0\0\0WAVEfmt \x10\0\0\0\1\0\1\0\x40\x1f\0\0\x80\x3e\0\0\2\0\x10\0data\4\0\0\0\1\0\2\0"],
     "events": [bytes([1, 20, 5, 10, 0, 160]) * 3],
+    "frame": [
+        bytes.fromhex("0202020202020202020202020800450000200000000040110000c0000201cb007109271203e8000c0000deadbeef"),
+        bytes.fromhex("02020202020202020202020288a800078100000986dd6000000000091140")
+        + bytes(32)
+        + b"\1\2\3\4\0\t\0\0x",
+    ],
     "jitter": [bytes([80, 0, n, 0, n // 2, 160 * n % 256, 0, 50]) for n in range(20)],
     "transcoder": [bytes([n]) + (bytes([80, 172, 0x80, 0, 0, 1]) + bytes(168)) * 3 for n in range(5)],
     "inserter": [

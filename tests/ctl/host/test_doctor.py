@@ -57,6 +57,8 @@ def test_a_fit_host_has_nothing_to_mend():
     ("changes", "check", "status", "remedy"),
     [
         ({"kernel": "5.10.0-33-amd64"}, "kernel", "fail", "apt-get install linux-image"),
+        ({"engine_io": "af_xdp", "opener": False}, "engine io", "warn", "sudo voxdp xsk"),
+        ({"engine_io": "af_xdp", "xdp_sockets": False}, "engine io", "warn", 'set media.engine_io to "sockets"'),
         ({"kernel": "weird"}, "kernel", "fail", "apt-get install linux-image"),
         ({"btf": False}, "btf", "fail", "apt-get install linux-image"),
         ({"jit": 0}, "bpf jit", "fail", "sysctl -w net.core.bpf_jit_enable=1"),
@@ -159,3 +161,10 @@ def test_a_host_without_xdp_is_fit_for_the_engine(tmp_path):
     file = write_config(tmp_path, xdp={"mode": "off"})
     done = subprocess.run([VOXDP, "-c", file, "doctor", "-j"], capture_output=True, text=True, check=False)
     assert {each["check"]: each["status"] for each in json.loads(done.stdout)["findings"]}["relay"] == "warn"
+
+
+def test_af_xdp_takes_the_relay_and_who_opens_its_sockets():
+    found = {each.check: each for each in examine(replace(HOST, engine_io="af_xdp"))}
+    assert found["engine io"].status == "ok"
+    found = {each.check: each for each in examine(replace(HOST, engine_io="af_xdp", mode="off"))}
+    assert (found["engine io"].status, found["engine io"].remedy) == ("warn", 'set media.engine_io to "sockets"')

@@ -42,10 +42,12 @@ def test_attach_pins_everything_and_detach_leaves_nothing(settings) -> None:
         "link_left",
         "link_right%2E0",
         "mirror",
+        "queues",
         "reasons",
         "relay",
         "scratch",
         "sources",
+        "wires",
     ]
     assert on("left") == on("right.0") == report.program_id
     assert SYSCTL.read_text().strip() == "10000-19999"

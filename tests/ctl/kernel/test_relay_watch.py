@@ -161,7 +161,7 @@ for attempt in (
     lambda: os.rmdir(base),
     lambda: os.mkdir(base + "/v9"),
     lambda: os.listdir(base),
-    lambda: os.symlink("/tmp", base + "/v3/flows2"),
+    lambda: os.symlink("/tmp", base + "/v4/flows2"),
     lambda: os.chmod(base, 0o777),
 ):
     try:

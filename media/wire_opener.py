@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Opens AF_XDP sockets for an engine that may not: what `voxdp xsk` runs, with CAP_NET_RAW and nothing else.
+
+It takes an interface, a queue and a file for the packets' memory, and gives back a socket that is bound to that queue,
+on the interfaces that it was told and no others. It never reads a packet.
+
+    {"interface": "eth0", "queue": 0} and the memory's file → {"error": 0, "zero_copy": false} and the socket
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import resource
+import signal
+import socket
+import sys
+from collections.abc import Collection
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from media._engine import ffi, lib
+from media.control_socket import SocketLock, listen, peer_user
+from media.flows import EngineError, check_range, members
+
+AF_XDP = 44  # linux/socket.h
+OPENER_SOCKET = "xsk.sock"
+"""Where it listens, in the run directory."""
+MESSAGE = 256
+PATIENCE = 2.0
+"""Seconds that one side waits for the other."""
+QUEUES = 1 << 16
+
+
+@dataclass(frozen=True)
+class OpenerSettings:
+    """socket: where to listen. uid, gid: of the engine, which alone is served, but for root."""
+
+    socket: Path
+    interfaces: Collection[str]
+    uid: int
+    gid: int
+
+
+def serve(settings: OpenerSettings) -> None:
+    """Open sockets until SIGTERM or SIGINT. Raises EngineError."""
+    lock = SocketLock(settings.socket)
+    try:
+        refuse_unable()
+        with listener(settings) as listening:
+            ending = end_on_signals(listening)
+            while not ending:
+                with suppress(OSError):  # whoever asks may go away at any time
+                    client, _ = listening.accept()
+                    with client:
+                        answer(client, settings)
+    finally:
+        settings.socket.unlink(missing_ok=True)
+        lock.release()
+
+
+def listener(settings: OpenerSettings) -> socket.socket:
+    """A listening socket that none but the engine's user and root may connect to."""
+    try:
+        listening = listen(settings.socket)
+        os.chown(settings.socket, settings.uid, settings.gid)
+    except OSError as error:
+        raise EngineError("system", f"{settings.socket}: {error.strerror}; run voxdp xsk as root") from None
+    listening.setblocking(True)
+    return listening
+
+
+def refuse_unable() -> None:
+    """Raise EngineError if we may open no such sockets; and have the memory of all of them locked, as far as we may."""
+    hard = resource.getrlimit(resource.RLIMIT_MEMLOCK)[1]
+    with suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_MEMLOCK, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    if resource.getrlimit(resource.RLIMIT_MEMLOCK)[0] != resource.RLIM_INFINITY:
+        resource.setrlimit(resource.RLIMIT_MEMLOCK, (hard, hard))
+    try:
+        socket.socket(AF_XDP, socket.SOCK_RAW).close()
+    except OSError as error:
+        if error.errno == errno.EPERM:
+            raise EngineError("not-permitted", "AF_XDP sockets need CAP_NET_RAW; run voxdp xsk as root") from None
+        raise EngineError("system", "this kernel has no AF_XDP sockets (CONFIG_XDP_SOCKETS)") from None
+
+
+def end_on_signals(listening: socket.socket) -> list[int]:
+    """SIGTERM and SIGINT end waiting; the list returned has them then."""
+    came: list[int] = []
+
+    def end_now(number: int, _frame: Any) -> None:
+        came.append(number)
+        listening.close()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, end_now)
+    return came
+
+
+def answer(client: socket.socket, settings: OpenerSettings) -> None:
+    """One question, one answer. Raises OSError if nobody waits for it."""
+    client.settimeout(PATIENCE)
+    if peer_user(client) not in (0, settings.uid):
+        return
+    message, files, _, _ = socket.recv_fds(client, MESSAGE, 1)
+    try:
+        found, zero_copy = opened(message, files, settings)
+        reply = json.dumps({"error": max(0, -found), "zero_copy": zero_copy}).encode()
+        try:
+            socket.send_fds(client, [reply], [found] if found >= 0 else [])
+        finally:
+            if found >= 0:
+                os.close(found)
+    finally:
+        for file in files:
+            os.close(file)
+
+
+def opened(message: bytes, files: list[int], settings: OpenerSettings) -> tuple[int, bool]:
+    """A bound socket, or an errno as a negative number; and whether the driver shares its memory."""
+    try:
+        wanted = members(json.loads(message), {"interface": (str,), "queue": (int,)})
+        check_range("queue", wanted["queue"], 0, QUEUES)
+        if len(files) != 1 or wanted["interface"] not in settings.interfaces:
+            return -errno.EACCES, False
+        index = socket.if_nametoindex(wanted["interface"])
+    except (ValueError, EngineError):
+        return -errno.EBADMSG, False
+    except OSError:
+        return -errno.ENODEV, False
+    zero_copy = ffi.new("int *")
+    return int(lib.engine_open_wire(index, wanted["queue"], files[0], zero_copy)), bool(zero_copy[0])
+
+
+def ask_opener(path: Path, interface: str, queue: int, memory: int) -> tuple[int, bool]:
+    """A socket that the opener at `path` has bound, or an errno as a negative number; -EPERM: nobody is there."""
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as asking:
+            asking.settimeout(PATIENCE)
+            asking.connect(str(path))
+            question = json.dumps({"interface": interface, "queue": queue}).encode()
+            socket.send_fds(asking, [question], [memory])
+            message, files, _, _ = socket.recv_fds(asking, MESSAGE, 1)
+    except OSError:
+        return -errno.EPERM, False
+    if not message:
+        return -errno.EACCES, False
+    reply = json.loads(message)
+    return (files[0], reply["zero_copy"]) if files else (-reply["error"], False)
+
+
+def main(settings: OpenerSettings) -> int:
+    """Run it; the exit status."""
+    try:
+        serve(settings)
+    except EngineError as error:
+        print(f"voxdp xsk: {error}", file=sys.stderr)
+        return 1
+    return 0
