@@ -44,6 +44,7 @@ class Call:
         self.a = Leg("a", host.agent, self, LegState.INCOMING)
         self.b = Leg("b", host.agent, self, LegState.GONE)
         self.near, self.far = self.a, self.b
+        self._spare: Leg | None = self.b
         self.late = False
         self.media = False
         self.turn = 0
@@ -109,6 +110,14 @@ class Call:
         leg.name = "a"
         self.legs = [leg]
         return True
+
+    def new_leg(self) -> Leg:
+        """A leg towards somebody to call; the first is the one that stood for it so far."""
+        leg, self._spare = self._spare, None
+        if leg is None or self.originating:
+            return Leg("a" if self.originating else "b", self.host.agent, self, LegState.CALLING)
+        leg.state = LegState.CALLING
+        return leg
 
     def routed(self, groups: Iterable[Group], now: float) -> None:
         """The route was found."""
@@ -250,7 +259,7 @@ class Call:
 
     def adopt(self, a: Leg, b: Leg, near: Leg, beside: Iterable[Leg]) -> None:
         """Take these legs, when the call is restored. beside: those that ring beside b."""
-        self.a, self.b, self.legs = a, b, [a, b, *beside]
+        self.a, self.b, self.legs, self._spare = a, b, [a, b, *beside], None
         self.near, self.far = near, self.other(near)
         self.first = a.asked.invite
         for leg in self.legs:

@@ -16,7 +16,6 @@ from sip.effects import CallEnded, CloseMedia, ForgetCall, RevertMedia
 from sip.errors import ProtocolError
 from sip.hunt import Ending
 from sip.leg import Leg
-from sip.leg_table import LegState
 from sip.message import Message, Response
 from sip.offer_answer import check_answer, check_offer, fresh_offer
 from sip.reliable import reliable_number
@@ -38,8 +37,7 @@ def _next_target(call: Call, event: Event, now: float) -> None:
         signal = CallSignal.WAITED if call.waits else CallSignal.HOUSE
         call.feed(signal, now, Event(service=group[0].service, early=group[0].early))
         return
-    agent = call.host.agent
-    legs = [each.leg or Leg("a" if call.originating else "b", agent, call, LegState.CALLING) for each in group]
+    legs = [each.leg or call.new_leg() for each in group]
     for leg, destination in zip(legs, group, strict=True):
         if not destination.leg:
             leg.source = destination.address

@@ -120,6 +120,14 @@ class Transaction:
             self._act(action, now, data, response)
         if self.state is State.TERMINATED:
             self._end()
+        elif self.state is State.ACCEPTED or (self.state is State.COMPLETED and self._table is CLIENT):
+            self._let_go()
+
+    def _let_go(self) -> None:
+        """Keep nothing that is sent no more; a repeated 2xx is the user's to see, nothing else is anybody's."""
+        self._data, self.ack, self.fallback = b"", None, None
+        if self.state is State.COMPLETED:
+            self._on_response = None
 
     def _act(self, action: Do | Timer, now: float, data: bytes, response: Response | None) -> None:
         match action:
