@@ -19,7 +19,7 @@ from sip.front import Front
 from sip.identity import Caller
 from sip.message import Request, Response
 from sip.parser import parse
-from sip.refreshes import Refreshes
+from sip.refreshes import CREDENTIALS, Refreshes
 from sip.registration import Registration
 from sip.settings import Settings
 from sip.sharing import Among, BindingsChange
@@ -63,7 +63,7 @@ class Core:
         """One message as it came from `source` to `local`."""
         if not self.defence.admits(source, now):
             return []
-        repeatable = data.startswith(b"REGISTER ") and not self.overloaded
+        repeatable = data.startswith(b"REGISTER ") and CREDENTIALS in data and not self.overloaded
         if repeatable and self.refreshes.take(data, source, local, now):
             return self._drain()
         try:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import lru_cache, partial
 from typing import Self
 
 from sip.facts import fact
@@ -109,7 +109,7 @@ class Credentials:
         """The response that proves knowledge of `ha1` (RFC 7616 §3.4.1; without qop RFC 2617 §3.2.2.1)."""
         if self.algorithm.upper().endswith(_SESSION):
             ha1 = self._hash(f"{ha1}:{self.nonce}:{self.cnonce}")
-        ha2 = self._hash(f"{method}:{self.uri}")
+        ha2 = _ha2(self.base_algorithm, method, self.uri)
         if not self.qop:
             return self._hash(f"{ha1}:{self.nonce}:{ha2}")
         return self._hash(f"{ha1}:{self.nonce}:{self.nc}:{self.cnonce}:{self.qop}:{ha2}")
@@ -134,6 +134,12 @@ class Credentials:
         if self.opaque is not None:
             fields.append(f"opaque={quote(self.opaque)}")
         return "Digest " + ", ".join(fields)
+
+
+@lru_cache(maxsize=1024)
+def _ha2(algorithm: str, method: str, uri: str) -> str:
+    """What all users of a registrar have in common."""
+    return digest(algorithm, f"{method}:{uri}")
 
 
 def digest(algorithm: str, text: str) -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import cached_property
 from typing import Generic, Self, TypeVar, overload
 
 from sip.errors import ForbiddenCharacter, ParseError
@@ -30,6 +29,7 @@ from sip.names import KEYS, NAMES, header_key, header_name
 from sip.uri import Uri
 
 T = TypeVar("T")
+M = TypeVar("M", bound="Message")
 Fields = Iterable[tuple[str, str]]
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _CALL_ID = re.compile(r"[\x21-\x7e]+")
@@ -56,6 +56,26 @@ class View(Generic[T]):
         except ParseError as error:
             raise ParseError(error.status, error.reason, message) from None
         message.__dict__[self.name] = value
+        return value
+
+
+class Once(Generic[M, T]):
+    """What is worked out of a message at the first access; `functools.cached_property` takes a lock for that."""
+
+    def __init__(self, read: Callable[[M], T]) -> None:
+        self.read = read
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    @overload
+    def __get__(self, message: None, owner: type) -> Self: ...
+    @overload
+    def __get__(self, message: M, owner: type) -> T: ...
+    def __get__(self, message: M | None, owner: type) -> Self | T:
+        if message is None:
+            return self
+        value = message.__dict__[self.name] = self.read(message)
         return value
 
 
@@ -86,7 +106,8 @@ def _contacts(values: list[str]) -> tuple[NameAddr, ...]:
     return () if values == ["*"] else parse_each(values, NameAddr.parse)
 
 
-def _call_id(value: str) -> str:
+def read_call_id(value: str) -> str:
+    """A Call-ID as it is. Raises ParseError (400)."""
     if not _CALL_ID.fullmatch(value):
         raise ParseError(400, "Malformed Call-ID")
     return value
@@ -115,7 +136,7 @@ class Message(ABC):
     vias = View("via", _vias)
     from_ = View("from", _required("From", NameAddr.parse))
     to = View("to", _required("To", NameAddr.parse))
-    call_id = View("call-id", _required("Call-ID", _call_id))
+    call_id = View("call-id", _required("Call-ID", read_call_id))
     cseq = View("cseq", _required("CSeq", CSeq.parse))
     contacts = View("contact", _contacts)
     is_star_contact = View("contact", lambda values: values == ["*"])
@@ -254,10 +275,8 @@ class Request(Message):
         """The request line."""
         return f"{self.method} {self.uri} SIP/2.0"
 
-    @property
-    def request_uri(self) -> Uri:
-        """The request URI in parts."""
-        return Uri.parse(self.uri)
+    request_uri = Once["Request", Uri](lambda request: Uri.parse(request.uri))
+    """The request URI in parts."""
 
     def stamp(self, host: str, port: int) -> None:
         """Say in the top Via where the request came from, before anybody reads it (RFC 3261 §18.2.1, RFC 3581 §4)."""
@@ -276,18 +295,8 @@ class Request(Message):
     def _place_of_via(self) -> int:
         return next(place for place, line in enumerate(self._lines) if header_key(line.partition(":")[0]) == "via")
 
-    @cached_property
-    def transaction_key(self) -> tuple[object, ...]:
-        """What makes two requests one transaction (RFC 3261 §17.2.3). An ACK counts as its INVITE.
-
-        Without a proper branch, even the cookie alone, the rules of RFC 2543 hold: everything that tells two requests
-        apart is in the key.
-        """
-        via, method = self.via, "INVITE" if self.method == "ACK" else self.method
-        branch = via.branch
-        if is_cookie(branch):
-            return (method, branch, via.sent_by)
-        return (method, self.call_id, self.cseq.number, self.from_.tag, via.sent_by, branch)
+    transaction_key = Once["Request", tuple[object, ...]](lambda request: _transaction_key(request))
+    """What makes two requests one transaction (RFC 3261 §17.2.3). An ACK counts as its INVITE."""
 
     def _copy(self) -> Self:
         copy = object.__new__(type(self))
@@ -320,6 +329,15 @@ class Response(Message):
 
     def __repr__(self) -> str:
         return f"<{self.start_line}>"
+
+
+def _transaction_key(request: Request) -> tuple[object, ...]:
+    """Without a proper branch, even the cookie alone, RFC 2543 holds: the key is all that tells two requests apart."""
+    via, method = request.via, "INVITE" if request.method == "ACK" else request.method
+    branch = via.branch
+    if is_cookie(branch):
+        return (method, branch, via.sent_by)
+    return (method, request.call_id, request.cseq.number, request.from_.tag, via.sent_by, branch)
 
 
 def checked(text: str) -> str:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 
 from sip.errors import ParseError
-from sip.headers import plain_address
-from sip.message import Message, Request, Response, unfold
+from sip.headers import CSeq, NameAddr, Via, parse_each, plain_address
+from sip.message import Message, Request, Response, read_call_id, unfold
 from sip.names import KEYS, header_key, header_name
 from sip.params import TOKEN
 
@@ -155,21 +155,24 @@ def _cut(body: bytes, message: Message) -> bytes:
 
 def _check(message: Request | Response) -> None:
     """Read what the core relies on, so that later it cannot fail."""
-    values = message._values.get("from")
-    if not values or not plain_address(values[0]):
+    values, known = message._values, message.__dict__
+    try:
+        from_, to, call_id, cseq = values["from"][0], values["to"][0], values["call-id"][0], values["cseq"][0]
+        vias = values["via"]
+    except KeyError as missing:
+        raise ParseError(400, f"Missing {header_name(missing.args[0])}") from None
+    if not plain_address(from_):
         _ = message.from_
-    _ = message.to, message.call_id
+    known["to"], known["call_id"] = NameAddr.parse(to), read_call_id(call_id)
+    known["vias"], known["cseq"] = parse_each(vias, Via.parse), CSeq.parse(cseq)
     if len(message.vias) > MAX_VIAS:
         raise ParseError(400, "Too Many Via")
-    for key, view in _CHECKED.items():
-        if key in message._values:
-            getattr(message, view)
-    if "*" in message._values.get("contact", ()):
+    for key in _CHECKED.keys() & values.keys():
+        getattr(message, _CHECKED[key])
+    if "*" in values.get("contact", ()):
         _check_star(message)
     if isinstance(message, Request):
         _check_request(message)
-    else:
-        _ = message.cseq
 
 
 def _check_star(message: Message) -> None:

@@ -31,6 +31,8 @@ _CSEQ = re.compile(r"([0-9]{1,9}) REGISTER")
 _CREDENTIALS = re.compile(r"Digest [\x20-\x7e]{1,1024}")
 _VARIABLE = ("Via: ", "CSeq: ", "Authorization: ")
 _END = b"\r\n\r\n"
+CREDENTIALS = b"\r\nAuthorization: "
+"""Without this line no REGISTER is a repetition of one that was granted."""
 
 Lookup = Callable[[str, str], Mapping[str, str] | None]
 """HA1 in hex by algorithm, of a user of a realm; None where it cannot be told at once."""

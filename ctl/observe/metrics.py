@@ -42,11 +42,12 @@ class Meters:
 
     def message(self, data: bytes, direction: str) -> None:
         """Count one message by its first line, without reading more of it."""
-        first, _, rest = data[:64].partition(b" ")
-        if first == b"SIP/2.0":
-            self.responses[direction, rest[:3].decode("ascii", "replace")] += 1
-        elif first in METHODS:
-            self.requests[METHODS[first], direction] += 1
+        if data.startswith(b"SIP/2.0 "):
+            self.responses[direction, data[8:11].decode("ascii", "replace")] += 1
+            return
+        method = METHODS.get(data[: data.find(b" ", 0, 16)])
+        if method:
+            self.requests[method, direction] += 1
 
     def ended(self, call: CallEnded, reports: Iterable[FlowView]) -> None:
         """Count a call that is over, and the flows that it had."""
