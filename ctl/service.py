@@ -129,7 +129,9 @@ class Service:
         self.media_watch.subscribe(self.meters.media)
         prompts = Prompts(media.prompts, config.run.directory / "clips")
         self.playback = Playback(self.sessions, prompts, self.media_watch)
-        self.ng = NgFront(config.ng, self.sessions, self.ports, self._live, self._secret, self.recordings)
+        self.ng = NgFront(
+            config.ng, self.sessions, self.ports, self._live, self._secret, self.recordings, self.playback
+        )
         self.silent_calls = SilentCalls(
             self.core, self.sessions, self.programmer, self.conductor, inactivity, (self.ng.relay,)
         )

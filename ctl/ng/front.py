@@ -19,6 +19,7 @@ from ctl.journal import Journal, Recovered
 from ctl.ng.access import Access
 from ctl.ng.calls import Call, Dialogue, Participant
 from ctl.ng.http import create_app
+from ctl.ng.media import Player
 from ctl.ng.recording import Recorder
 from ctl.ng.relay import Limits, Relay
 from ctl.ng.server import Answers, Datagrams, Streams
@@ -47,6 +48,7 @@ class NgFront:
         journal: Journal,
         secret: bytes,
         recorder: Recorder | None = None,
+        player: Player | None = None,
     ) -> None:
         self.config = config
         self.relay = Relay(
@@ -57,6 +59,7 @@ class NgFront:
             ports_used=ports.used,
             limits=Limits(config.max_sessions, config.load_limit, config.delete_delay),
             recorder=recorder,
+            player=player,
             statistics=Statistics(started=time.time()),
         )
         self._journal = journal

@@ -34,7 +34,7 @@ IMPLIED = frozenset(
         *("trust-address", "symmetric", "debug", "allow-transcoding", "no-port-latching", "no-redis-update"),
         *("no-jitter-buffer", "early-media", "provisional", "reuse-codecs", "strict-source", "no-tls-id"),
         *("original-sendrecv", "nat-wait", "pierce-nat", "unidirectional", "recrypt", "reset", "port-latching"),
-        *("reorder-codecs", "static-codecs", "no-rtcp-mux"),
+        *("reorder-codecs", "static-codecs", "inject-dtmf", "block-egress"),
     }
 )
 """Flags that ask for what is so in any case, or for what has no meaning here."""
@@ -48,9 +48,7 @@ IMPOSSIBLE = {
     "media-handover": "the source of media is fixed by signalling; it changes with the next offer or answer",
     "asymmetric": "media is sent to the address of the session description or to the port that was learned in it",
     "always-transcode": "what both sides speak is never transcoded",
-    "inject-dtmf": "tones are not injected over this protocol",
-    "block-dtmf": "tones are not blocked over this protocol",
-    "block-egress": "egress is not blocked over this protocol",
+    "block-dtmf": "ask for it once the call is answered: block DTMF",
     "trickle-ice": "candidates are not exchanged by the relay; use ICE=remove",
     "fragment": "candidates are not exchanged by the relay; use ICE=remove",
     "generate-rtcp": "RTCP is passed on, not generated",

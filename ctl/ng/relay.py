@@ -20,6 +20,8 @@ from ctl.ng.calls import PREFIX, Call, Calls, Dialogue, Participant, answered, o
 from ctl.ng.describe import Line, describe
 from ctl.ng.errors import Malformed, NgError
 from ctl.ng.filters import show, strip
+from ctl.ng.media import Command as MediaCommand
+from ctl.ng.media import MediaCommands, Player
 from ctl.ng.options import Options, options, received_from
 from ctl.ng.replies import call_statistics
 from ctl.ng.request import Request
@@ -74,6 +76,7 @@ class Relay:
     ports_used: Callable[[], float] = lambda: 0.0
     limits: Limits = Limits()
     recorder: recording.Recorder | None = None
+    player: Player | None = None
     calls: Calls = field(default_factory=Calls)
     statistics: Statistics = field(default_factory=Statistics)
     _told: set[str] = field(default_factory=set)
@@ -82,7 +85,7 @@ class Relay:
         """Return the reply to a request that came from the address `proxy`. Never raises."""
         request = Request.of(dictionary)
         command = request.command
-        method = self._commands().get(command)
+        method = self._commands.get(command)
         try:
             if method is None:
                 raise NgError(_no_command(command))
@@ -108,6 +111,11 @@ class Relay:
         for call in self.calls:
             if call.ending is not None and call.ending <= now:
                 self._remove(call)
+
+    @cached_property
+    def media(self) -> MediaCommands:
+        """What can be done to the media of calls."""
+        return MediaCommands(self.sessions, self.steady, self.player)
 
     def owns(self, session: str) -> bool:
         """Whether a session is of a call of ours. This and the next two implement `silent_calls.Owner`."""
@@ -142,6 +150,7 @@ class Relay:
     def _call_of(self, session: str) -> Call | None:
         return self.calls.find(session.removeprefix(PREFIX).partition("/")[2])
 
+    @cached_property
     def _commands(self) -> dict[str, Command]:
         return {
             "ping": self._ping,
@@ -151,11 +160,10 @@ class Relay:
             "query": self._query,
             "list": self._list,
             "statistics": self._statistics,
-            "block-media": lambda request, now: self._block(request, now, block=True),
-            "unblock-media": lambda request, now: self._block(request, now, block=False),
             "start-recording": self._start_recording,
             "stop-recording": self._stop_recording,
             "pause-recording": self._pause_recording,
+            **{name: partial(self._treat, command) for name, command in self.media.table().items()},
         }
 
     def _ping(self, _request: Request, _now: float) -> Reply:
@@ -245,20 +253,13 @@ class Relay:
         views = [view for call in self.calls for each in self._views(call).values() for view in each]
         return {"statistics": self.statistics.reply(len(self.calls), views, now)}
 
-    def _block(self, request: Request, now: float, *, block: bool) -> Reply:
-        """Of the whole call unless one participant is meant, which `directional`, a label or an address says."""
+    def _treat(self, command: MediaCommand, request: Request, now: float) -> Reply:
         call = self.calls.get(request.required("call-id", "No call-id in message"))
-        chosen = _chosen(call, request, self.sessions)
-        for dialogue in call.dialogues:
-            legs = {dialogue.leg_of(each) for each in chosen or (dialogue.a, dialogue.b) if dialogue.has(each)}
-            before = self.sessions.blocked(dialogue.session)
-            try:
-                self.sessions.block(dialogue.session, before | legs if block else before - legs)
-            except MediaRefused as refused:
-                raise NgError(refused.reason) from None
-        call.last_signal = now
-        self.changed(call.call_id, call)
-        return {}
+        try:
+            return command(request, call)
+        finally:
+            call.last_signal = now
+            self.changed(call.call_id, call)
 
     def _start_recording(self, request: Request, _now: float) -> Reply:
         return self._record(request, lambda call: recording.start(call, self.recorder, request.text("consent") or ""))
@@ -384,19 +385,20 @@ def _first_address(sdp: SessionDescription) -> str:
 
 
 def _no_command(command: str) -> str:
-    return f"{command} {UNAVAILABLE}" if command in KNOWN else "Unrecognized command"
+    why = NOT_HERE.get(command)
+    return f"{command} {UNAVAILABLE}: {why}" if why else "Unrecognized command"
 
 
-KNOWN = frozenset(
-    {
-        *("start-forwarding", "stop-forwarding"),
-        *("block-dtmf", "unblock-dtmf", "silence-media", "unsilence-media"),
-        *("play-media", "stop-media", "play-dtmf", "publish", "subscribe-request", "subscribe-answer"),
-        *("unsubscribe", "inject-start", "inject-stop", "connect", "create", "create-answer", "mesh", "transform"),
-        "cli",
-    }
-)
-"""Commands of the protocol that are not done here."""
+_COPIES = "a call is copied to recordings alone; see: start recording"
+_MADE = "calls are made by offer and answer"
+NOT_HERE = {
+    **dict.fromkeys(("start-forwarding", "stop-forwarding", "publish"), _COPIES),
+    **dict.fromkeys(("subscribe-request", "subscribe-answer", "unsubscribe"), _COPIES),
+    **dict.fromkeys(("connect", "create", "create-answer", "mesh", "transform"), _MADE),
+    **dict.fromkeys(("inject-start", "inject-stop"), "a sound is put in by: play media"),
+    "cli": "see: voxdp ng ctl",
+}
+"""Commands of the protocol that are not done here, and what there is instead."""
 
 
 def _keep(call: Call, request: Request, participant: Participant) -> None:
@@ -421,32 +423,6 @@ def _selected(call: Call, request: Request) -> list[Dialogue]:
         to_tag = request.text("to-tag") if request.has("to-tag") else None
         return [each for each in named if to_tag is None or each.other(participant).named(to_tag)]
     return call.dialogues[:]
-
-
-def _chosen(call: Call, request: Request, sessions: MediaSessions) -> list[Participant]:
-    """Return who a request means: by label, by address, by tag if it is `directional`; none is the whole call."""
-    label, address = request.text("label"), request.text("address")
-    if request.has("all"):
-        return []
-    if label is not None:
-        found = call.label(label)
-    elif address is not None:
-        found = next((each for each in call.participants if _listens_at(call, each, address, sessions)), None)
-    elif request.has("directional"):
-        found = call.find(request.required("from-tag", "No from-tag in message"))
-    else:
-        return []
-    if found is None:
-        raise NgError("No participant of the call is meant by this")
-    return [found]
-
-
-def _listens_at(call: Call, participant: Participant, address: str, sessions: MediaSessions) -> bool:
-    return any(
-        view.leg == dialogue.leg_of(participant) and view.source[0] == address
-        for dialogue in call.dialogues_of(participant)
-        for view in sessions.query(dialogue.session)
-    )
 
 
 def _write(asked: Options, label: str | None, mark: str, description: Description, media: Media, toward: Leg) -> bytes:

@@ -148,6 +148,10 @@ class Playback:
         """Return the legs that are silenced."""
         return self._sessions.treatments(call).silenced
 
+    def name_of(self, path: str) -> str:
+        """Return the name by which the file at `path` is played; what is no file of ours stays as it is."""
+        return self.prompts.name_of(path)
+
     def on_digit(self, listener: DigitListener) -> None:
         """Call `listener` with every digit of every call, whatever way it came."""
 

@@ -86,6 +86,15 @@ class Prompts:
                     found.add(name)
         return sorted(found)
 
+    def name_of(self, path: str) -> str:
+        """Return the name of the file at an absolute path below the directory; anything else stays as it is."""
+        if self._directory is None or not path.startswith("/"):
+            return path
+        try:
+            return Path(path).relative_to(self._directory).as_posix()
+        except ValueError:
+            return path
+
     async def prepare(self, source: str | bytes) -> str:
         """Make a sound ready; return its name. source: a name, or a whole WAV file. Raises SoundError."""
         name = source if isinstance(source, str) else self._keep(source)

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from ctl.ng.front import _from_json, _to_json
-from ctl.ng.relay import KNOWN, Limits, Relay
+from ctl.ng.relay import NOT_HERE, Limits, Relay
 from tests.ctl.world import ALICE, BOB, RELAY_A, rtp_port, sdp
 
 PROXY = "127.0.0.1"
@@ -289,7 +289,7 @@ def test_errors_say_what_proxies_match_on(relay, command, keys, reason):
     assert ask(relay, command, **keys) == {"result": "error", "error-reason": reason}
 
 
-@pytest.mark.parametrize("command", sorted(KNOWN))
+@pytest.mark.parametrize("command", sorted(NOT_HERE))
 def test_what_is_not_done_is_not_acknowledged(relay, command):
     offer(relay)
     answer(relay)

@@ -1,0 +1,256 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What proxies ask to be done to the media of a call: blocked, silenced, played to, dialled into.
+
+Who plays names the participant that hears; who dials, blocks or silences names the one that sends. A digit, a sound or
+silence takes the stream to the engine, and it comes back to the kernel when nothing is done to it any more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from ctl.ng.calls import Call, Dialogue, Participant
+from ctl.ng.errors import NgError
+from ctl.ng.request import Request
+from ctl.sessions.media_sessions import MediaRefused, MediaSessions
+from sip.effects import Leg
+
+Reply = dict[str, Any]
+Command = Callable[[Request, Call], Reply]
+
+DIGITS = "0123456789*#ABCD"
+"""By their codes in RFC 4733."""
+DIGIT_MILLISECONDS, PAUSE_MILLISECONDS, VOLUME = 250, 100, -8
+SECURED = frozenset({"drop", "silence"})
+TRIGGERS = ("trigger", "trigger-end", "trigger-end-time", "trigger-end-digits", "delay-buffer")
+
+
+class Playing(Protocol):
+    """A sound under way."""
+
+    @property
+    def token(self) -> int:
+        """What it is known by."""
+
+    @property
+    def milliseconds(self) -> int:
+        """Of one round."""
+
+
+class Player(Protocol):
+    """What is asked of `ctl.sessions.playback.Playback`. All raise MediaRefused."""
+
+    def play(self, call: str, leg: Leg, sounds: str, *, times: int = 1, start_ms: int = 0) -> Playing:
+        """Have a leg hear a sound; times 0: until it is stopped."""
+
+    def stop(self, call: str, leg: Leg, token: int | None = None) -> bool:
+        """End what a leg hears."""
+
+    def playing(self, call: str, leg: Leg) -> Playing | None:
+        """Return what a leg hears."""
+
+    def send_digits(
+        self, call: str, leg: Leg, digits: str, *, ms: int = 160, pause_ms: int = 60, volume: int = 10
+    ) -> int:
+        """Have a leg get digits."""
+
+    def block_digits(self, call: str, legs: Collection[Leg]) -> None:
+        """Let the digits of these legs reach nobody."""
+
+    def digits_blocked(self, call: str) -> frozenset[Leg]:
+        """Return whose digits are blocked."""
+
+    def silence(self, call: str, legs: Collection[Leg]) -> None:
+        """Have what these legs say become silence."""
+
+    def silenced(self, call: str) -> frozenset[Leg]:
+        """Return who is silenced."""
+
+    def name_of(self, path: str) -> str:
+        """Return the name of a sound by the path of its file."""
+
+
+@dataclass
+class MediaCommands:
+    """Of all calls. steady: a clock that never steps, in seconds. player: None where nothing can be played."""
+
+    sessions: MediaSessions
+    steady: Callable[[], float]
+    player: Player | None = None
+    _began: dict[int, float] = field(default_factory=dict)
+    """When each sound under way would have begun if it had been played from its start, by token."""
+
+    def table(self) -> dict[str, Command]:
+        """Return every command."""
+        return {
+            "block-media": lambda request, call: self._block(request, call, block=True),
+            "unblock-media": lambda request, call: self._block(request, call, block=False),
+            "silence-media": lambda request, call: self._silence(request, call, silence=True),
+            "unsilence-media": lambda request, call: self._silence(request, call, silence=False),
+            "block-dtmf": lambda request, call: self._block_digits(request, call, block=True),
+            "unblock-dtmf": lambda request, call: self._block_digits(request, call, block=False),
+            "play-media": self._play,
+            "stop-media": self._stop,
+            "play-dtmf": self._dial,
+        }
+
+    def _block(self, request: Request, call: Call, *, block: bool) -> Reply:
+        return self._change(request, call, self.sessions.blocked, self.sessions.block, more=block)
+
+    def _silence(self, request: Request, call: Call, *, silence: bool) -> Reply:
+        player = self._player()
+        return self._change(request, call, player.silenced, player.silence, more=silence)
+
+    def _block_digits(self, request: Request, call: Call, *, block: bool) -> Reply:
+        player, wanted = self._player(), (request.text("dtmf-security") or "drop").lower()
+        if block and wanted not in SECURED:
+            raise NgError(f"DTMF-security={wanted}: digits are taken out on this relay; use drop or silence")
+        for key in TRIGGERS:
+            if request.text(key) is not None:
+                raise NgError(f"{key}: digits are blocked from now on until they are unblocked on this relay")
+        return self._change(request, call, player.digits_blocked, player.block_digits, more=block)
+
+    def _change(
+        self,
+        request: Request,
+        call: Call,
+        asked: Callable[[str], frozenset[Leg]],
+        change: Callable[[str, frozenset[Leg]], None],
+        *,
+        more: bool,
+    ) -> Reply:
+        """Of the whole call unless one participant is meant, which `directional`, a label or an address says."""
+        chosen = self._chosen(call, request, tag=request.has("directional"))
+        for dialogue, legs in _legs(call, chosen):
+            before = asked(dialogue.session)
+            with _refusals():
+                change(dialogue.session, before | legs if more else before - legs)
+        return {}
+
+    def _play(self, request: Request, call: Call) -> Reply:
+        player, name = self._player(), request.text("file")
+        if name is None:
+            raise NgError("No media file specified: name one below media.prompts; blob and db-id are not read")
+        times, start = self._number(request, "repeat-times", 1), self._number(request, "start-pos", 0)
+        longest = self._number(request, "repeat-duration", 0)
+        duration = 0
+        for session, leg in self._hearers(request, call):
+            with _refusals():
+                found = player.play(
+                    session, leg, player.name_of(name), times=0 if longest else max(times, 1), start_ms=start
+                )
+            self._began[found.token] = self.steady() - start / 1000
+            duration = found.milliseconds
+            if longest:
+                self._later(longest / 1000, session, leg, found.token)
+        return {"duration": duration}
+
+    def _stop(self, request: Request, call: Call) -> Reply:
+        player, place = self._player(), 0
+        for session, leg in self._hearers(request, call):
+            found = player.playing(session, leg)
+            if found is None:
+                continue
+            elapsed = 1000 * (self.steady() - self._began.pop(found.token, self.steady()))
+            place = round(elapsed) % max(found.milliseconds, 1)
+            player.stop(session, leg, found.token)
+        return {"last-frame-pos": place}
+
+    def _dial(self, request: Request, call: Call) -> Reply:
+        player, digit = self._player(), _digit(request)
+        milliseconds = self._number(request, "duration", DIGIT_MILLISECONDS)
+        pause, volume = self._number(request, "pause", PAUSE_MILLISECONDS), abs(self._number(request, "volume", VOLUME))
+        if not 100 <= milliseconds <= 5000:
+            raise NgError("duration: a digit lasts 100 to 5000 ms")
+        chosen = self._chosen(call, request, tag=True)
+        if not chosen:
+            raise NgError("No participant specified: name who dials by from-tag, label or address")
+        for dialogue, legs in _legs(call, chosen):
+            for leg in legs:
+                with _refusals():
+                    player.send_digits(
+                        dialogue.session, _other(leg), digit, ms=milliseconds, pause_ms=pause, volume=volume
+                    )
+        return {}
+
+    def _hearers(self, request: Request, call: Call) -> Iterator[tuple[str, Leg]]:
+        chosen = self._chosen(call, request, tag=True)
+        for dialogue, legs in _legs(call, chosen):
+            for leg in sorted(legs):
+                yield dialogue.session, leg
+
+    def _chosen(self, call: Call, request: Request, *, tag: bool) -> list[Participant]:
+        """Return who is meant: by label, by address, or if `tag` by from-tag; none is the whole call."""
+        label, address = request.text("label"), request.text("address")
+        if request.has("all"):
+            return []
+        if label is not None:
+            found = call.label(label)
+        elif address is not None:
+            found = next((each for each in call.participants if self._listens_at(call, each, address)), None)
+        elif tag and request.text("from-tag") is not None:
+            found = call.find(request.text("from-tag"))
+        elif request.has("directional"):
+            raise NgError("No from-tag in message")
+        else:
+            return []
+        if found is None:
+            raise NgError("No participant of the call is meant by this")
+        return [found]
+
+    def _listens_at(self, call: Call, participant: Participant, address: str) -> bool:
+        return any(
+            view.leg == dialogue.leg_of(participant) and view.source[0] == address
+            for dialogue in call.dialogues_of(participant)
+            for view in self.sessions.query(dialogue.session)
+        )
+
+    def _player(self) -> Player:
+        if self.player is None:
+            raise NgError("nothing can be played on this relay; see media.prompts")
+        return self.player
+
+    def _later(self, seconds: float, session: str, leg: Leg, token: int) -> None:
+        """It ends by itself."""
+        asyncio.get_running_loop().call_later(seconds, self._player().stop, session, leg, token)
+
+    @staticmethod
+    def _number(request: Request, key: str, usual: int) -> int:
+        found = request.number(key)
+        return usual if found is None else found
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    """Tell a proxy what the media sessions refuse."""
+    try:
+        yield
+    except MediaRefused as refused:
+        raise NgError(refused.reason) from None
+
+
+def _legs(call: Call, chosen: list[Participant]) -> Iterator[tuple[Dialogue, frozenset[Leg]]]:
+    """Yield each dialogue with the legs of it that are meant."""
+    for dialogue in call.dialogues:
+        legs = frozenset(dialogue.leg_of(each) for each in chosen or (dialogue.a, dialogue.b) if dialogue.has(each))
+        if legs:
+            yield dialogue, legs
+
+
+def _digit(request: Request) -> str:
+    """Of a code, 0 to 15, or the digit itself."""
+    digit, code = request.text("digit"), request.text("code")
+    text = (digit if digit is not None else code or "").upper()
+    if code is not None and digit is None and text.isdecimal() and int(text) < len(DIGITS):
+        return DIGITS[int(text)]
+    if len(text) != 1 or text not in DIGITS:
+        raise NgError(f"Out of range DTMF code specified: {text!r:.20}; give one of {DIGITS} or a code of 0 to 15")
+    return text
+
+
+def _other(leg: Leg) -> Leg:
+    return "b" if leg == "a" else "a"

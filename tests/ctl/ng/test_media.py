@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Sounds, digits and silence as proxies ask for them, with the kernel and the engine played."""
+
+import asyncio
+
+import pytest
+
+from ctl.ng.relay import Limits, Relay
+from ctl.observe.media_watch import MediaWatch
+from ctl.sessions.playback import Playback
+from ctl.sessions.prompts import Prompts
+from media.clips import write
+from tests.ctl.world import ALICE, BOB, sdp
+from tests.media.dsp import sine
+
+
+class Journal:
+    """Keeps nothing."""
+
+    def put(self, *_): ...
+    def remove(self, *_): ...
+
+
+class Proxy:
+    """One call, answered, and a clock that is set by hand."""
+
+    def __init__(self, world, cache):
+        for rate in (8000, 16000):
+            write(cache / f"tone-music.{rate}", rate, sine(rate, 500, 100))
+        watch = MediaWatch(world.programmer, Journal(), lambda _: None)
+        self.playback = Playback(world.sessions, Prompts(None, cache), watch)
+        self.now, self.world = 0.0, world
+        self.relay = Relay(world.sessions, lambda: self.now, b"secret", limits=Limits(), player=self.playback)
+        for command, where, tags in (("offer", ALICE, {}), ("answer", BOB, {"to-tag": "b"})):
+            self.ask(command, sdp=sdp(where).decode(), **{"received-from": ["IP4", where]}, label=where, **tags)
+        self.session = self.relay.calls.get("c").dialogues[0].session
+
+    def ask(self, command, **keys):
+        keys = {key.replace("_", "-"): value for key, value in keys.items()}
+        asked = {"command": command, "call-id": "c", "from-tag": "a", **keys}
+        reply = self.relay.handle(asked, "127.0.0.1", 0.0)
+        assert reply.pop("result") == "ok", reply
+        return reply
+
+    def refused(self, command, **keys):
+        return self.relay.handle({"command": command, "call-id": "c", **keys}, "", 0.0)["error-reason"]
+
+    def hears(self):
+        return {leg for leg in "ab" if self.playback.playing(self.session, leg)}
+
+    def paths(self):
+        return {view.path for view in self.world.sessions.query(self.session) if view.kind == "rtp"}
+
+
+@pytest.fixture
+def run(world, tmp_path):
+    def play(scene):
+        async def within():
+            await scene(Proxy(world, tmp_path))
+
+        asyncio.run(within())
+
+    return play
+
+
+@pytest.mark.parametrize(
+    ("keys", "hearing"),
+    [
+        ({}, {"a"}),
+        ({"from_tag": "b"}, {"b"}),
+        ({"label": BOB}, {"b"}),
+        ({"address": BOB}, {"b"}),
+        ({"flags": ["all"]}, {"a", "b"}),
+    ],
+)
+def test_a_sound_is_played_to_whom_it_is_for(run, keys, hearing):
+    async def scene(proxy):
+        assert proxy.ask("play media", file="tone/music", **keys) == {"duration": 100}
+        assert (proxy.hears(), proxy.paths()) == (hearing, {"engine"})
+        proxy.now = 0.06
+        assert proxy.ask("stop media", **keys) == {"last-frame-pos": 60}
+        assert (proxy.hears(), proxy.paths()) == (set(), {"kernel"})
+
+    run(scene)
+
+
+def test_a_sound_begins_somewhere_and_ends_by_itself(run):
+    async def scene(proxy):
+        proxy.ask("play media", file="tone/music", start_pos="40", repeat_duration=30)
+        assert proxy.hears() == {"a"}
+        for _ in range(200):
+            if not proxy.hears():
+                break
+            await asyncio.sleep(0.02)
+        assert not proxy.hears()
+
+    run(scene)
+
+
+def test_a_digit_is_dialled_by_whom_it_names(run):
+    async def scene(proxy):
+        assert proxy.ask("play DTMF", code=11, duration=300, volume=-10) == {}
+        wished = proxy.world.sessions.treatments(proxy.session)
+        assert {leg: (dial.digits, dial.volume) for leg, dial in wished.dials.items()} == {"a": ("#", 10)}
+        assert proxy.ask("play DTMF", from_tag="b", digit="5") == {}
+
+    run(scene)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "name"),
+    [("block DTMF", "unblock DTMF", "digits_blocked"), ("silence media", "unsilence media", "silenced")],
+)
+@pytest.mark.parametrize(
+    ("keys", "legs"), [({}, {"a", "b"}), ({"flags": ["directional"]}, {"a"}), ({"label": BOB}, {"b"})]
+)
+def test_digits_and_sound_of_one_or_of_all_are_taken_away(run, one, other, name, keys, legs):
+    async def scene(proxy):
+        proxy.ask(one, **keys)
+        assert getattr(proxy.playback, name)(proxy.session) == legs
+        assert proxy.paths() == {"engine"}
+        proxy.ask(other, **keys)
+        assert getattr(proxy.playback, name)(proxy.session) == set()
+        assert proxy.paths() == {"kernel"}
+
+    run(scene)
+
+
+@pytest.mark.parametrize(
+    ("command", "keys", "reason"),
+    [
+        ("play media", {"file": "nowhere"}, "there is no sound"),
+        ("play media", {"blob": "RIFF"}, "No media file specified"),
+        ("play media", {"file": "tone/music", "from-tag": "z"}, "No participant"),
+        ("play DTMF", {"from-tag": "a", "code": "16"}, "Out of range DTMF code"),
+        ("play DTMF", {"from-tag": "a", "digit": "55"}, "Out of range DTMF code"),
+        ("play DTMF", {"from-tag": "a", "digit": "5", "duration": 20}, "100 to 5000 ms"),
+        ("play DTMF", {"digit": "5"}, "No participant specified"),
+        ("block DTMF", {"DTMF-security": "random"}, "use drop or silence"),
+        ("block DTMF", {"trigger": "123"}, "trigger: "),
+    ],
+)
+def test_what_cannot_be_done_is_said(run, command, keys, reason):
+    async def scene(proxy):
+        assert reason in proxy.refused(command, **keys)
+        assert proxy.paths() == {"kernel"}
+
+    run(scene)
+
+
+def test_without_a_player_nothing_is_acknowledged(world):
+    relay = Relay(world.sessions, lambda: 0.0, b"secret")
+    relay.handle({"command": "offer", "call-id": "c", "from-tag": "a", "sdp": sdp(ALICE).decode()}, "", 0.0)
+    for command in ("play media", "stop media", "play DTMF", "block DTMF", "silence media"):
+        reply = relay.handle({"command": command, "call-id": "c", "from-tag": "a", "file": "x", "digit": "1"}, "", 0.0)
+        assert "nothing can be played on this relay" in reply["error-reason"]
