@@ -46,11 +46,11 @@ def operations() -> Iterator[Operation]:
 
 
 async def _calls(context: Context) -> Reply:
-    return Reply(200, {"items": list(context.services.live.calls(_tenant(context)))})
+    return Reply(200, {"items": list(await context.services.live.calls(_tenant(context)))})
 
 
 async def _call(context: Context) -> Reply:
-    return Reply(200, context.services.live.call(_tenant(context), context.path["call"]))
+    return Reply(200, await context.services.live.call(_tenant(context), context.path["call"]))
 
 
 async def _control(context: Context) -> Reply:
@@ -65,15 +65,15 @@ async def _control(context: Context) -> Reply:
 
 
 async def _flows(context: Context) -> Reply:
-    return Reply(200, {"items": list(context.services.live.flows(_tenant(context)))})
+    return Reply(200, {"items": list(await context.services.live.flows(_tenant(context)))})
 
 
 async def _registrations(context: Context) -> Reply:
-    return Reply(200, {"items": list(context.services.live.registrations(_tenant(context)))})
+    return Reply(200, {"items": list(await context.services.live.registrations(_tenant(context)))})
 
 
 async def _statistics(context: Context) -> Reply:
-    return Reply(200, context.services.live.statistics(_tenant(context)))
+    return Reply(200, await context.services.live.statistics(_tenant(context)))
 
 
 def _tenant(context: Context) -> int:

@@ -90,20 +90,20 @@ class UnknownCall(Exception):
 class Live(Protocol):
     """Implemented by the controller. The dictionaries are like the models above."""
 
-    def calls(self, tenant: int | None) -> Sequence[dict[str, Any]]:
+    async def calls(self, tenant: int | None) -> Sequence[dict[str, Any]]:
         """Return the calls."""
 
-    def call(self, tenant: int | None, call: str) -> dict[str, Any]:
+    async def call(self, tenant: int | None, call: str) -> dict[str, Any]:
         """Return one call with its legs and flows. Raises UnknownCall."""
 
     async def control(self, tenant: int | None, call: str, control: CallControl) -> dict[str, Any]:
         """Do something with a call and return it. Raises UnknownCall, LiveRefused."""
 
-    def flows(self, tenant: int | None) -> Sequence[dict[str, Any]]:
+    async def flows(self, tenant: int | None) -> Sequence[dict[str, Any]]:
         """Return the flows."""
 
-    def registrations(self, tenant: int | None) -> Sequence[dict[str, Any]]:
+    async def registrations(self, tenant: int | None) -> Sequence[dict[str, Any]]:
         """Return the contacts that are registered."""
 
-    def statistics(self, tenant: int | None) -> dict[str, Any]:
+    async def statistics(self, tenant: int | None) -> dict[str, Any]:
         """Return sums."""

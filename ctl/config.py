@@ -26,6 +26,7 @@ from ctl.configfile import DEFAULT_PATH, ConfigError, read_tables
 from ctl.queues.section import QueuesSection
 from ctl.section import Section
 from ctl.sessions.playback_section import PlaybackKeys
+from sip.steering import MAX_WORKERS
 
 RELAY_ADDRESSES = 8  # as in bpf/flow.h
 OTHER_VARIABLES = {"VOXDP_CONFIG", "VOXDP_CORPUS"}
@@ -110,6 +111,8 @@ class SipSection(Section):
 
     listen: tuple[SipListen, ...] = ("127.0.0.1:5060",)
     """None: no signalling of ours, media for proxies alone, see NgSection."""
+    workers: Annotated[int, Field(ge=1, le=MAX_WORKERS)] = 1
+    """Processes that share the signalling."""
     domain: str = "localhost"
     algorithms: tuple[Literal["SHA-256", "MD5"], ...] = ("SHA-256", "MD5")
     min_expires: Seconds = 60

@@ -19,6 +19,7 @@ from ctl.ng.front import NgUnavailable
 from ctl.seat import ServiceError
 from ctl.service import Service
 from ctl.signalling.tls import TlsError
+from ctl.workers.deal import take_back
 from media.flows import EngineError
 from provisioning.errors import ProvisioningError
 from sip.sockets import TransportError
@@ -64,7 +65,13 @@ def _line(error: BaseException) -> str:
 
 
 async def _serve(config: Config) -> None:
-    await Service(config).run()
+    if config.sip.workers > 1 and config.sip.listen:
+        from ctl.workers.controller import Controller
+
+        await Controller(config).run()
+    else:
+        take_back(config)
+        await Service(config).run()
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException | None:

@@ -37,13 +37,15 @@ class Recovered:
     """What an earlier process left.
 
     same_boot: whether its monotonic times still mean something. saved: wall clock less monotonic clock, in
-    seconds, as that process saw it. torn: lines that could not be read, at most the last after a kill.
+    seconds, as that process saw it. torn: lines that could not be read, at most the last after a kill. boot: which one
+    it was.
     """
 
     states: Mapping[Key, Any]
     same_boot: bool
     saved: float
     torn: int
+    boot: str = ""
 
     def of(self, kind: str) -> dict[str, Any]:
         """Return {key: state} of one kind, oldest first."""
@@ -68,9 +70,9 @@ class Journal:
 
         Raises OSError when the folder cannot be written.
         """
-        recovered = _read(path)
+        recovered = read(path)
         journal = cls(path, offset)
-        journal._lines = {key: _line(key, encode(state)) for key, state in recovered.states.items()}
+        journal._lines = {key: line_of(key, encode(state)) for key, state in recovered.states.items()}
         journal._live = sum(map(len, journal._lines.values()))
         journal._rewrite()
         return journal, recovered
@@ -81,7 +83,7 @@ class Journal:
 
     def put_text(self, kind: str, key: str, text: str) -> None:
         """`put` of what `encode` has made, or what looks the same."""
-        line = _line((kind, key), text)
+        line = line_of((kind, key), text)
         self._live += len(line) - len(self._lines.get((kind, key), b""))
         self._lines[kind, key] = line
         self._append(line)
@@ -91,7 +93,7 @@ class Journal:
         line = self._lines.pop((kind, key), None)
         if line is not None:
             self._live -= len(line)
-            self._append(_line((kind, key), "null"))
+            self._append(line_of((kind, key), "null"))
 
     def sync(self) -> None:
         """Bring what was put to the disk. May be called from another thread: it works on a descriptor of its own."""
@@ -121,7 +123,7 @@ class Journal:
         self.close()
         fresh = self.path.with_suffix(".new")
         self._file = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        header = _line(("boot", BOOT_ID.read_text().strip()), encode({"offset": self.offset}))
+        header = line_of(("boot", BOOT_ID.read_text().strip()), encode({"offset": self.offset}))
         self._size = _write(self._file, header + b"".join(self._lines.values()))
         os.fdatasync(self._file)
         fresh.replace(self.path)
@@ -146,12 +148,14 @@ def _write(file: int, data: bytes) -> int:
     return done
 
 
-def _line(key: Key, text: str) -> bytes:
+def line_of(key: Key, text: str) -> bytes:
+    """Return a line of a journal: text is the state as `encode` has made it, null its end."""
     kind, name = map(encode_basestring_ascii, key)
     return f"[{kind},{name},{text}]\n".encode("ascii")
 
 
-def _read(path: Path) -> Recovered:
+def read(path: Path) -> Recovered:
+    """Return what a journal holds; nothing where there is none."""
     states: dict[Key, Any] = {}
     boot, saved, torn = "", 0.0, 0
     for line in path.read_bytes().split(b"\n") if path.exists() else ():
@@ -168,4 +172,4 @@ def _read(path: Path) -> Recovered:
             states.pop((kind, key), None)
         else:
             states[kind, key] = state
-    return Recovered(states, boot == BOOT_ID.read_text().strip(), saved, torn)
+    return Recovered(states, boot == BOOT_ID.read_text().strip(), saved, torn, boot)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
 
 from ctl.config import Config
 from provisioning.errors import VaultError
@@ -24,8 +25,16 @@ class KeyRing:
             self._keys = read_keys(self._path)
         self.vault = Vault(self._keys)
 
-    def rotate(self, conninfo: str) -> int:
+    def reread(self) -> None:
+        """Use the keys that are in the file now. Raises VaultError."""
+        if self._path is not None:
+            self._keys = read_keys(self._path)
+            self.vault.use(self._keys)
+
+    def rotate(self, conninfo: str, written: Callable[[], None] = lambda: None) -> int:
         """Seal every secret with a new key, then forget the old ones; return how many secrets. Raises VaultError.
+
+        written: called when the file has changed, for others to read it anew.
 
         The file has the new key before anything is sealed with it, and the old ones until nothing needs them.
         """
@@ -36,8 +45,10 @@ class KeyRing:
         write_keys(self._path, both)
         self._keys = both
         self.vault.use(both)
+        written()
         sealed = seal_all(conninfo, self.vault)
         write_keys(self._path, [fresh])
         self._keys = [fresh]
         self.vault.use([fresh])
+        written()
         return sealed

@@ -7,9 +7,11 @@ PostgreSQL may come late and go away: the last users serve, and records wait in 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack
 from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
 
 import structlog
 from psycopg_pool import PoolTimeout
@@ -35,6 +37,7 @@ PURGE_SECONDS = 3600.0
 RETRY_SECONDS = 2.0
 READY_SECONDS = 8.0
 SETTLE_SECONDS = 2.0
+KEYS_SECONDS = 10.0
 GATHER_SECONDS = 0.05
 """Between two writes of call records to the disk; nothing waits for them but the live journal's own tidying."""
 STORE_SECONDS = 0.25
@@ -43,10 +46,15 @@ STORE_SECONDS = 0.25
 log = structlog.get_logger()
 
 
+async def _nobody_else() -> None:
+    """No other process uses the keys."""
+
+
 class Storage:
     """Owner of the database, embedded or not, of its connections and of the journal of call records."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, state: Path | None = None, pool_size: int = POOL_SIZE) -> None:
+        """state: where call records wait, if not where the configuration says."""
         self._embedded: EmbeddedPostgres | None = None
         if not config.database.url:
             self._embedded = EmbeddedPostgres(
@@ -57,12 +65,14 @@ class Storage:
         self.vault = self._keys.vault
         hosts = [config.sip.domain, *(address.host for address in listen_addresses(config))]
         self.keeper = SnapshotKeeper(self.conninfo, self.vault, config.sip.domain, hosts)
-        self.pool = make_pool(self.conninfo, size=POOL_SIZE)
+        self.pool = make_pool(self.conninfo, size=pool_size)
         self.store = Store(self.pool, self.vault, config.sip.domain)
-        self.journal = CdrJournal(config.run.state / "cdr", gather=GATHER_SECONDS)
+        self.journal = CdrJournal((state or config.run.state) / "cdr", gather=GATHER_SECONDS)
         self.writer = CdrWriter(self.journal, self.pool, STORE_SECONDS)
         self.on_spent: Callable[[Mapping[tuple[date, Payer], int]], None] = lambda _: None
         """Told once what was spent today, when the database has been reached."""
+        self.on_keys: Callable[[], Coroutine[Any, Any, None]] = _nobody_else
+        """Awaited when the file of keys has changed, by those who share it."""
         self._trouble: str | None = "starting"
         self._open = asyncio.Event()
 
@@ -81,7 +91,16 @@ class Storage:
     async def rotate_key(self) -> int:
         """Seal every secret with a new key and forget the old ones; return how many. Raises VaultError."""
         await self.ready()
-        return await asyncio.to_thread(self._keys.rotate, self.conninfo)
+        loop = asyncio.get_running_loop()
+
+        def written() -> None:
+            asyncio.run_coroutine_threadsafe(self.on_keys(), loop).result(KEYS_SECONDS)
+
+        return await asyncio.to_thread(self._keys.rotate, self.conninfo, written)
+
+    def reread_keys(self) -> None:
+        """Use the keys that another process has written. Raises VaultError."""
+        self._keys.reread()
 
     async def settle(self) -> None:
         """Give the records that are on disk a moment to reach PostgreSQL; what does not, does at the next start."""

@@ -16,7 +16,7 @@ from functools import cache
 SLOTS = 256
 DEPTH = 16384
 """Bytes of a message in which the Call-ID is looked for."""
-MAX_WORKERS = 64
+MAX_WORKERS = 16
 
 _CALL_ID = re.compile(rb"\n(?:call-id|i)[ \t]*:(?:[ \t\r]|\n[ \t])*([^ \t\r\n]+)", re.IGNORECASE)
 _ALPHABET = b"0123456789abcdefghijklmnopqrstuvwxyz"

@@ -22,6 +22,7 @@ CONFIG = """\
 listen = {listen}
 domain = "{domain}"
 algorithms = ["MD5"]  # baresip 1.0 gives up a registration whose challenges name another one
+workers = {workers}
 
 [media]
 addresses = {addresses}
@@ -50,9 +51,9 @@ class Controller:
     """`voxdp attach`, `voxdp run` and questions to it. Nothing runs until `attach` and `start`.
 
     listen: where signalling listens, if not at the relay's addresses. more: further tables of the configuration. media:
-    further lines of the table [media]. user: who owns the relay's pins and runs everything but `attach` and
-    `detach`; root if empty. timeout: seconds
-    without media after which a call is ended.
+    further lines of the table [media]. workers: processes that share the signalling. user: who owns the relay's pins
+    and runs everything but `attach` and `detach`; root if empty. timeout: seconds without media after which a call is
+    ended.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class Controller:
         more: str = "",
         port_max: int = 20999,
         media: str = "",
+        workers: int = 1,
     ) -> None:
         self._lab = lab
         self._mode = mode
@@ -74,6 +76,7 @@ class Controller:
         self._more = more
         self._port_max = port_max
         self._media = media
+        self._workers = workers
         self._process: Process | None = None
         self.config = lab.directory / "voxdp.toml"
         self.config.write_text(self._settings())
@@ -180,6 +183,7 @@ class Controller:
             timeout=self._timeout,
             port_max=self._port_max,
             media=self._media,
+            workers=self._workers,
             mode=self._mode,
             bpffs=self._lab.bpffs,
             user=self._user,

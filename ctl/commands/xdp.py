@@ -41,7 +41,7 @@ REASON_COLUMNS = (
 def attach(session: Session) -> None:
     """Load the kernel relay, pin it and attach it; again: upgrade it in place, without losing a packet."""
     from ctl.config import load
-    from ctl.kernel.attaching import attach_settings
+    from ctl.kernel.attaching import attach_settings, steer
     from ctl.kernel.loader import AttachError
     from ctl.kernel.loader import attach as put
     from ctl.network.media_interfaces import DataPlaneError
@@ -50,6 +50,7 @@ def attach(session: Session) -> None:
     config, hops = load(session.path), NextHops()
     try:
         report = put(attach_settings(config, hops))
+        steered = steer(config)
     except (AttachError, DataPlaneError, OSError) as error:
         raise CommandError(str(error), FAILED) from None
     finally:
@@ -62,6 +63,8 @@ def attach(session: Session) -> None:
         click.echo(f"removed from {name}")
     if report.taken_over is not None:
         click.echo(f"flows of layout {report.taken_over} taken over; start voxdp run of this version now")
+    if steered:
+        click.echo(f"datagrams of signalling go to {config.sip.workers} workers by Call-ID")
 
 
 @click.command()
@@ -69,12 +72,14 @@ def attach(session: Session) -> None:
 def detach(session: Session) -> None:
     """Take the relay off all interfaces and remove what is pinned; flows that live end."""
     from ctl.config import load
+    from ctl.kernel import steering
     from ctl.kernel.loader import AttachError
     from ctl.kernel.loader import detach as take
 
     config = load(session.path)
     try:
         report = take(config.xdp.bpffs, config.run.directory)
+        steering.unpin(config.xdp.bpffs)
     except (AttachError, OSError) as error:
         raise CommandError(str(error), FAILED) from None
     click.echo(f"detached from {', '.join(report.interfaces)}" if report.interfaces else "nothing was attached")

@@ -6,6 +6,7 @@ from __future__ import annotations
 import pwd
 
 from ctl.config import Config
+from ctl.kernel import steering
 from ctl.kernel.loader import AttachSettings
 from ctl.network.media_interfaces import DataPlaneError, relay_interfaces
 from ctl.network.nexthop import NextHops
@@ -16,7 +17,7 @@ def attach_settings(config: Config, hops: NextHops) -> AttachSettings:
     if config.xdp.mode == "off":
         raise DataPlaneError("xdp.mode is off; set it to native or generic")
     by_address = relay_interfaces(config, hops)
-    uid, gid = _owner(config.xdp.owner)
+    uid, gid = owner(config)
     return AttachSettings(
         bpffs=config.xdp.bpffs,
         interfaces=tuple(dict.fromkeys([*config.xdp.interfaces, *by_address.values()])),
@@ -32,7 +33,21 @@ def attach_settings(config: Config, hops: NextHops) -> AttachSettings:
     )
 
 
-def _owner(name: str) -> tuple[int, int]:
+def steer(config: Config) -> bool:
+    """Pin the program that deals datagrams out to workers, if there are several; else remove it. Whether it is there.
+
+    Needs root. Raises DataPlaneError, BpfError or OSError.
+    """
+    if config.sip.workers == 1:
+        steering.unpin(config.xdp.bpffs)
+        return False
+    steering.pin(config.xdp.bpffs, *owner(config))
+    return True
+
+
+def owner(config: Config) -> tuple[int, int]:
+    """Return user and group id that pins are given to. Raises DataPlaneError."""
+    name = config.xdp.owner
     if not name:
         return 0, 0
     try:

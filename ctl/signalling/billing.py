@@ -5,10 +5,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime
+from typing import Protocol
 
 from ctl.signalling.trunk_keeper import key_of
 from provisioning.admission import Admission, Denied, Limits, Payer
 from provisioning.charging import Charge, charge, find_account
+from provisioning.plan import TrunkKey
 from provisioning.refresh import SnapshotKeeper
 from provisioning.routing import Decision, Refusal, ToTrunk
 from sip.effects import CallEnded
@@ -17,12 +19,35 @@ from sip.views import CallView
 RENEW_SECONDS = 60.0
 
 
+class Desk(Protocol):
+    """What is asked of `provisioning.admission.Admission`."""
+
+    def count(self, spent: Mapping[tuple[date, Payer], int]) -> None:
+        """Add what was spent elsewhere, or before."""
+
+    def begin(
+        self, call: str, tenant: tuple[int, Limits], user: tuple[str, Limits], *, emergency: bool = False
+    ) -> Denied | None:
+        """Take a channel of the tenant and of the user."""
+
+    def take_trunk(
+        self, call: str, trunk: TrunkKey, limit: int | None, price: int | None, now: datetime
+    ) -> Denied | None:
+        """Take a channel of a trunk and the first minute's price."""
+
+    def renew(self, call: str, now: datetime) -> bool:
+        """Take the next minute; whether there is money for it."""
+
+    def end(self, call: str, seconds: float) -> int:
+        """Give everything back and return the price of the call."""
+
+
 class Billing:
     """Owns what calls hold. Every method is called from the event loop, and none waits."""
 
-    def __init__(self, keeper: SnapshotKeeper) -> None:
+    def __init__(self, keeper: SnapshotKeeper, admission: Desk | None = None) -> None:
         self._keeper = keeper
-        self._admission = Admission()
+        self._admission: Desk = admission or Admission()
         self._renewed: dict[str, float] = {}
 
     def count(self, spent: Mapping[tuple[date, Payer], int]) -> None:

@@ -18,7 +18,7 @@ from ctl.observe.metrics import Meters
 from ctl.sessions.codecs import MediaPlan
 from ctl.sessions.media_sessions import FlowReport, MediaRefused, MediaSessions
 from ctl.sessions.relay_choice import Facing
-from ctl.signalling.directory import Directory
+from ctl.signalling.directory import Answer, Directory
 from ctl.signalling.records import Records
 from ctl.signalling.resolver import Resolver
 from sip.call_table import CallState
@@ -195,7 +195,7 @@ class Conductor:
             case SaveCall():
                 self._unsaved[effect.call] = effect
             case SaveBindings():
-                self._keep(BINDINGS, effect.username, encode(effect.state) if effect.state else "")
+                self._save_bindings(effect)
             case CallEnded():
                 talked = round(effect.ended - effect.answered, 1) if effect.answered is not None else None
                 log.info("call ended", call=effect.call, status=effect.status, cause=effect.cause, seconds=talked)
@@ -218,6 +218,9 @@ class Conductor:
             text = f'{{"call":{encode(effect.state)},"media":{media},"at":{time.monotonic()!r}}}'
             self._keep(CALL, call, text)
 
+    def _save_bindings(self, effect: SaveBindings) -> None:
+        self._keep(BINDINGS, effect.username, encode(effect.state) if effect.state else "")
+
     def _authenticate(self, effect: Authenticate) -> Iterable[Effect]:
         if not self._directory.ready:
             return self._core.refused(effect.token, 503, "Service Unavailable", time.monotonic())
@@ -228,13 +231,16 @@ class Conductor:
         return self._directory.credentials(realm, username) if self._directory.ready else None
 
     def _find_route(self, effect: FindRoute) -> Iterable[Effect]:
-        found = self._directory.route(effect)
+        return self._follow(effect.token, self._directory.route(effect))
+
+    def _follow(self, token: int, found: Answer) -> Iterable[Effect]:
+        """Go on with what the directory has answered."""
         if isinstance(found, tuple):
             if not self._resolver.needed(found):
-                return self._core.routed(effect.token, found, time.monotonic())
-            self._resolver.later(found, partial(self._located, effect.token))
+                return self._core.routed(token, found, time.monotonic())
+            self._resolver.later(found, partial(self._located, token))
             return ()
-        return self._core.refused(effect.token, found.status, found.reason, time.monotonic())
+        return self._core.refused(token, found.status, found.reason, time.monotonic())
 
     def _located(self, token: int, targets: Sequence[Target]) -> None:
         self.perform(self._core.routed(token, targets, time.monotonic()))

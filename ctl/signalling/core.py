@@ -18,6 +18,7 @@ from sip.core import Core
 from sip.effects import Address
 from sip.reach import default_port
 from sip.settings import Settings
+from sip.sharing import Among
 
 SECRET_BYTES = 32
 TOKEN_BYTES = 12
@@ -42,9 +43,17 @@ def stream_limits(config: Config) -> StreamLimits:
     )
 
 
-def make_core(config: Config, secret: bytes, facing: Callable[[Address], Address]) -> Core:
-    """Return an empty core."""
+def make_core(
+    config: Config, secret: bytes, facing: Callable[[Address], Address], among: Among | None = None, cores: int = 1
+) -> Core:
+    """Return an empty core. among, cores: where others serve the same addresses, and how many there are in all.
+
+    Who guesses at passwords or sends rubbish spreads it over all cores, so that each forgives its part of it.
+    """
+    usual = Settings("", b"")
     settings = Settings(
+        guesses_per_hour=max(1, usual.guesses_per_hour // cores),
+        offences=usual.offences / cores,
         realm=config.sip.domain,
         secret=secret,
         domain=config.sip.domain,
@@ -63,7 +72,7 @@ def make_core(config: Config, secret: bytes, facing: Callable[[Address], Address
         offers=attempts(config.media.srtp),
         connects=any(address.transport == "tcp" for address in listen_addresses(config)),
     )
-    return Core(settings, random_texts().__next__, facing, time.monotonic())
+    return Core(settings, random_texts().__next__, facing, time.monotonic(), among)
 
 
 def random_texts() -> Iterator[str]:

@@ -31,7 +31,7 @@ class LiveCalls:
         self._keeper = keeper
         self._read: tuple[float, list[FlowView]] = (float("-inf"), [])
 
-    def calls(self, tenant: int | None) -> Sequence[dict[str, Any]]:
+    async def calls(self, tenant: int | None) -> Sequence[dict[str, Any]]:
         """Return the calls with the sums of their flows."""
         flows: dict[str, list[FlowView]] = {}
         for view in self._flows():
@@ -39,7 +39,7 @@ class LiveCalls:
         now = time.monotonic()
         return [call_row(call, flows.get(call.id, ()), now) for call in self._of(tenant)]
 
-    def call(self, tenant: int | None, call: str) -> dict[str, Any]:
+    async def call(self, tenant: int | None, call: str) -> dict[str, Any]:
         """Return one call with its legs and flows. Raises UnknownCall."""
         found = self._find(tenant, call)
         flows = self._programmer.flows(found.id)
@@ -50,7 +50,7 @@ class LiveCalls:
 
     async def control(self, tenant: int | None, call: str, control: CallControl) -> dict[str, Any]:
         """Do something with a call and return what it was before. Raises UnknownCall, LiveRefused."""
-        row, found = self.call(tenant, call), self._find(tenant, call)
+        row, found = await self.call(tenant, call), self._find(tenant, call)
         try:
             return row | self._do(found, control)
         except ControlError as error:
@@ -73,12 +73,12 @@ class LiveCalls:
                 return {"recording": self._control.record(call, action, control.consent, **wanted)}
         return {}
 
-    def flows(self, tenant: int | None) -> Sequence[dict[str, Any]]:
+    async def flows(self, tenant: int | None) -> Sequence[dict[str, Any]]:
         """Return the flows."""
         wanted = {call.id for call in self._of(tenant)}
         return [flow_row(view) for view in self._flows() if view.call in wanted]
 
-    def registrations(self, tenant: int | None) -> Sequence[dict[str, Any]]:
+    async def registrations(self, tenant: int | None) -> Sequence[dict[str, Any]]:
         """Return the contacts that are registered."""
         now = time.monotonic()
         return [
@@ -94,11 +94,11 @@ class LiveCalls:
             for binding in user.bindings
         ]
 
-    def statistics(self, tenant: int | None) -> dict[str, Any]:
+    async def statistics(self, tenant: int | None) -> dict[str, Any]:
         """Return sums."""
         calls = {call.id for call in self._of(tenant)}
         flows = sum(view.call in calls for view in self._flows())
-        return {"calls": len(calls), "flows": flows, "registrations": len(self.registrations(tenant))}
+        return {"calls": len(calls), "flows": flows, "registrations": len(await self.registrations(tenant))}
 
     def _flows(self) -> list[FlowView]:
         read, flows = self._read

@@ -44,29 +44,29 @@ class FakeLive:
         self.done: list[tuple[str, str]] = []
         self._calls = {"c1": {"id": "c1", "state": "talking", "caller": "anna", "dialled": "bert", "seconds": 3}}
 
-    def calls(self, tenant: int | None) -> Sequence[dict[str, Any]]:
+    async def calls(self, tenant: int | None) -> Sequence[dict[str, Any]]:
         return list(self._calls.values()) if tenant == 1 else []
 
-    def call(self, tenant: int | None, call: str) -> dict[str, Any]:
+    async def call(self, tenant: int | None, call: str) -> dict[str, Any]:
         if tenant != 1 or call not in self._calls:
             raise UnknownCall(f"no call {call}")
         return {**self._calls[call], "flows": []}
 
     async def control(self, tenant: int | None, call: str, control: CallControl) -> dict[str, Any]:
-        shown = self.call(tenant, call)
+        shown = await self.call(tenant, call)
         if control.action == "record_stop":
             raise LiveRefused("the call is not recorded")
         self.done.append((call, control.action))
         return shown
 
-    def flows(self, tenant: int | None) -> Sequence[dict[str, Any]]:
+    async def flows(self, tenant: int | None) -> Sequence[dict[str, Any]]:
         return [{"id": "192.0.2.1:20000", "call": "c1"}] if tenant == 1 else []
 
-    def registrations(self, tenant: int | None) -> Sequence[dict[str, Any]]:
+    async def registrations(self, tenant: int | None) -> Sequence[dict[str, Any]]:
         return [{"user": "anna", "contact": "sip:anna@192.0.2.7", "expires": 60}] if tenant == 1 else []
 
-    def statistics(self, tenant: int | None) -> dict[str, Any]:
-        return {"calls": len(self.calls(tenant)), "flows": len(self.flows(tenant)), "registrations": 0}
+    async def statistics(self, tenant: int | None) -> dict[str, Any]:
+        return {"calls": len(await self.calls(tenant)), "flows": len(await self.flows(tenant)), "registrations": 0}
 
 
 @dataclass

@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Channels and money over all workers, who ask the controller before they follow a route, and tell of a call's end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, date, datetime
+from typing import Any
+
+from ctl.signalling.conductor import Conductor
+from ctl.signalling.directory import Answer
+from ctl.workers.bindings import WorkerBindings
+from ctl.workers.link import Link
+from provisioning.admission import Admission, Denied, Limits, Payer
+from provisioning.plan import TrunkKey
+from provisioning.routing import Refusal
+from sip.effects import Effect, FindRoute, SaveBindings
+
+BEGIN, TRUNK = "begin", "trunk"
+Wish = tuple[str, tuple[Any, ...]]
+
+
+class RemoteAdmission:
+    """Stands in for `provisioning.admission.Admission` in a worker: it grants all at once, and says what to ask for.
+
+    tell: to the controller, for what needs no answer.
+    """
+
+    def __init__(self, tell: Callable[..., None]) -> None:
+        self._tell = tell
+        self._wishes: list[Wish] = []
+
+    def wishes(self) -> list[Wish]:
+        """Return what was granted since, to be asked of the controller."""
+        found, self._wishes = self._wishes, []
+        return found
+
+    def count(self, spent: Mapping[tuple[date, Payer], int]) -> None:
+        """Nothing: the controller knows what was spent."""
+
+    def begin(
+        self, call: str, tenant: tuple[int, Limits], user: tuple[str, Limits], *, emergency: bool = False
+    ) -> Denied | None:
+        """See Admission."""
+        self._wishes.append((BEGIN, (call, tenant[0], _plain(tenant[1]), user[0], _plain(user[1]), emergency)))
+        return None
+
+    def take_trunk(
+        self, call: str, trunk: TrunkKey, limit: int | None, price: int | None, now: datetime
+    ) -> Denied | None:
+        """See Admission."""
+        self._wishes.append((TRUNK, (call, tuple(trunk), limit, price)))
+        return None
+
+    def renew(self, call: str, now: datetime) -> bool:
+        """See Admission; the controller says later where there is no money."""
+        self._tell("renew", call)
+        return True
+
+    def end(self, call: str, seconds: float) -> int:
+        """See Admission; what a call costs in the end is its record's to say."""
+        self._tell("end", call, seconds)
+        return 0
+
+
+class AskingConductor(Conductor):
+    """Follows a route only when the controller has granted what it takes, and has contacts kept by it."""
+
+    def __init__(self, admission: RemoteAdmission, link: Link, bindings: WorkerBindings, *parts: Any) -> None:
+        super().__init__(*parts)
+        self._admission = admission
+        self._link = link
+        self._bindings = bindings
+
+    def _save_bindings(self, effect: SaveBindings) -> None:
+        self._bindings.save(effect)
+
+    def _find_route(self, effect: FindRoute) -> Iterable[Effect]:
+        found = self._directory.route(effect)
+        wishes = self._admission.wishes()
+        if not wishes:
+            return self._follow(effect.token, found)
+        self._link.ask_then("admit", (effect.call, wishes), lambda denied: self._granted(effect.token, found, denied))
+        return ()
+
+    def _granted(self, token: int, found: Answer, denied: tuple[int, str] | None) -> None:
+        self.perform(self._follow(token, Refusal(*denied) if denied else found))
+
+
+class AdmissionDesk:
+    """The controller's: one set of books for all workers."""
+
+    def __init__(self, admission: Admission) -> None:
+        self._admission = admission
+        self._holders: dict[str, int] = {}
+        """The worker of each call that holds something."""
+
+    def admit(self, worker: int, call: str, wishes: list[Wish]) -> tuple[int, str] | None:
+        """Take all that a call needs, or nothing; return status and reason where there is not enough."""
+        self._holders[call] = worker
+        for wish in wishes:
+            denied = self._take(*wish)
+            if denied:
+                self.end(call, 0.0)
+                return denied.status, denied.reason
+        return None
+
+    def renew(self, call: str) -> bool:
+        """Take the next minute of a call; whether it can be paid."""
+        return self._admission.renew(call, datetime.now(UTC))
+
+    def end(self, call: str, seconds: float) -> None:
+        """Give back what a call holds."""
+        self._admission.end(call, seconds)
+        self._holders.pop(call, None)
+
+    def taken_up(self, worker: int, wishes: list[Wish]) -> None:
+        """A worker goes on with these calls, and with no others that it had."""
+        calls = {arguments[0] for _, arguments in wishes}
+        for call in [call for call, its in self._holders.items() if its == worker and call not in calls]:
+            self.end(call, 0.0)
+        for wish in wishes:
+            self._holders[wish[1][0]] = worker
+            self._take(*wish)
+
+    def _take(self, kind: str, arguments: tuple[Any, ...]) -> Denied | None:
+        if kind == BEGIN:
+            call, tenant, whole, user, mine, emergency = arguments
+            payers = (tenant, Limits(*whole)), (user, Limits(*mine))
+            return self._admission.begin(call, *payers, emergency=emergency)
+        call, trunk, limit, price = arguments
+        return self._admission.take_trunk(call, tuple(trunk), limit, price, datetime.now(UTC))
+
+
+def _plain(limits: Limits) -> tuple[int | None, int | None]:
+    return limits.channels, limits.spend_micros

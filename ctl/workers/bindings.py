@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Registrations that all workers have: each tells the controller what changes, and hears what has changed elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from ctl.journal import Journal
+from ctl.signalling.conductor import BINDINGS
+from sip.core import Core
+from sip.effects import Address, SaveBindings
+from sip.sharing import BindingsChange, change_of
+
+Item = Mapping[str, Any]
+Tell = Callable[..., None]
+
+
+def connection_of(item: Item) -> Address | None:
+    """The peer's end of the connection by which a contact is reached, None where it is reached without."""
+    received = Address(*item["received"])
+    return received if received.reliable and received.inbound else None
+
+
+class WorkerBindings:
+    """What a worker knows of contacts: its own changes go to the controller, which keeps them.
+
+    tell: to the controller. connected: told of each contact that another worker has a connection to.
+    """
+
+    def __init__(self, core: Core, tell: Tell, connected: Callable[[Address, int], None]) -> None:
+        self._core = core
+        self._tell = tell
+        self._connected = connected
+        self._known: dict[str, dict[str, Item]] = {}
+
+    def save(self, effect: SaveBindings) -> None:
+        """Tell what has changed here."""
+        change = change_of(effect.username, self._known.get(effect.username, {}), effect.state)
+        self._note(effect.username, effect.state)
+        if change.there or change.gone:
+            self._tell("bindings", effect.username, list(change.there), list(change.gone))
+
+    def merge(self, worker: int, username: str, there: Sequence[Item], gone: Sequence[tuple[str, str, int]]) -> None:
+        """Have what changed elsewhere."""
+        self._core.merge_bindings(BindingsChange(username, there, gone), time.monotonic())
+        self._note(username, self._core.bindings_state(username))
+        for item in there:
+            if peer := connection_of(item):
+                self._connected(peer, worker)
+
+    def _note(self, username: str, state: Sequence[Item]) -> None:
+        if state:
+            self._known[username] = {item["uri"]: item for item in state}
+        else:
+            self._known.pop(username, None)
+
+
+class Registrations:
+    """The controller's: it keeps them for all, in its journal, and tells each worker what the others have changed.
+
+    broadcast: tells all workers but one. refresh: to be called after changes, for timers.
+    """
+
+    def __init__(
+        self, core: Core, journal: Journal, broadcast: Callable[..., None], refresh: Callable[[], None]
+    ) -> None:
+        self._core = core
+        self._journal = journal
+        self._broadcast = broadcast
+        self._refresh = refresh
+        self._connected: dict[tuple[str, str], int] = {}
+        """The worker that has the connection to a contact, by user and URI."""
+
+    def changed(self, worker: int, username: str, there: Sequence[Item], gone: Sequence[tuple[str, str, int]]) -> None:
+        """A worker has changed the contacts of a user."""
+        self._core.merge_bindings(BindingsChange(username, there, gone), time.monotonic())
+        state = self._core.bindings_state(username)
+        if state:
+            self._journal.put(BINDINGS, username, state)
+        else:
+            self._journal.remove(BINDINGS, username)
+        for uri, *_ in gone:
+            self._connected.pop((username, uri), None)
+        for item in there:
+            if connection_of(item):
+                self._connected[username, item["uri"]] = worker
+        self._broadcast(worker, "merge", worker, username, there, gone)
+        self._refresh()
+
+    def tell_all(self, tell: Tell) -> None:
+        """Tell a worker that begins of every contact there is."""
+        for user in self._core.bindings():
+            for item in self._core.bindings_state(user.username):
+                worker = self._connected.get((user.username, item["uri"]), -1)
+                tell("merge", worker, user.username, [dict(item)], [])
+
+    def lost(self, worker: int) -> None:
+        """A worker has died, and its connections with it."""
+        mine = {key for key, its in self._connected.items() if its == worker}
+        for username in {username for username, _ in mine}:
+            state = self._core.bindings_state(username)
+            gone = [(item["uri"], item["call_id"], item["cseq"]) for item in state if (username, item["uri"]) in mine]
+            self.changed(worker, username, [], gone)
+        for key in mine:
+            self._connected.pop(key, None)
