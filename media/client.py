@@ -3,11 +3,8 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
-import socket
-import struct
 import sys
 import time
 from base64 import b64decode, b64encode
@@ -15,12 +12,12 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import TypeVar
 
+from media.control_client import ControlClient
 from media.control_socket import peer_credentials
 from media.flows import (
     KEYS_AT_ONCE,
-    MESSAGE_BYTES,
     EngineError,
     EngineEvent,
     EngineFlow,
@@ -35,36 +32,16 @@ from media.flows import (
 )
 from media.spawn import reap, spawn, wait_readable
 
-TIMEOUT = 1.0
 START_TIMEOUT = 2.0
 ADOPT_INTERVAL = 0.01
-TIMEVAL = struct.Struct("ll")
 Thing = TypeVar("Thing")
 
 
-class EngineClient:
-    """Asks an engine over its control socket; each call takes well under a millisecond and blocks.
+class EngineClient(ControlClient):
+    """Asks an engine. Another one that answers after it was gone has no flows."""
 
-    Every method may raise EngineError, of code "gone" where no engine answers within `timeout` seconds. The
-    next call connects again, maybe to another engine, which has no flows. For one thread at a time.
-    """
-
-    def __init__(self, path: Path, timeout: float = TIMEOUT) -> None:
-        self.path = path
-        self.timeout = timeout
-        self._socket: socket.socket | None = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Hang up. Flows stay."""
-        if self._socket:
-            self._socket.close()
-            self._socket = None
+    name = "engine"
+    remedy = "start one: voxdp engine --socket {path}"
 
     def ping(self) -> int:
         """The engine's process id."""
@@ -123,10 +100,6 @@ class EngineClient:
         """What has happened since somebody asked last."""
         return tuple(event_from_json(event) for event in self._ask("events")["events"])
 
-    def shutdown(self) -> None:
-        """End the engine and with it every flow."""
-        self._ask("shutdown")
-
     def process(self) -> int:
         """The process id at the other end, by the kernel's word."""
         return peer_credentials(self._connected())[0]
@@ -138,39 +111,6 @@ class EngineClient:
             reply = self._ask(op, keys=some)
             found += map(statistics_from_json, reply["statistics"])
         return tuple(found)
-
-    def _ask(self, op: str, **members: Any) -> dict[str, Any]:
-        message = json.dumps({"op": op, **members}, separators=(",", ":")).encode()
-        try:
-            connected = self._connected()
-            connected.send(message)
-            reply = connected.recv(4 * MESSAGE_BYTES)
-        except OSError as error:
-            self.close()  # a late reply must not answer the next request
-            raise self._gone(error) from None
-        if not reply:
-            self.close()
-            raise gone(self.path, "it hung up")
-        answer: dict[str, Any] = json.loads(reply)
-        if not answer.pop("ok"):
-            raise EngineError(answer["code"], answer["text"])
-        return answer
-
-    def _connected(self) -> socket.socket:
-        if self._socket is None:
-            fresh = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-            limit_waits(fresh, self.timeout)
-            try:
-                fresh.connect(str(self.path))
-            except OSError as error:
-                fresh.close()
-                raise self._gone(error) from None
-            self._socket = fresh
-        return self._socket
-
-    def _gone(self, error: OSError) -> EngineError:
-        late = isinstance(error, BlockingIOError)
-        return gone(self.path, f"silent for {self.timeout:g} s" if late else error.strerror or str(error))
 
 
 class EngineProcess:
@@ -237,21 +177,9 @@ class EngineProcess:
         os.close(self._descriptor)
 
 
-def limit_waits(blocking: socket.socket, seconds: float) -> None:
-    """EAGAIN after that long. settimeout would have connect fail at once where the backlog is full (connect(2))."""
-    limit = TIMEVAL.pack(int(seconds), int(seconds % 1 * 1_000_000))
-    for option in (socket.SO_SNDTIMEO, socket.SO_RCVTIMEO):
-        blocking.setsockopt(socket.SOL_SOCKET, option, limit)
-
-
 def list_of(things: Iterable[Thing]) -> list[Thing]:
     """Where a class has a method `list`, the built-in one needs another name."""
     return list(things)
-
-
-def gone(path: Path, why: str) -> EngineError:
-    """No engine answers."""
-    return EngineError("gone", f"no engine answers at {path} ({why}); start one: voxdp engine --socket {path}")
 
 
 def adopt(path: Path) -> EngineProcess | None:
@@ -270,6 +198,6 @@ def adopt_starting(path: Path, timeout: float) -> EngineProcess:
     until = time.monotonic() + timeout
     while not (found := adopt(path)):
         if time.monotonic() > until:
-            raise gone(path, f"silent for {timeout:g} s, though its lock is held")
+            raise EngineClient(path).gone(f"silent for {timeout:g} s, though its lock is held")
         time.sleep(ADOPT_INTERVAL)
     return found

@@ -3,42 +3,26 @@
 
 from __future__ import annotations
 
-import json
-import socket
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 from uuid import UUID
 
-from media.client import limit_waits
-from media.flows import MESSAGE_BYTES, EngineError
+from media.control_client import ControlClient
+from media.flows import EngineError
 from media.recording_settings import RecordingSettings, settings_to_json
 from media.spawn import spawn
 
-TIMEOUT = 1.0
 START_TIMEOUT = 5.0
 
 
-class RecorderClient:
-    """Asks a recorder; each call blocks for well under a millisecond. Raises EngineError, "gone" where none answers."""
+class RecorderClient(ControlClient):
+    """Asks a recorder."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._socket: socket.socket | None = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Hang up. Recordings go on."""
-        if self._socket:
-            self._socket.close()
-            self._socket = None
+    name = "recorder"
+    remedy = "see recorder.log beside it"
 
     @property
     def taps(self) -> str:
@@ -94,38 +78,3 @@ class RecorderClient:
         """What is known of all that are under way."""
         states: list[dict[str, Any]] = self._ask("list")["states"]
         return states
-
-    def shutdown(self) -> None:
-        """End the recorder, and with it every recording."""
-        self._ask("shutdown")
-
-    def _ask(self, op: str, **members: Any) -> dict[str, Any]:
-        try:
-            connected = self._connected()
-            connected.send(json.dumps({"op": op, **members}, separators=(",", ":")).encode())
-            reply = connected.recv(4 * MESSAGE_BYTES)
-        except OSError as error:
-            self.close()
-            raise self._gone(error.strerror or str(error)) from None
-        if not reply:
-            self.close()
-            raise self._gone("it hung up")
-        answer: dict[str, Any] = json.loads(reply)
-        if not answer.pop("ok"):
-            raise EngineError(answer["code"], answer["text"])
-        return answer
-
-    def _connected(self) -> socket.socket:
-        if self._socket is None:
-            fresh = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-            limit_waits(fresh, TIMEOUT)
-            try:
-                fresh.connect(str(self.path))
-            except OSError:
-                fresh.close()
-                raise
-            self._socket = fresh
-        return self._socket
-
-    def _gone(self, why: str) -> EngineError:
-        return EngineError("gone", f"no recorder answers at {self.path} ({why}); see recorder.log beside it")
