@@ -7,7 +7,17 @@ from collections.abc import Iterator
 
 from pydantic import BaseModel
 
-from api.live import CallControl, CallId, LiveCall, LiveFlow, LiveRefused, Registration, Statistics
+from api.live import (
+    CallControl,
+    CallId,
+    LiveCall,
+    LiveFlow,
+    LiveRefused,
+    MediaChanged,
+    MediaControl,
+    Registration,
+    Statistics,
+)
 from api.operation import Context, Operation, Reply
 
 
@@ -38,6 +48,10 @@ def operations() -> Iterator[Operation]:
     yield Operation("control_call", "POST", "/calls/{call}/control", "call:control",
                     "Hang up, transfer, hold, resume or record a call", _control, "calls", reply=LiveCall,
                     body=CallControl, parameters=call, idempotent=True, problems=frozenset({409}))  # fmt: skip
+    yield Operation("control_call_media", "POST", "/calls/{call}/media", "call:control",
+                    "Play to a leg of a call, send it digits, or keep from the other what it says", _media, "calls",
+                    reply=MediaChanged, body=MediaControl, parameters=call, idempotent=True,
+                    problems=frozenset({409}))  # fmt: skip
     yield Operation("list_flows", "GET", "/flows", "flow:read", "List the media flows", _flows, "calls", reply=FlowList)
     yield Operation("list_registrations", "GET", "/registrations", "registration:read", "List registered contacts",
                     _registrations, "calls", reply=RegistrationList)  # fmt: skip
@@ -60,6 +74,15 @@ async def _control(context: Context) -> Reply:
     call = context.path["call"]
     changed = await context.services.live.control(_tenant(context), call, control)
     after = control.model_dump(exclude_defaults=True, exclude={"action"})
+    await context.workspace.note(control.action, "call", call, None, after)
+    return Reply(200, changed)
+
+
+async def _media(context: Context) -> Reply:
+    control: MediaControl = context.body
+    call = context.path["call"]
+    changed = await context.services.live.media(_tenant(context), call, control)
+    after = {"leg": control.leg, "sounds": control.sounds, "what": control.what}  # digits may be a PIN
     await context.workspace.note(control.action, "call", call, None, after)
     return Reply(200, changed)
 

@@ -79,6 +79,42 @@ class CallControl(BaseModel):
     consent: Literal["", "given", "announced"] = ""
 
 
+class MediaControl(BaseModel):
+    """What a leg is to hear, or what of it is not to be heard: `leg` hears what play, stop and dtmf are about, and says
+    what block and unblock are about.
+
+    sounds: as they are named below `media.prompts`, one after the other; times 0: until it is stopped; start_ms: what
+    is left out at the beginning. digits: for dtmf, each `ms` long with a pause between, volume in -dBm0. what: all that
+    the leg sends, its sound (silence is sent), or its digits.
+    """
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    action: Literal["play", "stop", "dtmf", "block", "unblock"]
+    leg: Literal["a", "b"]
+    sounds: Annotated[list[Annotated[str, Field(max_length=255)]], Field(max_length=64)] = []
+    times: Annotated[int, Field(ge=0, le=1_000_000)] = 1
+    start_ms: Annotated[int, Field(ge=0, le=86_400_000)] = 0
+    digits: Annotated[str, Field(pattern=r"^[0-9*#A-Da-d]{0,16}$")] = ""
+    ms: Annotated[int, Field(ge=40, le=8000)] = 160
+    pause_ms: Annotated[int, Field(ge=20, le=8000)] = 60
+    volume: Annotated[int, Field(ge=1, le=63)] = 10
+    what: Literal["media", "sound", "digits"] = "media"
+
+
+class MediaChanged(View):
+    """What came of it. play: the sound's token, and its length in ms; dtmf: ms that it takes; stop: whether there was
+    anything; block and unblock: which legs are not heard now, and of which the sound or the digits are not.
+    """
+
+    token: int | None = None
+    ms: int | None = None
+    stopped: bool | None = None
+    media: list[Literal["a", "b"]] | None = None
+    sound: list[Literal["a", "b"]] | None = None
+    digits: list[Literal["a", "b"]] | None = None
+
+
 class LiveRefused(Exception):
     """The call cannot be done that to, and why."""
 
@@ -98,6 +134,9 @@ class Live(Protocol):
 
     async def control(self, tenant: int | None, call: str, control: CallControl) -> dict[str, Any]:
         """Do something with a call and return it. Raises UnknownCall, LiveRefused."""
+
+    async def media(self, tenant: int | None, call: str, control: MediaControl) -> dict[str, Any]:
+        """Change what the legs of a call hear; return what came of it. Raises UnknownCall, LiveRefused."""
 
     async def flows(self, tenant: int | None) -> Sequence[dict[str, Any]]:
         """Return the flows."""

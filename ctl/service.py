@@ -64,6 +64,7 @@ from ctl.verbs.calls import Verbs
 from ctl.verbs.control import ControlServer, Verb
 from ctl.verbs.flows import FlowVerbs
 from ctl.verbs.live import LiveCalls
+from ctl.verbs.playback import CallMedia, PlaybackVerbs
 from ctl.verbs.sip import SipVerbs
 from media.flows import EngineError, EngineEvent
 from sip.core import Core
@@ -205,7 +206,7 @@ class Service:
         loop.add_signal_handler(signal.SIGHUP, self._reload)
 
     def _surfaces(self) -> Surfaces:
-        live = LiveCalls(self.core, self.control, self.programmer, self.storage.keeper)
+        live = LiveCalls(self.core, self.control, self.programmer, self.storage.keeper, self._call_media())
         collectors = [PlatformCollector(ControllerFigures(self)), *self.meters.histograms.collectors()]
         return Surfaces(
             ControlServer(self._seat.directory / SOCKET_NAME, self._verbs()),
@@ -320,7 +321,11 @@ class Service:
         flows = FlowVerbs(self.core, self.programmer, self.hops, self.carriers, self.captures)
         calls = CallVerbs(self.core, self.control)
         ng = NgVerbs(self.ng.relay, self.ports)
-        return {**verbs.table(), **sip.table(), **flows.table(), **calls.table(), **ng.table()}
+        playback = PlaybackVerbs(self.core, self._call_media(), self.playback)
+        return {**verbs.table(), **sip.table(), **flows.table(), **calls.table(), **ng.table(), **playback.table()}
+
+    def _call_media(self) -> CallMedia:
+        return CallMedia(self.playback, self.sessions, self.conductor)
 
     def _end_unpaid(self) -> None:
         for call in self.billing.exhausted(self.core.calls(), time.monotonic()):

@@ -136,6 +136,13 @@ class Core:
             found.hang_up(cause, reason, now)
         return self._drain()
 
+    def touch(self, call: str) -> list[Effect]:
+        """Save a call: what belongs to it outside of signalling has changed. An unknown call is nothing."""
+        found = self._calls.find(call)
+        if found:
+            found.touched()
+        return self._drain()
+
     # --- those who wait ---
 
     def connect(self, call: str, targets: Iterable[Target], now: float, peer: str = "") -> list[Effect]:

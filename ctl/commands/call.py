@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
+from ctl.commands import call_media
 from ctl.terminal.flow_columns import ALIASES, JITTER, LOSS, MOS, PATH, RTT
 from ctl.terminal.flow_columns import COLUMNS as FLOW_COLUMNS
 from ctl.terminal.session import Session, json_option, list_options
@@ -35,7 +36,7 @@ COLUMNS = (
 
 @click.group()
 def call() -> None:
-    """Calls: list, show, hangup, transfer, hold, resume, record."""
+    """Calls: list, show, hangup, transfer, hold, resume, record, play, stop-media, dtmf, block, unblock."""
 
 
 @call.command("list")
@@ -118,3 +119,7 @@ def record(
         "call.record", id=identifier, action=action, layout=layout or "", format=form or "", consent=consent or ""
     )
     session.document(answer)
+
+
+for each in call_media.COMMANDS:
+    call.add_command(each)

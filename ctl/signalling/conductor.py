@@ -150,6 +150,10 @@ class Conductor:
         found = self._core.call(call)
         return found is not None and found.state == CallState.WAITING
 
+    def keep(self, call: str) -> None:
+        """Write a call down whose media have been changed by an operator."""
+        self.perform(self._core.touch(call))
+
     def end_silent(self, call: str, seconds: float) -> None:
         """End a call in which no packet has come for so long: its peers may be dead, and pay no longer."""
         log.info("no media any more", call=call, silent_seconds=round(seconds, 1))

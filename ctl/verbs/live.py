@@ -7,12 +7,14 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from api.live import CallControl, LiveRefused, UnknownCall
+from api.live import CallControl, LiveRefused, MediaControl, UnknownCall
 from ctl.observe.flowviews import flow_row
+from ctl.sessions.media_sessions import MediaRefused
 from ctl.sessions.programmer import FlowView, Programmer
 from ctl.verbs.call_control import CallController
 from ctl.verbs.calls import address_text, call_row, leg_row
 from ctl.verbs.control import ControlError
+from ctl.verbs.playback import CallMedia
 from provisioning.charging import find_account
 from provisioning.refresh import SnapshotKeeper
 from sip.core import Core
@@ -24,9 +26,12 @@ FRESH_SECONDS = 0.5
 class LiveCalls:
     """Implements `api.live.Live`. Lists show flows as they were at most FRESH_SECONDS ago: reading all takes time."""
 
-    def __init__(self, core: Core, control: CallController, programmer: Programmer, keeper: SnapshotKeeper) -> None:
+    def __init__(
+        self, core: Core, control: CallController, programmer: Programmer, keeper: SnapshotKeeper, media: CallMedia
+    ) -> None:
         self._core = core
         self._control = control
+        self._media = media
         self._programmer = programmer
         self._keeper = keeper
         self._read: tuple[float, list[FlowView]] = (float("-inf"), [])
@@ -72,6 +77,14 @@ class LiveCalls:
                 action = control.action.removeprefix("record_")
                 return {"recording": self._control.record(call, action, control.consent, **wanted)}
         return {}
+
+    async def media(self, tenant: int | None, call: str, control: MediaControl) -> dict[str, Any]:
+        """Change what the legs of a call hear; return what came of it. Raises UnknownCall, LiveRefused."""
+        found = self._find(tenant, call)
+        try:
+            return await self._media.change(found.id, control.action, control.leg, control.model_dump())
+        except MediaRefused as refused:
+            raise LiveRefused(refused.reason) from None
 
     async def flows(self, tenant: int | None) -> Sequence[dict[str, Any]]:
         """Return the flows."""

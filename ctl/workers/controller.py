@@ -203,7 +203,7 @@ class Controller(Service):
     def _surfaces(self) -> Surfaces:
         seats = [seat_of(self._config, number, self._seat.ports) for number in range(self._workers)]
         gathered = Gathered([seat.directory for seat in seats], self._verbs(), self._seat.ports.owner)
-        own = LiveCalls(self.core, self.control, self.programmer, self.storage.keeper)
+        own = LiveCalls(self.core, self.control, self.programmer, self.storage.keeper, self._call_media())
         histograms = [SharedHistogram(each, self._reports.histograms) for each in self.meters.histograms.collectors()]
         return Surfaces(
             ControlServer(self._seat.directory / SOCKET_NAME, gathered.table()),

@@ -4,10 +4,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any
 
-from api.live import CallControl, Live, LiveRefused, UnknownCall
+from api.live import CallControl, Live, LiveRefused, MediaControl, UnknownCall
 from ctl.exits import FAILED, NOT_FOUND
 from ctl.verbs.control import ControlError, Verb
 from ctl.workers.gather import Gathered
@@ -24,12 +24,11 @@ def live_verbs(live: Live) -> Mapping[str, Verb]:
 
     async def control(arguments: dict[str, Any]) -> dict[str, Any]:
         wanted = CallControl.model_validate(arguments["control"])
-        try:
-            return await live.control(arguments["tenant"], arguments["call"], wanted)
-        except UnknownCall as unknown:
-            raise ControlError(str(unknown), NOT_FOUND) from None
-        except LiveRefused as refused:
-            raise ControlError(str(refused), FAILED) from None
+        return await _done(live.control(arguments["tenant"], arguments["call"], wanted))
+
+    async def media(arguments: dict[str, Any]) -> dict[str, Any]:
+        wanted = MediaControl.model_validate(arguments["control"])
+        return await _done(live.media(arguments["tenant"], arguments["call"], wanted))
 
     async def calls(arguments: dict[str, Any]) -> list[dict[str, Any]]:
         return list(await live.calls(arguments["tenant"]))
@@ -37,7 +36,17 @@ def live_verbs(live: Live) -> Mapping[str, Verb]:
     async def flows(arguments: dict[str, Any]) -> list[dict[str, Any]]:
         return list(await live.flows(arguments["tenant"]))
 
-    return {"live.call": call, "live.calls": calls, "live.control": control, "live.flows": flows}
+    verbs: Mapping[str, Verb] = {"call": call, "calls": calls, "control": control, "flows": flows, "media": media}
+    return {f"live.{name}": verb for name, verb in verbs.items()}
+
+
+async def _done(change: Awaitable[dict[str, Any]]) -> dict[str, Any]:
+    try:
+        return await change
+    except UnknownCall as unknown:
+        raise ControlError(str(unknown), NOT_FOUND) from None
+    except LiveRefused as refused:
+        raise ControlError(str(refused), FAILED) from None
 
 
 class GatheredLive:
@@ -56,9 +65,11 @@ class GatheredLive:
 
     async def control(self, tenant: int | None, call: str, control: CallControl) -> dict[str, Any]:
         """See Live."""
-        return await self._one(
-            "live.control", call, {"tenant": tenant, "call": call, "control": control.model_dump(mode="json")}
-        )
+        return await self._change("live.control", tenant, call, control)
+
+    async def media(self, tenant: int | None, call: str, control: MediaControl) -> dict[str, Any]:
+        """See Live."""
+        return await self._change("live.media", tenant, call, control)
 
     async def flows(self, tenant: int | None) -> Sequence[dict[str, Any]]:
         """See Live."""
@@ -72,6 +83,11 @@ class GatheredLive:
         """See Live."""
         calls, flows = await self.calls(tenant), await self.flows(tenant)
         return {"calls": len(calls), "flows": len(flows), "registrations": len(await self.registrations(tenant))}
+
+    async def _change(
+        self, verb: str, tenant: int | None, call: str, control: CallControl | MediaControl
+    ) -> dict[str, Any]:
+        return await self._one(verb, call, {"tenant": tenant, "call": call, "control": control.model_dump(mode="json")})
 
     async def _one(self, verb: str, call: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
         try:

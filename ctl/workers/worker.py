@@ -218,7 +218,7 @@ class Worker(Service):
         return Surfaces(ControlServer(self._seat.directory / SOCKET_NAME, self._verbs()))
 
     def _verbs(self) -> dict[str, Verb]:
-        live = LiveCalls(self.core, self.control, self.programmer, self.storage.keeper)
+        live = LiveCalls(self.core, self.control, self.programmer, self.storage.keeper, self._call_media())
         return {**super()._verbs(), **live_verbs(live), "call.named": self._named}
 
     def _named(self, arguments: dict[str, Any]) -> list[str]:
@@ -228,7 +228,8 @@ class Worker(Service):
 
     def _work(self, restored: Restored) -> dict[str, Coroutine[Any, Any, None]]:
         work = super()._work(restored)
-        work.pop("registrations").close()
+        for of_the_controller in ("registrations", "sounds"):
+            work.pop(of_the_controller).close()
         return {**work, "reports": self._report()}
 
     def _watch_events(self) -> None:

@@ -14,7 +14,7 @@ import aiohttp
 import pytest_asyncio
 from argon2 import PasswordHasher
 
-from api.live import CallControl, LiveRefused, UnknownCall
+from api.live import CallControl, LiveRefused, MediaControl, UnknownCall
 from api.ratelimit import RateLimit
 from api.rest import create_rest_app
 from api.server import ApiServer
@@ -58,6 +58,13 @@ class FakeLive:
             raise LiveRefused("the call is not recorded")
         self.done.append((call, control.action))
         return shown
+
+    async def media(self, tenant: int | None, call: str, control: MediaControl) -> dict[str, Any]:
+        await self.call(tenant, call)
+        if control.sounds == ["none"]:
+            raise LiveRefused("there is no sound 'none'")
+        self.done.append((call, f"media {control.action}"))
+        return {"token": 7, "ms": 1500} if control.action == "play" else {}
 
     async def flows(self, tenant: int | None) -> Sequence[dict[str, Any]]:
         return [{"id": "192.0.2.1:20000", "call": "c1"}] if tenant == 1 else []

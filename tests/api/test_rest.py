@@ -213,6 +213,20 @@ async def test_calls(rest: Rest) -> None:
     assert [action for _, action in rest.live.done][-2:] == ["record_pause", "transfer"]
     _, body, _ = await rest.ask("GET", "/audit", params={"resource": "call"})
     assert [each["action"] for each in body["items"]][:2] == ["transfer", "record_pause"]
+    status, body, _ = await rest.ask(
+        "POST", "/calls/c1/media", "operator", json={"action": "play", "leg": "a", "sounds": ["tone/busy"]}
+    )
+    assert (status, body["token"], body["ms"]) == (200, 7, 1500)
+    for wrong, status in (
+        ({"action": "play", "leg": "a", "sounds": ["none"]}, 409),
+        ({"action": "dtmf", "leg": "a", "digits": "x"}, 422),
+        ({"action": "block"}, 422),
+    ):
+        assert (await rest.ask("POST", "/calls/c1/media", json=wrong))[0] == status, wrong
+    dtmf = {"action": "dtmf", "leg": "b", "digits": "1234#"}
+    assert (await rest.ask("POST", "/calls/c1/media", json=dtmf))[0] == 200
+    _, body, _ = await rest.ask("GET", "/audit", params={"resource": "call"})
+    assert "1234" not in str(body), "digits may be a PIN"
     for path in ("/flows", "/registrations", "/statistics"):
         assert (await rest.ask("GET", path))[0] == 200
 
