@@ -37,6 +37,13 @@ static __always_inline enum reason admit(struct xdp_md *ctx, struct passage *pas
 	return reason;
 }
 
+/* Only the engine can tell whose check it is; but not more of one source than the host is to get of
+ * strangers. */
+static __always_inline enum reason admit_check(const struct passage *passage)
+{
+	return config.unmatched_interval ? police_unmatched(passage, REASON_PASS_ENGINE) : REASON_PASS_ENGINE;
+}
+
 static __always_inline enum reason police(const struct passage *passage, const struct entry *entry)
 {
 	if (!(passage->control.flags & FLAG_POLICED) ||
@@ -54,6 +61,9 @@ static __always_inline enum reason decide(struct xdp_md *ctx, struct passage *pa
 	if (reason != GO_ON)
 		return reason;
 	reason = check_rule(passage->control);
+	if (unlikely(entry->ledger->wide.stun) && (reason == GO_ON || reason == REASON_BLOCKED) &&
+	    is_stun(ctx, passage))
+		return admit_check(passage);
 	if (reason != GO_ON)
 		return reason;
 	reason = admit(ctx, passage, entry);

@@ -135,7 +135,8 @@ struct flow_wide {
 	__be16 previous_port;
 	__u8 touch; /* as in struct flow_rule */
 	__u8 demux; /* with FLAG_RTCP_MUX: RTCP is for the flow at the port above */
-	__u8 reserved[2];
+	__u8 stun;  /* checks of ICE pass to the engine's socket, whoever sends them */
+	__u8 reserved[1];
 	/* A further source, until the flow's own yields its first valid packet. */
 	__be32 previous_address[4];
 	__u32 payload_types[4]; /* bit n of all of it: RTP payload type n may pass */

@@ -9,6 +9,9 @@
 #define RTP_PAYLOAD_TYPE 0x7f /* of rtp_header.second */
 #define RTCP_TYPE_FIRST	 192
 #define RTCP_TYPE_LAST	 223
+#define STUN_HEADER	 20
+#define STUN_FIRST_LAST	 3 /* highest first byte */
+#define STUN_COOKIE	 0x2112a442
 #define TYPE_WORD(type)	 ((type) >> 5)
 #define TYPE_BIT(type)	 (1U << ((type)&31))
 
@@ -93,6 +96,16 @@ static __always_inline enum reason check_rtp(struct xdp_md *ctx, struct passage 
 	    !(wide->payload_types[TYPE_WORD(type) & 3] & TYPE_BIT(type)))
 		return REASON_BAD_PAYLOAD_TYPE;
 	return GO_ON;
+}
+
+/* A check of ICE, by its first byte and its cookie (RFC 7983, RFC 8489)? */
+static __always_inline bool is_stun(struct xdp_md *ctx, const struct passage *passage)
+{
+	void *transport = transport_of(ctx, passage, sizeof(struct udphdr) + STUN_HEADER);
+	const __u8 *message = transport + sizeof(struct udphdr);
+
+	return transport && passage->payload >= STUN_HEADER && message[0] <= STUN_FIRST_LAST &&
+	       *(const __be32 *)(message + 4) == bpf_htonl(STUN_COOKIE);
 }
 
 /* RTP or RTCP as the flow's flags and the packet say; and is it valid? What is raw need be neither. */

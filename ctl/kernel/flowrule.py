@@ -25,7 +25,7 @@ NO_MAC = bytes(6)
 NO_PARTNER, DSCP_KEEP = int(lib.NO_PARTNER), int(lib.DSCP_KEEP)
 MAPPED = bytes(10) + b"\xff\xff"
 """What comes before an IPv4 address where it is written as IPv6."""
-PACK = struct.Struct("=4I16s16s16s48s4H3B6s6s?").pack
+PACK = struct.Struct("=4I16s16s16s48s4H3B6s6s??3x").pack
 PACK_SETTINGS = struct.Struct("=16s16s2I3H2B").pack
 NOWHERE = bytes(16)
 LATCH_PACKETS = 5
@@ -82,7 +82,7 @@ class FlowRule:
     tags that packets leave with, outer first. latch_packets: how many consistent packets bind a latching flow.
     previous_source: may send until the source does. police: packets per second, and packets at once. payload_types:
     those that RTP may have, None: all. dtmf_type: payload type of telephone events, which are told. demux: RTCP that
-    comes beside RTP is for the flow at the port above.
+    comes beside RTP is for the flow at the port above. stun: checks of ICE pass to the engine's socket.
     """
 
     state: FlowState
@@ -104,6 +104,7 @@ class FlowRule:
     payload_types: frozenset[int] | None = None
     dtmf_type: int | None = None
     demux: bool = False
+    stun: bool = False
 
     def __post_init__(self) -> None:
         for name in ("source", "egress", "target", "previous_source"):
@@ -182,6 +183,7 @@ def pack_rule(index: int, rule: FlowRule) -> bytes:
             rule.target_mac,
             rule.egress_mac,
             rule.demux,
+            rule.stun,
         )
     except (struct.error, OSError) as error:
         raise ValueError(f"flow {index}: {rule} does not fit: {error}") from None
@@ -210,6 +212,7 @@ def decode_rule(encoded: Any, wide: Any) -> FlowRule:
         payload_types=_types(wide.payload_types) if flags & lib.FLAG_PAYLOAD_TYPES else None,
         dtmf_type=wide.dtmf_type if flags & lib.FLAG_DTMF else None,
         demux=bool(wide.demux),
+        stun=bool(wide.stun),
     )
 
 

@@ -47,6 +47,7 @@ struct flow_wanted {
 	uint8_t target_mac[6];
 	uint8_t egress_mac[6];
 	uint8_t demux;
+	uint8_t stun;
 };
 
 static bool is_ipv4(const uint32_t address[ADDRESS_WORDS])
@@ -128,6 +129,7 @@ static void wide_encode(const struct flow_wanted *wanted, struct flow_wide *wide
 		.latch_packets = wanted->latch_packets,
 		.demux = wanted->demux,
 		.previous_port = htons(wanted->previous_port),
+		.stun = wanted->stun,
 	};
 	memcpy(wide->payload_types, wanted->payload_types, sizeof(wide->payload_types));
 	memcpy(wide->source_address, wanted->source_address, sizeof(wide->source_address));

@@ -147,6 +147,7 @@ def rule_of(flow):
         payload_types=flow.payload_types,
         dtmf_type=flow.dtmf_type,
         demux=flow.demux,
+        stun=flow.stun,
     )
 
 

@@ -47,6 +47,7 @@ class Flow:
     payload_types: frozenset[int] | None = None
     dtmf_type: int | None = None
     demux: bool = False
+    stun: bool = False
     binding: tuple[int, int] = (0, 0)  # lower half of the generation, port
     override: tuple[int, int] = (0, 0)
     moved: bool = False
@@ -155,6 +156,8 @@ class Relay:
 
     def decide(self, flow, packet, now):
         reason = headers(packet) or rule(flow)
+        if flow.stun and reason in (FORWARDED, BLOCKED) and is_stun(packet.payload):
+            return TO_ENGINE
         if reason:
             return reason
         reason, unbound = check_source(flow, packet)
@@ -334,6 +337,10 @@ def rule(flow):
     if flow.state == OFF:
         return SWITCHED_OFF
     return (FORWARDED, TO_ENGINE, BLOCKED, FORWARDED)[flow.action]
+
+
+def is_stun(payload):
+    return len(payload) >= 20 and payload[0] < 4 and payload[4:8] == b"\x21\x12\xa4\x42"
 
 
 def check_source(flow, packet):

@@ -7,6 +7,7 @@ from tests.bpf import model
 from tests.bpf.cases import INDEX, Case, check, ids, sent
 from tests.bpf.packets import CALLER, RELAY, frame, rtcp, rtp
 
+STUN = bytes.fromhex("000100002112a442") + bytes(12)
 OPTIONS = bytes.fromhex("94040000")  # router alert
 LONG_EXTENSION = bytes.fromhex("bede0002") + bytes(7)
 MARKED = {"marker": True, "payload_type": 63}
@@ -33,6 +34,10 @@ PASSED = [
     Case("IP options that fill the frame", frame(options=OPTIONS * 10)[:60], model.NOT_OURS),
     Case("flow of the engine", frame(), model.TO_ENGINE, flow={"action": model.ENGINE}),
     Case("stranger to a flow of the engine", frame(source=("192.0.2.66", 4000)), model.TO_ENGINE, flow={"action": 1}),
+    Case("check of ICE", frame(STUN), model.TO_ENGINE, flow={"stun": True}),
+    Case("answer to a check of ICE", frame(b"\x01\x01" + STUN[2:]), model.TO_ENGINE, flow={"stun": True}),
+    Case("check from elsewhere", frame(STUN, source=("192.0.2.66", 4000)), model.TO_ENGINE, flow={"stun": True}),
+    Case("check to a held flow", frame(STUN), model.TO_ENGINE, flow={"stun": True, "action": model.BLOCK}),
 ]
 
 DROPPED = [
@@ -61,7 +66,16 @@ DROPPED = [
     Case("payload of 7 bytes", frame(rtp()[:7]), model.SHORT),
     Case("RTP header of 11 bytes", frame(rtp()[:11]), model.SHORT),
     Case("RTP header cut, rest in the padding", frame(rtp()[:11], trailer=bytes(20)), model.SHORT),
-    Case("STUN", frame(bytes.fromhex("000100002112a442") + bytes(12)), model.BAD_VERSION),
+    Case("STUN", frame(STUN), model.BAD_VERSION),
+    Case(
+        "check of ICE to a flow that is off", frame(STUN), model.SWITCHED_OFF, flow={"stun": True, "state": model.OFF}
+    ),
+    Case("check cut off", frame(STUN[:19]), model.BAD_VERSION, flow={"stun": True}),
+    Case(
+        "check cut off, rest in the padding", frame(STUN[:19], trailer=bytes(9)), model.BAD_VERSION, flow={"stun": True}
+    ),
+    Case("check of another cookie", frame(bytes(20)), model.BAD_VERSION, flow={"stun": True}),
+    Case("DTLS where checks pass", frame(b"\x16" + STUN[1:]), model.BAD_VERSION, flow={"stun": True}),
     Case("DTLS", frame(bytes.fromhex("16fefd0000000000") + bytes(40)), model.BAD_VERSION),
     Case("RTP version 1", frame(rtp(first=0x40)), model.BAD_VERSION),
     Case("RTP version 3", frame(rtp(first=0xC0)), model.BAD_VERSION),

@@ -54,6 +54,7 @@ def randomise(flow, dice, generation, family):
     flow.payload_types = dice.choice([None, None, None, types])
     flow.dtmf_type = dice.choice([None, None, 101])
     flow.demux = dice.random() < 0.3
+    flow.stun = dice.random() < 0.3
 
 
 def random_frame(dice, twin):
@@ -151,6 +152,12 @@ def random_payload(dice):
     kind = dice.random()
     if kind < 0.07:
         return dice.randbytes(dice.randrange(40))
+    if kind < 0.1:
+        return (
+            bytes([dice.choice([0, 1, 3, 4]), 1, 0, 0])
+            + b"\x21\x12\xa4\x42"
+            + dice.randbytes(dice.choice([11, 12, 40]))
+        )
     if kind < 0.17:
         return packets.rtcp(dice.choice([191, 192, 200, 223, 224]), words=dice.choice([6, 6, 0, 7, 65535]))
     sequence = dice.choice([dice.randrange(100), dice.randrange(65436, 65536), dice.getrandbits(16)])

@@ -58,6 +58,7 @@ rules = st.builds(
     police=st.none() | st.tuples(limits, limits),
     payload_types=st.none() | st.frozensets(payload_types),
     dtmf_type=st.none() | payload_types,
+    stun=st.booleans(),
 )
 
 
