@@ -41,6 +41,7 @@ class Figures:
     """(plane,)"""
     rtp_stopped: float = 0
     rtp_digits: float = 0
+    ice: Series = field(default_factory=dict)
     one_way_sessions: float = 0
     silent_sessions: float = 0
     ports_used: float = 0
@@ -93,6 +94,7 @@ KINDS = (
     _Kind("rtp_flows", "rtp_flows", "Flows being forwarded", ("plane",), counter=False),
     _Kind("rtp_stopped", "rtp_stopped_directions", "Directions without a packet for five seconds, once each time"),
     _Kind("rtp_digits", "rtp_digits", "Digits dialled as telephone events"),
+    _Kind("ice", "ice", "States that checks of ICE have come to", ("state",)),
     _Kind("one_way_sessions", "rtp_one_way_sessions", "Answered calls with media from one side only"),
     _Kind("silent_sessions", "rtp_silent_sessions", "Answered calls ended because their media had stopped"),
     _Kind("ports_used", "ports_used", "Relay ports in use or in quarantine", counter=False),

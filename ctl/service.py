@@ -27,6 +27,7 @@ from ctl.ng.front import NgFront
 from ctl.ng.verbs import NgVerbs
 from ctl.observe.captures import Captures
 from ctl.observe.engine_log import tell as tell_events
+from ctl.observe.ice_watch import IceWatch
 from ctl.observe.media_watch import MediaWatch
 from ctl.observe.metrics import ControllerFigures, Meters
 from ctl.queues.boards import StoredBoards, node_of
@@ -126,6 +127,7 @@ class Service:
         self.control = CallController(
             self.conductor, self.sessions, self.recordings, self.directory, keeper, self.desk, sounds
         )
+        self.ice_watch = IceWatch(self.sessions, self.meters.ice)
         self.media_watch = MediaWatch(self.programmer, self._figures, self.meters.interval)
         self.media_watch.subscribe(self.meters.media)
         prompts = Prompts(media.prompts, config.run.directory / "clips")
@@ -362,9 +364,9 @@ class Service:
             await asyncio.sleep(WATCH_SECONDS)
 
     async def _hear_engine(self) -> None:
-        """Digits and ends of sounds want an answer soon."""
+        """Digits, ends of sounds and pairs of ICE want an answer soon."""
         while True:
-            tell_events(self.carriers.process.client.events, self._staged)
+            tell_events(self.carriers.process.client.events, self._staged, self.ice_watch.take)
             await asyncio.sleep(HEAR_SECONDS)
 
     def _staged(self, event: EngineEvent) -> None:

@@ -252,6 +252,8 @@ static bool good_ice(const struct engine_ice *ice)
 	if (!is_text(ice->own_name) || !is_text(ice->own_password) || !is_text(ice->peer_name) ||
 	    !is_text(ice->peer_password))
 		return false;
+	if (ice->selected.port && !is_unicast(ice->selected.address))
+		return false;
 	for (unsigned i = 0; i < ice->candidate_count; i++)
 		if (!is_unicast(ice->candidates[i].address) || !ice->candidates[i].port)
 			return false;

@@ -92,6 +92,7 @@ struct engine_ice {
 	char peer_name[ENGINE_ICE_TEXT];
 	char peer_password[ENGINE_ICE_TEXT];
 	struct engine_candidate candidates[ENGINE_CANDIDATES];
+	struct engine_candidate selected; /* by an engine that is no more; port 0: none */
 };
 
 enum engine_content {

@@ -131,6 +131,8 @@ def new_ice(ice: EngineIce) -> Any:
     for candidate, slot in zip(ice.candidates, place.candidates, strict=False):
         slot.address, slot.port = pack_address(candidate.address), candidate.port
         slot.priority = candidate.priority & 0xFFFFFFFF
+    if ice.selected:
+        place.selected.address, place.selected.port = pack_address(ice.selected[0]), ice.selected[1]
     return place
 
 
@@ -150,6 +152,7 @@ def read_ice(place: Any) -> EngineIce:
         priority=place.priority,
         tiebreaker=place.tiebreaker,
         complete=bool(place.complete),
+        selected=(unpack_address(bytes(place.selected.address)), place.selected.port) if place.selected.port else None,
     )
 
 

@@ -293,9 +293,10 @@ def _ice(value: object) -> EngineIce | None:
         ice = ice_from_json(value, members)
     except ValueError as error:
         raise EngineError("bad-request", str(error)) from None
-    for candidate in ice.candidates if ice else ():
-        check_address("candidate", candidate.address)
-        check_range("candidate's port", candidate.port, 1, 65535)
+    named = [(each.address, each.port) for each in ice.candidates] if ice else []
+    for address, port in [*named, *([ice.selected] if ice and ice.selected else [])]:
+        check_address("candidate", address)
+        check_range("candidate's port", port, 1, 65535)
     return ice
 
 

@@ -100,6 +100,13 @@ static void take_up(struct ice *ice, __u64 now)
 	ice->asked = now + ICE_CONSENT;
 }
 
+static void begin(struct ice_outcome *outcome, const struct engine_ice *wanted)
+{
+	outcome->state = wanted->selected.port ? ENGINE_ICE_SELECTED : ENGINE_ICE_CHECKING;
+	outcome->port = htons(wanted->selected.port);
+	memcpy(outcome->address, wanted->selected.address, sizeof(outcome->address));
+}
+
 struct ice *ice_create(const struct engine_ice *wanted, struct ice_outcome *outcome, ice_send send,
 		       void *where, __u64 now)
 {
@@ -114,7 +121,7 @@ struct ice *ice_create(const struct engine_ice *wanted, struct ice_outcome *outc
 	ice->role = wanted->role;
 	ice->began = now;
 	if (!outcome->state)
-		outcome->state = ENGINE_ICE_CHECKING;
+		begin(outcome, wanted);
 	add_candidates(ice);
 	take_up(ice, now);
 	ice_check(ice, now);

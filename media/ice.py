@@ -30,7 +30,8 @@ class EngineIce:
     """One component of one stream. lite: we answer checks; else we make them too, and where we control we nominate.
 
     own, peer: ice-ufrag and ice-pwd of either description. priority: of our candidate, should the peer learn it from
-    a check. complete: the peer has no further candidates.
+    a check. complete: the peer has no further candidates. selected: the pair that an engine selected which is no more;
+    without meaning to one that has an agent already.
     """
 
     role: IceRole
@@ -42,14 +43,15 @@ class EngineIce:
     priority: int = 1
     tiebreaker: int = 0
     complete: bool = True
+    selected: tuple[str, int] | None = None
 
 
 def redacted_ice(ice: EngineIce | None) -> EngineIce | None:
     """Enough to compare by, and to know who is meant; no secret, and short."""
     if ice is None or (not ice.own_password and not ice.candidates):
         return ice
-    said = sha256(repr(ice_to_json(ice)).encode()).hexdigest()[:16]
-    return replace(ice, own_password="", peer_password=said, candidates=(), tiebreaker=0)
+    said = sha256(repr(ice_to_json(replace(ice, selected=None))).encode()).hexdigest()[:16]
+    return replace(ice, own_password="", peer_password=said, candidates=(), tiebreaker=0, selected=None)
 
 
 def ice_to_json(ice: EngineIce | None) -> dict[str, Any] | None:
@@ -68,7 +70,15 @@ def ice_from_json(value: object, members: Callable[..., dict[str, Any]]) -> Engi
     if value is None:
         return None
     given = members(value, TYPES)
-    return EngineIce(**{**given, "candidates": tuple(map(_candidate, given["candidates"]))})
+    candidates, selected = tuple(map(_candidate, given["candidates"])), given["selected"]
+    return EngineIce(**{**given, "candidates": candidates, "selected": selected and _endpoint(selected)})
+
+
+def _endpoint(value: object) -> tuple[str, int]:
+    match value:
+        case [str(address), int(port)]:
+            return address, port
+    raise ValueError("a selected pair is [address, port]")
 
 
 def _candidate(value: object) -> IceCandidate:
@@ -85,4 +95,5 @@ TYPES: Mapping[str, tuple[type, ...]] = {
     "priority": (int,),
     "tiebreaker": (int,),
     "complete": (bool,),
+    "selected": (list, tuple, type(None)),
 }

@@ -10,7 +10,10 @@ from collections.abc import Sequence, Set
 from dataclasses import dataclass
 
 from ctl.network.addresses import unspecified
-from ctl.sessions.descriptions import ICE
+from ctl.sessions.ice import ATTRIBUTES as ICE
+from ctl.sessions.ice import IceOwn
+from ctl.sessions.ice import lines as ice_lines
+from ctl.sessions.ice import read as read_ice
 from sip.sdp import DIRECTIONS, Media, Origin, Section, SessionDescription
 from sip.sdp_parts import Connection
 
@@ -30,12 +33,13 @@ _MOVED = {*ICE, *SECURITY, *DIRECTIONS}
 class Line:
     """What becomes of one m-line. rtp: our port, None: refused. rtcp: our port of that, None: the medium has none.
 
-    mux: RTCP may come beside RTP.
+    mux: RTCP may come beside RTP. ice: what we say of it, None: nothing.
     """
 
     rtp: int | None
     rtcp: int | None = None
     mux: bool = False
+    ice: IceOwn | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +72,8 @@ def describe(
     """
     out: list[str] = []
     _session(out, sdp, address, manner, loop_mark)
+    if any(line.ice.lite for line in lines if line.ice):
+        out.append("a=ice-lite")
     for index, (medium, line) in enumerate(zip(sdp.media, lines, strict=True)):
         _medium(out, sdp, medium, line, address, manner, label, index)
     out.append("")
@@ -125,13 +131,17 @@ def _medium(
     for name in SECURITY:
         out.extend([f"a={name}:{value}" for value in medium.attributes(name)])
     _packet_times(out, medium, manner)
+    if line.ice:
+        said = ice_lines(line.ice, address, line.rtp, None if line.rtcp == line.rtp else line.rtcp)
+        out.extend([f"a={name}:{value}" if value else f"a={name}" for name, value in said])
 
 
 def _connection(sdp: SessionDescription, medium: Media, line: Line, address: str, manner: Manner) -> Connection:
     if not line.rtp:
         return Connection.to("::" if ":" in address else "0.0.0.0")  # noqa: S104 - no address, nothing is bound
     said = sdp.connection_of(medium)
-    if said and unspecified(said.address) and not manner.replace_zero_address:
+    nowhere = said is not None and unspecified(said.address) and read_ice(sdp, medium) is None
+    if said and nowhere and not manner.replace_zero_address:
         return said
     return Connection.to(address)
 

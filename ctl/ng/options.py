@@ -19,6 +19,7 @@ from ctl.ng.describe import Manner
 from ctl.ng.errors import NgError
 from ctl.ng.filters import EVERYTHING, NONE, Codecs
 from ctl.ng.request import MANNERS, Request
+from ctl.sessions.ice import IcePolicy
 from ctl.sessions.relay_choice import ANY, Facing
 from ctl.sessions.security import Bridge
 from ctl.sessions.terms import USUAL, Mux
@@ -41,7 +42,7 @@ IMPLIED = frozenset(
 DONE = frozenset(
     {
         *("sip-source-address", "loop-protect", "no-rtcp-attribute", "full-rtcp-attribute", "generate-mid"),
-        *("inactive", "new-branch", "record-call", "strip-extmap", "single-codec"),
+        *("inactive", "new-branch", "record-call", "strip-extmap", "single-codec", "trickle-ice", "fragment"),
     }
 )
 IMPOSSIBLE = {
@@ -49,8 +50,6 @@ IMPOSSIBLE = {
     "asymmetric": "media is sent to the address of the session description or to the port that was learned in it",
     "always-transcode": "what both sides speak is never transcoded",
     "block-dtmf": "ask for it once the call is answered: block DTMF",
-    "trickle-ice": "candidates are not exchanged by the relay; use ICE=remove",
-    "fragment": "candidates are not exchanged by the relay; use ICE=remove",
     "generate-rtcp": "RTCP is passed on, not generated",
 }
 REPLACE = {
@@ -62,19 +61,30 @@ REPLACE = {
 REPLACE_IMPLIED = frozenset({"session-connection", "sdp-version", "sess-version", "force-increment-sdp-ver"})
 LEARNING = frozenset({"immediate", "delayed", "heuristic"})
 """Ways of learning the source of media from whatever comes; here one, which asks for some consistent packets."""
-ICE_REMOVED = frozenset({"remove", "default", "optional"})
+ICE_WORDS = frozenset({"remove", "force", "force-relay", "default", "optional"})
+ICE_LITE: dict[str, frozenset[str]] = {
+    "backward": frozenset({"here"}),
+    "answer": frozenset({"here"}),
+    "forward": frozenset({"there"}),
+    "offer": frozenset({"there"}),
+    "both": frozenset({"here", "there"}),
+    "off": frozenset(),
+}
+"""Which side we are lite toward."""
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
     """What a proxy wants of all its offers, or answers, alike. here, there: of our side toward the offerer and
     toward the other. media_address: what is written in place of our own. bridge: the profile for the other side.
-    tos: of all packets, None: as they came. unknown: words to be reported.
+    ice: whether it is spoken with the offerer of an answer; None: as with the offer. tos: of all packets, None: as they
+    came. unknown: words to be reported.
     """
 
     manner: Manner
     here: Facing = ANY
     there: Facing = ANY
+    ice: IcePolicy | None = None
     media_address: str | None = None
     bridge: Bridge | None = None
     codecs: Codecs = NONE
@@ -96,6 +106,7 @@ def _options(request: Request) -> Options:
         manner=_manner(request),
         here=here,
         there=there,
+        ice="remove" if "remove" in request.list("ice") else None,
         media_address=_media_address(request),
         bridge=_bridge(request),
         codecs=_codecs(request),
@@ -123,8 +134,10 @@ def _refuse_impossible(request: Request) -> None:
         if word in ("decode", "force"):
             raise NgError(f"T.38={word}: fax is not made of sound on this relay; UDPTL passes as it is")
     for word in request.list("ice"):
-        if word not in ICE_REMOVED:
-            raise NgError(f"ICE={word}: the relay takes no part in ICE; use ICE=remove")
+        if word not in ICE_WORDS:
+            raise NgError(f"ICE={word}: not one of {', '.join(sorted(ICE_WORDS))}")
+    if _ice_lite(request) not in ICE_LITE:
+        raise NgError(f"ICE-lite={_ice_lite(request)}: not one of {', '.join(sorted(ICE_LITE))}")
 
 
 def _manner(request: Request) -> Manner:
@@ -159,7 +172,22 @@ def _facing(request: Request) -> tuple[Facing, Facing]:
     ingress = request.text("from-interface") or (names[0] if names else "")
     egress = request.text("to-interface") or (names[1] if len(names) > 1 else "")
     latch = bool(LEARNING.intersection(request.list("endpoint-learning")))
-    return Facing(interface=ingress, latch=latch), Facing(interface=egress, family=_family(request), latch=latch)
+    lite, words = ICE_LITE[_ice_lite(request)], request.list("ice")
+    here = Facing(interface=ingress, latch=latch, ice="lite" if "here" in lite else "full")
+    there = Facing(
+        interface=egress,
+        family=_family(request),
+        latch=latch,
+        ice="remove" if "remove" in words else "lite" if "there" in lite else "full",
+        relayed="force-relay" in words,
+        trickle=request.has("trickle-ice"),
+        follow=not {"force", "force-relay"}.intersection(words),
+    )
+    return here, there
+
+
+def _ice_lite(request: Request) -> str:
+    return (request.text("ice-lite") or "off").lower()
 
 
 def _family(request: Request) -> Family | None:

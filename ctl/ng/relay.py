@@ -15,6 +15,7 @@ from typing import Any
 
 import structlog
 
+from ctl.network.addresses import unspecified
 from ctl.ng import recording
 from ctl.ng.calls import PREFIX, Call, Calls, Dialogue, Participant, answered, offered
 from ctl.ng.describe import Line, describe
@@ -28,6 +29,8 @@ from ctl.ng.request import Request
 from ctl.ng.statistics import Statistics
 from ctl.sessions.call_media import Media
 from ctl.sessions.descriptions import Description
+from ctl.sessions.ice import candidates as usable_candidates
+from ctl.sessions.ice_exchange import own_at
 from ctl.sessions.media_sessions import MediaRefused, MediaSessions
 from ctl.sessions.plan import Stream
 from ctl.sessions.programmer import FlowView
@@ -211,7 +214,7 @@ class Relay:
         call = self.calls.get(call_id)
         dialogue, answerer = answered(call, request)
         _keep(call, request, answerer)
-        answer = partial(self.sessions.answer, transcode=dialogue.transcoded)
+        answer = partial(self.sessions.answer, transcode=dialogue.transcoded, ice=asked.ice)
         body = self._exchange(answer, dialogue, dialogue.leg_of(answerer), sdp, asked, request)
         call.last_signal, call.answered = now, self.steady()
         self.changed(call_id, call)
@@ -381,7 +384,10 @@ def _first_address(sdp: SessionDescription) -> str:
     trusts that. Raises SdpError.
     """
     found = (sdp.connection_of(medium) for medium in sdp.media)
-    return next((each.address for each in found if each), sdp.origin.connection.address)
+    named = [each.address for each in found if each]
+    candidates = [each.address for medium in sdp.media for each in usable_candidates(medium)]
+    meant = [each for each in (*named, *candidates) if not unspecified(each)]
+    return next(iter((*meant, *named)), sdp.origin.connection.address)
 
 
 def _no_command(command: str) -> str:
@@ -440,6 +446,6 @@ def _line(medium: Medium, media: Media, toward: Leg, index: int) -> Line:
         return Line(port)
     if media.agreed:
         mux = media.muxed[toward][index]
-        return Line(port, port if mux else port + 1, mux)
+        return Line(port, port if mux else port + 1, mux, own_at(media, toward, index))
     mux = is_offered(media.terms.mux, medium.rtcp_mux)
-    return Line(port, port if media.terms.mux.offered == "alone" else port + 1, mux)
+    return Line(port, port if media.terms.mux.offered == "alone" else port + 1, mux, own_at(media, toward, index))

@@ -12,10 +12,13 @@ from media.flows import EngineError, EngineEvent
 log = structlog.get_logger()
 
 
-def tell(events: Callable[[], Iterable[EngineEvent]], staged: Callable[[EngineEvent], None]) -> None:
+Take = Callable[[EngineEvent], None]
+
+
+def tell(events: Callable[[], Iterable[EngineEvent]], staged: Take, paired: Take) -> None:
     """Log what has happened since the engine was asked last; nothing if it does not answer.
 
-    staged: takes what stages tell, digits for example, which are not for the log.
+    staged: takes what stages tell, digits for example, which are not for the log. paired: takes what ICE tells.
     """
     try:
         told = tuple(events())
@@ -30,5 +33,7 @@ def tell(events: Callable[[], Iterable[EngineEvent]], staged: Callable[[EngineEv
                 log.warning("DTLS handshake failed", flow=flow, why=event.data.decode(errors="replace"))
             case "stage":
                 staged(event)
+            case "ice":
+                paired(event)
             case "secure":
                 log.info("DTLS handshake done", flow=flow)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ctl.kernel.flowrule import Endpoint
+from ctl.sessions.plan import UNPAIRED
 
 QUIET = 2.0
 """Seconds without a packet after which a direction is silent; silence suppression sends more often."""
@@ -20,6 +21,7 @@ Cause = Literal[
     "flowing",
     "not_carried",
     "held",
+    "no_pair",
     "wrong_source",
     "dropped",
     "no_packet_in",
@@ -105,6 +107,13 @@ def _cause(facts: Facts) -> tuple[Cause, str, str]:
         return "not_carried", facts.path_reason, "run: sudo voxdp attach; or start the engine: voxdp run"
     if facts.state == "held":
         return "held", "a session description puts this direction on hold", ""
+    if facts.path_reason in UNPAIRED.values():
+        return (
+            "no_pair",
+            facts.path_reason,
+            f"do checks of ICE come? tcpdump -ni {facts.interface or 'any'} udp port {facts.local[1]}; its name and "
+            "password are those of the far end's last description",
+        )
     if not _heard(facts.packets, facts.idle):
         return _unheard(facts, source)
     if not facts.route:

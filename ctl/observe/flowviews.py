@@ -53,6 +53,7 @@ def flow_row(view: FlowView, now: float | None = None) -> dict[str, Any]:
         "path": view.path,
         "reason": view.reason,
         "state": view.state,
+        "ice": view.ice,
         "local": _endpoint(view.local),
         "source": _endpoint(view.source),
         "egress": _endpoint(view.egress),

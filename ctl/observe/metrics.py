@@ -37,6 +37,7 @@ class Meters:
         self.silent = 0
         self.stopped = 0
         self.digits = 0
+        self.ice: Counter[tuple[str, ...]] = Counter()
         self.rtp: Counter[tuple[str, ...]] = Counter()
         self.histograms = CallHistograms()
 
@@ -139,6 +140,7 @@ class ControllerFigures:
             rtp_flows=_flows(sums, lambda each: PLANES.get(each.path, each.path)),
             rtp_stopped=parts.meters.stopped,
             rtp_digits=parts.meters.digits,
+            ice=parts.meters.ice,
             one_way_sessions=parts.meters.one_way,
             silent_sessions=parts.meters.silent,
             ports_used=2 * sum(parts.ports.taken(address) for address in addresses),

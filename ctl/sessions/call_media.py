@@ -14,6 +14,7 @@ from operator import attrgetter
 from typing import Any, NamedTuple
 
 from ctl.journal import encode
+from ctl.sessions.ice import Candidate, IceOwn, IcePair, IcePolicy, IceSaid
 from ctl.sessions.plan import NOTHING, Codec, Endpoint, Stream
 from ctl.sessions.security import CryptoLine, Protection, Spoken
 from ctl.sessions.terms import USUAL, Mux, Terms
@@ -31,7 +32,7 @@ class Media:
     anywhere. shown: what each leg is told of our address, where it is another. offered: what protection the leg that
     answers was offered, by m-line; protections: what came of it, for each leg. added: what it was offered beside the
     codecs of the other, by m-line, telephone events included. muxed: for each leg whether its RTCP comes beside RTP,
-    by m-line.
+    by m-line. policies: whether ICE is spoken with each leg; ices: what we say of it, by m-line, None where it is not.
     """
 
     relays: Mapping[Leg, str] = field(default_factory=dict)
@@ -44,6 +45,8 @@ class Media:
     added: tuple[tuple[Codec, ...], ...] = ()
     terms: Terms = USUAL
     muxed: Mapping[Leg, tuple[bool, ...]] = field(default_factory=dict)
+    policies: Mapping[Leg, IcePolicy] = field(default_factory=dict)
+    ices: Mapping[Leg, tuple[IceOwn | None, ...]] = field(default_factory=dict)
 
     def port(self, leg: Leg, index: int) -> int | None:
         """Return our RTP port that `leg` sends m-line `index` to."""
@@ -89,20 +92,21 @@ class Media:
                     yield self.relays[leg], port
 
 
-_WRITTEN = (Media, Terms, Mux, Stream, Codec, Spoken, Protection, CryptoLine)
+_WRITTEN = (Media, Terms, Mux, Stream, Codec, Spoken, Protection, CryptoLine, IceOwn, IceSaid, Candidate)
 
 
 @dataclass(slots=True)
 class CallMedia:
     """agreed: what both legs have; proposed: what the exchange under way makes of it; offerer: who began that.
 
-    treatments: what is done to their media, whatever they agree on.
+    treatments: what is done to their media, whatever they agree on. pairs: what ICE has found, by our address and port.
     """
 
     agreed: Media = field(default_factory=Media)
     proposed: Media | None = None
     offerer: Leg | None = None
     treatments: Treatments = NOTHING
+    pairs: Mapping[Endpoint, IcePair] = field(default_factory=dict)
     _written: tuple[tuple[Any, ...], str] = ((), "")
 
     @property
@@ -125,11 +129,12 @@ class CallMedia:
             "proposed": _state(self.proposed),
             "offerer": self.offerer,
             "treatments": self.treatments.to_json(),
+            **({"pairs": _pairs(self.pairs)} if self.pairs else {}),
         }
 
     def to_text(self) -> str:
         """Return `to_json` as JSON, which is the same as long as nothing has changed: most saves are of that kind."""
-        now = (self.agreed, self.proposed, self.offerer, self.treatments)
+        now = (self.agreed, self.proposed, self.offerer, self.treatments, self.pairs)
         before, text = self._written
         if len(before) == len(now) and all(map(operator.is_, before, now)):
             return text
@@ -141,7 +146,10 @@ class CallMedia:
         """Return what `to_json` was called on. Raises KeyError or TypeError if it is something else."""
         proposed = state["proposed"]
         treatments = Treatments.from_json(state.get("treatments", {}))
-        return cls(_media(state["agreed"]), proposed and _media(proposed), state["offerer"], treatments)
+        pairs = {
+            (host, port): IcePair(known, _endpoint(remote)) for host, port, known, remote in state.get("pairs", ())
+        }
+        return cls(_media(state["agreed"]), proposed and _media(proposed), state["offerer"], treatments, pairs)
 
 
 class _Fields(NamedTuple):
@@ -198,11 +206,31 @@ def _media(state: Mapping[str, Any]) -> Media:
         added=tuple(tuple(Codec(**codec) for codec in codecs) for codecs in state.get("added", ())),
         terms=_terms(state.get("terms", {})),
         muxed={leg: tuple(each) for leg, each in state.get("muxed", {}).items()},
+        policies=dict(state.get("policies", {})),
+        ices={leg: _ices(known) for leg, known in state.get("ices", {}).items()},
     )
 
 
 def _terms(state: Mapping[str, Any]) -> Terms:
     return Terms(**{**state, "mux": Mux(**state.get("mux", {}))})
+
+
+def _pairs(pairs: Mapping[Endpoint, IcePair]) -> list[Any]:
+    return [[*local, pair.state, pair.remote] for local, pair in pairs.items()]
+
+
+def _endpoint(value: Sequence[Any] | None) -> Endpoint | None:
+    return (value[0], value[1]) if value else None
+
+
+def _ices(state: Sequence[Mapping[str, Any] | None]) -> tuple[IceOwn | None, ...]:
+    return tuple(IceOwn(**each) if each else None for each in state)
+
+
+def _said(state: Mapping[str, Any] | None) -> IceSaid | None:
+    if state is None:
+        return None
+    return IceSaid(**{**state, "candidates": tuple(Candidate(**each) for each in state.get("candidates", ()))})
 
 
 def _stream(state: Mapping[str, Any]) -> Stream:
@@ -211,6 +239,7 @@ def _stream(state: Mapping[str, Any]) -> Stream:
         "telephone_events": tuple(state.get("telephone_events", ())),
         "event_clocks": tuple(state.get("event_clocks", ())),
         "cryptos": _lines(state.get("cryptos", ())),
+        "ice": _said(state.get("ice")),
     }
     return Stream(**{**state, **made})
 

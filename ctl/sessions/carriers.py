@@ -256,7 +256,7 @@ class KernelCarrier:
         flags, mark = self._usual[plan.kind, plan.mux], self._marks.get(index)
         return FlowRule(
             state=_state(plan),
-            action=FlowAction.RAW if plan.kind == "raw" else FlowAction.FORWARD,
+            action=_action(plan),
             source=(address, port or 0),
             egress=plan.egress,
             target=plan.target,
@@ -272,6 +272,7 @@ class KernelCarrier:
             dtmf_type=plan.dtmf_type,
             dscp=plan.dscp,
             demux=plan.demux,
+            stun=plan.ice is not None,
         )
 
     def _previous(self, index: int, wanted: FlowRule) -> Endpoint | None:
@@ -318,8 +319,19 @@ def _flags(usual: FlowFlag, kind: Kind, mux: bool) -> FlowFlag:
     return usual | FlowFlag.RTCP_MUX if mux else usual
 
 
+def has_ice(pair: Pair) -> bool:
+    """Whether the engine's sockets speak ICE for one of the two."""
+    return any(plan.ice for plan in pair)
+
+
+def _action(plan: FlowPlan) -> FlowAction:
+    if plan.held and plan.ice:
+        return FlowAction.DROP
+    return FlowAction.RAW if plan.kind == "raw" else FlowAction.FORWARD
+
+
 def _state(plan: FlowPlan) -> FlowState:
-    if plan.held:
+    if plan.held and not plan.ice:
         return FlowState.OFF
     if plan.latch:
         return FlowState.LATCHING

@@ -9,6 +9,10 @@ from dataclasses import replace
 
 from ctl.network.addresses import canonical, unspecified
 from ctl.sessions.codecs import EVENTS, additional, rtpmap_of, settled, transcoding
+from ctl.sessions.ice import ATTRIBUTES as ICE
+from ctl.sessions.ice import IceOwn
+from ctl.sessions.ice import lines as ice_lines
+from ctl.sessions.ice import read as read_ice
 from ctl.sessions.plan import Codec, Direction, Endpoint, Stream, StreamRefused
 from ctl.sessions.security import CryptoLine, Setup, Spoken
 from media.stages import CodecSettings
@@ -16,17 +20,6 @@ from sip.errors import SdpError
 from sip.sdp import Media, Section, SessionDescription
 from sip.sdp_parts import Connection, Crypto, Fingerprint
 
-ICE = (
-    "candidate",
-    "remote-candidates",
-    "end-of-candidates",
-    "ice-ufrag",
-    "ice-pwd",
-    "ice-options",
-    "ice-lite",
-    "ice-mismatch",
-    "ice-pacing",
-)
 _PROTECTION = ("crypto", "fingerprint", "setup", "tls-id", "zrtp-hash", "key-mgmt")
 _SETUPS: dict[str, Setup] = {
     "active": "active",
@@ -80,22 +73,25 @@ class Description:
         both = zip(self._sdp.media, offered, answered, besides, strict=True)
         return tuple(_answer_with(*each) for each in both)
 
-    def redirected(self, address: str, ports: Sequence[int | None]) -> bytes:
+    def redirected(
+        self, address: str, ports: Sequence[int | None], ices: Sequence[IceOwn | None] = (), *, answer: bool = False
+    ) -> bytes:
         """Return the description with `address` and, for each m-line, our RTP port in place of the peer's.
 
-        Rewrites o=, c=, the port of m= and a=rtcp, takes the lines of ICE out and, where there are several m-lines,
-        those of BUNDLE. What says hold (0.0.0.0) or refuses (port 0) stays, and an m-line without a port of ours is
-        refused. May be called once.
+        Rewrites o=, c=, the port of m= and a=rtcp, puts our lines of ICE, if any, in place of the peer's and, where
+        there are several m-lines, takes those of BUNDLE out. What says hold (0.0.0.0) or refuses (port 0) stays, and an
+        m-line without a port of ours is refused. May be called once.
         """
-        ours = Connection.to(address)
+        ours, found = Connection.to(address), any(read_ice(self._sdp, medium) for medium in self._sdp.media)
         self._sdp.origin = replace(self._origin, connection=ours)
         for section in self._sections():
-            _redirect_connection(section, ours)
+            _redirect_connection(section, ours, holds=not found)
             section.remove_attributes(*ICE)
         self._unbundle()
         for medium, port in zip(self._sdp.media, ports, strict=True):
             if medium.port:
                 _redirect_ports(medium, (address, port or 0))
+        self._speak_ice(address, ices, answer=answer)
         return self._sdp.to_bytes()
 
     def _unbundle(self) -> None:
@@ -105,6 +101,17 @@ class Description:
         self._sdp.session.remove_values("group", "BUNDLE")
         for medium in self._sdp.media:
             medium.remove_attributes("bundle-only")
+
+    def _speak_ice(self, address: str, ices: Sequence[IceOwn | None], *, answer: bool) -> None:
+        """An offer of multiplexing has a candidate for RTCP too, for those who cannot."""
+        for medium, own in zip(self._sdp.media, ices, strict=False):
+            if own is None or not medium.port:
+                continue
+            if own.lite and self._sdp.session.attribute("ice-lite") is None:
+                self._sdp.session.add_attribute("ice-lite")
+            rtcp = None if answer and medium.rtcp_mux else medium.port + 1
+            for name, value in ice_lines(own, address, medium.port, rtcp):
+                medium.add_attribute(name, value)
 
     def protect(self, spoken: Sequence[Spoken]) -> None:
         """Say for each m-line how it is protected, in place of what the peer said of that."""
@@ -147,6 +154,7 @@ class Description:
             ptime=medium.ptime,
             cryptos=tuple(map(_crypto, medium.cryptos)),
             fingerprint=_fingerprint(self._sdp.fingerprints_of(medium)),
+            ice=read_ice(self._sdp, medium),
             setup=_setup(medium.attribute("setup") or self._sdp.session.attribute("setup")),
         )
 
@@ -241,10 +249,10 @@ def _rtcp_port(medium: Media) -> int:
     return port
 
 
-def _redirect_connection(section: Section, ours: Connection) -> None:
-    """What says hold goes on saying it, in the family of our address."""
+def _redirect_connection(section: Section, ours: Connection, *, holds: bool) -> None:
+    """What says hold goes on saying it, in the family of our address. With ICE it says that candidates will come."""
     connection = section.connection
-    if connection and unspecified(connection.address):
+    if holds and connection and unspecified(connection.address):
         section.connection = Connection.to("::" if ours.family == 6 else "0.0.0.0")  # noqa: S104 - nothing is bound
     elif connection:
         section.connection = ours

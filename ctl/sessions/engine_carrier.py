@@ -10,7 +10,8 @@ from typing import Protocol
 from ctl.kernel.flowrule import Endpoint, FlowStatistics
 from ctl.network.nexthop import NextHop
 from ctl.observe.quality import Sample
-from ctl.sessions.carriers import Counts, Hops, KernelCarrier, sample
+from ctl.sessions.carriers import Counts, Hops, KernelCarrier, has_ice, sample
+from ctl.sessions.ice import IcePair
 from ctl.sessions.plan import FlowPlan, Pair
 from media.flows import EngineError, EngineFlow, EngineHop, EngineStatistics, FlowKey, redacted
 from media.stages import InsertStage, Stage, Tap, TapStage, TranscodeStage
@@ -51,10 +52,12 @@ class EngineCarrier:
     def write(self, pair: Pair, fresh: bool) -> None:
         """Open both flows, or update them. Raises EngineError."""
         names = [plan.local for plan in pair]
-        if fresh:
+        paired = has_ice(pair)
+        if fresh and not paired:
             self._engine.remove(names)
         resumed = not fresh and any(plan.secured for plan in pair) and not self._engine.read(names)
-        self._engine.set_pair(*(replace(self._flow(plan), resumed=resumed) for plan in pair))
+        flows = (replace(self._flow(plan), resumed=resumed, afresh=fresh and paired) for plan in pair)
+        self._engine.set_pair(*flows)
         for plan in pair:
             if fresh:
                 self._forget(plan.local)
@@ -62,6 +65,19 @@ class EngineCarrier:
                 self._set_stage(plan)
         if self._kernel:
             self._kernel.hand_up(pair)
+
+    def attend(self, pair: Pair) -> None:
+        """Speak ICE for a pair that the kernel carries. Raises EngineError."""
+        self._engine.set_pair(*map(self._flow, pair))
+        for plan in pair:
+            if plan.local in self._kinds:
+                self._set_stage(plan)
+
+    def pairs(self, plans: Sequence[FlowPlan]) -> dict[Endpoint, IcePair]:
+        """Return how far ICE is with those flows that speak it, by their local address and port. Raises EngineError."""
+        names = [plan.local for plan in plans if plan.ice]
+        found = self._engine.read(names) if names else ()
+        return {each.key: IcePair(each.ice, each.selected) for each in found if each.ice != "off"}
 
     def holds(self, pair: Pair) -> bool:
         """Whether the engine has these very flows. A next hop that it has and we do not know yet counts as right."""
@@ -183,6 +199,7 @@ def _engine_flow(plan: FlowPlan, hop: NextHop | None) -> EngineFlow:
         seal=plan.seal,
         dtls=plan.dtls,
         hop=EngineHop(hop.ifindex, hop.target_mac, hop.egress_mac, hop.vlans) if hop else None,
+        ice=plan.ice,
     )
 
 

@@ -9,15 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from secrets import token_bytes
-from typing import Any, Protocol
+from typing import Any
 
 from ctl.network.addresses import Family, canonical, family_of
-from ctl.network.nexthop import Route
+from ctl.sessions import ice_exchange
 from ctl.sessions.call_media import LEGS, CallMedia, Media
+from ctl.sessions.call_ports import CallPorts
 from ctl.sessions.codecs import NAMES, MediaPlan, inserted, media_plan, transcoding
 from ctl.sessions.descriptions import Description, refused
 from ctl.sessions.house import INSIDE, house_answer, house_offer
+from ctl.sessions.ice import IcePair, IcePolicy
+from ctl.sessions.ice_exchange import heard, speaks
 from ctl.sessions.plan import (
     NOTHING,
     DataPlane,
@@ -26,12 +30,12 @@ from ctl.sessions.plan import (
     Side,
     Stream,
     StreamRefused,
-    check,
     peer_address,
     plan_call,
 )
 from ctl.sessions.ports import Ports, PortsExhausted
 from ctl.sessions.programmer import FlowView, Programmer
+from ctl.sessions.reachable import Routes, check_all, common_family
 from ctl.sessions.relay_choice import ANY, Facing, NoRelayAddress, choose
 from ctl.sessions.security import PLAIN, Agreement, Bridge, Insecure, Spoken, agree_all, bridge_all, propose_all
 from ctl.sessions.terms import USUAL, Mux, Terms, agree
@@ -56,13 +60,6 @@ class MediaRefused(Exception):
         self.reason = reason
 
 
-class Routes(Protocol):
-    """What is asked of `ctl.network.nexthop.NextHops`."""
-
-    def route(self, target: str, source: str = "") -> Route | None:
-        """Return how the kernel routes to `target`, from `source` if given."""
-
-
 class MediaSessions:
     """The media of every call of this host. Call ids are the caller's; `now` is seconds of a steady clock.
 
@@ -71,7 +68,7 @@ class MediaSessions:
 
     def __init__(self, ports: Ports, routes: Routes, programmer: Programmer, data_plane: DataPlane) -> None:
         self.data_plane = data_plane
-        self._ports = ports
+        self._ports = CallPorts(ports)
         self._routes = routes
         self._programmer = programmer
         self._calls: dict[str, CallMedia] = {}
@@ -108,7 +105,7 @@ class MediaSessions:
         source, toward = canonical(source), canonical(toward or source)
         if self.data_plane.refusal and call not in self._calls:
             raise MediaRefused(503, self.data_plane.refusal)
-        description, streams = self._read(sdp, source)
+        description, streams = self._read(sdp, source, lambda _index: here.ice != "remove")
         media = self._calls.get(call, CallMedia())
         self._close_exchange(call, media, now)
         known = len(media.agreed.streams.get(leg, ()))
@@ -124,13 +121,15 @@ class MediaSessions:
         offered = self._propose(streams, profiles, attempt, bridge)
         proposed = Media(
             relays,
-            self._take_ports(media.agreed, relays, streams, now),
+            self._take_ports(media, relays, streams, now),
             {leg: streams},
             latching or media.agreed.latching,
             self._shown(relays),
             offered,
             media.agreed.protections,
             terms=terms,
+            policies={leg: here.ice, _other(leg): there.ice},
+            ices=ice_exchange.offered(media, _other(leg), streams, there, token_bytes),
         )
         description.protect(offered)
         self._calls[call] = media
@@ -148,19 +147,22 @@ class MediaSessions:
         now: float,
         write: Writer | None = None,
         transcode: bool | None = None,
+        ice: IcePolicy | None = None,
     ) -> bytes:
         """Program the flows as `leg` answers the offer; return the description to send to the offerer.
 
         transcode: whether it was offered codecs that the offerer does not have; None: as it is configured.
+        ice: whether we speak it with the offerer; None: as was said with the offer.
         Also for a further answer to the same offer. Raises MediaRefused: 488 for what is not relayed or does not
         match the offer, 503 if nothing can carry it.
         """
         media = self._calls.get(call)
         if media is None or media.proposed is None or media.offerer == leg:
             raise MediaRefused(488, "an answer without an offer")
-        description, streams = self._read(sdp, canonical(source))
+        description, streams = self._read(sdp, canonical(source), partial(speaks, media.proposed, leg))
         self._check_family(streams, media.proposed.relays[leg])
-        offered = media.proposed.streams[_other(leg)]
+        offered, ices = ice_exchange.answered(media, leg, streams, ice, self.data_plane, token_bytes)
+        self._check(offered)
         if len(streams) != len(offered):
             raise MediaRefused(488, f"the answer has {len(streams)} m-lines, the offer {len(offered)}")
         for asked, said in zip(offered, streams, strict=True):
@@ -171,10 +173,12 @@ class MediaSessions:
         agreement = self._agree(media, offered, streams)
         answered = replace(
             media.proposed,
-            streams={**media.proposed.streams, leg: streams},
+            streams={_other(leg): offered, leg: streams},
+            ices=ices,
             protections={_other(leg): agreement.offerer, leg: agreement.answerer},
             muxed=_muxed(leg, offered, streams, media.proposed.terms.mux),
         )
+        media.pairs = ice_exchange.kept_pairs(answered, media.pairs)
         self._program(call, answered)
         media.proposed = answered
         description.protect(agreement.answers)
@@ -214,7 +218,7 @@ class MediaSessions:
         try:
             return self._programmer.remove(call)
         finally:
-            self._release(media.taken(), now)
+            self._ports.release(media.taken(), now)
             for listener in self.on_delete:
                 listener(call)
 
@@ -301,9 +305,23 @@ class MediaSessions:
         if not state:
             return 0
         media = CallMedia.from_json(state)
-        self._restore_ports(media.taken())
+        self._ports.restore(media.taken())
         self._calls[call] = media
+        media.pairs = {**media.pairs, **self._programmer.ice_pairs(self._plan(call, media.current))}
         return self._programmer.adopt(call, self._plan(call, media.current))
+
+    def paired(self, local: Endpoint, pair: IcePair) -> str | None:
+        """ICE has found, changed or lost the pair at our address and port: its flows follow.
+
+        Return the call, None where there is none. Raises MediaRefused where nothing can carry it as it is now.
+        """
+        call, plan = self._programmer.flow_at(local) or ("", None)
+        media = self._calls.get(call)
+        if media is None or plan is None or plan.ice is None:
+            return None
+        media.pairs = {**media.pairs, local: pair}
+        self._program(call, media.current)
+        return call
 
     def replan(self) -> dict[str, str]:
         """Move each flow to what carries it now, after `data_plane` or the interface to a peer has changed.
@@ -319,19 +337,27 @@ class MediaSessions:
                 stranded[call] = refused.reason
         return stranded
 
-    def _read(self, sdp: bytes | Description, source: str) -> tuple[Description, tuple[Stream, ...]]:
+    def _read(
+        self, sdp: bytes | Description, source: str, speaks: Callable[[int], bool]
+    ) -> tuple[Description, tuple[Stream, ...]]:
+        """speaks: whether we speak ICE with an m-line."""
         try:
             description = sdp if isinstance(sdp, Description) else Description(sdp)
-            streams = description.streams(source)
-            for stream in streams:
-                if not stream.house:
-                    check(stream, self.data_plane)
-                    self._check_route(stream)
+            found = description.streams(source)
         except StreamRefused as refusal:
             raise MediaRefused(488, str(refusal)) from None
         except SdpError as error:
             raise MediaRefused(error.status, refused(error)) from None
+        streams = tuple(heard(each, self.data_plane, speak=speaks(index)) for index, each in enumerate(found))
+        self._check(streams)
         return description, streams
+
+    def _check(self, streams: Iterable[Stream]) -> None:
+        """Raise MediaRefused for a stream that is none of those we relay."""
+        try:
+            check_all(streams, self.data_plane, self._routes)
+        except StreamRefused as refusal:
+            raise MediaRefused(488, str(refusal)) from None
 
     def _propose(
         self, streams: Iterable[Stream], before: Sequence[str], attempt: int, bridge: Bridge | None
@@ -361,43 +387,20 @@ class MediaSessions:
         except Insecure as insecure:
             raise MediaRefused(488, str(insecure)) from None
 
-    def _check_route(self, stream: Stream) -> None:
-        """Refuse addresses that the kernel would not send to a neighbour: this host's own, and broadcast."""
-        if not stream.rtp_port or stream.held:
-            return
-        address = peer_address(stream)
-        route = self._routes.route(address)
-        if route is None:
-            raise StreamRefused(f"there is no route to {address}")
-        if not route.unicast and not self.data_plane.allows(address):
-            raise StreamRefused(f"{address} is this host's own or a broadcast address; media is not sent there")
-
     def _close_exchange(self, call: str, media: CallMedia, now: float) -> None:
         """Before another offer: what was answered is agreed, what was not is forgotten."""
         if media.proposed and media.proposed.agreed:
             before = media.taken()
             media.agreed, media.proposed = media.proposed.settled(), None
-            self._release(before - media.agreed.taken(), now)
+            self._ports.release(before - media.agreed.taken(), now)
         self.rollback(call, now)
 
     def _take_ports(
-        self, agreed: Media, relays: Mapping[Leg, str], streams: tuple[Stream, ...], now: float
-    ) -> dict[Leg, tuple[int | None, ...]]:
-        """Return our ports of both legs: those agreed on, and new ones where a live m-line has none. All or none."""
-        fresh: list[Endpoint] = []
-
-        def port(leg: Leg, index: int, stream: Stream) -> int | None:
-            have = agreed.port(leg, index) if agreed.relays.get(leg) == relays[leg] else None
-            if have is None and stream.rtp_port:
-                have = self._ports.take(relays[leg], now)
-                fresh.append((relays[leg], have))
-            return have
-
+        self, media: CallMedia, relays: Mapping[Leg, str], streams: Sequence[Stream], now: float
+    ) -> Mapping[Leg, tuple[int | None, ...]]:
         try:
-            return {leg: tuple(port(leg, i, stream) for i, stream in enumerate(streams)) for leg in LEGS}
+            return self._ports.take(media.agreed, relays, streams, now)
         except PortsExhausted as exhausted:
-            for endpoint in fresh:
-                self._ports.give_back(*endpoint)
             raise MediaRefused(503, str(exhausted)) from None
 
     def _relay(self, have: str | None, peer: str, wanted: Facing, family: Family | None) -> str:
@@ -420,11 +423,10 @@ class MediaSessions:
 
     @staticmethod
     def _family(streams: Iterable[Stream]) -> Family | None:
-        """Return the family of a party's addresses, None while it has none."""
-        families = {family_of(stream.address) for stream in streams if stream.rtp_port and not stream.held}
-        if len(families) > 1:
-            raise MediaRefused(488, "m-lines of IPv4 and of IPv6 in one description; offer all in one family")
-        return next(iter(families), None)
+        try:
+            return common_family(streams)
+        except StreamRefused as refusal:
+            raise MediaRefused(488, str(refusal)) from None
 
     def _check_family(self, streams: Iterable[Stream], relay: str) -> None:
         family = self._family(streams)
@@ -444,52 +446,43 @@ class MediaSessions:
     def _plan(self, call: str, media: Media) -> tuple[FlowPlan, ...]:
         if not media.agreed:
             return ()
-        leg_a, leg_b = ([self._side(media, leg, i) for i in range(len(media.streams[leg]))] for leg in LEGS)
+        pairs = self._calls[call].pairs
+        leg_a, leg_b = ([self._side(media, pairs, leg, i) for i in range(len(media.streams[leg]))] for leg in LEGS)
         return plan_call(leg_a, leg_b, self.data_plane, self.treatments(call))
 
-    def _side(self, media: Media, leg: Leg, index: int) -> Side | None:
+    def _side(self, media: Media, pairs: Mapping[Endpoint, IcePair], leg: Leg, index: int) -> Side | None:
         port, stream, relay = media.port(leg, index), media.streams[leg][index], media.relays[leg]
         if port is None or not stream.rtp_port:
             return None
-        route = None if stream.house else self._routes.route(peer_address(stream), relay)
+        ice = ice_exchange.side(media, pairs, leg, index)
+        pair = ice.pair((relay, port)) if ice else None
+        peer = pair.remote[0] if pair and pair.remote else peer_address(stream)
+        route = None if stream.house else self._routes.route(peer, relay)
         protections = media.protections.get(leg, ())
         protection = protections[index] if index < len(protections) else PLAIN
         interface = route.interface if route else self.data_plane.interfaces[relay]
         muxed = media.muxed.get(leg, ())
         mux = muxed[index] if index < len(muxed) else None
-        return Side(stream, (relay, port), interface, leg in media.latching, protection, mux, media.terms)
+        return Side(stream, (relay, port), interface, leg in media.latching, protection, mux, media.terms, ice)
 
     def _drop(self, media: CallMedia, now: float) -> None:
         before = media.taken()
         media.proposed = media.offerer = None
-        self._release(before - media.taken(), now)
-
-    def _release(self, endpoints: Iterable[Endpoint], now: float) -> None:
-        for address, port in endpoints:
-            self._ports.release(address, port, now)
-
-    def _restore_ports(self, endpoints: Iterable[Endpoint]) -> None:
-        restored: list[Endpoint] = []
-        try:
-            for endpoint in endpoints:
-                self._ports.restore(*endpoint)
-                restored.append(endpoint)
-        except ValueError:
-            for endpoint in restored:
-                self._ports.give_back(*endpoint)
-            raise
+        self._ports.release(before - media.taken(), now)
 
 
 def redirected(description: Description, media: Media, toward: Leg) -> bytes:
     """Return the description with our addresses in place of the peer's: what is written unless asked otherwise."""
-    return description.redirected(media.address(toward), media.ports[toward])
+    return description.redirected(
+        media.address(toward), media.ports[toward], media.ices.get(toward, ()), answer=media.agreed
+    )
+
+
+def _other(leg: Leg) -> Leg:
+    return "b" if leg == "a" else "a"
 
 
 def _muxed(answerer: Leg, offers: Iterable[Stream], answers: Iterable[Stream], mux: Mux) -> dict[Leg, tuple[bool, ...]]:
     """Return for each leg which m-lines have RTCP beside RTP."""
     both = [agree(mux, offer.rtcp_mux, said.rtcp_mux) for offer, said in zip(offers, answers, strict=True)]
     return {_other(answerer): tuple(one for one, _ in both), answerer: tuple(other for _, other in both)}
-
-
-def _other(leg: Leg) -> Leg:
-    return "b" if leg == "a" else "a"

@@ -16,14 +16,16 @@ from dataclasses import field, replace
 from ipaddress import ip_address
 from typing import Literal
 
-from ctl.network.addresses import Network, behind_nat, refusal, unspecified
+from ctl.network.addresses import Network, behind_nat, family_of, refusal, unspecified
 from ctl.sessions.codecs import Transcoding, transcoding
+from ctl.sessions.ice import RTCP, RTP, IcePair, IceSaid, IceSide
 from ctl.sessions.policing import Limit, limit
 from ctl.sessions.relay_choice import RelayAddress
 from ctl.sessions.security import PLAIN, CryptoLine, Policy, Protection, Setup, Spoken, shared
 from ctl.sessions.terms import USUAL, Terms
 from ctl.sessions.treatment import Handling, Treatments, handling
 from media.flows import EngineDtls, EngineKeys
+from media.ice import EngineIce, IceState
 from sip.effects import Leg
 from sip.facts import fact
 
@@ -43,6 +45,16 @@ NOTHING = Treatments()
 UDPTL = "udptl"
 _SENDS = ("sendrecv", "sendonly")
 _RECEIVES = ("sendrecv", "recvonly")
+
+
+UNPAIRED: dict[IceState, str] = {
+    "off": "ICE has selected no pair yet",
+    "checking": "ICE has selected no pair yet",
+    "selected": "ICE has selected no pair yet",
+    "lost": "ICE: the peer consents no more",
+    "failed": "ICE found no pair in time",
+}
+"""Why a flow waits in the engine, by the state of its leg's checks."""
 
 
 class StreamRefused(Exception):
@@ -86,6 +98,8 @@ class Stream:
     cryptos: tuple[CryptoLine, ...] = ()
     fingerprint: str = ""
     setup: Setup = ""
+    ice: IceSaid | None = None
+    """What it says of ICE; None also where no ICE is spoken with this leg."""
     house: bool = False
     """Nobody's: what goes there is heard by nobody, and what comes from there is played by the engine."""
 
@@ -120,8 +134,8 @@ class Stream:
 
     @property
     def held(self) -> bool:
-        """Whether the leg has no address for the time being (hold as in RFC 2543)."""
-        return unspecified(self.address)
+        """Whether the leg has no address for the time being (hold as in RFC 2543). With ICE it may have yet to come."""
+        return unspecified(self.address) and self.ice is None
 
 
 @fact
@@ -139,6 +153,11 @@ class Side:
     protection: Protection = PLAIN
     mux: bool | None = None
     terms: Terms = USUAL
+    ice: IceSide | None = None
+
+    def pair(self, kind: Kind) -> IcePair | None:
+        """How far ICE is with a component; None without ICE."""
+        return self.ice.pair(_local(self, kind)) if self.ice else None
 
 
 @fact
@@ -219,6 +238,9 @@ class FlowPlan:
     """What RTP may carry, the likeliest first. To name things by: two plans that differ in this alone are equal."""
     transcoding: Transcoding | None = None
     """None: packets pass as they are."""
+    ice: EngineIce | None = None
+    """The engine speaks ICE with the leg, whoever carries the packets."""
+    ice_state: IceState = "off"
     house: bool = False
     """One of the two is ourselves: what `leg` hears of the other is played, or what it sends goes nowhere."""
     handling: Handling | None = None
@@ -248,7 +270,7 @@ def check(stream: Stream, data_plane: DataPlane) -> None:
         return
     if stream.protocol not in PROFILES and not (stream.raw and stream.media == "image"):
         raise StreamRefused(f"{stream.kind} is not relayed; offer {' or '.join(PROFILES)}")
-    if stream.held:
+    if stream.held or stream.ice:
         return
     asked = (stream.address, stream.signalling) if _behind_nat(stream) else (stream.address,)
     for address in asked:
@@ -259,7 +281,8 @@ def check(stream: Stream, data_plane: DataPlane) -> None:
 
 def peer_address(stream: Stream) -> str:
     """Return the address that media of this leg comes from and goes to; while held, that of its signalling."""
-    return stream.signalling if stream.held or _behind_nat(stream) else stream.address
+    nowhere = stream.held or unspecified(stream.address)
+    return stream.signalling if nowhere or _behind_nat(stream) else stream.address
 
 
 def plan_call(
@@ -324,10 +347,12 @@ def _flow(
     why = _secured(sender.protection, receiver.protection) or (through.reason if through else "")
     if sender.stream.house or receiver.stream.house:
         why = "answered by ourselves"
-    path, reason = _path(sender, receiver, data_plane, why)
     comes, goes = _muxes(sender, receiver), _muxes(receiver, sender)
-    source, port, learned = _peer(sender.stream, "rtp" if comes else kind)
-    target, target_port, _ = _peer(receiver.stream, "rtp" if goes else kind)
+    heard: Kind = "rtp" if comes else kind
+    said: Kind = "rtp" if goes else kind
+    path, reason = _path(sender, receiver, data_plane, why or _unpaired(sender.pair(heard), receiver.pair(said)))
+    source, port, learned = _peer(sender, heard)
+    target, target_port, _ = _peer(receiver, said)
     house = sender.stream.house or receiver.stream.house
     codecs = _codecs(sender.stream, receiver.stream) if kind == "rtp" else ()
     clock = codecs[0].clock_rate if codecs else 0
@@ -340,14 +365,14 @@ def _flow(
         stream=index,
         kind=kind,
         local=_local(sender, kind),
-        source=(source, None if learned or sender.latch else port),
-        egress=_local(receiver, "rtp" if goes else kind),
+        source=(source, None if learned or (sender.latch and not sender.ice) else port),
+        egress=_local(receiver, said),
         target=(target, 0 if receiver.stream.house else target_port),
         clock_rate=clock,
         path=path,
         reason=reason,
         held=_held(sender.stream, receiver.stream, kind, leg in wished.blocked, handled),
-        latch=sender.latch,
+        latch=sender.latch and not sender.ice,
         police=_police(kind, sender, receiver, codecs, data_plane.police),
         mux=kind == "rtp" and comes and not sealed_by_us,
         demux=kind == "rtp" and comes and not goes,
@@ -358,6 +383,8 @@ def _flow(
         dtls=None if beside else sender.protection.dtls,
         codecs=codecs,
         transcoding=through,
+        ice=None if beside else _agent(sender, kind),
+        ice_state=pair.state if (pair := sender.pair(heard)) else "off",
         house=house,
         handling=handled,
     )
@@ -387,11 +414,33 @@ def _local(side: Side, kind: Kind) -> Endpoint:
     return (address, port + 1) if kind == "rtcp" else (address, port)
 
 
-def _peer(stream: Stream, kind: Kind) -> tuple[str, int, bool]:
+def _agent(side: Side, kind: Kind) -> EngineIce | None:
+    return side.ice.engine(_local(side, kind), RTCP if kind == "rtcp" else RTP) if side.ice else None
+
+
+def _unpaired(*pairs: IcePair | None) -> str:
+    """Return why ICE lets nothing pass yet, or any more; empty where it does."""
+    for pair in pairs:
+        if pair and pair.remote is None:
+            return UNPAIRED[pair.state]
+    return ""
+
+
+def _peer(side: Side, kind: Kind) -> tuple[str, int, bool]:
     """Return address and port of a leg, and whether the port has yet to be learned."""
+    stream, pair = side.stream, side.pair(kind)
+    if pair:
+        return *(pair.remote or (_any_of(side), 0)), pair.remote is None
     port = stream.rtcp_port if kind == "rtcp" else stream.rtp_port
     learned = stream.held or _behind_nat(stream)
     return (stream.signalling if learned else stream.address), port, learned
+
+
+def _any_of(side: Side) -> str:
+    """An address that stands for the leg's until ICE has found one: of our family there, and nothing goes to it."""
+    family = family_of(side.relay[0])
+    asked = (side.stream.address, side.stream.signalling)
+    return next((each for each in asked if not unspecified(each) and family_of(each) == family), side.relay[0])
 
 
 def _behind_nat(stream: Stream) -> bool:

@@ -13,9 +13,12 @@ from typing import Literal
 
 from ctl.kernel.flowrule import Endpoint, FlowStatistics
 from ctl.observe.quality import Direction, Quality, Sample
-from ctl.sessions.carriers import Carrier, Counts, Hops, KernelCarrier, codec_of, sample
+from ctl.sessions.carriers import Carrier, Counts, Hops, KernelCarrier, codec_of, has_ice, sample
 from ctl.sessions.engine_carrier import EngineCarrier
+from ctl.sessions.ice import IcePair
 from ctl.sessions.plan import FlowPlan, Kind, Pair, Path, difference, pairs
+from media.flows import EngineError
+from media.ice import IceState
 from sip.effects import Leg
 from sip.facts import fact
 
@@ -38,7 +41,7 @@ class FlowView:
     kind: Kind
     path: Path
     reason: str
-    state: Literal["held", "learning", "latching", "pinned"]
+    state: Literal["held", "checking", "learning", "latching", "pinned"]
     local: Endpoint
     source: tuple[str, int | None]
     egress: Endpoint
@@ -50,6 +53,8 @@ class FlowView:
     quality: Direction | None = None
     round_trip: float | None = None
     round_trip_avg: float | None = None
+    ice: IceState = "off"
+    """Of the leg that sends."""
 
 
 @fact
@@ -75,6 +80,7 @@ class Programmer:
         self._ended: dict[str, list[FlowView]] = {}
         self._held: set[str] = set()
         self._ways: Counter[tuple[str, str]] = Counter()
+        self._agents: set[Endpoint] = set()
         self._owners: dict[Endpoint, tuple[str, FlowPlan]] = {}
 
     def use(self, kernel: KernelCarrier | None, engine: EngineCarrier | None) -> None:
@@ -93,9 +99,10 @@ class Programmer:
             if before and before[0].path != pair[0].path:
                 self._move(call, before, pair)
                 continue
-            self._carrier(pair[0].path).write(pair, fresh=before is None)
+            self._write(pair, fresh=before is None)
             self._keep(call, pair)
             if before:
+                self._retire(before, pair)
                 self._forget(before)
         have.update(pairs(plans))
         self._note_hold(call, plans)
@@ -108,8 +115,10 @@ class Programmer:
         for pair in pairs(plans).values():
             carrier = self._carrier(pair[0].path)
             if not carrier.holds(pair):
-                carrier.write(pair, fresh=False)
+                self._write(pair, fresh=False)
                 written += 1
+            elif has_ice(pair):
+                self._attend(pair)
             self._keep(call, pair)
         return written
 
@@ -129,6 +138,18 @@ class Programmer:
     def flow_at(self, local: Endpoint) -> tuple[str, FlowPlan] | None:
         """Return the call and the plan of the flow that is received at a relay address and port."""
         return self._owners.get(local)
+
+    @property
+    def speaks_ice(self) -> bool:
+        """Whether any flow does."""
+        return bool(self._agents)
+
+    def ice_pairs(self, plans: Sequence[FlowPlan]) -> dict[Endpoint, IcePair]:
+        """Return how far the engine is with ICE, by local address and port; nothing where it cannot be asked."""
+        try:
+            return self._engine.pairs(plans) if self._engine else {}
+        except EngineError:
+            return {}
 
     def rtp_of(self, call: str) -> list[FlowPlan]:
         """Return the plans of the media of a call, RTCP left out."""
@@ -227,6 +248,8 @@ class Programmer:
         for pair in self._all_pairs():
             if pair[0].path == "engine":
                 self._carrier(pair[0].path).write(pair, fresh=False)
+            elif has_ice(pair):
+                self._attend(pair)
 
     def _note_hold(self, call: str, plans: Iterable[FlowPlan]) -> None:
         if all(a.held or b.held for a, b in pairs(plans).values() if a.kind != "rtcp"):
@@ -246,21 +269,40 @@ class Programmer:
         """Let another carrier have the pair before the former lets go of it, so that no packet finds neither."""
         former = self._there(before[0].path)
         counted: Sequence[FlowStatistics | None] = former.read(before) if former else (None, None)
-        self._carrier(pair[0].path).write(pair, fresh=True)
-        if former:
+        self._write(pair, fresh=True)
+        if former and not has_ice(pair):
             counted = former.leave(before) or counted
         self._close(call, before, counted)
         self._keep(call, pair)
 
     def _end(self, call: str, pair: Pair) -> None:
         carrier = self._there(pair[0].path)
-        self._close(call, pair, carrier.end(pair) if carrier else (None, None))
+        counted: Sequence[FlowStatistics | None] = carrier.end(pair) if carrier else (None, None)
+        self._retire(pair)
+        self._close(call, pair, counted)
+
+    def _write(self, pair: Pair, *, fresh: bool) -> None:
+        """With ICE the engine has the sockets, whoever carries the packets."""
+        if has_ice(pair) and pair[0].path == "kernel":
+            self._attend(pair)
+        self._carrier(pair[0].path).write(pair, fresh)
+
+    def _attend(self, pair: Pair) -> None:
+        if self._engine is None:
+            raise LookupError("ICE is planned, and there is no engine to speak it")
+        self._engine.attend(pair)
+
+    def _retire(self, before: Pair, after: Pair | None = None) -> None:
+        """Close the engine's sockets that spoke ICE for a pair of the kernel and speak it no more."""
+        if self._engine and before[0].path == "kernel" and has_ice(before) and not (after and has_ice(after)):
+            self._engine.leave(before)
 
     def _close(self, call: str, pair: Pair, counted: Sequence[FlowStatistics | None]) -> None:
         """Keep the last view of both flows, which their carrier has no more."""
         del self._calls[call][_key(pair)]
         for plan, statistics in zip(pair, counted, strict=True):
             self._owners.pop(plan.local, None)
+            self._agents.discard(plan.local)
             if plan.kind == "rtp" and statistics:
                 self.quality.finish(call, plan.stream, plan.leg, sample(plan, statistics))
             self._ended.setdefault(call, []).append(self._view(call, plan, statistics))
@@ -290,7 +332,7 @@ class Programmer:
             kind=plan.kind,
             path=plan.path,
             reason=plan.reason,
-            state="held" if plan.held else "pinned" if port else "latching" if plan.latch else "learning",
+            state=_state(plan, learned),
             local=plan.local,
             source=(address, port),
             egress=plan.egress,
@@ -301,10 +343,13 @@ class Programmer:
             quality=self.quality.of(call, plan.stream, plan.leg) if media else None,
             round_trip=self.quality.round_trip(call, plan.stream) if media else None,
             round_trip_avg=self.quality.round_trip_avg(call, plan.stream) if media else None,
+            ice=plan.ice_state,
         )
 
     def _keep(self, call: str, pair: Pair) -> None:
         self._calls.setdefault(call, {})[_key(pair)] = pair
+        self._agents.update(plan.local for plan in pair if plan.ice)
+        self._agents.difference_update(plan.local for plan in pair if not plan.ice)
         self._owners.update((plan.local, (call, plan)) for plan in pair)
         self._ways.update(_way(plan) for plan in pair)
 
@@ -324,6 +369,14 @@ class Programmer:
 
     def _there(self, path: Path) -> Carrier | None:
         return self._kernel if path == "kernel" else self._engine
+
+
+def _state(plan: FlowPlan, learned: int | None) -> Literal["held", "checking", "learning", "latching", "pinned"]:
+    if plan.held:
+        return "held"
+    if plan.source[1] or learned:
+        return "pinned"
+    return "checking" if plan.ice else "latching" if plan.latch else "learning"
 
 
 def _key(pair: Pair) -> Key:

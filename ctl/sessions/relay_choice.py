@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from ctl.network.addresses import Family, family_of
 from ctl.network.nexthop import Route
+from ctl.sessions.ice import IcePolicy
 from sip.facts import fact
 
 
@@ -36,12 +37,18 @@ class Facing:
 
     interface: name of a media interface. signalling: address of ours that the party signals to. family: of our
     address. latch: accept media from any source, after some consistent packets. Empty, None: not said.
+    ice: whether we speak it with the party. follow: only where the other party speaks it too; relayed: our candidate is
+    called a relayed one; trickle: the party may send its own one by one.
     """
 
     interface: str = ""
     signalling: str = ""
     family: Family | None = None
     latch: bool = False
+    ice: IcePolicy = "remove"
+    relayed: bool = False
+    follow: bool = False
+    trickle: bool = False
 
 
 ANY = Facing()

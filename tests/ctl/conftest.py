@@ -119,6 +119,7 @@ class FakeEngine:
         self.gone = False
         self.refusal: EngineError | None = None
         self.seen: float | None = None
+        self.pairs: dict[FlowKey, tuple[str, FlowKey | None]] = {}
 
     def set_pair(self, a: EngineFlow, b: EngineFlow) -> None:
         self._request()
@@ -141,10 +142,15 @@ class FakeEngine:
 
     def read(self, keys: Iterable[FlowKey]) -> tuple[EngineStatistics, ...]:
         self._request()
-        return tuple(engine_statistics(self.flows[key], self.seen) for key in keys if key in self.flows)
+        found = (engine_statistics(self.flows[key], self.seen) for key in keys if key in self.flows)
+        return tuple(self._paired(each) for each in found)
 
     def list(self) -> tuple[FlowKey, ...]:
         return tuple(self.flows)
+
+    def _paired(self, counted: EngineStatistics) -> EngineStatistics:
+        state, selected = self.pairs.get(counted.key, ("checking" if counted.flow.ice else "off", None))
+        return replace(counted, ice=state, selected=selected)
 
     def _request(self) -> None:
         self.requests += 1

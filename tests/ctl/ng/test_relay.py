@@ -343,7 +343,8 @@ def test_blocking_someone_who_is_not_there_is_an_error(relay):
 @pytest.mark.parametrize(
     "keys",
     [
-        {"ICE": "force"},
+        {"ICE": "upside-down"},
+        {"ICE_lite": "sideways"},
         {"flags": ["media-handover"]},
         {"flags": ["codec-transcode-EVS"]},
         {"flags": ["codec-set-opus/48000/2/24000"]},

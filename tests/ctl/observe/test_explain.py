@@ -39,6 +39,10 @@ STRANGER = {"rejected": 7, "rejected_source": ("203.0.113.9", 4000)}
         ({"path": "none", "path_reason": "no engine runs"}, "not_carried", "no engine runs", "path"),
         (SILENT, "no_packet_in", "nothing has come from 192.0.2.10:4000 yet", "packets in"),
         ({"idle": 30.0}, "stopped", "for 30 s", "packets in"),
+        (
+            {**SILENT, "path": "engine", "path_reason": "ICE has selected no pair yet", "dropped": 2},
+            *("no_pair", "no pair yet", "verdicts"),
+        ),
         ({**SILENT, **STRANGER}, "wrong_source", "come from 203.0.113.9:4000, but only 192.0.2.10:4000", "packets in"),
         (STRANGER, "flowing", "packets come from", None),
         ({**SILENT, "dropped": 3, "last_reason": "bad_version"}, "dropped", "the last for bad_version", "verdicts"),
