@@ -182,7 +182,8 @@ def rtcp(value: str) -> tuple[int, str | None] | None:
 
 
 def _base64(text: str) -> bytes:
+    """Some leave the padding out."""
     try:
-        return b64decode(text, validate=True)
+        return b64decode(text.rstrip("=") + "=" * (-len(text.rstrip("=")) % 4), validate=True)
     except (binascii.Error, ValueError):
         return b""

@@ -6,6 +6,7 @@ What the relay does not know is kept, at its place among the unknown. Pure.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence, Set
 from dataclasses import dataclass
 
@@ -17,15 +18,18 @@ from ctl.sessions.ice import read as read_ice
 from sip.sdp import DIRECTIONS, Media, Origin, Section, SessionDescription
 from sip.sdp_parts import Connection
 
-SECURITY = ("crypto", "setup", "fingerprint", "tls-id")
+DTLS = ("setup", "fingerprint", "tls-id")
+_PADDING = re.compile(r"=+(?=$|[| ])")
+"""Of the key in a=crypto; there is no other place that ends so."""
 _PLACED = {
     *ICE,
-    *SECURITY,
+    *DTLS,
+    "crypto",
     *DIRECTIONS,
     *("mid", "label", "bundle-only", "rtpmap", "fmtp", "rtcp-fb", "extmap", "rtcp", "rtcp-mux", "ptime", "maxptime"),
 }
 """Attributes of a medium that have a place of their own; all others are written in between, as they came."""
-_MOVED = {*ICE, *SECURITY, *DIRECTIONS}
+_MOVED = {*ICE, *DTLS, "crypto", *DIRECTIONS}
 """Attributes of a session that are written in its media, or not at all."""
 
 
@@ -56,6 +60,7 @@ class Manner:
     full_rtcp_attribute: bool = False
     ptime: int | None = None
     loop_protect: bool = False
+    pad_keys: bool = False
 
 
 def describe(
@@ -128,7 +133,9 @@ def _medium(
     out.extend(_kept(medium, _PLACED))
     out.append(f"a={_direction(sdp, medium, manner)}")
     _rtcp(out, line, address, manner)
-    for name in SECURITY:
+    for value in medium.attributes("crypto"):
+        out.append(f"a=crypto:{value if manner.pad_keys else _PADDING.sub('', value)}")
+    for name in DTLS:
         out.extend([f"a={name}:{value}" for value in medium.attributes(name)])
     _packet_times(out, medium, manner)
     if line.ice:

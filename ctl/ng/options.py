@@ -8,7 +8,7 @@ believe that something happens which does not. Words nobody knows are accepted a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import ip_address
@@ -18,11 +18,12 @@ from ctl.network.addresses import Family
 from ctl.ng.describe import Manner
 from ctl.ng.errors import NgError
 from ctl.ng.filters import EVERYTHING, NONE, Codecs
-from ctl.ng.request import MANNERS, Request
+from ctl.ng.request import MANNERS, Request, canonical
 from ctl.sessions.ice import IcePolicy
 from ctl.sessions.relay_choice import ANY, Facing
 from ctl.sessions.security import Bridge
 from ctl.sessions.terms import USUAL, Mux
+from media.flows import SUITE_KEY_BYTES
 
 PROFILES = frozenset(
     f"{prefix}RTP/{profile}{feedback}"
@@ -59,6 +60,9 @@ REPLACE = {
     "zero-address": "replace_zero_address",
 }
 REPLACE_IMPLIED = frozenset({"session-connection", "sdp-version", "sess-version", "force-increment-sdp-ver"})
+SDES_IMPLIED = frozenset({"off", "pad", "nonew", "lifetime", "prefer", "static"})
+OSRTP_IMPLIED = frozenset({"accept", "offer", "accept-rfc", "offer-rfc"})
+"""SRTP on plain profiles (RFC 8643) is offered and taken as `media.srtp` has it."""
 LEARNING = frozenset({"immediate", "delayed", "heuristic"})
 """Ways of learning the source of media from whatever comes; here one, which asks for some consistent packets."""
 ICE_WORDS = frozenset({"remove", "force", "force-relay", "default", "optional"})
@@ -150,6 +154,7 @@ def _manner(request: Request) -> Manner:
         full_rtcp_attribute=request.has("full-rtcp-attribute"),
         ptime=request.number("ptime"),
         loop_protect=request.has("loop-protect"),
+        pad_keys="pad" in request.list("sdes"),
     )
 
 
@@ -203,7 +208,18 @@ def _bridge(request: Request) -> Bridge | None:
         return None
     if value not in PROFILES:
         raise NgError(f"transport-protocol: {value!r} is not one of {', '.join(sorted(PROFILES))}")
-    return Bridge(value, sdes="off" not in request.list("sdes"), dtls="off" not in request.list("dtls"))
+    sdes, dtls = "off" not in request.list("sdes"), "off" not in request.list("dtls")
+    return Bridge(value, sdes, dtls, suites=_suites(request.list("sdes")))
+
+
+def _suites(words: Iterable[str]) -> frozenset[str] | None:
+    """What `SDES-only-SUITE` and `SDES-no-SUITE` leave of the suites that there are; None: all."""
+    spelled = {canonical(suite): suite for suite in SUITE_KEY_BYTES}
+    only = {word.removeprefix("only-") for word in words if word.startswith("only-")}
+    without = {word.removeprefix("no-") for word in words if word.startswith("no-")}
+    if not only and not without:
+        return None
+    return frozenset(suite for word, suite in spelled.items() if word not in without and (not only or word in only))
 
 
 def _codecs(request: Request) -> Codecs:
@@ -265,3 +281,8 @@ def _tos(request: Request) -> int | None:
 def _unknown(request: Request) -> Iterator[str]:
     yield from request.flags - IMPLIED - DONE
     yield from (f"replace-{word}" for word in set(request.list("replace")) - REPLACE.keys() - REPLACE_IMPLIED)
+    known = {canonical(suite) for suite in SUITE_KEY_BYTES} | {"f8-128-hmac-sha1-80", "null-hmac-sha1-80"}
+    for word in set(request.list("sdes")) - SDES_IMPLIED:
+        if word.partition("-")[2] not in known or word.partition("-")[0] not in ("no", "only"):
+            yield f"sdes-{word}"
+    yield from (f"osrtp-{word}" for word in set(request.list("osrtp")) - OSRTP_IMPLIED)

@@ -43,6 +43,8 @@ from sip.sdp import SessionDescription
 
 DELETE_DELAY = 30
 LIST_LIMIT = 32
+WORDS_TOLD = 256
+"""So many words that nobody knows are reported; a proxy that sends more of them sends anything."""
 NO_MATCH = "Call-ID not found or tags didn't match"
 OUT_OF_PORTS = "Ran out of ports"
 TOO_MANY = "Parallel session limit reached"
@@ -307,7 +309,7 @@ class Relay:
     def _options(self, request: Request) -> Options:
         asked = options(request)
         for word in asked.unknown:
-            if word not in self._told:
+            if word not in self._told and len(self._told) < WORDS_TOLD:
                 self._told.add(word)
                 log.warning("a word of the ng protocol is not known and has no effect", word=word)
         return asked

@@ -169,13 +169,15 @@ def propose_all(
 class Bridge:
     """The profile that the other leg is to be offered, whatever the offer has; without SDES or DTLS if so said.
 
-    inside: the other leg is ourselves, so that nothing of it leaves the host.
+    suites: of SDES, those that may be offered; None: all. inside: the other leg is ourselves, so that nothing of it
+    leaves the host.
     """
 
     protocol: str
     sdes: bool = True
     dtls: bool = True
     inside: bool = False
+    suites: frozenset[str] | None = None
 
 
 def bridge_all(
@@ -202,7 +204,8 @@ def bridged(offer: Spoken, bridge: Bridge, policy: Policy, fingerprint: str, dra
         if not ours:
             raise Insecure(f"{bridge.protocol} without DTLS")
         return Spoken(bridge.protocol, (), ours, setup)
-    lines = tuple(line for line in offer.cryptos if line.usable) or _own_lines(draw) if bridge.sdes else ()
+    known = tuple(line for line in offer.cryptos if line.usable) or _own_lines(draw) if bridge.sdes else ()
+    lines = tuple(line for line in known if bridge.suites is None or line.suite in bridge.suites)
     if not lines and not ours:
         raise Insecure(f"{bridge.protocol} without SDES and without DTLS")
     return Spoken(bridge.protocol, lines, ours, setup)

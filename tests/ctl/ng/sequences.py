@@ -13,6 +13,8 @@ DYNAMIC = ("96 opus/48000/2", "97 speex/8000", "98 iLBC/8000", "99 AMR/8000", "1
 FLAGS = ("trust-address", "symmetric", "generate-mid", "full-rtcp-attribute", "no-rtcp-attribute", "loop-protect")
 REPLACE = ("origin", "session-connection")
 STRIPPED = ("PCMA", "G722", "opus", "telephone-event")
+MUX = ("offer", "require", "demux", "accept", "reject")
+ORDERED = (("codec-strip-all", "codec-except-PCMU"), ("codec-strip-all", "codec-offer-PCMU"), ("codec-offer-PCMU",))
 
 
 @dataclass
@@ -40,14 +42,24 @@ def _conversation(dice: random.Random, call_id: str, caller: str, callee: str) -
     first = {"call_id": call_id, "from_tag": "a", **asked}
     offer = _description(dice, caller, "alice", 4000)
     if stripped and not _only(offer, stripped):
-        first = {**first, "flags": [*asked["flags"], f"codec-strip-{stripped}"]}
+        hidden = "mask" if stripped in ("PCMA", "G722") and dice.random() < 0.3 else "strip"
+        first = {**first, "flags": [*asked["flags"], f"codec-{hidden}-{stripped}"]}
+    alone = not stripped and dice.random() < 0.2
+    if alone:
+        first = {**first, "flags": [*asked["flags"], *dice.choice(ORDERED)]}
+    muxed = dice.random() < 0.3
+    if muxed and dice.random() < 0.8:
+        first = {**first, "rtcp_mux": [dice.choice(MUX)]}
+    fax = dice.random() < 0.15
+    offer = [*_muxed(dice, offer, muxed), *(_fax(5000) if fax else ())]
     talk.requests.append(("offer", {**first, "sdp": _text(offer)}))
     if dice.random() < 0.85:
-        answer = _answer(dice, offer, callee, "bob", 6000, stripped)
+        taken = [_alone(line) for line in offer] if alone else offer
+        answer = _muxed(dice, _answer(dice, taken, callee, "bob", 6000, stripped), muxed)
         talk.requests.append(
             ("answer", {"call_id": call_id, "from_tag": "a", "to_tag": "b", **asked, "sdp": _text(answer)})
         )
-        if dice.random() < 0.4 and "generate-mid" not in asked["flags"]:
+        if dice.random() < 0.4 and "generate-mid" not in asked["flags"] and not muxed and not fax:
             _again(talk, dice, call_id, asked, offer, answer)
     talk.requests.append(("query", {"call_id": call_id}))
     talk.requests.append(("delete", {"call_id": call_id, "from_tag": "a"}))
@@ -116,6 +128,26 @@ def _audio(dice: random.Random, port: int, address: str | None) -> list[str]:
     return lines
 
 
+def _muxed(dice: random.Random, body: list[str], muxed: bool) -> list[str]:
+    """The same with RTCP beside RTP in some of the media, if at all."""
+    found: list[str] = []
+    for place, line in enumerate(body):
+        found.append(line)
+        ends = place + 1 == len(body) or body[place + 1].startswith("m=")
+        if muxed and ends and any(each.startswith("m=") for each in found) and dice.random() < 0.7:
+            found.append("a=rtcp-mux")
+    return found
+
+
+def _alone(line: str) -> str:
+    """An m-line of audio with PCMU alone, which is in each of them."""
+    return " ".join([*line.split()[:3], "0"]) if line.startswith("m=audio") else line
+
+
+def _fax(port: int) -> list[str]:
+    return [f"m=image {port} udptl t38", "a=T38FaxVersion:0", "a=T38FaxUdpEC:t38UDPRedundancy"]
+
+
 def _answer(
     dice: random.Random, offer: list[str], address: str, user: str, port: int, stripped: str | None
 ) -> list[str]:
@@ -124,6 +156,9 @@ def _answer(
     rtpmaps = {line[9:].split()[0]: line for line in offer if line.startswith("a=rtpmap:")}
     for number, line in enumerate(each for each in offer if each.startswith("m=")):
         _, _, protocol, *formats = line.split()
+        if protocol == "udptl":
+            lines += _fax(dice.choice((0, 7000)))
+            continue
         left = [each for each in formats if not _is(each, rtpmaps, stripped)]
         kept = left[: dice.choice((1, 1, 2))]
         lines.append(f"m=audio {port + 2 * number} {protocol} {' '.join(kept)}")

@@ -165,3 +165,36 @@ def test_what_has_been_here_is_not_touched_again(relay):
     again = relay.handle({"command": "offer", **keys}, "", 0.0)
     assert again["sdp"] == first
     assert relay.calls.find("other") is None
+
+
+@pytest.mark.parametrize(
+    ("words", "suites"),
+    [
+        ([], ["AEAD_AES_256_GCM", "AEAD_AES_128_GCM", "AES_256_CM_HMAC_SHA1_80", "AES_CM_128_HMAC_SHA1_80"]),
+        (["only-AES_CM_128_HMAC_SHA1_80"], ["AES_CM_128_HMAC_SHA1_80"]),
+        (
+            ["no-AEAD_AES_256_GCM", "no-AEAD_AES_128_GCM", "no-NULL_HMAC_SHA1_80"],
+            ["AES_256_CM_HMAC_SHA1_80", "AES_CM_128_HMAC_SHA1_80"],
+        ),
+    ],
+)
+def test_which_suites_the_other_side_is_offered(relay, words, suites):
+    offered = ask(relay, "offer", ALICE, PLAIN, transport_protocol="RTP/SAVP", SDES=words, DTLS="off").decode()
+    lines = [line for line in offered.splitlines() if line.startswith("a=crypto:")]
+    assert [line.split()[1] for line in lines] == suites
+    assert not any("=" in line.removeprefix("a=") for line in lines)
+
+
+def test_keys_may_be_padded_or_not(relay):
+    padded = ask(relay, "offer", ALICE, PLAIN, "SDES-pad", transport_protocol="RTP/SAVP", DTLS="off").decode()
+    line = next(line for line in padded.splitlines() if "AES_256_CM_HMAC_SHA1_80" in line)
+    assert line.endswith("==")
+    crypto = f"{line.split()[0]} AES_256_CM_HMAC_SHA1_80 inline:{'A' * 62}"
+    secured = f"m=audio 6000 RTP/SAVP 0\r\n{crypto}\r\n"
+    assert ask(relay, "answer", BOB, secured, to_tag="b")
+
+
+def test_no_suite_at_all_is_an_error(relay):
+    keys = {"call-id": "c", "from-tag": "a", "sdp": sdp(ALICE, PLAIN).decode(), "transport-protocol": "RTP/SAVP"}
+    asked = {**keys, "SDES": ["only-F8_128_HMAC_SHA1_80"], "DTLS": "off", "command": "offer"}
+    assert "without SDES" in relay.handle(asked, "", 0.0)["error-reason"]
