@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from urllib.parse import quote
 
 import pytest
@@ -13,7 +14,9 @@ from tests.lab.conftest import lab_with
 from vm import audio
 from vm.baresip import Account, Baresip
 from vm.controller import DOMAIN, Controller
+from vm.sipp import Sipp
 
+SCENARIOS = Path(__file__).parent / "scenarios"
 PORTS = {"udp": 5060, "tcp": 5060, "tls": 5061}
 TONES = {"alice": 440, "bob": 1000, "carol": 700, "dave": 550}
 TLS = """
@@ -102,6 +105,26 @@ def test_what_phones_do(phones):
     while (found := recorded(phones)) != RECORDS:
         assert time.monotonic() < deadline, found
         time.sleep(0.2)
+
+
+def test_a_call_without_an_offer_is_heard_both_ways(exchange):
+    """SIPp calls, lets the phone offer, twice, and sends back the sound that comes: what the phone hears is itself."""
+    lab, controller = exchange
+    for user in ("late", "echoed"):
+        controller.add_user(user, "secret")
+    phone = Baresip(lab, lab.b, Account("echoed", DOMAIN, "secret", lab.b.relay), TONES["bob"], slot=2)
+    phone.registered()
+    target = ["-s", "echoed", "-auth_uri", f"echoed@{DOMAIN}", "-m", "1", f"{lab.a.relay}:5060"]
+    scenario = ["-sf", str(SCENARIOS / "late.xml"), "-rtp_echo", "-mp", "16000"]
+    caller = Sipp(lab, lab.a, "late", [*scenario, *target], port=5090)
+    outcome = caller.finish(30)
+    assert (outcome.successful, outcome.failed) == (1, 0)
+    phone.closed()
+    (path,) = phone.heard()
+    heard = audio.judge(audio.read(path))
+    assert heard.is_tone(TONES["bob"])
+    assert heard.seconds > 2.5
+    phone.kill()
 
 
 def recorded(phones):
