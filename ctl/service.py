@@ -130,6 +130,7 @@ class Service:
         self.ice_watch = IceWatch(self.sessions, self.meters.ice)
         self.media_watch = MediaWatch(self.programmer, self._figures, self.meters.interval)
         self.media_watch.subscribe(self.meters.media)
+        self.conductor.listeners.append(self.media_watch.told)
         prompts = Prompts(media.prompts, config.run.directory / "clips")
         self.playback = Playback(self.sessions, prompts, self.media_watch)
         self.ng = NgFront(

@@ -54,6 +54,8 @@ class Agent:
         self.call_id = call_id or (lambda kin: token())
         self.local_for = local_for
         self.effects: list[Effect] = []
+        self.digits_blocked: Callable[[str, str], bool] = lambda _call, _leg: False
+        """Whether keys that this leg of this call tells by INFO are for nobody."""
         self.timers = Timers()
         self.layer = TransactionLayer(self.timers, settings.intervals, self.effects)
         self.questions = Questions(self.timers)

@@ -129,6 +129,10 @@ class Core:
         self._agent.questions.refuse(token, status, reason, now)
         return self._drain()
 
+    def block_digits(self, blocked: Callable[[str, str], bool]) -> None:
+        """Ask this, with call and leg, whether keys that a leg tells by INFO are kept from the other one."""
+        self._agent.digits_blocked = blocked
+
     def hang_up(self, call: str, now: float, cause: int = 16, reason: str = "Hung Up") -> list[Effect]:
         """End a call on both legs, with this Q.850 cause and reason phrase. An unknown call is nothing."""
         found = self._calls.find(call)

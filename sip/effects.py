@@ -294,6 +294,16 @@ class SaveBindings:
 
 
 @fact
+class Pressed:
+    """A party pressed a key, 0-9 A-D * #, and told it by INFO. milliseconds: for how long, where it said so."""
+
+    call: str
+    leg: Leg
+    digit: str
+    milliseconds: float | None
+
+
+@fact
 class CallEnded:
     """One call as billing sees it; follows CloseMedia, precedes ForgetCall. Every call yields exactly one."""
 
@@ -342,5 +352,6 @@ Effect = (
     | SaveCall
     | ForgetCall
     | SaveBindings
+    | Pressed
     | CallEnded
 )

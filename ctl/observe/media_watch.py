@@ -24,7 +24,7 @@ from ctl.sessions.plan import FlowPlan
 from ctl.sessions.programmer import Programmer
 from media.flows import EngineError, EngineEvent
 from media.stages import DigitHeard, read_news
-from sip.effects import Leg
+from sip.effects import Leg, Pressed
 
 TURNS = 5
 """Seconds from one look at a call to the next, for there is one turn a second."""
@@ -49,7 +49,7 @@ class Stopped:
 
 @dataclass(frozen=True, slots=True)
 class Digit:
-    """A leg has dialled a digit, 0-9 * # A-D, as a telephone event. milliseconds: how long, None: unknown clock."""
+    """A leg has dialled a digit, 0-9 * # A-D, as an event, a tone or by INFO. milliseconds: how long, None: unknown."""
 
     call: str
     stream: int
@@ -175,6 +175,13 @@ class MediaWatch:
         call, plan = owner
         self._quality.digit(call, plan.stream, plan.leg, news.digit)
         self._publish(Digit(call, plan.stream, plan.leg, news.digit, news.duration))
+
+    def told(self, effect: object) -> None:
+        """Take in what signalling tells of calls: a key that came by INFO is a digit like any other."""
+        if isinstance(effect, Pressed):
+            if self._programmer.rtp_of(effect.call):
+                self._quality.digit(effect.call, 0, effect.leg, effect.digit)
+            self._publish(Digit(effect.call, 0, effect.leg, effect.digit, effect.milliseconds))
 
     def _rejected(self, event: Rejected, local: Endpoint) -> None:
         times = self._strangers.to_tell(local, event.time)

@@ -39,6 +39,7 @@ from sip.effects import (
     Joined,
     Leg,
     OfferMedia,
+    Pressed,
     RevertMedia,
     SaveBindings,
     SaveCall,
@@ -74,6 +75,7 @@ class Conductor:
         self._sessions = sessions
         self._directory = directory
         core.refreshes.lookup = self._lookup
+        core.block_digits(lambda call, leg: leg in sessions.treatments(call).digits_blocked)
         self._journal = journal
         self._records = records
         self._meters = meters
@@ -84,7 +86,7 @@ class Conductor:
         self._due = 0.0
         self._news: list[Effect] = []
         self.listeners: list[Callable[[Effect], None]] = []
-        """Who is told what happens to calls: CallStarted, CallAnswered, Waiting, Joined, Unreached, CallEnded."""
+        """Who is told of CallStarted, CallAnswered, Waiting, Joined, Unreached, Pressed and CallEnded."""
 
     def received(self, data: bytes, source: Address, local: Address) -> None:
         """A message came in by a transport."""
@@ -207,7 +209,7 @@ class Conductor:
                 self._meters.ended(effect, reports)
                 self._records.write(effect, reports, time.monotonic(), datetime.now(UTC))
                 self._news.append(effect)
-            case CallStarted() | CallAnswered() | Waiting() | Joined() | Unreached():
+            case CallStarted() | CallAnswered() | Waiting() | Joined() | Unreached() | Pressed():
                 self._news.append(effect)
             case ForgetCall():
                 self._unsaved.pop(effect.call, None)

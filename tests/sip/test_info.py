@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from sip.effects import UserTarget
+from sip.effects import Pressed, ServiceTarget, UserTarget
 from sip.settings import Settings
 from tests.sip.conftest import REALM, Peer
 from tests.sip.talk import ANSWER, Talk, settle
@@ -98,6 +98,47 @@ def test_a_party_that_does_not_answer_it_costs_nothing_but_time(world, anna, ber
     world.pass_time(33)
     assert anna.heard()[-1].status == 504
     assert [view.state for view in world.core.calls()] == ["talking"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "key"),
+    [
+        (RELAY, KEY, ("5", 160.0)),
+        (RELAY, b"Signal = *\r\n", ("*", None)),
+        (RELAY, b"signal=d\nduration= 90", ("D", 90.0)),
+        (RELAY, b"Signal=16\r\n", None),
+        (RELAY, b"\xff", None),
+        ("application/dtmf", b" #\r\n", ("#", None)),
+        ("application/dtmf", b"55", None),
+        ("application/dtmf", b"\xe9", None),
+        ("application/media_control+xml", b"5", None),
+    ],
+)
+def test_a_key_is_told_to_whoever_listens(world, anna, talk, kind, body, key):
+    press(anna, talk.ok, body, kind)
+    told = [(each.leg, each.digit, each.milliseconds) for each in world.effects(Pressed)]
+    assert told == ([] if key is None else [("a", *key)])
+
+
+def test_keys_that_are_blocked_reach_nobody_but_are_told(world, anna, bert, talk):
+    world.core.block_digits(lambda call, leg: leg == "a" and call == world.core.calls()[0].id)
+    press(anna, talk.ok)
+    anna.hears(200)
+    bert.hears()
+    press(bert, talk.out)
+    anna.hears("INFO")
+    assert [each.leg for each in world.effects(Pressed)] == ["a", "b"]
+
+
+def test_who_hears_us_presses_keys_for_us(world, anna):
+    world.routes["sales"] = (ServiceTarget("sales@1"),)
+    world.media = lambda effect: ANSWER
+    invite = anna.invite("sales")
+    ok = anna.heard()[-1]
+    anna.say(anna.beside(invite, "ACK", to=str(ok.to), branch="up"))
+    press(anna, ok)
+    anna.hears(200)
+    assert [each.digit for each in world.effects(Pressed)] == ["5"]
 
 
 def test_what_the_policy_does_not_name_is_refused_and_told(anna, bert, talk):

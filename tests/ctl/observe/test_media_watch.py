@@ -13,6 +13,7 @@ from ctl.kernel.events import Dtmf, Learned, Rejected, Rtcp, SsrcChanged
 from ctl.observe.media_watch import TURNS, Digit, MediaWatch, Stopped
 from ctl.sessions.dataplane import DRAINS_AT_ONCE, Carriers
 from media.flows import EngineEvent
+from sip.effects import Pressed
 from tests.ctl.world import ALICE, BOB, RELAY_A, RELAY_B, rtp_port
 
 NTP = 0x0000111122220000
@@ -165,15 +166,24 @@ def test_digits_are_told_and_shown_and_not_logged(watched):
 
 def test_digits_of_transcoded_calls_are_told_too(watched):
     def heard(kind, digit, data=b""):
-        return EngineEvent(watched.b, "stage", kind, data or struct.pack("=IIBBxx", kind, 120, digit, 1))
+        return EngineEvent(watched.b, "stage", kind, data or struct.pack("=IIBBxxI", kind, 120, digit, 1, 0))
 
     with capture_logs() as lines:
         for event in (heard(1, 7), heard(1, 11), heard(2, 0), heard(1, 16), heard(1, 0, b"short")):
             watched.watch.staged(event)
-        watched.watch.staged(EngineEvent(("192.0.2.77", 1), "stage", 1, struct.pack("=IIBBxx", 1, 120, 5, 0)))
+        watched.watch.staged(EngineEvent(("192.0.2.77", 1), "stage", 1, struct.pack("=IIBBxxI", 1, 120, 5, 0, 0)))
     assert watched.stopped == [Digit("call", 0, "b", "7", 120), Digit("call", 0, "b", "#", 120)]
     assert watched.quality("b").digits == "7#"
     assert lines == []
+
+
+def test_keys_told_by_signalling_are_digits_too(watched):
+    watched.watch.told(Pressed("call", "b", "9", 160.0))
+    watched.watch.told(Pressed("unknown", "a", "1", None))
+    watched.watch.told(SimpleNamespace(call="call"))
+    assert watched.stopped == [Digit("call", 0, "b", "9", 160.0), Digit("unknown", 0, "a", "1", None)]
+    assert watched.quality("b").digits == "9"
+    assert "unknown" not in watched.world.programmer.quality.calls()
 
 
 def test_strangers_are_told_once_a_minute_and_flow(watched):

@@ -5,7 +5,6 @@ import asyncio
 import os
 import secrets
 import time
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -20,7 +19,7 @@ from ctl.sessions.media_sessions import MediaSessions
 from ctl.sessions.plan import DataPlane
 from ctl.sessions.ports import Ports
 from ctl.sessions.programmer import Programmer
-from ctl.sessions.relay_choice import ANY, Facing, RelayAddress
+from ctl.sessions.relay_choice import ANY
 from ctl.signalling.conductor import Conductor
 from ctl.signalling.records import Records
 from ctl.signalling.resolver import Resolver
@@ -33,7 +32,7 @@ from provisioning.routing import Refusal
 from sip.build import response_to
 from sip.core import Core
 from sip.digest import authorization, choose, ha1
-from sip.effects import Address, OfferMedia, UriTarget, UserTarget
+from sip.effects import Address, UriTarget, UserTarget
 from sip.message import Request, Response
 from sip.parser import parse
 from sip.settings import Settings
@@ -476,18 +475,3 @@ async def test_what_is_no_message_changes_nothing(tmp_path, table, hops, data):
     async with Host(tmp_path, table, hops) as host:
         host.conductor.received(data, ANNA, US)
         assert host.core.counts() == dict.fromkeys(host.core.counts(), 0)
-
-
-async def test_each_party_has_its_media_where_its_profile_says(tmp_path, table, hops):
-    async with Host(tmp_path, table, hops) as host:
-        named = (RelayAddress(RELAYS[0], "in"), RelayAddress(RELAYS[1], "out", "203.0.113.99"))
-        host.sessions.data_plane = replace(host.sessions.data_plane, relays=named)
-        host.users.sides = {("carrier", ""): Facing("out", latch=True), ("", "anna"): Facing("in")}
-        sdp = SDP.format("192.0.2.10", 4000).encode()
-        offer = OfferMedia(
-            999, "call", "a", sdp, "192.0.2.10", "192.0.2.11", "192.0.2.1", "", "", "carrier", user="anna"
-        )
-        host.conductor.perform([offer])
-        media = host.sessions.snapshot("call")["proposed"]
-        assert (media["relays"], media["shown"]) == ({"a": RELAYS[0], "b": RELAYS[1]}, {"b": "203.0.113.99"})
-        assert media["latching"] == ["b"]

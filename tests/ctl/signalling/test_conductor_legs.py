@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the conductor knows of each leg: where its media goes, and the keys that it tells by INFO."""
+
+from dataclasses import replace
+from functools import partial
+
+from ctl.sessions.relay_choice import Facing, RelayAddress
+from sip.effects import OfferMedia, Pressed
+from tests.ctl.signalling.test_conductor import ANNA, BERT, RELAYS, SDP, Host, in_dialog, talk
+
+
+async def test_keys_told_by_info_are_heard_of_and_can_be_blocked(tmp_path, table, hops, monkeypatch):
+    async with Host(tmp_path, table, hops) as host:
+        told = []
+        host.conductor.listeners.append(told.append)
+        accepted, _ = talk(host)
+        (call,) = (view.id for view in host.core.calls())
+        key = partial(in_dialog("INFO", accepted, 3).with_body, b"Signal=5\r\n", "application/dtmf-relay")
+        host.say(key(), ANNA)
+        assert [message.method for message in host.heard(BERT)] == ["INFO"]
+        blocked = replace(host.sessions.treatments(call), digits_blocked=frozenset("a"))
+        monkeypatch.setattr(host.sessions, "treatments", {call: blocked}.__getitem__)
+        host.say(key().replaced("CSeq", ["4 INFO"]).replaced("Via", ["SIP/2.0/UDP 192.0.2.9;branch=z9hG4bKk"]), ANNA)
+        assert host.heard(BERT) == []
+        assert [each for each in told if isinstance(each, Pressed)] == [Pressed(call, "a", "5", None)] * 2
+
+
+async def test_each_party_has_its_media_where_its_profile_says(tmp_path, table, hops):
+    async with Host(tmp_path, table, hops) as host:
+        named = (RelayAddress(RELAYS[0], "in"), RelayAddress(RELAYS[1], "out", "203.0.113.99"))
+        host.sessions.data_plane = replace(host.sessions.data_plane, relays=named)
+        host.users.sides = {("carrier", ""): Facing("out", latch=True), ("", "anna"): Facing("in")}
+        sdp = SDP.format("192.0.2.10", 4000).encode()
+        offer = OfferMedia(
+            999, "call", "a", sdp, "192.0.2.10", "192.0.2.11", "192.0.2.1", "", "", "carrier", user="anna"
+        )
+        host.conductor.perform([offer])
+        media = host.sessions.snapshot("call")["proposed"]
+        assert (media["relays"], media["shown"]) == ({"a": RELAYS[0], "b": RELAYS[1]}, {"b": "203.0.113.99"})
+        assert media["latching"] == ["b"]
