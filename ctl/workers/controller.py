@@ -44,6 +44,7 @@ from ctl.workers.sockets import SharedSockets
 from ctl.workers.worker import Welcome, seat_of
 from provisioning.admission import Admission
 from provisioning.errors import DatabaseUnavailable
+from sip.steering import slot_of
 
 CHANNELS = "channels"
 
@@ -71,6 +72,9 @@ class Controller(Service):
             self.core, self._live, self._pool.broadcast, lambda: self.conductor.perform(())
         )
         self._standings: list[Any] = []
+        self._served: dict[bytes, int] = {}
+        """Who serves the Call-IDs that are not served by the worker of their slot."""
+        self._talking: dict[int, list[bytes]] = {}
         self._reached = False
         self.storage.on_keys = self._reread_keys
 
@@ -87,6 +91,12 @@ class Controller(Service):
         self._registrations.tell_all(tell)
         if self._standings:
             tell("trunks", self._standings)
+        for worker, users in self._talking.items():
+            if worker != number:
+                tell("talk", worker, users)
+        for call_id, worker in self._served.items():
+            if slot_of(call_id) % self._workers == number:
+                tell("serve", call_id, worker)
         if self.core.draining:
             tell("drain", True)
         if self._reached:
@@ -103,7 +113,9 @@ class Controller(Service):
             "taken up": partial(self._desk.taken_up, number),
             "end": self._desk.end,
             "renew": partial(self._renew, number),
-            "hand": lambda to, *rest: self._pool.tell(to, "hand", number, *rest),
+            "hand": lambda to, *rest: self._pool.tell(to, "hand", *rest),
+            "served": partial(self._serve, number),
+            "talking": partial(self._talk, number),
             "send": lambda to, *rest: self._pool.tell(to, "send", number, *rest),
             "lost": lambda to, *rest: self._pool.tell(to, "lost", number, *rest),
             "needed": lambda to, peers: self._pool.tell(to, "needed", number, peers),
@@ -111,6 +123,19 @@ class Controller(Service):
             "trunks": self._trunks_stand,
             "report": lambda report: self._reported(number, pickle.loads(report)),  # noqa: S301 - of our worker
         }
+
+    def _serve(self, teller: int, call_id: bytes, worker: int) -> None:
+        if worker < 0:
+            self._served.pop(call_id, None)
+        else:
+            self._served[call_id] = worker
+        owner = slot_of(call_id) % self._workers
+        if owner != teller:
+            self._pool.tell(owner, "serve", call_id, worker)
+
+    def _talk(self, worker: int, users: list[bytes]) -> None:
+        self._talking[worker] = users
+        self._pool.broadcast(worker, "talk", worker, users)
 
     def _reported(self, number: int, report: Report) -> None:
         self._reports.take(number, report)

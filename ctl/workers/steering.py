@@ -9,10 +9,10 @@ from itertools import chain
 from typing import Any
 
 from ctl.signalling.conductor import Conductor
+from ctl.workers.affinity import Affinity
 from sip.effects import Address, Send
 from sip.errors import ParseError
 from sip.facts import fact
-from sip.steering import owner
 
 MAX_CONNECTIONS = 200_000
 Packed = tuple[Any, ...]
@@ -45,13 +45,14 @@ class Steered:
     def __init__(
         self,
         number: int,
-        workers: int,
+        affinity: Affinity,
         conductor: Conductor,
         tell: Callable[..., None],
         transmit: Callable[[Send], None],
         connected: Callable[[Address], bool],
     ) -> None:
-        self._number, self._workers = number, workers
+        self._number = number
+        self._affinity = affinity
         self._conductor = conductor
         self._tell, self._transmit, self._has = tell, transmit, connected
         self._connections: OrderedDict[Address, int] = OrderedDict()
@@ -65,12 +66,12 @@ class Steered:
 
     def received(self, data: bytes, source: Address, local: Address) -> None:
         """See Handlers."""
-        worker = owner(data, self._workers)
-        if worker is None or worker == self._number:
+        worker = self._affinity.place(data)
+        if worker == self._number:
             self._conductor.received(data, source, local)
         else:
             self.handed += 1
-            self._tell("hand", worker, data, pack(source), pack(local))
+            self._tell("hand", worker, self._number, data, pack(source), pack(local))
 
     def unreadable(self, error: ParseError, source: Address, local: Address) -> None:
         """See Handlers."""
@@ -89,12 +90,16 @@ class Steered:
 
     # --- what other workers tell of ---
 
-    def handed_over(self, worker: int, data: bytes, source: Packed, local: Packed) -> None:
-        """A message for us came to another worker."""
+    def handed_over(self, origin: int, data: bytes, source: Packed, local: Packed) -> None:
+        """A message that came to another worker, `origin`, is for us, or for whom we know."""
         peer = Address(*source)
         if peer.reliable:
-            self.connected(peer, worker)
-        self._conductor.received(data, peer, Address(*local))
+            self.connected(peer, origin)
+        worker = self._affinity.place(data) if self._affinity.is_ours(data) else self._number
+        if worker == self._number:
+            self._conductor.received(data, peer, Address(*local))
+        else:
+            self._tell("hand", worker, origin, data, source, local)
 
     def connected(self, peer: Address, worker: int) -> None:
         """Another worker has the connection to this peer."""

@@ -38,6 +38,7 @@ from ctl.terminal.client import SOCKET_NAME
 from ctl.verbs.control import ControlServer, Verb
 from ctl.verbs.live import LiveCalls
 from ctl.workers.admission import AskingConductor, RemoteAdmission
+from ctl.workers.affinity import Affinity
 from ctl.workers.bindings import WorkerBindings
 from ctl.workers.channels import SharedChannels
 from ctl.workers.link import Link, read_one
@@ -87,6 +88,7 @@ class Worker(Service):
     def __init__(self, welcome: Welcome, end: socket.socket) -> None:
         self._welcome = welcome
         self._end = end
+        self._affinity = Affinity(welcome.number, welcome.workers, lambda *message: self._link.tell(*message))
         self._link = Link(self._handlers(), lost=partial(os._exit, 1))
         self._admission = RemoteAdmission(self._link.tell)
         self._begun, self._stop = asyncio.Event(), asyncio.Event()
@@ -111,6 +113,8 @@ class Worker(Service):
             "send": lambda *message: self._steered.send_for(*message),
             "lost": lambda *message: self._steered.lost_for_us(*message),
             "needed": lambda *message: self._steered.needed(*message),
+            "serve": self._affinity.serve,
+            "talk": self._affinity.talk,
             "database": lambda: self._reachable(),
             "trunks": self._follow_trunks,
             "ban": lambda host: self.core.defence.ban(host, time.monotonic()),
@@ -160,7 +164,8 @@ class Worker(Service):
         def call_id(other: str) -> str:
             if not other:
                 return drawn_for(number, workers, token)
-            return kin(token(), slot_of(other.encode("utf-8", "surrogateescape")))
+            slot = slot_of(other.encode("utf-8", "surrogateescape"))
+            return kin(token(), slot) if slot % workers == number else drawn_for(number, workers, token)
 
         return make_core(self._config, secret, self._facing, Among(call_id, self._channels, number == 0), workers)
 
@@ -188,7 +193,7 @@ class Worker(Service):
     def _make_transports(self) -> Transports:
         welcome = self._welcome
         self._steered = Steered(
-            welcome.number, welcome.workers, self.conductor, self._link.tell, self._transmit, self._connected
+            welcome.number, self._affinity, self.conductor, self._link.tell, self._transmit, self._connected
         )
         limits = stream_limits(self._config)
         return Transports(self._steered, limits, self.tls, self._config.sip.origins, Lent(welcome.descriptors))
@@ -208,6 +213,7 @@ class Worker(Service):
     def _restore(self) -> Restored:
         restored = super()._restore()
         self._link.tell("taken up", self._admission.wishes())
+        self._affinity.restored(self.core.calls())
         return restored
 
     async def _listen(self) -> None:
@@ -219,7 +225,14 @@ class Worker(Service):
 
     def _verbs(self) -> dict[str, Verb]:
         live = LiveCalls(self.core, self.control, self.programmer, self.storage.keeper, self._call_media())
-        return {**super()._verbs(), **live_verbs(live), "call.named": self._named}
+        table = super()._verbs()
+        status = table["sip.status"]
+
+        def with_handed(arguments: dict[str, Any]) -> dict[str, Any]:
+            found: Any = status(arguments)
+            return {**found, "handed": self._steered.handed}
+
+        return {**table, **live_verbs(live), "call.named": self._named, "sip.status": with_handed}
 
     def _named(self, arguments: dict[str, Any]) -> list[str]:
         """Return the calls of ours whose id begins so."""
@@ -243,6 +256,7 @@ class Worker(Service):
         turn = 0
         while True:
             self._link.tell("report", pickle.dumps(self._now()))
+            self._affinity.look(self.core.calls())
             if self._welcome.number == 0:
                 self._tell_trunks()
             else:

@@ -7,10 +7,12 @@ import signal
 import time
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
 from tests.lab.conftest import lab_with
+from tests.lab.test_phones import Phones, held_and_keyed, part
 from vm.baresip import Account, Baresip
 from vm.controller import DOMAIN, Controller
 from vm.process import LabError, inside, run
@@ -185,3 +187,24 @@ def test_another_number_of_workers_goes_on_with_the_calls(cluster, workers):
         assert (outcome.successful, outcome.failed) == (20, 0)
         records = controller.until("records", "cdr", "list", "-n", "500", count=20, timeout=20)
         assert len({record["call"] for record in records}) == 20
+
+
+def test_phones_on_connections_of_either_worker_are_called_held_and_transferred(cluster):
+    """Where its call is decided and where its connection is are two things; a transfer joins calls of both."""
+    with lab_with(cluster, "two") as lab:
+        listen = [f"tcp:{place.relay}:5060" for place in (lab.a, lab.b)]
+        controller = Controller(lab, listen=listen, workers=WORKERS)
+        controller.attach()
+        controller.start()
+        phones = Phones(lab, controller, "tcp")
+        for _ in range(2):
+            held_and_keyed(phones)
+        phones.connect(phones.alice, phones.bob)
+        time.sleep(2)  # as long as it takes to say "one moment": users who talk are told of each second
+        first = phones.alice.dialog()
+        phones.connect(phones.alice, phones.carol)
+        phones.alice.transfer(f"<{phones.uri('bob')}?Replaces={quote(first, safe='')}>")
+        phones.alice.closed()
+        controller.carried(90)
+        part(phones.bob, phones.carol)
+        assert controller.ask("sip", "status")["handed"] > 0
