@@ -98,6 +98,8 @@ class TrunkSection(Section):
     """Name of the media interface toward it; empty: what its signalling or its route leads to."""
     latch: bool = False
     """Accept its media from whatever source first sends `media.latch_packets` consistent packets."""
+    ice: Literal["remove", "lite", "full"] | None = None
+    """Whether ICE is spoken with it; None: as `media.ice` says."""
 
     @model_validator(mode="after")
     def _known(self) -> TrunkSection:
@@ -198,6 +200,10 @@ class MediaSection(PlaybackKeys):
     """How packets reach the engine: by a UDP socket of each flow, or by AF_XDP where the relay is attached."""
     srtp: Literal["off", "preferred", "required"] = "preferred"
     """off: RTP alone. preferred: SRTP with each party that wants it. required: SRTP with both, or no call."""
+    ice: Literal["remove", "lite", "full"] = "remove"
+    """remove: no ICE. lite: checks are answered. full: and made. Of all parties but those that say another."""
+    ice_web: Literal["remove", "lite", "full"] = "lite"
+    """The same of users who signal by WebSocket: browsers send no media without it."""
     hold_timeout: Annotated[float, Field(ge=0)] = 3600.0
     """The same while a party holds the call: then silence is what both want."""
 

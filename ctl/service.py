@@ -109,7 +109,12 @@ class Service:
         self.meters = Meters()
         self.resolver = Resolver()
         self.directory = Directory(
-            self.storage.keeper, config.sip.trunks, self.core.trunk_load, self.billing.admit, config.queues.codes
+            self.storage.keeper,
+            config.sip.trunks,
+            self.core.trunk_load,
+            self.billing.admit,
+            config.queues.codes,
+            (config.media.ice, config.media.ice_web),
         )
         self.conductor = self._make_conductor()
         boards = StoredBoards(self.storage, node_of(self._secret, self._seat.state))

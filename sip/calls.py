@@ -261,7 +261,7 @@ class Calls:
     def ask_attend(self, call: Call, leg: Leg, sdp: bytes, now: float) -> None:
         """See CallHost."""
         token = self._ask(call, CallSignal.MEDIA_READY, now)
-        party = leg.peer_host, leg.local_host, leg.trunk, leg.user
+        party = leg.peer_host, leg.local_host, leg.trunk, leg.user, leg.transport
         self.agent.effects.append(AttendMedia(token, call.id, leg.name, sdp, *party))
 
     def settle(self, call: Call, offerer: Leg, answerer: Leg, now: float) -> None:
@@ -356,4 +356,5 @@ class Calls:
 
 def _offer(token: int, call: Call, leg: Leg, sdp: bytes, other: Leg, attempt: int = 0) -> OfferMedia:
     hosts = (leg.peer_host, other.peer_host, leg.local_host, other.local_host)
-    return OfferMedia(token, call.id, leg.name, sdp, *hosts, leg.trunk, other.trunk, attempt, leg.user, other.user)
+    trunks, ways = (leg.trunk, other.trunk), (leg.transport, other.transport)
+    return OfferMedia(token, call.id, leg.name, sdp, *hosts, *trunks, attempt, leg.user, other.user, *ways)

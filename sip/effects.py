@@ -160,7 +160,8 @@ class OfferMedia:
     description names a private address. `toward` is where the signalling of the other leg goes: it tells
     which of our addresses faces that leg. `local`, `toward_local`: the addresses of ours that either leg signals
     to, as far as there is any yet; `trunk`, `toward_trunk`: the trunks that they are, `user`, `toward_user`: the
-    users, empty where they are not. `attempt` counts the offers that the other leg has refused with 488.
+    users, empty where they are not. `attempt` counts the offers that the other leg has refused with 488. `transport`,
+    `toward_transport`: by what they signal, empty where that is not known yet.
     """
 
     token: int
@@ -176,6 +177,8 @@ class OfferMedia:
     attempt: int = 0
     user: str = ""
     toward_user: str = ""
+    transport: str = ""
+    toward_transport: str = ""
 
 
 @fact
@@ -209,6 +212,7 @@ class AttendMedia:
     local: str = ""
     trunk: str = ""
     user: str = ""
+    transport: str = ""
 
 
 @fact

@@ -87,6 +87,11 @@ class Leg:
         return self.source.host if self.source else ""
 
     @property
+    def transport(self) -> str:
+        """By what this leg signals, as far as that is known."""
+        return self.source.transport if self.source else ""
+
+    @property
     def local_host(self) -> str:
         """The address of ours that the peer signals to; none before anything was sent or received."""
         held = self.dialog or self.asked.server or self.asking.client

@@ -57,6 +57,7 @@ module aubridge.so
 module sndfile.so
 module srtp.so
 module dtls_srtp.so
+module ice.so
 module_tmp account.so
 module_app menu.so
 module ctrl_tcp.so
@@ -79,6 +80,8 @@ class Account:
     answer: str = "auto"
     encryption: str = ""
     """Of media, in baresip's words: srtp, srtp-mand, dtls_srtp; none if empty."""
+    ice: bool = False
+    """Full ICE (RFC 5245), with a candidate for each of its addresses."""
 
     def line(self) -> str:
         """The account as baresip's file has it."""
@@ -89,6 +92,8 @@ class Account:
         ]
         if self.encryption:
             parts.append(f"mediaenc={self.encryption}")
+        if self.ice:
+            parts.append("medianat=ice")
         if self.registrar is None:
             return ";".join([*parts, "regint=0"])
         port = 5061 if self.transport == "tls" else 5060

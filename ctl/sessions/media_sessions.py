@@ -38,7 +38,7 @@ from ctl.sessions.programmer import FlowView, Programmer
 from ctl.sessions.reachable import Routes, check_all, common_family
 from ctl.sessions.relay_choice import ANY, Facing, NoRelayAddress, choose
 from ctl.sessions.security import PLAIN, Agreement, Bridge, Insecure, Spoken, agree_all, bridge_all, propose_all
-from ctl.sessions.terms import USUAL, Mux, Terms, agree
+from ctl.sessions.terms import USUAL, Mux, Terms, agree, beside
 from ctl.sessions.treatment import Treatments
 from media.flows import EngineError
 from sip.effects import Leg
@@ -194,7 +194,8 @@ class MediaSessions:
         if not sdp:
             address = self._relay(None, canonical(source), here, here.family)
             return self.offer(call, other, house_offer(address), source, now, source, here, here, transcode=())
-        toward = self.offer(call, leg, sdp, source, now, source, here, here, bridge=INSIDE, transcode=())
+        terms, inside = beside(here.ice != "remove", other=False), replace(here, ice="remove")
+        toward = self.offer(call, leg, sdp, source, now, source, here, inside, bridge=INSIDE, transcode=(), terms=terms)
         ours = house_answer(toward)
         if ours is None:
             self._drop(self._calls[call], now)

@@ -33,6 +33,16 @@ class Terms:
 USUAL = Terms()
 
 
+def beside(offerer: bool, other: bool) -> Terms:
+    """Return what is asked where ICE is spoken with the offerer, or the other side: one port each is enough for both.
+
+    Browsers want no other; who has no ICE is left to say it.
+    """
+    if not offerer and not other:
+        return USUAL
+    return Terms(Mux("also" if other else "", "always" if offerer else ""))
+
+
 def is_offered(mux: Mux, offerer: bool) -> bool:
     """Whether the other side is offered it. offerer: whether the offerer has it."""
     return offerer if not mux.offered else mux.offered != "never"

@@ -18,6 +18,7 @@ from ctl.observe.metrics import Meters
 from ctl.sessions.codecs import MediaPlan
 from ctl.sessions.media_sessions import FlowReport, MediaRefused, MediaSessions
 from ctl.sessions.relay_choice import Facing
+from ctl.sessions.terms import beside
 from ctl.signalling.directory import Answer, Directory
 from ctl.signalling.records import Records
 from ctl.signalling.resolver import Resolver
@@ -262,14 +263,17 @@ class Conductor:
         now = time.monotonic()
         try:
             if isinstance(effect, OfferMedia):
-                here = self._facing(effect.trunk, effect.user, effect.local)
-                there = self._facing(effect.toward_trunk, effect.toward_user, effect.toward_local)
+                here = self._facing(effect.trunk, effect.user, effect.local, effect.transport)
+                there = self._facing(
+                    effect.toward_trunk, effect.toward_user, effect.toward_local, effect.toward_transport
+                )
                 description = self._sessions.offer(
                     *(effect.call, effect.leg, effect.sdp, effect.source, now, effect.toward, here, there),
                     attempt=effect.attempt,
+                    terms=beside(here.ice != "remove", there.ice != "remove"),
                 )
             elif isinstance(effect, AttendMedia):
-                here = self._facing(effect.trunk, effect.user, effect.local)
+                here = self._facing(effect.trunk, effect.user, effect.local, effect.transport)
                 description = self._sessions.attend(effect.call, effect.leg, effect.sdp, effect.source, now, here)
             else:
                 description = self._sessions.answer(effect.call, effect.leg, effect.sdp, effect.source, now)
@@ -282,8 +286,9 @@ class Conductor:
             return self._core.refused(effect.token, 500, "Server Internal Error", now)
         return self._core.media_ready(effect.token, description, now)
 
-    def _facing(self, trunk: str, user: str, local: str) -> Facing:
-        return replace(self._directory.facing(trunk, user), signalling=local)
+    def _facing(self, trunk: str, user: str, local: str, transport: str) -> Facing:
+        ice = self._directory.ice(trunk, transport)
+        return replace(self._directory.facing(trunk, user), signalling=local, ice=ice)
 
     def _keep(self, kind: str, key: str, text: str) -> None:
         """Write live state, "" being its end; a full disk costs the ability to restore this call, not the call."""

@@ -10,6 +10,7 @@ from itertools import count
 
 from ctl.config import TrunkSection
 from ctl.queues.services import Duty, duty_service, queue_service
+from ctl.sessions.ice import IcePolicy
 from ctl.sessions.relay_choice import ANY, Facing
 from ctl.signalling.trunk_keeper import key_of, key_text
 from provisioning.charging import find_account
@@ -32,13 +33,16 @@ from sip.effects import FindRoute, ServiceTarget, Target, TrunkTarget, UserTarge
 
 Answer = tuple[Target, ...] | Refusal
 NO_CODES: Mapping[str, Duty] = {}
+WEB = ("ws", "wss")
+"""Transports of phones that are web pages."""
 
 
 class Directory:
     """Answers from memory; the keeper holds that fresh.
 
     trunks: those of the configuration; load: calls on each. admit: takes channels and money of a call, or says why not.
-    codes: what agents dial to come, to pause or to go.
+    codes: what agents dial to come, to pause or to go. ice: whether it is spoken, usually and with users who signal by
+    WebSocket.
     """
 
     def __init__(
@@ -48,12 +52,14 @@ class Directory:
         load: Callable[[], Mapping[str, int]] = dict,
         admit: Callable[[str, str, Decision], Refusal | None] = lambda _call, _caller, _decision: None,
         codes: Mapping[str, Duty] = NO_CODES,
+        ice: tuple[IcePolicy, IcePolicy] = ("remove", "remove"),
     ) -> None:
         self._keeper = keeper
         self._trunks = trunks
         self._load = load
         self._admit = admit
         self._codes = codes
+        self._ice, self._ice_web = ice
         self._turns = count()
         self._draw = random.SystemRandom().random
 
@@ -107,6 +113,13 @@ class Directory:
         tenant, name = key
         found = self._keeper.current.plan(tenant).trunks.get(name)
         return Facing(found.media or "", latch=found.latch) if found else ANY
+
+    def ice(self, trunk: str, transport: str) -> IcePolicy:
+        """Return whether ICE is spoken with a party: a trunk, or one that signals by `transport`."""
+        section = self._section(trunk) if trunk else None
+        if section and section.ice:
+            return section.ice
+        return self._ice_web if transport in WEB and not trunk else self._ice
 
     def _section(self, trunk: str) -> TrunkSection | None:
         return next((each for each in self._trunks if each.name == trunk), None)

@@ -22,12 +22,13 @@ TONES = {"alice": 440, "bob": 1000}
 class World:
     """A lab in which voxdp runs, as root if as no other user, and alice and bob are registered."""
 
-    def __init__(self, lab, mode, user, timeout, encryption=("", ""), codecs=("PCMU/8000",) * 2, **tables):
+    def __init__(self, lab, mode, user, timeout, encryption=("", ""), codecs=("PCMU/8000",) * 2, ice=(), **tables):
         self.lab = lab
         self.controller = Controller(lab, mode, user, timeout, **tables)
         if mode != "off":
             self.controller.attach()
         self.controller.start()
+        self._ice = ice
         self.alice = self.phone("alice", lab.a, encryption=encryption[0], codecs=codecs[0])
         self.bob = self.phone("bob", lab.b, encryption=encryption[1], codecs=codecs[1])
         for phone in (self.alice, self.bob):
@@ -38,7 +39,8 @@ class World:
         """A phone whose user exists; with another password if one is given."""
         self.controller.add_user(name, f"secret-of-{name}")
         word = password or f"secret-of-{name}"
-        account = Account(name, DOMAIN, word, endpoint.relay, codecs, answer=answer, encryption=encryption)
+        ice = name in self._ice
+        account = Account(name, DOMAIN, word, endpoint.relay, codecs, answer=answer, encryption=encryption, ice=ice)
         return Baresip(self.lab, endpoint, account, TONES.get(name, 700), slot)
 
     def connect(self, caller, called):

@@ -141,6 +141,13 @@ def test_where_the_media_of_each_party_goes():
     assert facing("", "stranger") == facing("1/gone", "") == facing("gone", "") == facing("carrier", "") == Facing()
 
 
+def test_with_whom_ice_is_spoken():
+    file = TrunkSection(name="file", domain="pbx.example", ice="full")
+    ice = Directory(Keeper(), (CARRIER, file), ice=("remove", "lite")).ice
+    assert [ice("", transport) for transport in ("udp", "tls", "ws", "wss")] == ["remove", "remove", "lite", "lite"]
+    assert (ice("file", "udp"), ice("carrier", "wss"), ice("1/paris", "udp")) == ("full", "remove", "remove")
+
+
 def test_users_come_first_and_pay_when_they_send_on():
     assert ask("bert") == (UserTarget("bert", ring=30.0, media="dmz"),)
     assert ask("0301", caller="stranger", diverted="bert")[0] == TrunkTarget("carrier", "49301")
