@@ -478,31 +478,3 @@ async def test_what_is_no_message_changes_nothing(tmp_path, table, hops, data):
     async with Host(tmp_path, table, hops) as host:
         host.conductor.received(data, ANNA, US)
         assert host.core.counts() == dict.fromkeys(host.core.counts(), 0)
-
-
-async def test_each_party_has_its_media_where_its_profile_says(tmp_path, table, hops):
-    async with Host(tmp_path, table, hops) as host:
-        named = (RelayAddress(RELAYS[0], "in"), RelayAddress(RELAYS[1], "out", "203.0.113.99"))
-        host.sessions.data_plane = replace(host.sessions.data_plane, relays=named)
-        host.users.sides = {("carrier", ""): Facing("out", latch=True), ("", "anna"): Facing("in")}
-        sdp = SDP.format("192.0.2.10", 4000).encode()
-        offer = OfferMedia(
-            999, "call", "a", sdp, "192.0.2.10", "192.0.2.11", "192.0.2.1", "", "", "carrier", user="anna"
-        )
-        host.conductor.perform([offer])
-        media = host.sessions.snapshot("call")["proposed"]
-        assert (media["relays"], media["shown"]) == ({"a": RELAYS[0], "b": RELAYS[1]}, {"b": "203.0.113.99"})
-        assert media["latching"] == ["b"]
-
-
-async def test_who_signals_by_websocket_is_spoken_ice_with_and_has_one_port(tmp_path, table, hops):
-    async with Host(tmp_path, table, hops) as host:
-        offer = OfferMedia(
-            *(999, "call", "a", SDP.format("192.0.2.10", 4000).encode(), "192.0.2.10", "192.0.2.11"),
-            toward_transport="wss",
-        )
-        host.conductor.perform([offer])
-        media = host.sessions.snapshot("call")["proposed"]
-        assert media["policies"] == {"a": "remove", "b": "lite"}
-        assert media["ices"]["b"][0]["lite"] is True
-        assert media["terms"]["mux"] == {"offered": "also"}

@@ -38,3 +38,16 @@ async def test_each_party_has_its_media_where_its_profile_says(tmp_path, table, 
         media = host.sessions.snapshot("call")["proposed"]
         assert (media["relays"], media["shown"]) == ({"a": RELAYS[0], "b": RELAYS[1]}, {"b": "203.0.113.99"})
         assert media["latching"] == ["b"]
+
+
+async def test_who_signals_by_websocket_is_spoken_ice_with_and_has_one_port(tmp_path, table, hops):
+    async with Host(tmp_path, table, hops) as host:
+        offer = OfferMedia(
+            *(999, "call", "a", SDP.format("192.0.2.10", 4000).encode(), "192.0.2.10", "192.0.2.11"),
+            toward_transport="wss",
+        )
+        host.conductor.perform([offer])
+        media = host.sessions.snapshot("call")["proposed"]
+        assert media["policies"] == {"a": "remove", "b": "lite"}
+        assert media["ices"]["b"][0]["lite"] is True
+        assert media["terms"]["mux"] == {"offered": "also"}
