@@ -23,6 +23,8 @@ DIRECTIONS = ("sendrecv", "sendonly", "recvonly", "inactive")
 _ORDER = "vosiuepcbtrzka"
 _MEDIA = re.compile(r"(\S+) +([0-9]{1,5})(?:/([0-9]{1,5}))? +(\S+)((?: +\S+)*) *")
 _ORIGIN = re.compile(r"(\S+) +([0-9]+) +([0-9]+) +IN +IP([46]) +(\S+) *")
+Coding = tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]
+"""Formats of an m-line, and the values of its attributes rtpmap and fmtp."""
 _LINE = re.compile(rb"[A-Za-z]=")
 
 
@@ -36,6 +38,7 @@ class Origin:
     connection: Connection
 
     @classmethod
+    @lru_cache(maxsize=256)
     def parse(cls, value: str) -> Origin:
         """Raises SdpError (400)."""
         match = _ORIGIN.fullmatch(value)
@@ -90,6 +93,12 @@ class Section:
                 found, _, value = text.partition(":")
                 self._attributes.setdefault(found.rstrip(), []).append(value)
         return self._attributes.get(name, ())
+
+    @property
+    def named(self) -> Mapping[str, Sequence[str]]:
+        """Values of all attributes by name, to be read; "" for a flag."""
+        self.attributes("")
+        return self._attributes or {}
 
     def attribute(self, name: str) -> str | None:
         """Value of the first attribute of that name, "" for a flag; None where there is none."""
@@ -200,7 +209,7 @@ class Media(Section):
 
     def __init__(self, lines: list[bytes], ending: bytes = b"\r\n") -> None:
         super().__init__(lines, ending)
-        self._codecs: dict[int, Codec] | None = None
+        self._codecs: Mapping[int, Codec] | None = None
         match = _MEDIA.fullmatch(_text(lines[0][2:]))
         if not match or int(match[2]) > 65535:
             raise SdpError(400, "Malformed Media Line")
@@ -230,8 +239,13 @@ class Media(Section):
     def codecs(self) -> Mapping[int, Codec]:
         """Payload type to codec in the order of the m= line; a dynamic type without rtpmap is left out."""
         if self._codecs is None:
-            self._codecs = self._read_codecs()
+            self._codecs = codecs_of(*self.coding)
         return self._codecs
+
+    @property
+    def coding(self) -> Coding:
+        """All that says which payload type stands for what."""
+        return tuple(self.formats), tuple(self.attributes("rtpmap")), tuple(self.attributes("fmtp"))
 
     @property
     def cryptos(self) -> list[Crypto]:
@@ -259,21 +273,24 @@ class Media(Section):
         super()._changed()
         self._codecs = None
 
-    def _read_codecs(self) -> dict[int, Codec]:
-        mapped = dict(found for value in self.attributes("rtpmap") if (found := rtpmap(value)))
-        fmtp = {pt: text for pt, _, text in (value.partition(" ") for value in reversed(self.attributes("fmtp")))}
-        numbers = [int(text) for text in self.formats if text.isascii() and text.isdigit() and len(text) <= 3]
-        known = {pt: mapped.get(pt) or STATIC_TYPES.get(pt) for pt in numbers}
-        return {
-            pt: Codec(codec.name, codec.clock, codec.channels, fmtp.get(str(pt), ""))
-            for pt, codec in known.items()
-            if codec is not None
-        }
-
     def _write_media(self) -> None:
         port = str(self.port) if self.port_count == 1 else f"{self.port}/{self.port_count}"
         text = " ".join([self.media, port, self.proto, *self.formats])
         self._set(0, self._line("m", text, like=self.lines[0]))
+
+
+@lru_cache(maxsize=1024)
+def codecs_of(formats: tuple[str, ...], rtpmaps: tuple[str, ...], fmtps: tuple[str, ...]) -> Mapping[int, Codec]:
+    """`Media.codecs` of what `Media.coding` says; read once, for phones of a kind say the same."""
+    mapped = dict(found for value in rtpmaps if (found := rtpmap(value)))
+    fmtp = {pt: text for pt, _, text in (value.partition(" ") for value in reversed(fmtps))}
+    numbers = [int(text) for text in formats if text.isascii() and text.isdigit() and len(text) <= 3]
+    known = {pt: mapped.get(pt) or STATIC_TYPES.get(pt) for pt in numbers}
+    return {
+        pt: Codec(codec.name, codec.clock, codec.channels, fmtp.get(str(pt), ""))
+        for pt, codec in known.items()
+        if codec is not None
+    }
 
 
 class SessionDescription:

@@ -7,6 +7,7 @@ import binascii
 import re
 from base64 import b64decode
 from dataclasses import field
+from functools import lru_cache
 from typing import Self
 
 from sip.errors import SdpError
@@ -82,6 +83,7 @@ class Connection:
     address: str
 
     @classmethod
+    @lru_cache(maxsize=1024)
     def parse(cls, value: str) -> Self:
         """Raises SdpError (400)."""
         match = _CONNECTION.fullmatch(value)

@@ -7,29 +7,46 @@ What the relay does not know is kept, at its place among the unknown. Pure.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence, Set
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from ctl.network.addresses import unspecified
 from ctl.sessions.ice import ATTRIBUTES as ICE
 from ctl.sessions.ice import IceOwn
 from ctl.sessions.ice import lines as ice_lines
 from ctl.sessions.ice import read as read_ice
-from sip.sdp import DIRECTIONS, Media, Origin, Section, SessionDescription
+from sip.sdp import DIRECTIONS, Media, Origin, Section, SessionDescription, codecs_of
 from sip.sdp_parts import Connection
 
+Named = Mapping[str, Sequence[str]]
+"""Values of attributes by name."""
 DTLS = ("setup", "fingerprint", "tls-id")
 _PADDING = re.compile(r"=+(?=$|[| ])")
 """Of the key in a=crypto; there is no other place that ends so."""
-_PLACED = {
-    *ICE,
-    *DTLS,
-    "crypto",
-    *DIRECTIONS,
-    *("mid", "label", "bundle-only", "rtpmap", "fmtp", "rtcp-fb", "extmap", "rtcp", "rtcp-mux", "ptime", "maxptime"),
-}
+_PLACED = frozenset(
+    {
+        *ICE,
+        *DTLS,
+        "crypto",
+        *DIRECTIONS,
+        *(
+            "mid",
+            "label",
+            "bundle-only",
+            "rtpmap",
+            "fmtp",
+            "rtcp-fb",
+            "extmap",
+            "rtcp",
+            "rtcp-mux",
+            "ptime",
+            "maxptime",
+        ),
+    }
+)
 """Attributes of a medium that have a place of their own; all others are written in between, as they came."""
-_MOVED = {*ICE, *DTLS, "crypto", *DIRECTIONS}
+_MOVED = frozenset({*ICE, *DTLS, "crypto", *DIRECTIONS})
 """Attributes of a session that are written in its media, or not at all."""
 
 
@@ -98,9 +115,18 @@ def _session(out: list[str], sdp: SessionDescription, address: str, manner: Mann
     out.extend(_kept(session, _MOVED))
 
 
-def _kept(section: Section, dropped: Set[str]) -> list[str]:
-    """The attributes but those of these names, as they came."""
-    return [f"a={text}" for text in section.values("a") if text.partition(":")[0].rstrip() not in dropped]
+def _kept(section: Section, dropped: frozenset[str]) -> Sequence[str]:
+    """The attributes but those of these names, as they came. No secret is remembered."""
+    values, named = tuple(section.values("a")), section.named
+    return (_others if "crypto" in named or "ice-pwd" in named else _others_known)(values, dropped)
+
+
+def _others(values: tuple[str, ...], dropped: frozenset[str]) -> tuple[str, ...]:
+    return tuple(f"a={text}" for text in values if text.partition(":")[0].rstrip() not in dropped)
+
+
+_others_known = lru_cache(maxsize=1024)(_others)
+"""Phones of a kind say the same."""
 
 
 def _origin(origin: Origin, address: str, manner: Manner) -> Origin:
@@ -125,19 +151,20 @@ def _medium(
     out.extend([f"i={value}" for value in medium.values("i")])
     out.append(f"c={_connection(sdp, medium, line, address, manner)}")
     out.extend([f"b={value}" for value in medium.values("b")])
-    _identity(out, medium, manner, label, index)
+    named = medium.named
+    _identity(out, named, manner, label, index)
     if not line.rtp:
         return
-    _codecs(out, medium)
-    out.extend([f"a=extmap:{value}" for value in medium.attributes("extmap")])
+    out.extend(_codecs(*medium.coding, tuple(named.get("rtcp-fb", ()))))
+    out.extend([f"a=extmap:{value}" for value in named.get("extmap", ())])
     out.extend(_kept(medium, _PLACED))
-    out.append(f"a={_direction(sdp, medium, manner)}")
+    out.append(f"a={_direction(sdp, named, manner)}")
     _rtcp(out, line, address, manner)
-    for value in medium.attributes("crypto"):
+    for value in named.get("crypto", ()):
         out.append(f"a=crypto:{value if manner.pad_keys else _PADDING.sub('', value)}")
     for name in DTLS:
-        out.extend([f"a={name}:{value}" for value in medium.attributes(name)])
-    _packet_times(out, medium, manner)
+        out.extend([f"a={name}:{value}" for value in named.get(name, ())])
+    _packet_times(out, named, manner)
     if line.ice:
         said = ice_lines(line.ice, address, line.rtp, None if line.rtcp == line.rtp else line.rtcp)
         out.extend([f"a={name}:{value}" if value else f"a={name}" for name, value in said])
@@ -153,36 +180,45 @@ def _connection(sdp: SessionDescription, medium: Media, line: Line, address: str
     return Connection.to(address)
 
 
-def _identity(out: list[str], medium: Media, manner: Manner, label: str | None, index: int) -> None:
-    mid = medium.attribute("mid")
+def _identity(out: list[str], named: Named, manner: Manner, label: str | None, index: int) -> None:
+    mid = _first(named, "mid")
     if mid is not None or manner.generate_mid:
         out.append(f"a=mid:{mid or index + 1}")
-    label = medium.attribute("label") if label is None else label
+    label = _first(named, "label") if label is None else label
     if label is not None:
         out.append(f"a=label:{label}")
-    if medium.attributes("bundle-only"):
+    if "bundle-only" in named:
         out.append("a=bundle-only")
 
 
-def _codecs(out: list[str], medium: Media) -> None:
+@lru_cache(maxsize=1024)
+def _codecs(
+    formats: tuple[str, ...], rtpmaps: tuple[str, ...], fmtps: tuple[str, ...], feedback: tuple[str, ...]
+) -> tuple[str, ...]:
     """rtpmap, also of static types, fmtp and rtcp-fb, format by format."""
-    known = medium.codecs
-    described = [f"a={name}:{value}" for name in ("fmtp", "rtcp-fb") for value in medium.attributes(name)]
-    for text in medium.formats:
+    out: list[str] = []
+    known = codecs_of(formats, rtpmaps, fmtps)
+    described = [f"a={name}:{value}" for name, values in (("fmtp", fmtps), ("rtcp-fb", feedback)) for value in values]
+    for text in formats:
         codec = known.get(int(text)) if text.isdecimal() else None
         if codec is not None:
             channels = f"/{codec.channels}" if codec.channels > 1 else ""
             out.append(f"a=rtpmap:{text} {codec.name}/{codec.clock}{channels}")
-        if described:
-            beginnings = (f"a=fmtp:{text} ", f"a=rtcp-fb:{text} ")
-            out.extend([each for each in described if each.startswith(beginnings)])
+        beginnings = (f"a=fmtp:{text} ", f"a=rtcp-fb:{text} ")
+        out.extend([each for each in described if each.startswith(beginnings)])
     out.extend([each for each in described if each.startswith(("a=fmtp:* ", "a=rtcp-fb:* "))])
+    return tuple(out)
 
 
-def _direction(sdp: SessionDescription, medium: Media, manner: Manner) -> str:
+def _first(named: Named, name: str) -> str | None:
+    found = named.get(name)
+    return found[0] if found else None
+
+
+def _direction(sdp: SessionDescription, named: Named, manner: Manner) -> str:
     if manner.inactive:
         return "inactive"
-    own = [name for name in DIRECTIONS if medium.attributes(name)]
+    own = [name for name in DIRECTIONS if name in named]
     return own[0] if len(own) == 1 else sdp.session.direction or "sendrecv"
 
 
@@ -194,10 +230,10 @@ def _rtcp(out: list[str], line: Line, address: str, manner: Manner) -> None:
         out.append("a=rtcp-mux")
 
 
-def _packet_times(out: list[str], medium: Media, manner: Manner) -> None:
-    ptime = str(manner.ptime) if manner.ptime else medium.attribute("ptime")
+def _packet_times(out: list[str], named: Named, manner: Manner) -> None:
+    ptime = str(manner.ptime) if manner.ptime else _first(named, "ptime")
     if ptime is not None:
         out.append(f"a=ptime:{ptime}")
-    longest = medium.attribute("maxptime")
+    longest = _first(named, "maxptime")
     if longest is not None:
         out.append(f"a=maxptime:{longest}")

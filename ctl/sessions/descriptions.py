@@ -6,6 +6,7 @@ from __future__ import annotations
 from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import lru_cache
 
 from ctl.network.addresses import canonical, unspecified
 from ctl.sessions.codecs import EVENTS, additional, rtpmap_of, settled, transcoding
@@ -17,7 +18,7 @@ from ctl.sessions.plan import Codec, Direction, Endpoint, Stream, StreamRefused
 from ctl.sessions.security import CryptoLine, Setup, Spoken
 from media.stages import CodecSettings
 from sip.errors import SdpError
-from sip.sdp import Media, Section, SessionDescription
+from sip.sdp import Media, Section, SessionDescription, codecs_of
 from sip.sdp_parts import Connection, Crypto, Fingerprint
 
 _PROTECTION = ("crypto", "fingerprint", "setup", "tls-id", "zrtp-hash", "key-mgmt")
@@ -136,7 +137,7 @@ class Description:
         connection = self._sdp.connection_of(medium)
         if connection is None and medium.port:
             raise StreamRefused(f"{medium.media} has no connection address (c= line)")
-        codecs = medium.codecs
+        codecs, events, event_clocks = _spoken(*medium.coding)
         return Stream(
             media=medium.media,
             protocol=medium.proto,
@@ -146,17 +147,26 @@ class Description:
             signalling=signalling,
             rtcp_mux=medium.rtcp_mux,
             direction=_DIRECTIONS[self._sdp.direction_of(medium)],
-            codecs=tuple(
-                Codec(pt, codec.name, codec.clock, codec.fmtp) for pt, codec in codecs.items() if not _event(codec.name)
-            ),
-            telephone_events=tuple(pt for pt, codec in codecs.items() if _event(codec.name)),
-            event_clocks=tuple(codec.clock for codec in codecs.values() if _event(codec.name)),
+            codecs=codecs,
+            telephone_events=events,
+            event_clocks=event_clocks,
             ptime=medium.ptime,
             cryptos=tuple(map(_crypto, medium.cryptos)),
             fingerprint=_fingerprint(self._sdp.fingerprints_of(medium)),
             ice=read_ice(self._sdp, medium),
             setup=_setup(medium.attribute("setup") or self._sdp.session.attribute("setup")),
         )
+
+
+@lru_cache(maxsize=1024)
+def _spoken(
+    formats: tuple[str, ...], rtpmaps: tuple[str, ...], fmtps: tuple[str, ...]
+) -> tuple[tuple[Codec, ...], tuple[int, ...], tuple[int, ...]]:
+    """Codecs, and payload types and clocks of telephone events, of what `Media.coding` says."""
+    known = codecs_of(formats, rtpmaps, fmtps)
+    events = {pt: codec.clock for pt, codec in known.items() if _event(codec.name)}
+    codecs = (Codec(pt, codec.name, codec.clock, codec.fmtp) for pt, codec in known.items() if pt not in events)
+    return tuple(codecs), tuple(events), tuple(events.values())
 
 
 def _offer_also(medium: Media, stream: Stream, wanted: Sequence[str]) -> tuple[Codec, ...]:
