@@ -8,7 +8,6 @@ within a fraction of a second; users can authenticate as soon as PostgreSQL has 
 from __future__ import annotations
 
 import asyncio
-import secrets
 import signal
 import time
 from collections.abc import Coroutine, Sequence
@@ -33,6 +32,7 @@ from ctl.observe.metrics import ControllerFigures, Meters
 from ctl.queues.boards import StoredBoards, node_of
 from ctl.queues.desk import Desk
 from ctl.queues.sounds import Sounds
+from ctl.randomness import dice
 from ctl.recording.recordings import Recordings
 from ctl.rest import make_rest
 from ctl.seat import Seat, collect_rarely, open_many_files
@@ -93,7 +93,7 @@ class Service:
         self.programmer = Programmer(self.hops, self.carriers.kernel, self.carriers.engine)
         media = config.media
         span = media.port_min, media.port_max
-        self.ports = Ports(self.carriers.interfaces, *span, secrets.randbelow, media.quarantine, share=self._seat.ports)
+        self.ports = Ports(self.carriers.interfaces, *span, dice(), media.quarantine, share=self._seat.ports)
         self.sessions = MediaSessions(self.ports, self.hops, self.programmer, self.carriers.look())
         self.ours = listen_addresses(config)
         self._secret = read_secret(config.run.state / "secret")

@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from functools import lru_cache
 from typing import TypeVar
 
 from sip.errors import ParseError
@@ -44,6 +45,7 @@ _DATE = re.compile(
     r"[0-9]{2}:[0-9]{2}:[0-9]{2} GMT"
 )
 _HAS_TAG = re.compile(r";\s*tag\s*=", re.IGNORECASE)
+_REMEMBERED_LENGTH = 160
 T = TypeVar("T")
 
 
@@ -141,6 +143,11 @@ class NameAddr:
     @classmethod
     def parse(cls, text: str) -> NameAddr:
         """A name-addr or an addr-spec, whose parameters are the header's. Raises ParseError (400)."""
+        return _remembered(text) if len(text) <= _REMEMBERED_LENGTH else cls.read(text)
+
+    @classmethod
+    def read(cls, text: str) -> NameAddr:
+        """`parse`, whether or not the text was read before."""
         plain = _PLAIN_ADDRESS.fullmatch(text)
         if plain:
             display, whole, user, host, port, inner, params = plain.groups()
@@ -183,6 +190,10 @@ class NameAddr:
     def __str__(self) -> str:
         display = f"{quote(self.display)} " if self.display else ""
         return f"{display}<{self.uri}>{self.params}"
+
+
+_remembered = lru_cache(maxsize=2048)(NameAddr.read)
+"""From and To are the same in all messages of a dialog; at most some 3 MB are kept."""
 
 
 @fact

@@ -7,7 +7,6 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
-from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 
@@ -287,8 +286,8 @@ class Conductor:
         return self._core.media_ready(effect.token, description, now)
 
     def _facing(self, trunk: str, user: str, local: str, transport: str) -> Facing:
-        ice = self._directory.ice(trunk, transport)
-        return replace(self._directory.facing(trunk, user), signalling=local, ice=ice)
+        asked, ice = self._directory.facing(trunk, user), self._directory.ice(trunk, transport)
+        return Facing(asked.interface, local, asked.family, asked.latch, ice)
 
     def _keep(self, kind: str, key: str, text: str) -> None:
         """Write live state, "" being its end; a full disk costs the ability to restore this call, not the call."""

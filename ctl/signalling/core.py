@@ -6,12 +6,13 @@ from __future__ import annotations
 import os
 import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 from ctl.config import Config
 from ctl.config_values import sip_listen
 from ctl.network.nexthop import NextHops
+from ctl.randomness import texts
 from ctl.sessions.security import attempts
 from sip.acceptor import StreamLimits
 from sip.core import Core
@@ -22,7 +23,6 @@ from sip.sharing import Among
 
 SECRET_BYTES = 32
 TOKEN_BYTES = 12
-TOKENS_AT_ONCE = 64
 
 
 def listen_addresses(config: Config) -> tuple[Address, ...]:
@@ -72,16 +72,7 @@ def make_core(
         offers=attempts(config.media.srtp),
         connects=any(address.transport == "tcp" for address in listen_addresses(config)),
     )
-    return Core(settings, random_texts().__next__, facing, time.monotonic(), among)
-
-
-def random_texts() -> Iterator[str]:
-    """Yield random text of 96 bits each; the kernel is asked for many at once. Not to be used after a fork."""
-    length = 2 * TOKEN_BYTES
-    while True:
-        block = secrets.token_hex(TOKEN_BYTES * TOKENS_AT_ONCE)
-        for place in range(0, len(block), length):
-            yield block[place : place + length]
+    return Core(settings, texts(TOKEN_BYTES).__next__, facing, time.monotonic(), among)
 
 
 def facing(hops: NextHops, ours: tuple[Address, ...]) -> Callable[[Address], Address]:

@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from itertools import count
 
 from ctl.config import TrunkSection
 from ctl.queues.services import Duty, duty_service, queue_service
+from ctl.randomness import fractions
 from ctl.sessions.ice import IcePolicy
 from ctl.sessions.relay_choice import ANY, Facing
 from ctl.signalling.trunk_keeper import key_of, key_text
@@ -61,7 +61,7 @@ class Directory:
         self._codes = codes
         self._ice, self._ice_web = ice
         self._turns = count()
-        self._draw = random.SystemRandom().random
+        self._draw = fractions()
 
     @property
     def ready(self) -> bool:

@@ -26,12 +26,13 @@ import uvloop
 from ctl.config import Config
 from ctl.daemon import configure_logging
 from ctl.observe.metrics import ControllerFigures
+from ctl.randomness import texts
 from ctl.seat import Seat
 from ctl.service import CALL_REJECTED, Service, Surfaces
 from ctl.sessions.ports import PortShare
 from ctl.signalling.billing import Billing
 from ctl.signalling.conductor import Conductor
-from ctl.signalling.core import make_core, random_texts, stream_limits
+from ctl.signalling.core import TOKEN_BYTES, make_core, stream_limits
 from ctl.signalling.restore import Restored
 from ctl.signalling.transports import Transports
 from ctl.terminal.client import SOCKET_NAME
@@ -159,7 +160,7 @@ class Worker(Service):
         secret = hmac.digest(self._secret, f"worker {number}".encode(), "sha256")
         if not hasattr(self, "_channels"):
             self._channels = SharedChannels(self._welcome.channels, number)
-        token = random_texts().__next__
+        token = texts(TOKEN_BYTES).__next__
 
         def call_id(other: str) -> str:
             if not other:
