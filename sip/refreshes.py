@@ -12,6 +12,7 @@ import re
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from hashlib import blake2s
 
 from sip.agent import Agent
 from sip.authentication import Authentication
@@ -36,7 +37,9 @@ CREDENTIALS = b"\r\nAuthorization: "
 
 Lookup = Callable[[str, str], Mapping[str, str] | None]
 """HA1 in hex by algorithm, of a user of a realm; None where it cannot be told at once."""
-Key = tuple[Address, Address, str]
+Key = tuple[Address, Address, bytes]
+Parts = tuple[bytes, str, str, str]
+"""A keyed hash of all lines but three, as ten thousand phones have many, and the values of Via, CSeq, Authorization."""
 
 
 @dataclass(slots=True)
@@ -59,8 +62,9 @@ class Refreshes:
         self._authentication = authentication
         self._registration = registration
         self._granted: OrderedDict[Key, Granted] = OrderedDict()
-        self._parts: tuple[str, str, str, str] | None = None
+        self._parts: Parts | None = None
         """Of the REGISTER that `take` was asked about last."""
+        self._marks = blake2s(key=agent.settings.secret[:32], digest_size=16, person=b"register")
 
     def __len__(self) -> int:
         return len(self._granted)
@@ -81,7 +85,7 @@ class Refreshes:
 
     def take(self, data: bytes, source: Address, local: Address, now: float) -> bool:
         """Whether this was a repetition, and was granted; else nothing has happened."""
-        parts = self._parts = _take_apart(data)
+        parts = self._parts = self._take_apart(data)
         granted = self._granted.get((source, local, parts[0])) if parts else None
         if parts is None or granted is None:
             return False
@@ -102,6 +106,30 @@ class Refreshes:
         self._registration.changed(granted.username)
         return True
 
+    def _take_apart(self, data: bytes) -> Parts | None:
+        """None where there is not one of each."""
+        if data.find(_END) != len(data) - len(_END):
+            return None
+        rest: list[str] = []
+        via = cseq = credentials = ""
+        for line in data[: -len(_END)].decode("utf-8", "surrogateescape").split("\r\n"):
+            if line.startswith(_VARIABLE):
+                if line[0] == "V" and not via:
+                    via = line[5:]
+                elif line[0] == "C" and not cseq:
+                    cseq = line[6:]
+                elif line[0] == "A" and not credentials:
+                    credentials = line[15:]
+                else:
+                    return None
+            else:
+                rest.append(line)
+        if not (via and cseq and credentials):
+            return None
+        mark = self._marks.copy()
+        mark.update("\r\n".join(rest).encode("utf-8", "surrogateescape"))
+        return mark.digest(), via, cseq, credentials
+
     def _proves(self, credentials: str, granted: Granted, source: Address, now: float) -> bool:
         if self.lookup is None or not _CREDENTIALS.fullmatch(credentials):
             return False
@@ -119,24 +147,3 @@ class Refreshes:
             f"SIP/2.0 200 OK\r\nVia: {via}\r\nFrom: {from_}\r\nTo: {to};tag={tag}\r\nCall-ID: {call_id}\r\n"
             f"CSeq: {cseq}\r\nContact: {contact}\r\nServer: {self._agent.settings.server}\r\nContent-Length: 0\r\n\r\n"
         ).encode("utf-8", "surrogateescape")
-
-
-def _take_apart(data: bytes) -> tuple[str, str, str, str] | None:
-    """All lines but three, and the values of Via, CSeq and Authorization; None where there is not one of each."""
-    if data.find(_END) != len(data) - len(_END):
-        return None
-    rest: list[str] = []
-    via = cseq = credentials = ""
-    for line in data[: -len(_END)].decode("utf-8", "surrogateescape").split("\r\n"):
-        if line.startswith(_VARIABLE):
-            if line[0] == "V" and not via:
-                via = line[5:]
-            elif line[0] == "C" and not cseq:
-                cseq = line[6:]
-            elif line[0] == "A" and not credentials:
-                credentials = line[15:]
-            else:
-                return None
-        else:
-            rest.append(line)
-    return ("\r\n".join(rest), via, cseq, credentials) if via and cseq and credentials else None

@@ -5,9 +5,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from pyroute2.netlink import rtnl
-
 from ctl.network.netlink import Netlink
+from ctl.network.rtnetlink import rtnl
 from sip.facts import fact
 
 _ARPHRD_ETHER = 1

@@ -8,10 +8,9 @@ import socket
 from contextlib import suppress
 from typing import Any
 
-from pyroute2.netlink import rtnl
-
 from ctl.network.links import mac_of
 from ctl.network.netlink import NLM_F_ACK, NLM_F_CREATE, NLM_F_REPLACE, Netlink, family_of
+from ctl.network.rtnetlink import rtnl
 
 _NUD_VALID = 0x02 | 0x04 | 0x08 | 0x10 | 0x40 | 0x80  # reachable, stale, delay, probe, noarp, permanent
 _NUD_FIXED = 0x40 | 0x80  # noarp, permanent: set by an administrator

@@ -14,11 +14,7 @@ import struct
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pyroute2.netlink import rtnl
-from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
-from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
-from pyroute2.netlink.rtnl.ndmsg import ndmsg
-from pyroute2.netlink.rtnl.rtmsg import rtmsg
+from ctl.network.rtnetlink import ifaddrmsg, ifinfmsg, ndmsg, rtmsg, rtnl
 
 NLM_F_REQUEST, NLM_F_ACK, NLM_F_DUMP = 0x001, 0x004, 0x300
 NLM_F_REPLACE, NLM_F_CREATE = 0x100, 0x400

@@ -10,11 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from pyroute2.netlink import rtnl
-
 from ctl.network.links import Links
 from ctl.network.neighbours import Neighbour, Neighbours
 from ctl.network.netlink import NLM_F_DUMP, Message, Netlink, NetlinkEvents, family_of
+from ctl.network.rtnetlink import rtnl
 from sip.facts import fact
 
 _RTN_UNICAST = 1
