@@ -36,8 +36,8 @@ def test_effects_of_a_call_come_in_order(world, anna, bert):
     anna.say(anna.within(ok, "BYE"))
     names = [type(effect).__name__ for effect in world.log]
     assert names == [
-        *("Send", "Authenticate", "Send", "FindRoute", "OfferMedia", "Send", "SaveCall"),
-        *("Send", "AnswerMedia", "SaveCall", "Send", "SaveCall", "SaveCall"),
+        *("Send", "Authenticate", "CallStarted", "Send", "FindRoute", "OfferMedia", "Send", "SaveCall"),
+        *("Send", "AnswerMedia", "SaveCall", "Send", "CallAnswered", "SaveCall", "SaveCall"),
         *("Send", "Send", "CloseMedia", "CallEnded", "ForgetCall"),
     ]
 
