@@ -180,7 +180,7 @@ class Trunk(Body):
     OPTIONS, 0: it is never asked. certificates: names, one of which it must show, in place of any source. trusted: its
     word about callers is believed, and it is told ours. refer: it may transfer calls. from_user: who our calls are
     from, in place of the caller. media, latch: which interface carries its media, and whether that may come from
-    anywhere.
+    anywhere. ice: whether it is spoken with the trunk; none: as configured for all.
     """
 
     name: Name
@@ -201,6 +201,7 @@ class Trunk(Body):
     from_user: Username | None = None
     media: Interface | None = None
     latch: bool = False
+    ice: Literal["remove", "lite", "full"] | None = None
     strip: Annotated[int, Field(ge=0, le=15)] = 0
     prepend: Annotated[str, Field(pattern=r"^[0-9+*#]{0,16}$")] = ""
     caller_id: Literal["caller", "number", "anonymous"] = "caller"

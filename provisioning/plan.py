@@ -39,6 +39,7 @@ class Trunk:
     from_user: str | None = None
     media: str | None = None
     latch: bool = False
+    ice: Literal["remove", "lite", "full"] | None = None
     strip: int = 0
     prepend: str = ""
     caller_id: str = "caller"

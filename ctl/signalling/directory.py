@@ -116,10 +116,16 @@ class Directory:
 
     def ice(self, trunk: str, transport: str) -> IcePolicy:
         """Return whether ICE is spoken with a party: a trunk, or one that signals by `transport`."""
-        section = self._section(trunk) if trunk else None
-        if section and section.ice:
-            return section.ice
-        return self._ice_web if transport in WEB and not trunk else self._ice
+        asked = self._asked(trunk) if trunk else None
+        return asked or (self._ice_web if transport in WEB and not trunk else self._ice)
+
+    def _asked(self, trunk: str) -> IcePolicy | None:
+        key = key_of(trunk)
+        if key is None:
+            section = self._section(trunk)
+            return section.ice if section else None
+        found = self._keeper.current.plan(key[0]).trunks.get(key[1])
+        return found.ice if found else None
 
     def _section(self, trunk: str) -> TrunkSection | None:
         return next((each for each in self._trunks if each.name == trunk), None)

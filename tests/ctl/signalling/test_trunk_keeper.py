@@ -52,7 +52,7 @@ class Keeper:
         trunk = Provisioned(
             1, "paris", "192.0.2.9", 5070, "tcp", username="u", password="p", channel_limit=3, setup_seconds=5,
             digest_realm="r", expires_seconds=600, probe_seconds=0, certificates=("c.example",), trusted=True,
-            refer=True, from_user="+331", media="pub", latch=True,
+            refer=True, from_user="+331", media="pub", latch=True, ice="lite",
         )  # fmt: skip
         route = Route("all", "44", trunks=(Member("paris"),))
         plan = replace(
@@ -134,18 +134,14 @@ def test_numbers_go_by_the_trunks_of_the_file_in_their_order():
 
 
 def test_where_the_media_of_each_party_goes():
-    file = TrunkSection(name="file", domain="pbx.example", media="wan", latch=True)
-    facing = Directory(Keeper(), (CARRIER, file)).facing
+    file = TrunkSection(name="file", domain="pbx.example", media="wan", latch=True, ice="full")
+    directory = Directory(Keeper(), (CARRIER, file))
+    facing = directory.facing
     assert (facing("1/paris", ""), facing("file", "")) == (Facing("pub", latch=True), Facing("wan", latch=True))
     assert (facing("", "bert"), facing("", "anna")) == (Facing("dmz"), Facing("lan"))
     assert facing("", "stranger") == facing("1/gone", "") == facing("gone", "") == facing("carrier", "") == Facing()
-
-
-def test_with_whom_ice_is_spoken():
-    file = TrunkSection(name="file", domain="pbx.example", ice="full")
-    ice = Directory(Keeper(), (CARRIER, file), ice=("remove", "lite")).ice
-    assert [ice("", transport) for transport in ("udp", "tls", "ws", "wss")] == ["remove", "remove", "lite", "lite"]
-    assert (ice("file", "udp"), ice("carrier", "wss"), ice("1/paris", "udp")) == ("full", "remove", "remove")
+    asked = ("1/paris", "file", "1/gone", "carrier", "")
+    assert [directory.ice(trunk, "udp") for trunk in asked] == ["lite", "full", "remove", "remove", "remove"]
 
 
 def test_users_come_first_and_pay_when_they_send_on():
