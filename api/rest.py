@@ -11,7 +11,7 @@ from pathlib import Path
 
 from aiohttp import web
 
-from api import auth, bulk, calls, crud, oidc, queues, records, simulate
+from api import auth, bulk, calls, crud, oidc, queues, records, simulate, webhooks
 from api.dispatch import Dispatcher
 from api.openapi import document
 from api.operation import Operation
@@ -39,7 +39,7 @@ def operations() -> list[Operation]:
     """Return every operation; those of one path with the most literal first."""
     found = [
         *auth.operations(), *oidc.operations(), *crud.operations(), *calls.operations(), *queues.operations(),
-        *records.operations(), *simulate.operations(), *bulk.operations(),
+        *records.operations(), *simulate.operations(), *bulk.operations(), *webhooks.operations(),
     ]  # fmt: skip
     return sorted(found, key=lambda operation: "{" in operation.path)
 

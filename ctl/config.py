@@ -26,6 +26,7 @@ from ctl.configfile import DEFAULT_PATH, ConfigError, read_tables
 from ctl.queues.section import QueuesSection
 from ctl.section import Section
 from ctl.sessions.playback_section import PlaybackKeys
+from ctl.webhooks.section import WebhooksSection
 from sip.steering import MAX_WORKERS
 
 RELAY_ADDRESSES = 8  # as in bpf/flow.h
@@ -367,6 +368,7 @@ class Config(BaseSettings):
     rest: RestSection = RestSection()
     ng: NgSection = NgSection()
     queues: QueuesSection = QueuesSection()
+    webhooks: WebhooksSection = WebhooksSection()
     log: LogSection = LogSection()
 
     @model_validator(mode="after")

@@ -67,6 +67,7 @@ from ctl.verbs.flows import FlowVerbs
 from ctl.verbs.live import LiveCalls
 from ctl.verbs.playback import CallMedia, PlaybackVerbs
 from ctl.verbs.sip import SipVerbs
+from ctl.webhooks.events import Events
 from media.flows import EngineError, EngineEvent
 from sip.core import Core
 from sip.effects import Send
@@ -117,10 +118,6 @@ class Service:
             (config.media.ice, config.media.ice_web),
         )
         self.conductor = self._make_conductor()
-        boards = StoredBoards(self.storage, node_of(self._secret, self._seat.state))
-        sounds = Sounds(None)
-        self.desk = Desk(boards, self.conductor, self.directory, sounds)
-        self.conductor.listeners.append(self.desk.told)
         keeper = self.storage.keeper
         self.trunks = TrunkKeeper(config.sip.trunks, keeper, self.resolver, self.conductor.set_trunks)
         self.tls = Tls(config.sip.tls) if config.sip.secure else None
@@ -129,15 +126,21 @@ class Service:
         self._figures, self._former_figures = Journal.open(self._seat.state / "quality", offset)
         self.captures = Captures(self.programmer, self.carriers)
         self.recordings = Recordings(config, self.programmer, self.sessions, self.carriers, self._recordable)
-        self.control = CallController(
-            self.conductor, self.sessions, self.recordings, self.directory, keeper, self.desk, sounds
-        )
         self.ice_watch = IceWatch(self.sessions, self.meters.ice)
         self.media_watch = MediaWatch(self.programmer, self._figures, self.meters.interval)
         self.media_watch.subscribe(self.meters.media)
         self.conductor.listeners.append(self.media_watch.told)
         prompts = Prompts(media.prompts, config.run.directory / "clips")
         self.playback = Playback(self.sessions, prompts, self.media_watch)
+        sounds, node = Sounds(self.playback), node_of(self._secret, self._seat.state)
+        self.events = Events(config, self.storage, self.core, self._seat.state, offset)
+        self.recordings.finished = self.events.sources.recorded
+        self.desk = Desk(StoredBoards(self.storage, node), self.conductor, self.directory, sounds)
+        self.playback.on_digit(self.desk.digit)
+        self.conductor.listeners += (self.events.sources.told, self.desk.told)
+        self.control = CallController(
+            self.conductor, self.sessions, self.recordings, self.directory, keeper, self.desk, sounds
+        )
         self.ng = NgFront(
             config.ng, self.sessions, self.ports, self._live, self._secret, self.recordings, self.playback
         )
@@ -230,6 +233,7 @@ class Service:
             "trunks": self.trunks.run(),
             "kernel relay": self._watch_relay(),
             "queues": self.desk.run(),
+            **self.events.work(),
             "engine": self._hear_engine(),
             "sounds": self.playback.prompts.keep_fresh(),
             "load": LoadWatch(self.core).run(),
@@ -299,6 +303,7 @@ class Service:
         self.recordings.restore(strangers=self._seat.alone)
         self.billing.restore(self.core.calls())
         self.desk.restore(self.core.calls(), time.monotonic(), time.time())
+        self.events.restore()
         log.info(
             "taken up",
             users=restored.users,
@@ -356,6 +361,7 @@ class Service:
                 self.media_watch.look(time.monotonic())
                 self.captures.look()
                 self.recordings.look()
+                self.events.look()
                 if time.monotonic() - refreshed > REFRESH_SECONDS:
                     self.hops.refresh()
                     refreshed = time.monotonic()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping
-from contextlib import AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ from provisioning.migrate import migrate
 from provisioning.refresh import SnapshotKeeper
 from provisioning.retention import Purged, purge, shown
 from provisioning.sealing import seal_all
-from provisioning.store import Store
+from provisioning.store import Connection, Store
 
 POOL_SIZE = 10
 PURGE_SECONDS = 3600.0
@@ -87,6 +87,10 @@ class Storage:
             await asyncio.wait_for(self._open.wait(), READY_SECONDS)
         except TimeoutError:
             raise DatabaseUnavailable(f"the database is not there: {self._trouble}") from None
+
+    def connection(self) -> AbstractAsyncContextManager[Connection]:
+        """Give a connection that is bound to no tenant. Raises psycopg.Error, PoolTimeout."""
+        return self.pool.connection()
 
     async def rotate_key(self) -> int:
         """Seal every secret with a new key and forget the old ones; return how many. Raises VaultError."""

@@ -319,6 +319,12 @@ def _web(url: str) -> str:
     return url
 
 
+EventType = Literal[
+    "call.started", "call.answered", "call.ended", "queue.entered", "queue.answered", "queue.abandoned",
+    "recording.finished", "registration.added", "registration.removed", "trunk.up", "trunk.down",
+]  # fmt: skip
+
+
 class Webhook(Body):
     """Who is told of events. The secret, with which each message is signed, is written and never read."""
 
@@ -326,8 +332,7 @@ class Webhook(Body):
     url: Annotated[
         str, Field(pattern=r"^https://[A-Za-z0-9][A-Za-z0-9.:-]{0,253}(/[!-~]{0,1000})?$"), AfterValidator(_web)
     ]
-    events: Annotated[list[Literal["call.started", "call.answered", "call.ended", "trunk.up", "trunk.down"]],
-                      Field(min_length=1, max_length=5)]  # fmt: skip
+    events: Annotated[list[EventType], Field(min_length=1, max_length=20)]
     secret: Password | None = None
     enabled: bool = True
 

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 
 import psycopg
 
-from provisioning import audit
+from provisioning import audit, deliveries
 from provisioning.database import AsyncPool, unavailable
 
 ANSWERS = timedelta(days=1)
@@ -87,6 +87,7 @@ async def _purge_shared(pool: AsyncPool, now: datetime, done: Purged) -> None:
             await connection.execute("DELETE FROM sessions WHERE least(expires_at, revoked_at) < %s", [now - SESSIONS])
         ).rowcount
         await connection.execute("DELETE FROM registrations WHERE expires_at < %s", [now - ANSWERS])
+        await deliveries.purge(connection, now)
         done.callers = (
             await connection.execute("DELETE FROM acd_callers WHERE lease < %s", [(now - ANSWERS).timestamp()])
         ).rowcount

@@ -210,6 +210,17 @@ BOARD = (
 )
 
 
+DELIVERIES = (
+    Column("CREATED", "created_at"),
+    Column("TYPE", "type"),
+    Column("STATE", "state"),
+    Column("ATTEMPTS", "attempts", right=True),
+    Column("STATUS", "status", right=True),
+    Column("ERROR", "error"),
+    Column("EVENT", "event"),
+)
+
+
 @agent.command("state")
 @click.argument("name")
 @click.argument("state", type=click.Choice(["off", "available", "paused"]))
@@ -219,6 +230,26 @@ def agent_state(session: Session, name: str, state: str, tenant: str) -> None:
     """Let an agent come, pause or go; in a call, once that is over."""
     session.ask("agent.state", key=name, state=state, tenant=tenant)
     click.echo(f"{name} is {state}, or will be after the call")
+
+
+@webhook.command("deliveries")
+@click.argument("name")
+@click.option("--count", default=50, show_default=True, help="At most so many, the newest")
+@tenant_option
+@list_options
+@click.pass_obj
+def webhook_deliveries(session: Session, name: str, count: int, tenant: str) -> None:
+    """List what became of messages to a webhook."""
+    session.show("webhook.deliveries", DELIVERIES, "delivery", key=name, count=count, tenant=tenant)
+
+
+@webhook.command("test")
+@click.argument("name")
+@tenant_option
+@click.pass_obj
+def webhook_test(session: Session, name: str, tenant: str) -> None:
+    """Send a webhook a message now, whatever events it wants."""
+    click.echo(f"event {session.ask('webhook.test', key=name, tenant=tenant)}; see: voxdp webhook deliveries {name}")
 
 
 @queue.command("board")

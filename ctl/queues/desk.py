@@ -121,7 +121,7 @@ class Desk:
             case CallEnded() if effect.service:
                 self._ended(effect)
 
-    def digit(self, call: str, leg: Leg, digit: str, _milliseconds: int) -> None:
+    def digit(self, call: str, leg: Leg, digit: str, _milliseconds: float | None) -> None:
         """A caller who waits wants to be called back; any other digit is nothing."""
         found = self._calls.get(call)
         rule = found.rule if found else None

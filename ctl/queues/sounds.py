@@ -6,6 +6,8 @@ A sound that cannot be played is told once in the log and is silence; nobody los
 
 from __future__ import annotations
 
+import asyncio
+import functools
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -16,6 +18,8 @@ from sip.effects import Leg
 
 BUSY = "tone/busy"
 RINGING = "tone/ringback"
+BEING_PREPARED, NO_SUCH_CALL = 425, 481
+AGAIN_SECONDS = 1.0
 _LEG: Leg = "a"
 
 log = structlog.get_logger()
@@ -40,9 +44,9 @@ class Player(Protocol):
 
 
 class Sounds:
-    """One per controller. player: None where nothing can be played."""
+    """One per controller."""
 
-    def __init__(self, player: Player | None) -> None:
+    def __init__(self, player: Player) -> None:
         self._player = player
         self._silent: set[str] = set()
 
@@ -62,18 +66,19 @@ class Sounds:
 
     def stop(self, call: str, leg: Leg = _LEG) -> None:
         """Let the caller, or another leg, hear its peer."""
-        if self._player:
-            self._player.stop(call, leg)
+        self._player.stop(call, leg)
 
     def _play(
         self, call: str, leg: Leg, sound: str, times: int, on_end: Callable[[str, Leg, int, bool], None] | None
     ) -> bool:
-        if self._player is None:
-            return False
         try:
             self._player.play(call, leg, sound, times=times, on_end=on_end)
         except MediaRefused as refused:
-            if sound not in self._silent:
+            if refused.status == BEING_PREPARED:
+                again = functools.partial(self._play, call, leg, sound, times, on_end)
+                asyncio.get_running_loop().call_later(AGAIN_SECONDS, again)
+                return True
+            if refused.status != NO_SUCH_CALL and sound not in self._silent:
                 self._silent.add(sound)
                 log.warning("a sound cannot be played, callers hear nothing", sound=sound, why=refused.reason)
             return False

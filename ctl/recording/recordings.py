@@ -67,6 +67,8 @@ class Recordings:
         self._calls = calls
         self._recorded: dict[str, Recorded] = {}
         self._refused: set[str] = set()
+        self.finished: Callable[[str, dict[str, Any]], None] = lambda _call, _state: None
+        """Told of each recording that has ended."""
         self._client = RecorderClient(config.run.directory / SOCKET_NAME)
 
     def restore(self, strangers: bool = True) -> int:
@@ -221,6 +223,7 @@ class Recordings:
             if plan.path == "engine" and plan.local in recorded.engine:
                 self._carriers.engine.tap(plan, None)
         state: dict[str, Any] = self._ask(self._client.stop, recorded.id)
+        self.finished(call, state)
         log.info("recording ended", call=call, recording=str(recorded.id), seconds=round(state["seconds"], 1))
         return {**state, "ended": time.time()}
 

@@ -86,7 +86,7 @@ class Conductor:
         self._due = 0.0
         self._news: list[Effect] = []
         self.listeners: list[Callable[[Effect], None]] = []
-        """Who is told of CallStarted, CallAnswered, Waiting, Joined, Unreached, Pressed and CallEnded."""
+        """Who is told of CallStarted, CallAnswered, Waiting, Joined, Unreached, Pressed, CallEnded and SaveBindings."""
 
     def received(self, data: bytes, source: Address, local: Address) -> None:
         """A message came in by a transport."""
@@ -202,6 +202,7 @@ class Conductor:
                 self._unsaved[effect.call] = effect
             case SaveBindings():
                 self._save_bindings(effect)
+                self._news.append(effect)
             case CallEnded():
                 talked = round(effect.ended - effect.answered, 1) if effect.answered is not None else None
                 log.info("call ended", call=effect.call, status=effect.status, cause=effect.cause, seconds=talked)

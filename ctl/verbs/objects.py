@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, cast, get_args, get_origin
+from uuid import UUID, uuid4
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
@@ -22,7 +23,8 @@ from pydantic.fields import FieldInfo
 from ctl.exits import NOT_FOUND, USAGE
 from ctl.storage import Storage
 from ctl.verbs.control import ControlError, Verb
-from provisioning import acd_store, audit, bulk
+from provisioning import acd_store, audit, bulk, deliveries
+from provisioning.deliveries import Event
 from provisioning.errors import NotFound, ProvisioningError
 from provisioning.rates import parse_rates, replace_rates
 from provisioning.resources import ACCOUNT, DEVICE, OBJECTS, RESOURCES, SKILL, TENANT, USER, WEBHOOK, Resource
@@ -63,6 +65,8 @@ class Objects:
             "route.simulate": self._simulate,
             "tenant.export": self._export,
             "tenant.import": self._import,
+            "webhook.deliveries": self._deliveries,
+            "webhook.test": self._test_webhook,
         }
 
     async def _agent_state(self, arguments: dict[str, Any]) -> None:
@@ -129,6 +133,25 @@ class Objects:
             return [asdict(caller) | {"position": board.position(caller.id)} for caller in board.callers.values()]
 
         return list(await self.within(arguments, work))
+
+    async def _deliveries(self, arguments: dict[str, Any]) -> list[dict[str, Any]]:
+        count = max(1, min(1000, int(arguments.get("count", 50))))
+
+        async def work(workspace: Workspace) -> list[dict[str, Any]]:
+            found = await deliveries.listing(workspace, key_of(arguments), count)
+            return [{name: _plain(value) for name, value in asdict(each).items()} for each in found]
+
+        return list(await self.within(arguments, work))
+
+    async def _test_webhook(self, arguments: dict[str, Any]) -> str:
+        async def work(workspace: Workspace) -> str:
+            name = key_of(arguments)
+            event = Event(uuid4(), workspace.scope.tenant, "webhook.test", datetime.now(UTC), {"webhook": name})
+            await deliveries.send_test(workspace, name, event, self._storage.store.realm)
+            await workspace.note("test", "webhook", name)
+            return str(event.id)
+
+        return str(await self.within(arguments, work))
 
     async def _audit(self, arguments: dict[str, Any]) -> list[dict[str, Any]]:
         count = max(1, min(10_000, int(arguments.get("count", 50))))
@@ -227,6 +250,11 @@ class Objects:
             async with asyncio.timeout(KNOWN_SECONDS):
                 while part(keeper.current) is part(before):
                     await keeper.renewed()
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as JSON can carry it."""
+    return value.isoformat() if isinstance(value, datetime) else str(value) if isinstance(value, UUID) else value
 
 
 def _read(arguments: Mapping[str, Any]) -> str:

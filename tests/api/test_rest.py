@@ -173,6 +173,19 @@ async def test_rates(rest: Rest) -> None:
     assert [tuple(row.values()) for row in rows] == [("33", 4000), ("331", 3000)]
 
 
+async def test_a_webhook_is_tried_and_what_became_of_it_is_shown(rest: Rest) -> None:
+    await fill(rest)
+    (hook,) = (await rest.ask("GET", "/webhooks"))[1]["items"]
+    path = f"/webhooks/{hook['name']}"
+    assert (await rest.ask("GET", f"{path}/deliveries"))[1] == {"items": []}
+    status, body, _ = await rest.ask("POST", f"{path}/test")
+    assert status == 202
+    (delivery,) = (await rest.ask("GET", f"{path}/deliveries"))[1]["items"]
+    assert (delivery["event"], delivery["type"], delivery["state"]) == (body["event"], "webhook.test", "waiting")
+    assert (await rest.ask("POST", "/webhooks/none/test"))[0] == 404
+    assert (await rest.ask("GET", "/webhooks/none/deliveries"))[0] == 404
+
+
 async def test_where_would_this_call_go_and_why(rest: Rest) -> None:
     await fill(rest)
     await rest.ask("PATCH", "/routes/france", json={"calendar": None})
