@@ -26,6 +26,8 @@ class Events:
         self.outbox = Outbox(storage, self._journal, config.sip.domain)
         self.outbox.restore(recovered.of(EVENT))
         self.courier = Courier(storage, storage.store, storage.vault, config.webhooks, self.outbox.kept)
+        self.of_trunks = True
+        """Whether it is for us to tell of trunks; of several processes that see them one tells."""
         self.sources = Sources(self.outbox.tell, lambda: storage.keeper.current, core.call)
 
     def restore(self) -> None:
@@ -35,7 +37,8 @@ class Events:
 
     def look(self) -> None:
         """Look at what nobody tells of. Each second."""
-        self.sources.trunks(self._core.trunks())
+        if self.of_trunks:
+            self.sources.trunks(self._core.trunks())
 
     def work(self) -> dict[str, Coroutine[Any, Any, None]]:
         """What goes on as long as we serve, by name."""

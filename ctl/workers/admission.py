@@ -14,7 +14,7 @@ from ctl.workers.link import Link
 from provisioning.admission import Admission, Denied, Limits, Payer
 from provisioning.plan import TrunkKey
 from provisioning.routing import Refusal
-from sip.effects import Effect, FindRoute, SaveBindings
+from sip.effects import Effect, FindRoute, Leg, SaveBindings, Target
 
 BEGIN, TRUNK = "begin", "trunk"
 Wish = tuple[str, tuple[Any, ...]]
@@ -82,6 +82,27 @@ class AskingConductor(Conductor):
             return self._follow(effect.token, found)
         self._link.ask_then("admit", (effect.call, wishes), lambda denied: self._granted(effect.token, found, denied))
         return ()
+
+    def connect(self, call: str, targets: Iterable[Target], peer: str = "") -> None:
+        """See Conductor; with what it takes denied there is nobody to connect to."""
+        wishes, found, connect = self._admission.wishes(), tuple(targets), super().connect
+        if not wishes:
+            connect(call, found, peer)
+            return
+        self._link.ask_then("admit", (call, wishes), lambda denied: connect(call, () if denied else found, peer))
+
+    def send_on(self, call: str, leg: Leg, made: str, targets: Iterable[Target], dialled: str, user: str) -> bool:
+        """See Conductor; whether it has begun, or is asked for: with what it takes denied the call goes on."""
+        wishes, found, send_on = self._admission.wishes(), tuple(targets), super().send_on
+        if not wishes:
+            return send_on(call, leg, made, found, dialled, user)
+
+        def granted(denied: object) -> None:
+            if not denied:
+                send_on(call, leg, made, found, dialled, user)
+
+        self._link.ask_then("admit", (made, wishes), granted)
+        return True
 
     def _granted(self, token: int, found: Answer, denied: tuple[int, str] | None) -> None:
         self.perform(self._follow(token, Refusal(*denied) if denied else found))

@@ -174,7 +174,7 @@ class Controller(Service):
 
     def _work(self, restored: Restored) -> dict[str, Coroutine[Any, Any, None]]:
         work = super()._work(restored)
-        for name in ("trunks", "load"):
+        for name in ("trunks", "load", "queues"):
             work.pop(name).close()
         return {**work, "workers": self._pool.run(), "database": self._tell_database()}
 

@@ -96,6 +96,7 @@ class Worker(Service):
         self._standings: list[Standing] = []
         super().__init__(welcome.config, seat_of(welcome.config, welcome.number, welcome.ports))
         self.core.defence.tell = partial(self._link.tell, "ban")
+        self.events.of_trunks = welcome.number == 0
 
     async def run(self) -> None:
         """Serve until the controller says that it is enough; without it, end at once."""
@@ -242,7 +243,7 @@ class Worker(Service):
 
     def _work(self, restored: Restored) -> dict[str, Coroutine[Any, Any, None]]:
         work = super()._work(restored)
-        for of_the_controller in ("registrations", "sounds"):
+        for of_the_controller in ("registrations", "sounds", "webhooks"):
             work.pop(of_the_controller).close()
         return {**work, "reports": self._report()}
 

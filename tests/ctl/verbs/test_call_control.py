@@ -149,9 +149,8 @@ def test_the_command_line_names_calls_by_their_beginning(control: CallController
 def test_the_api_says_what_came_of_it_and_refuses_with_the_reason(
     control: CallController, world: World, core: Any
 ) -> None:
-    live = LiveCalls(
-        core, control, world.programmer, cast(Any, SimpleNamespace(current=Snapshot.of("example.org", [], [])))
-    )
+    keeper = SimpleNamespace(current=Snapshot.of("example.org", [], []))
+    live = LiveCalls(core, control, world.programmer, cast(Any, keeper), cast(Any, None))
 
     def ask(**wanted: Any) -> dict[str, Any]:
         return asyncio.run(live.control(1, "call", CallControl(**wanted)))
