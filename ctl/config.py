@@ -101,6 +101,8 @@ class TrunkSection(Section):
     """Accept its media from whatever source first sends `media.latch_packets` consistent packets."""
     ice: Literal["remove", "lite", "full"] | None = None
     """Whether ICE is spoken with it; None: as `media.ice` says."""
+    dtmf: Literal["auto", "rfc4733", "info", "inband"] = "auto"
+    """How digits reach it."""
 
     @model_validator(mode="after")
     def _known(self) -> TrunkSection:

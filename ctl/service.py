@@ -37,6 +37,7 @@ from ctl.recording.recordings import Recordings
 from ctl.rest import make_rest
 from ctl.seat import Seat, collect_rarely, open_many_files
 from ctl.sessions.dataplane import Carriers
+from ctl.sessions.digits import Digits
 from ctl.sessions.inactivity import Inactivity
 from ctl.sessions.media_sessions import MediaSessions
 from ctl.sessions.plan import DataPlane
@@ -141,6 +142,8 @@ class Service:
         self.control = CallController(
             self.conductor, self.sessions, self.recordings, self.directory, keeper, self.desk, sounds
         )
+        digits = Digits(self.sessions, self.playback, self.media_watch, self.conductor.press)
+        self.conductor.pressed = digits.pressed
         self.ng = NgFront(
             config.ng, self.sessions, self.ports, self._live, self._secret, self.recordings, self.playback
         )

@@ -98,6 +98,12 @@ class DialPlan(Body):
     rules: Annotated[list[Rewrite], Field(max_length=256)] = []
 
 
+Dtmf = Literal["auto", "rfc4733", "info", "inband"]
+"""How digits reach a telephone or carrier: as telephone events where it has them, else by INFO; as events or tones; by
+INFO; as tones, which are listened for as well.
+"""
+
+
 class User(Body):
     """Who registers and calls. The password is written and never read."""
 
@@ -118,6 +124,7 @@ class User(Body):
     """A day, UTC."""
     media: Interface | None = None
     """Of its telephones; none: as the tenant's."""
+    dtmf: Dtmf = "auto"
 
 
 class GroupMember(Body):
@@ -180,7 +187,7 @@ class Trunk(Body):
     OPTIONS, 0: it is never asked. certificates: names, one of which it must show, in place of any source. trusted: its
     word about callers is believed, and it is told ours. refer: it may transfer calls. from_user: who our calls are
     from, in place of the caller. media, latch: which interface carries its media, and whether that may come from
-    anywhere. ice: whether it is spoken with the trunk; none: as configured for all.
+    anywhere. ice: whether it is spoken with the trunk; none: as configured for all. dtmf: how digits reach it.
     """
 
     name: Name
@@ -202,6 +209,7 @@ class Trunk(Body):
     media: Interface | None = None
     latch: bool = False
     ice: Literal["remove", "lite", "full"] | None = None
+    dtmf: Dtmf = "auto"
     strip: Annotated[int, Field(ge=0, le=15)] = 0
     prepend: Annotated[str, Field(pattern=r"^[0-9+*#]{0,16}$")] = ""
     caller_id: Literal["caller", "number", "anonymous"] = "caller"

@@ -40,6 +40,7 @@ class Trunk:
     media: str | None = None
     latch: bool = False
     ice: Literal["remove", "lite", "full"] | None = None
+    dtmf: str = "auto"
     strip: int = 0
     prepend: str = ""
     caller_id: str = "caller"

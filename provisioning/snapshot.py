@@ -39,6 +39,7 @@ class Account:
     channel_limit: int | None = None
     spend_limit_micros: int | None = None
     media: str | None = None
+    dtmf: str = "auto"
 
     @property
     def key(self) -> UserKey:
@@ -113,6 +114,11 @@ class Snapshot:
         """Return the media interface of a user's telephones, "" where neither it nor its tenant names one."""
         account = self.account(self.realm, username)
         return (account.media or self.plan(account.tenant).media or "") if account else ""
+
+    def dtmf_of(self, username: str) -> str:
+        """Return how digits reach a user's telephones."""
+        account = self.account(self.realm, username)
+        return account.dtmf if account else "auto"
 
     def realm_of(self, domain: str) -> str | None:
         """Return the realm that a request's domain stands for, None if it is none of ours."""

@@ -14,9 +14,11 @@ from sip.agent import Agent
 from sip.calls import Calls
 from sip.defence import Defence
 from sip.effects import Address, Effect, Send, Target
+from sip.effects import Leg as LegName
 from sip.errors import ParseError
 from sip.front import Front
 from sip.identity import Caller
+from sip.info import key
 from sip.message import Request, Response
 from sip.parser import parse
 from sip.refreshes import CREDENTIALS, Refreshes
@@ -138,6 +140,18 @@ class Core:
         found = self._calls.find(call)
         if found:
             found.hang_up(cause, reason, now)
+        return self._drain()
+
+    def pressed(self, token: int, taken: bool, now: float) -> list[Effect]:
+        """Answer to Pressed."""
+        self._agent.questions.answer(token, taken, now)
+        return self._drain()
+
+    def press(self, call: str, leg: LegName, digit: str, ms: int, now: float) -> list[Effect]:
+        """Tell a leg by INFO that the other one has pressed a key. An unknown call is nothing."""
+        found = self._calls.find(call)
+        if found:
+            (found.a if leg == "a" else found.b).request("INFO", now, on_response=lambda *_: None, **key(digit, ms))
         return self._drain()
 
     def touch(self, call: str) -> list[Effect]:

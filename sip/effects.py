@@ -299,12 +299,17 @@ class SaveBindings:
 
 @fact
 class Pressed:
-    """A party pressed a key, 0-9 A-D * #, and told it by INFO. milliseconds: for how long, where it said so."""
+    """A party pressed a key, 0-9 A-D * #, and told it by INFO. milliseconds: for how long, where it said so.
+
+    Answered by `Core.pressed(token, taken, now)`. taken: the other party is told by its media, or is not to be told;
+    else it gets the INFO itself.
+    """
 
     call: str
     leg: Leg
     digit: str
     milliseconds: float | None
+    token: int = field(default=0, compare=False)
 
 
 @fact

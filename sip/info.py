@@ -9,6 +9,7 @@ the peer, or the keys are for nobody else, we answer.
 from __future__ import annotations
 
 import re
+from typing import Any
 
 from sip.agent import Agent
 from sip.call import Call
@@ -29,7 +30,10 @@ _DURATION = re.compile(rb"\s*Duration\s*=\s*([0-9]{1,5})\s*", re.IGNORECASE)
 
 
 def inform(agent: Agent, call: Call, leg: Leg, request: Request, transaction: Transaction, now: float) -> None:
-    """Pass an INFO of `leg` on, or answer it. Raises ProtocolError with the status to answer."""
+    """Pass an INFO of `leg` on, or answer it. Raises ProtocolError with the status to answer.
+
+    A key may reach the other party by its media instead, as a telephone event or as a tone: that is asked first.
+    """
     if "info-package" in request:
         agent.respond(transaction, request, 469, now, "Bad Info Package", headers=[("Recv-Info", "")])
         return
@@ -40,13 +44,25 @@ def inform(agent: Agent, call: Call, leg: Leg, request: Request, transaction: Tr
     if ANYTHING not in taken and kind not in taken:
         agent.respond(transaction, request, 415, now, headers=[("Accept", ", ".join(taken))])
         return
-    key = pressed(kind, request.body)
-    if key:
-        agent.effects.append(Pressed(call.id, leg.name, *key))
-    if call.waits or (kind in KEYS and agent.digits_blocked(call.id, leg.name)):
-        agent.respond(transaction, request, 200, now)
+    kept = call.waits or (kind in KEYS and agent.digits_blocked(call.id, leg.name))
+
+    def go_on(taken: bool, when: float) -> None:
+        try:
+            if taken or kept:
+                agent.respond(transaction, request, 200, when)
+            else:
+                _pass_on(agent, call, leg, request, transaction, when)
+        except ProtocolError as error:
+            agent.respond(transaction, request, error.status, when, error.reason)
+
+    def failed(status: int, reason: str, when: float) -> None:
+        agent.respond(transaction, request, status, when, reason)
+
+    told = pressed(kind, request.body)
+    if told:
+        agent.effects.append(Pressed(call.id, leg.name, *told, agent.questions.ask(go_on, failed, now)))
     else:
-        _pass_on(agent, call, leg, request, transaction, now)
+        go_on(False, now)
 
 
 def pressed(kind: str, body: bytes) -> tuple[str, float | None] | None:
@@ -60,6 +76,11 @@ def pressed(kind: str, body: bytes) -> tuple[str, float | None] | None:
     signal = next((found for line in lines if (found := _SIGNAL.fullmatch(line))), None)
     length = next((found for line in lines if (found := _DURATION.fullmatch(line))), None)
     return (signal[1].decode().upper(), float(length[1]) if length else None) if signal else None
+
+
+def key(digit: str, milliseconds: int) -> dict[str, Any]:
+    """Return body and type of an INFO that tells a key."""
+    return {"body": f"Signal={digit}\r\nDuration={milliseconds}\r\n".encode(), "content_type": RELAY}
 
 
 def _pass_on(agent: Agent, call: Call, leg: Leg, request: Request, transaction: Transaction, now: float) -> None:

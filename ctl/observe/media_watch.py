@@ -49,13 +49,17 @@ class Stopped:
 
 @dataclass(frozen=True, slots=True)
 class Digit:
-    """A leg has dialled a digit, 0-9 * # A-D, as an event, a tone or by INFO. milliseconds: how long, None: unknown."""
+    """A leg has dialled a digit, 0-9 * # A-D, as an event or a tone, or by INFO (informed).
+
+    milliseconds: how long, None: unknown.
+    """
 
     call: str
     stream: int
     leg: Leg
     digit: str
     milliseconds: float | None
+    informed: bool = field(default=False, compare=False)
 
 
 MediaEvent = Stopped | Digit
@@ -160,7 +164,8 @@ class MediaWatch:
         call, plan = owner
         digit = DIGITS[event.event]
         self._quality.digit(call, plan.stream, plan.leg, digit)
-        length = 1000 * event.duration / plan.clock_rate if plan.clock_rate else None
+        clock = plan.dtmf_clock or plan.clock_rate
+        length = 1000 * event.duration / clock if clock else None
         self._publish(Digit(call, plan.stream, plan.leg, digit, length))
 
     def staged(self, event: EngineEvent) -> None:
@@ -181,7 +186,7 @@ class MediaWatch:
         if isinstance(effect, Pressed):
             if self._programmer.rtp_of(effect.call):
                 self._quality.digit(effect.call, 0, effect.leg, effect.digit)
-            self._publish(Digit(effect.call, 0, effect.leg, effect.digit, effect.milliseconds))
+            self._publish(Digit(effect.call, 0, effect.leg, effect.digit, effect.milliseconds, informed=True))
 
     def _rejected(self, event: Rejected, local: Endpoint) -> None:
         times = self._strangers.to_tell(local, event.time)

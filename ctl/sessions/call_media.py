@@ -14,6 +14,7 @@ from operator import attrgetter
 from typing import Any, NamedTuple
 
 from ctl.journal import encode
+from ctl.sessions.codecs import Dtmf
 from ctl.sessions.ice import Candidate, IceOwn, IcePair, IcePolicy, IceSaid
 from ctl.sessions.plan import NOTHING, Codec, Endpoint, Stream
 from ctl.sessions.security import CryptoLine, Protection, Spoken
@@ -47,6 +48,8 @@ class Media:
     muxed: Mapping[Leg, tuple[bool, ...]] = field(default_factory=dict)
     policies: Mapping[Leg, IcePolicy] = field(default_factory=dict)
     ices: Mapping[Leg, tuple[IceOwn | None, ...]] = field(default_factory=dict)
+    dtmf: Mapping[Leg, Dtmf] = field(default_factory=dict)
+    """How digits reach each leg, where that was said."""
 
     def port(self, leg: Leg, index: int) -> int | None:
         """Return our RTP port that `leg` sends m-line `index` to."""
@@ -208,6 +211,7 @@ def _media(state: Mapping[str, Any]) -> Media:
         muxed={leg: tuple(each) for leg, each in state.get("muxed", {}).items()},
         policies=dict(state.get("policies", {})),
         ices={leg: _ices(known) for leg, known in state.get("ices", {}).items()},
+        dtmf=dict(state.get("dtmf", {})),
     )
 
 

@@ -10,13 +10,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from media.stages import CodecSettings
 from sip.facts import fact
 
 if TYPE_CHECKING:
     from ctl.sessions.plan import Codec, Stream
+
+Dtmf = Literal["auto", "rfc4733", "info", "inband"]
+"""How digits reach a party and come from it: as the other form where it has no telephone events; as these, or tones; by
+INFO; as tones in the sound. INFO and telephone events are understood from everybody.
+"""
+
+OTHER_FORMS = ("info", "inband")
+"""Those that a party's telephone events are made into, or made of."""
 
 CLOCKS = {"pcmu": 8000, "pcma": 8000, "g722": 8000, "g729": 8000, "opus": 48000}
 """RTP clock, in Hz, of every codec that can be transcoded, by its name in lower case."""
@@ -46,11 +54,13 @@ class Transcoding:
 
     heard: CodecSettings
     sent: CodecSettings
+    why: str = ""
+    """Why, where it is not for the codecs."""
 
     @property
     def reason(self) -> str:
         """Why the flow is not in the kernel."""
-        return f"transcoding {self.heard.name} to {self.sent.name}: the legs have no codec in common"
+        return self.why or f"transcoding {self.heard.name} to {self.sent.name}: the legs have no codec in common"
 
 
 @fact
@@ -65,20 +75,27 @@ class MediaPlan:
     reason: str
 
 
-def additional(stream: Stream, wanted: Sequence[str], taken: Iterable[int]) -> tuple[Offered, ...]:
+def additional(
+    stream: Stream, wanted: Sequence[str], taken: Iterable[int], events: bool = False
+) -> tuple[Offered, ...]:
     """Return the codecs to offer beside those of the stream; none where we could not transcode what it has.
 
     wanted: names in order of preference; taken: the payload types that the m-line uses for anything. Where the stream
-    has telephone events, they are offered at the clock rate of each codec (RFC 4733 §2.5).
+    has telephone events, they are offered at the clock rate of each codec (RFC 4733 §2.5). events: offer them though
+    the stream has none, for we make another form of them.
     """
-    if stream.media != "audio" or not stream.rtp_port or _first(stream) is None:
+    first = _first(stream)
+    if stream.media != "audio" or not stream.rtp_port or first is None:
         return ()
     have = {codec.name.lower() for codec in stream.codecs}
     used = set(taken)
     free = (number for number in _DYNAMIC if number not in used)
     missing = [name.lower() for name in wanted if name.lower() not in have and (name != "opus" or not used >= _ALL)]
     codecs = [_offered(name, _STATIC[name] if name in _STATIC else next(free)) for name in missing]
-    clocks = sorted({CLOCKS[name] for name in missing} - stream.events.keys()) if stream.telephone_events else []
+    clocks: list[int] = []
+    if stream.telephone_events or events:
+        own = {first.clock_rate} if events else set()
+        clocks = sorted((own | {CLOCKS[name] for name in missing}) - stream.events.keys())
     return (
         *codecs,
         *(Offered(number, f"{EVENTS}/{clock}", "0-15") for clock, number in zip(clocks, free, strict=False)),
@@ -125,6 +142,28 @@ def inserted(sender: Stream, receiver: Stream) -> CodecSettings | None:
         return None
     settings = _settings(common[0], receiver, common[0])
     return replace(settings, rate=_WIDE if settings.name == "opus" else 0, dtx=False, noise=None)
+
+
+def toned(sender: Stream, receiver: Stream, tones: bool) -> Transcoding | None:
+    """Return how a direction goes through its own codec, so that digits in its sound can be heard or made.
+
+    tones: the receiver gets digits as tones. Both legs use the receiver's payload types, but for telephone events that
+    the sender alone has.
+    """
+    sent = inserted(sender, receiver)
+    if sent is None:
+        return None
+    heard = with_events(sent, sender, receiver)
+    return Transcoding(heard, replace(sent, events=None) if tones else sent, "digits as tones")
+
+
+def with_events(codec: CodecSettings, sender: Stream, receiver: Stream) -> CodecSettings:
+    """Return the codec with the telephone events that the sender sends beside it, be it that it alone has any."""
+    if receiver.telephone_events:
+        return codec
+    clock = CLOCKS[codec.name.lower()]
+    own = sender.event_type(clock) if sender.event_sends is None else sender.event_sends
+    return replace(codec, events=own, event_rate=sender.event_clock(clock))
 
 
 def media_plan(offer: Stream, answer: Stream, wanted: Sequence[str] = ()) -> MediaPlan:

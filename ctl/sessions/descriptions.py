@@ -58,9 +58,24 @@ class Description:
         """
         return tuple(self._stream(medium, signalling) for medium in self._sdp.media)
 
-    def offer_also(self, streams: Sequence[Stream], wanted: Sequence[str]) -> tuple[tuple[Codec, ...], ...]:
-        """Offer the codecs that are `wanted` beside those of each of the description's `streams`; return them."""
-        return tuple(_offer_also(*each, wanted) for each in zip(self._sdp.media, streams, strict=True))
+    def offer_also(
+        self, streams: Sequence[Stream], wanted: Sequence[str], events: bool = False
+    ) -> tuple[tuple[Codec, ...], ...]:
+        """Offer the codecs that are `wanted` beside those of each of the description's `streams`; return them.
+
+        events: and telephone events, though the streams have none.
+        """
+        return tuple(_offer_also(*each, wanted, events) for each in zip(self._sdp.media, streams, strict=True))
+
+    def answer_events(self, offered: Sequence[Stream], answered: Sequence[Stream]) -> None:
+        """Take the telephone events that were offered, though the answer has none: we make another form of them."""
+        for medium, offer, answer in zip(self._sdp.media, offered, answered, strict=True):
+            if medium.port and answer.codecs and offer.telephone_events and not answer.telephone_events:
+                clock = answer.codecs[0].clock_rate
+                number = offer.event_type(clock)
+                medium.set_formats([*medium.formats, str(number)])
+                medium.add_attribute("rtpmap", f"{number} {EVENTS}/{offer.event_clock(clock)}")
+                medium.add_attribute("fmtp", f"{number} 0-15")
 
     def answer_with(
         self, offered: Sequence[Stream], answered: Sequence[Stream], added: Sequence[Sequence[Codec]] = ()
@@ -169,8 +184,9 @@ def _spoken(
     return tuple(codecs), tuple(events), tuple(events.values())
 
 
-def _offer_also(medium: Media, stream: Stream, wanted: Sequence[str]) -> tuple[Codec, ...]:
-    added = additional(stream, wanted, (int(text) for text in medium.formats if text.isascii() and text.isdigit()))
+def _offer_also(medium: Media, stream: Stream, wanted: Sequence[str], events: bool) -> tuple[Codec, ...]:
+    taken = (int(text) for text in medium.formats if text.isascii() and text.isdigit())
+    added = additional(stream, wanted, taken, events)
     for codec in added:
         medium.set_formats([*medium.formats, str(codec.payload_type)])
         medium.add_attribute("rtpmap", f"{codec.payload_type} {codec.rtpmap}")

@@ -17,7 +17,7 @@ from ctl.network.addresses import Family, canonical, family_of
 from ctl.sessions import ice_exchange
 from ctl.sessions.call_media import LEGS, CallMedia, Media
 from ctl.sessions.call_ports import CallPorts
-from ctl.sessions.codecs import NAMES, MediaPlan, inserted, media_plan, transcoding
+from ctl.sessions.codecs import NAMES, OTHER_FORMS, Dtmf, MediaPlan, media_plan
 from ctl.sessions.descriptions import Description, refused
 from ctl.sessions.house import INSIDE, house_answer, house_offer
 from ctl.sessions.ice import IcePair, IcePolicy
@@ -130,11 +130,13 @@ class MediaSessions:
             terms=terms,
             policies={leg: here.ice, _other(leg): there.ice},
             ices=ice_exchange.offered(media, _other(leg), streams, there, token_bytes),
+            dtmf={each: asked.dtmf for each, asked in ((leg, here), (_other(leg), there)) if asked.dtmf != "auto"},
         )
         description.protect(offered)
         self._calls[call] = media
         media.proposed, media.offerer = proposed, leg
-        added = description.offer_also(streams, self.data_plane.transcode if transcode is None else transcode)
+        wanted = self.data_plane.transcode if transcode is None else transcode
+        added = description.offer_also(streams, wanted, here.dtmf in OTHER_FORMS)
         media.proposed = replace(proposed, added=added)
         return (write or redirected)(description, proposed, _other(leg))
 
@@ -168,7 +170,8 @@ class MediaSessions:
         for asked, said in zip(offered, streams, strict=True):
             if said.rtp_port and asked.raw != said.raw:
                 raise MediaRefused(488, f"the answer has {said.kind} where {asked.kind} was offered")
-        if bool(self.data_plane.transcode) if transcode is None else transcode:
+        also = bool(self.data_plane.transcode) if transcode is None else transcode
+        if also or any(media.proposed.added):
             streams = description.answer_with(offered, streams, media.proposed.added)
         agreement = self._agree(media, offered, streams)
         answered = replace(
@@ -182,6 +185,8 @@ class MediaSessions:
         self._program(call, answered)
         media.proposed = answered
         description.protect(agreement.answers)
+        if answered.dtmf.get(leg) in OTHER_FORMS:
+            description.answer_events(offered, streams)
         return (write or redirected)(description, answered, _other(leg))
 
     def attend(self, call: str, leg: Leg, sdp: bytes, source: str, now: float, here: Facing = ANY) -> bytes:
@@ -239,14 +244,10 @@ class MediaSessions:
         media = self._calls.get(call)
         return media.treatments if media else NOTHING
 
-    def check_insertable(self, call: str, leg: Leg) -> None:
-        """Raise MediaRefused unless something can be put into what `leg` hears: 481, 488."""
-        described = self.described(call)
-        if len(described) < len(LEGS):
-            raise MediaRefused(481, "the call has no media that both legs have agreed on")
-        both = zip(described[_other(leg)], described[leg], strict=False)
-        if not any(transcoding(sender, receiver) or inserted(sender, receiver) for sender, receiver in both):
-            raise MediaRefused(488, f"leg {leg} hears none of {', '.join(NAMES.values())}, which is all that we play")
+    def dtmf(self, call: str, leg: Leg) -> Dtmf:
+        """Return how digits reach a leg of a call."""
+        media = self._calls.get(call)
+        return media.current.dtmf.get(leg, "auto") if media else "auto"
 
     def treat(self, call: str, treatments: Treatments) -> None:
         """Do this and nothing else to the media of a call. Raises MediaRefused and leaves what was: 481, 503."""
@@ -464,7 +465,8 @@ class MediaSessions:
         interface = route.interface if route else self.data_plane.interfaces[relay]
         muxed = media.muxed.get(leg, ())
         mux = muxed[index] if index < len(muxed) else None
-        return Side(stream, (relay, port), interface, leg in media.latching, protection, mux, media.terms, ice)
+        dtmf = media.dtmf.get(leg, "auto")
+        return Side(stream, (relay, port), interface, leg in media.latching, protection, mux, media.terms, ice, dtmf)
 
     def _drop(self, media: CallMedia, now: float) -> None:
         before = media.taken()

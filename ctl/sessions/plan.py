@@ -17,13 +17,13 @@ from ipaddress import ip_address
 from typing import Literal
 
 from ctl.network.addresses import Network, behind_nat, family_of, refusal, unspecified
-from ctl.sessions.codecs import Transcoding, transcoding
+from ctl.sessions.codecs import Dtmf, Transcoding, transcoding
 from ctl.sessions.ice import RTCP, RTP, IcePair, IceSaid, IceSide
 from ctl.sessions.policing import Limit, limit
 from ctl.sessions.relay_choice import RelayAddress
 from ctl.sessions.security import PLAIN, CryptoLine, Policy, Protection, Setup, Spoken, shared
 from ctl.sessions.terms import USUAL, Terms
-from ctl.sessions.treatment import Handling, Treatments, handling
+from ctl.sessions.treatment import Handling, Treatments, handling, tones
 from media.flows import EngineDtls, EngineKeys
 from media.ice import EngineIce, IceState
 from sip.effects import Leg
@@ -154,6 +154,8 @@ class Side:
     mux: bool | None = None
     terms: Terms = USUAL
     ice: IceSide | None = None
+    dtmf: Dtmf = "auto"
+    """How digits reach the leg."""
 
     def pair(self, kind: Kind) -> IcePair | None:
         """How far ICE is with a component; None without ICE."""
@@ -228,6 +230,8 @@ class FlowPlan:
     dscp: int | None = None
     """0-63 of what goes out; None: as it came."""
     dtmf_type: int | None = None
+    dtmf_clock: int = 0
+    """Hz by which telephone events last; 0: by those of the codec."""
     open: EngineKeys | None = None
     """The engine unprotects what comes in by these."""
     seal: EngineKeys | None = None
@@ -338,12 +342,13 @@ def _flow(
     transcodes = kind == "rtp" and (data_plane.transcode or sender.terms.bridged)
     through = transcoding(sender.stream, receiver.stream) if transcodes else None
     same_keys = bool(sender.protection.sends) and shared(sender.protection, receiver.protection)
+    if kind == "rtp":
+        through = through or tones(sender.stream, receiver.stream, sender.dtmf, receiver.dtmf)
+    digits = sender.dtmf, receiver.dtmf
     handled = (
-        handling(wished, leg, sender.stream, receiver.stream, through, same_keys)
-        if kind == "rtp" and (wished is not NOTHING or sender.stream.house or receiver.stream.house)
-        else None
+        handling(wished, leg, sender.stream, receiver.stream, through, same_keys, digits) if kind == "rtp" else None
     )
-    sealed_by_us = same_keys and handled is not None and handled.inserts
+    sealed_by_us = same_keys and (through is not None or (handled is not None and handled.inserts))
     why = _secured(sender.protection, receiver.protection) or (through.reason if through else "")
     if sender.stream.house or receiver.stream.house:
         why = "answered by ourselves"
@@ -357,7 +362,8 @@ def _flow(
     codecs = _codecs(sender.stream, receiver.stream) if kind == "rtp" else ()
     clock = codecs[0].clock_rate if codecs else 0
     opened, sealed = _keys(sender.protection, receiver.protection)
-    if sealed_by_us and receiver.protection.receives:
+    if sealed_by_us and receiver.protection.receives and sender.protection.sends:
+        opened = sender.protection.sends.keys if through else None
         sealed = receiver.protection.receives.keys
     beside = kind == "rtcp" and comes
     return FlowPlan(
@@ -378,6 +384,7 @@ def _flow(
         demux=kind == "rtp" and comes and not goes,
         dscp=sender.terms.dscp,
         dtmf_type=receiver.stream.event_type(clock) if kind == "rtp" else None,
+        dtmf_clock=receiver.stream.event_clock(clock) if kind == "rtp" else 0,
         open=None if beside else opened,
         seal=None if kind == "rtcp" and goes else sealed,
         dtls=None if beside else sender.protection.dtls,

@@ -17,6 +17,8 @@ from itertools import count
 import structlog
 
 from ctl.observe.media_watch import Digit, MediaEvent, MediaWatch
+from ctl.sessions.call_media import LEGS
+from ctl.sessions.codecs import NAMES, inserted, transcoding
 from ctl.sessions.media_sessions import MediaRefused, MediaSessions
 from ctl.sessions.prompts import Prompts, SoundError
 from ctl.sessions.treatment import Sound
@@ -30,6 +32,8 @@ _SETTLE = 0.3
 
 Ended = Callable[[str, Leg, int, bool], None]
 """Told once of each sound: call, leg that heard it, token, and whether it was played to its end."""
+Inform = Callable[[str, Leg, str, int], None]
+"""Tells a leg a key: call, leg, digit, milliseconds."""
 DigitListener = Callable[[str, Leg, str, float | None], None]
 """Told of each digit: call, leg that sent it, the digit, milliseconds if they are known."""
 
@@ -62,6 +66,8 @@ class Playback:
         self._dialled: dict[tuple[str, Leg], asyncio.TimerHandle] = {}
         self._numbers = count(secrets.randbelow(1 << 30) + 1)  # the engine may still know those of a controller before
         sessions.on_delete.append(self._call_ended)
+        self.inform: Inform = lambda *_: None
+        """Tells a leg a key by INFO."""
 
     def play(
         self,
@@ -80,7 +86,7 @@ class Playback:
         """
         if not 0 <= times < 1 << 31 or not 0 <= start_ms < 1 << 31:
             raise MediaRefused(400, "times and start are numbers from 0 on")
-        self._sessions.check_insertable(call, leg)
+        self._check(call, leg)
         try:
             prompt = self.prompts.find(sounds if isinstance(sounds, str) else tuple(sounds))
         except SoundError as error:
@@ -112,7 +118,7 @@ class Playback:
     def send_digits(
         self, call: str, leg: Leg, digits: str, *, ms: int = 160, pause_ms: int = 60, volume: int = 10
     ) -> int:
-        """Have `leg` get digits, as telephone events or tones; return how many milliseconds they take.
+        """Have `leg` get digits in the form that it wants; return how many milliseconds they take.
 
         volume: -dBm0. Raises MediaRefused: 400 for what are no digits, 481 and 488 for the call.
         """
@@ -121,8 +127,11 @@ class Playback:
             raise MediaRefused(400, f"send 1 to {MOST_DIGITS} digits of {DIGITS}, not {digits!r:.40}")
         if not 40 <= ms <= 8000 or not 20 <= pause_ms <= 8000 or not 0 <= volume <= 63:
             raise MediaRefused(400, "a digit lasts 40 to 8000 ms, a pause 20 to 8000 ms, the volume is 0 to 63 (-dBm0)")
-        self._sessions.check_insertable(call, leg)
+        self._check(call, leg)
         dial, duration = Dial(next(self._numbers), digits, ms, volume, pause_ms), len(digits) * (ms + pause_ms)
+        if self._sessions.dtmf(call, leg) == "info":
+            self._tell_digits(call, leg, digits, ms, ms + pause_ms)
+            return duration
         self._sessions.treat(call, self._sessions.treatments(call).dialling(_other(leg), dial))
         before = self._dialled.pop((call, leg), None)
         until = duration / 1000 + _SETTLE
@@ -131,6 +140,13 @@ class Playback:
             until += max(0.0, before.when() - asyncio.get_running_loop().time())
         self._dialled[call, leg] = self._later(until, lambda: self._dialled_all(call, leg))
         return duration
+
+    def _tell_digits(self, call: str, leg: Leg, digits: str, ms: int, pace: int) -> None:
+        """By INFO, one after the other as fingers would."""
+        if call in self._sessions.calls():
+            self.inform(call, leg, digits[0], ms)
+            if digits[1:]:
+                self._later(pace / 1000, lambda: self._tell_digits(call, leg, digits[1:], ms, pace))
 
     def block_digits(self, call: str, legs: Collection[Leg]) -> None:
         """Let no digit of these legs through, and of no others any more. Raises MediaRefused."""
@@ -170,6 +186,15 @@ class Playback:
         if isinstance(news, ClipPlayed):
             self._end(news.number, finished=True)
 
+    def _check(self, call: str, leg: Leg) -> None:
+        """Raise MediaRefused unless something can be put into what `leg` hears: 481, 488."""
+        described = self._sessions.described(call)
+        if len(described) < len(LEGS):
+            raise MediaRefused(481, "the call has no media that both legs have agreed on")
+        both = zip(described[_other(leg)], described[leg], strict=False)
+        if not any(transcoding(sender, receiver) or inserted(sender, receiver) for sender, receiver in both):
+            raise MediaRefused(488, f"leg {leg} hears none of {', '.join(NAMES.values())}, which is all that we play")
+
     def _end(self, token: int, *, finished: bool) -> None:
         """Whoever is told may have the leg hear something else, without a moment of the other leg in between."""
         found = next((key for key, played in self._played.items() if played.playing.token == token), None)
@@ -204,8 +229,7 @@ class Playback:
             log.info("digits not taken back", call=call, why=refused.reason)
 
     def _call_ended(self, call: str) -> None:
-        legs: tuple[Leg, Leg] = ("a", "b")
-        for leg in legs:
+        for leg in LEGS:
             played, dialled = self._played.pop((call, leg), None), self._dialled.pop((call, leg), None)
             if dialled:
                 dialled.cancel()

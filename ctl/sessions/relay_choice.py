@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from ctl.network.addresses import Family, family_of
 from ctl.network.nexthop import Route
+from ctl.sessions.codecs import Dtmf
 from ctl.sessions.ice import IcePolicy
 from sip.facts import fact
 
@@ -36,7 +37,8 @@ class Facing:
     """What is asked of our side toward one party.
 
     interface: name of a media interface. signalling: address of ours that the party signals to. family: of our
-    address. latch: accept media from any source, after some consistent packets. Empty, None: not said.
+    address. latch: accept media from any source, after some consistent packets. dtmf: how digits reach it. Empty,
+    None: not said.
     ice: whether we speak it with the party. follow: only where the other party speaks it too; relayed: our candidate is
     called a relayed one; trickle: the party may send its own one by one.
     """
@@ -49,6 +51,7 @@ class Facing:
     relayed: bool = False
     follow: bool = False
     trickle: bool = False
+    dtmf: Dtmf = "auto"
 
 
 ANY = Facing()

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from ctl.sessions.codecs import Transcoding, inserted
+from ctl.sessions.codecs import Dtmf, Transcoding, inserted, toned, with_events
 from media.stages import Clip, CodecSettings, Dial, InsertStage, Stage, Tap, TranscodeStage
 from sip.effects import Leg
 
@@ -48,6 +48,11 @@ class Treatments:
     digits_blocked: frozenset[Leg] = NOBODY
     sounds: Mapping[Leg, Sound] = field(default_factory=dict)
     dials: Mapping[Leg, Dial] = field(default_factory=dict)
+
+    @property
+    def any(self) -> bool:
+        """Whether something is wished for."""
+        return bool(self.blocked or self.silenced or self.digits_blocked or self.sounds or self.dials)
 
     def playing(self, leg: Leg, sound: Sound | None) -> Treatments:
         """The same with another sound, or none, in place of a leg."""
@@ -86,6 +91,10 @@ class Handling:
     deaf: bool = False
     own: bool = False
     house: bool = False
+    informs: bool = False
+    """The other leg is told digits by INFO, and not by its media."""
+    listens: bool = False
+    """For tones in the leg's sound, which are digits."""
 
     @property
     def reason(self) -> str:
@@ -94,7 +103,9 @@ class Handling:
             return "playback"
         if self.dial:
             return "digits sent"
-        return "silenced" if self.silence else "digits blocked" if self.block_digits else ""
+        if self.silence:
+            return "silenced"
+        return "digits by INFO" if self.informs else "digits blocked" if self.block_digits else ""
 
     @property
     def inserts(self) -> bool:
@@ -106,12 +117,13 @@ class Handling:
         if through is None and self.house:
             through = Transcoding(self.codec, self.codec)
         if through is None:
-            flags = (self.block_digits, self.silence, self.deaf, self.own)
+            flags = (self.block_digits or self.informs, self.silence, self.deaf, self.own)
             return InsertStage(self.codec, *flags, clip=self.clip, dial=self.dial, tap=tap)
         return TranscodeStage(
             through.heard,
             through.sent,
-            block_digits=self.block_digits,
+            listen=self.listens,
+            block_digits=self.block_digits or self.informs,
             mute=self.silence or self.deaf,
             fill=self.house,
             clip=self.clip,
@@ -120,17 +132,33 @@ class Handling:
         )
 
 
+def tones(sender: Stream, receiver: Stream, from_it: Dtmf, to_it: Dtmf) -> Transcoding | None:
+    """Return how a direction is to go through its codec for the sake of digits in its sound; None: it need not."""
+    return toned(sender, receiver, to_it == "inband") if "inband" in (from_it, to_it) else None
+
+
 def handling(
-    wished: Treatments, leg: Leg, sender: Stream, receiver: Stream, through: Transcoding | None, same_keys: bool
+    wished: Treatments,
+    leg: Leg,
+    sender: Stream,
+    receiver: Stream,
+    through: Transcoding | None,
+    same_keys: bool,
+    digits: tuple[Dtmf, Dtmf] = ("auto", "auto"),
 ) -> Handling | None:
     """Return what is to be done with what `leg`, the sender, sends; None for nothing, and where nothing can be done.
 
     same_keys: both legs have the same keys, so that what is put in may neither use the leg's SSRC nor pass with it.
+    digits: how they come from the sender, and reach the receiver.
     """
+    if not (wished.any or sender.house or receiver.house or digits != ("auto", "auto")):
+        return None
     codec = through.sent if through else inserted(sender, receiver)
     if codec is None:
         return None
     sound, dial = wished.sounds.get(leg), wished.dials.get(leg)
+    if through is None and digits[1] == "info":
+        codec = with_events(codec, sender, receiver)
     mute = leg in wished.blocked or sender.held or sender.direction not in ("sendrecv", "sendonly")
     made = Handling(
         codec,
@@ -140,8 +168,10 @@ def handling(
         silence=leg in wished.silenced,
         own=same_keys,
         house=sender.house,
+        informs=digits[1] == "info",
+        listens=digits[0] == "inband",
     )
     if made.inserts:
         return replace(made, deaf=mute or same_keys)
     heard_by_us = sender.house or receiver.house
-    return made if made.reason or heard_by_us else None
+    return made if made.reason or made.listens or heard_by_us else None

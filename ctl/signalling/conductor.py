@@ -74,6 +74,8 @@ class Conductor:
         self._send = send
         self._sessions = sessions
         self._directory = directory
+        self.pressed: Callable[[Pressed], bool] = lambda _: False
+        """Takes a key that a leg told by INFO; returns whether the INFO is not to go on."""
         core.refreshes.lookup = self._lookup
         core.block_digits(lambda call, leg: leg in sessions.treatments(call).digits_blocked)
         self._journal = journal
@@ -152,6 +154,10 @@ class Conductor:
         found = self._core.call(call)
         return found is not None and found.state == CallState.WAITING
 
+    def press(self, call: str, leg: Leg, digit: str, ms: int) -> None:
+        """Tell a leg a key by INFO."""
+        self.perform(self._core.press(call, leg, digit, ms, time.monotonic()))
+
     def keep(self, call: str) -> None:
         """Write a call down whose media have been changed by an operator."""
         self.perform(self._core.touch(call))
@@ -194,6 +200,9 @@ class Conductor:
                 return self._find_route(effect)
             case OfferMedia() | AnswerMedia() | AttendMedia():
                 return self._change_media(effect)
+            case Pressed():
+                self._news.append(effect)
+                return self._core.pressed(effect.token, self.pressed(effect), time.monotonic())
             case RevertMedia():
                 self._sessions.rollback(effect.call, time.monotonic())
             case CloseMedia():
@@ -210,7 +219,7 @@ class Conductor:
                 self._meters.ended(effect, reports)
                 self._records.write(effect, reports, time.monotonic(), datetime.now(UTC))
                 self._news.append(effect)
-            case CallStarted() | CallAnswered() | Waiting() | Joined() | Unreached() | Pressed():
+            case CallStarted() | CallAnswered() | Waiting() | Joined() | Unreached():
                 self._news.append(effect)
             case ForgetCall():
                 self._unsaved.pop(effect.call, None)

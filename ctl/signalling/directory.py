@@ -6,10 +6,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from itertools import count
+from typing import cast
 
 from ctl.config import TrunkSection
 from ctl.queues.services import Duty, duty_service, queue_service
 from ctl.randomness import fractions
+from ctl.sessions.codecs import Dtmf
 from ctl.sessions.ice import IcePolicy
 from ctl.sessions.relay_choice import ANY, Facing
 from ctl.signalling.trunk_keeper import key_of, key_text
@@ -105,14 +107,15 @@ class Directory:
     def facing(self, trunk: str, user: str) -> Facing:
         """Return what is asked of our side toward a party: a trunk, or else a user, "" for neither."""
         if not trunk:
-            return Facing(self._keeper.current.media_of(user)) if user else ANY
+            known = self._keeper.current
+            return Facing(known.media_of(user), dtmf=cast("Dtmf", known.dtmf_of(user))) if user else ANY
         key = key_of(trunk)
         if key is None:
             section = self._section(trunk)
-            return Facing(section.media, latch=section.latch) if section else ANY
+            return Facing(section.media, latch=section.latch, dtmf=section.dtmf) if section else ANY
         tenant, name = key
         found = self._keeper.current.plan(tenant).trunks.get(name)
-        return Facing(found.media or "", latch=found.latch) if found else ANY
+        return Facing(found.media or "", latch=found.latch, dtmf=cast("Dtmf", found.dtmf)) if found else ANY
 
     def ice(self, trunk: str, transport: str) -> IcePolicy:
         """Return whether ICE is spoken with a party: a trunk, or one that signals by `transport`."""

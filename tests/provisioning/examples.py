@@ -20,7 +20,7 @@ EXAMPLES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     ),
     "user": (
         {"username": "anna", "password": "secret", "dial_plan": "fr"},
-        {"display_name": "Anna Ö.", "media": "lan"},
+        {"display_name": "Anna Ö.", "media": "lan", "dtmf": "info"},
     ),
     "group": ({"name": "sales", "extension": "500", "members": [{"user": "anna"}]}, {"members": []}),
     "device": ({"name": "desk", "user": "anna", "mac": "0004f2aabbcc"}, {"vendor": "Polycom"}),
@@ -39,7 +39,7 @@ EXAMPLES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {"name": "paris", "host": "sip.example.com", "username": "u", "password": "pw", "rate_deck": "cheap"},
         {
             "channel_limit": 30, "retry_causes": [34], "trusted": True, "refer": True, "probe_seconds": 0,
-            "media": "pub", "latch": True, "ice": "lite", "certificates": ["sip.example.com"],
+            "media": "pub", "latch": True, "ice": "lite", "dtmf": "inband", "certificates": ["sip.example.com"],
             "from_user": "+33123456789",
         },
     ),

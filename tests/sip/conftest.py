@@ -22,6 +22,7 @@ from sip.effects import (
     Effect,
     FindRoute,
     OfferMedia,
+    Pressed,
     Send,
     Target,
     UserTarget,
@@ -99,6 +100,7 @@ class World:
         self.routes: dict[str, tuple[Target, ...] | tuple[int, str]] = {}
         self.media: Callable[[MediaQuestion], bytes | tuple[int, str] | None] = mark
         self.asked: list[MediaQuestion] = []
+        self.takes_keys = False
         self.log: list[Effect] = []
         self.wire: list[tuple[float, Send]] = []
 
@@ -148,6 +150,8 @@ class World:
                     return self.core.media_ready(effect.token, result, self.now)
                 else:
                     return self.core.refused(effect.token, *result, self.now)
+            case Pressed():
+                return self.core.pressed(effect.token, self.takes_keys, self.now)
         return []
 
     def sent(self, to: Address | None = None) -> list[Request | Response]:

@@ -171,3 +171,21 @@ def test_one_without_a_body_only_shows_that_somebody_is_there(world, anna, bert,
     anna.say(anna.within(talk.ok, "BYE"))
     bert.reply(bert.hears("BYE")[0], 200)
     settle(world, 200, 16, "a")
+
+
+def test_a_key_may_go_by_the_other_partys_media(world, anna, bert, talk):
+    world.takes_keys = True
+    press(anna, talk.ok)
+    anna.hears(200)
+    assert bert.heard() == []
+
+
+@pytest.mark.parametrize("leg", ["a", "b"])
+def test_a_key_that_was_heard_is_told_by_info(world, anna, bert, talk, leg):
+    (call,) = world.core.calls()
+    world.run(world.core.press(call.id, leg, "#", 120, world.now))
+    hearer = anna if leg == "a" else bert
+    (out,) = hearer.hears("INFO")
+    assert (out.body, out.content_type) == (b"Signal=#\r\nDuration=120\r\n", RELAY)
+    hearer.reply(out, 200)
+    assert world.core.press("unknown", "a", "1", 100, world.now) == []
