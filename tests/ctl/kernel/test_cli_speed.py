@@ -53,12 +53,14 @@ def test_filter_and_order_hold_for_json_too(config):
 
 
 def test_keys_are_stable(config):
-    known = "id call leg stream kind codec path reason state local source egress target learned_port packets bytes "
+    known = "id call leg stream kind codec path reason state ice local source egress target learned_port packets bytes "
     known += "packets_per_second lost loss_pct reordered duplicates resets ssrc ssrc_changes payload_type dscp "
     known += "jitter_ms jitter_max_ms largest_gap_ms idle_s mos mos_min mos_avg far_loss_pct far_jitter_ms leg_rtt_ms "
     known += "rtt_ms dtmf rejected rejected_source dropped policed security suite"
-    known += " forged replayed copies_dropped last_reason"
-    assert all(list(flow) == known.split() for flow in json.loads(listed(config, "flow", "list", "-j")))
+    known += " forged replayed received_by sent_by copies_dropped last_reason"
+    flows = json.loads(listed(config, "flow", "list", "-j"))
+    assert list(flows[0]) == known.split()
+    assert {tuple(flow) for flow in flows} == {tuple(flows[0])}
 
 
 def test_quality_of_ten_thousand_directions_takes_little_of_a_core():
