@@ -6,7 +6,6 @@ What the relay does not know is kept, at its place among the unknown. Pure.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -22,8 +21,6 @@ from sip.sdp_parts import Connection
 Named = Mapping[str, Sequence[str]]
 """Values of attributes by name."""
 DTLS = ("setup", "fingerprint", "tls-id")
-_PADDING = re.compile(r"=+(?=$|[| ])")
-"""Of the key in a=crypto; there is no other place that ends so."""
 _PLACED = frozenset(
     {
         *ICE,
@@ -77,7 +74,6 @@ class Manner:
     full_rtcp_attribute: bool = False
     ptime: int | None = None
     loop_protect: bool = False
-    pad_keys: bool = False
 
 
 def describe(
@@ -160,9 +156,7 @@ def _medium(
     out.extend(_kept(medium, _PLACED))
     out.append(f"a={_direction(sdp, named, manner)}")
     _rtcp(out, line, address, manner)
-    for value in named.get("crypto", ()):
-        out.append(f"a=crypto:{value if manner.pad_keys else _PADDING.sub('', value)}")
-    for name in DTLS:
+    for name in ("crypto", *DTLS):
         out.extend([f"a={name}:{value}" for value in named.get(name, ())])
     _packet_times(out, named, manner)
     if line.ice:

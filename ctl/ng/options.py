@@ -154,7 +154,6 @@ def _manner(request: Request) -> Manner:
         full_rtcp_attribute=request.has("full-rtcp-attribute"),
         ptime=request.number("ptime"),
         loop_protect=request.has("loop-protect"),
-        pad_keys="pad" in request.list("sdes"),
     )
 
 

@@ -182,11 +182,10 @@ def test_which_suites_the_other_side_is_offered(relay, words, suites):
     offered = ask(relay, "offer", ALICE, PLAIN, transport_protocol="RTP/SAVP", SDES=words, DTLS="off").decode()
     lines = [line for line in offered.splitlines() if line.startswith("a=crypto:")]
     assert [line.split()[1] for line in lines] == suites
-    assert not any("=" in line.removeprefix("a=") for line in lines)
 
 
-def test_keys_may_be_padded_or_not(relay):
-    padded = ask(relay, "offer", ALICE, PLAIN, "SDES-pad", transport_protocol="RTP/SAVP", DTLS="off").decode()
+def test_keys_are_padded_and_read_if_they_are_not(relay):
+    padded = ask(relay, "offer", ALICE, PLAIN, transport_protocol="RTP/SAVP", DTLS="off").decode()
     line = next(line for line in padded.splitlines() if "AES_256_CM_HMAC_SHA1_80" in line)
     assert line.endswith("==")
     crypto = f"{line.split()[0]} AES_256_CM_HMAC_SHA1_80 inline:{'A' * 62}"
