@@ -176,6 +176,8 @@ class Relay:
 
     def _offer(self, request: Request, now: float) -> Reply:
         sdp, call_id = _sdp(request), request.required("call-id", "No call-id in message")
+        if request.has("fragment"):
+            return self._trickle(self.calls.get(call_id), "from-tag", request, sdp)
         asked = self._options(request)
         if asked.manner.loop_protect and self._is_ours(sdp):
             return {"sdp": sdp}
@@ -210,6 +212,8 @@ class Relay:
         sdp, call_id = _sdp(request), request.required("call-id", "No call-id in message")
         request.required("from-tag", "No from-tag in message")
         request.required("to-tag", "No to-tag in message")
+        if request.has("fragment"):
+            return self._trickle(self.calls.get(call_id), "to-tag", request, sdp)
         asked = self._options(request)
         if asked.manner.loop_protect and self._is_ours(sdp):
             return {"sdp": sdp}
@@ -221,6 +225,20 @@ class Relay:
         call.last_signal, call.answered = now, self.steady()
         self.changed(call_id, call)
         return {"sdp": body, **self._record_answered(call, request)}
+
+    def _trickle(self, call: Call, key: str, request: Request, fragment: bytes) -> Reply:
+        """Candidates that a participant names after its description (RFC 8840), in each of its dialogues."""
+        participant = call.find(request.required(key, f"No {key} in message"))
+        dialogues = list(call.dialogues_of(participant)) if participant else []
+        if not participant or not dialogues:
+            raise NgError(f"Unknown {key}: no description of it was seen")
+        try:
+            for dialogue in dialogues:
+                self.sessions.trickle(dialogue.session, dialogue.leg_of(participant), fragment)
+        except MediaRefused as refused:
+            raise NgError(refused.reason) from None
+        self.changed(call.call_id, call)
+        return {}
 
     def _delete(self, request: Request, now: float) -> Reply:
         call_id = request.required("call-id", "No call-id in message")

@@ -117,6 +117,13 @@ class CallMedia:
         """The media whose flows are programmed: the proposed one once it is answered."""
         return self.proposed if self.proposed and self.proposed.agreed else self.agreed
 
+    def amend(self, media: Media) -> None:
+        """Put this in place of the exchange under way, or else of what is agreed."""
+        if self.proposed:
+            self.proposed = media
+        else:
+            self.agreed = media
+
     def address(self, leg: Leg) -> str:
         """Return our address toward a leg."""
         return (self.proposed or self.agreed).relays[leg]

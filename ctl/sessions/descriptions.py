@@ -9,6 +9,7 @@ from dataclasses import replace
 from functools import lru_cache
 
 from ctl.network.addresses import canonical, unspecified
+from ctl.sessions.call_media import Media as Agreed
 from ctl.sessions.codecs import EVENTS, additional, rtpmap_of, settled, transcoding
 from ctl.sessions.ice import ATTRIBUTES as ICE
 from ctl.sessions.ice import IceOwn
@@ -16,7 +17,9 @@ from ctl.sessions.ice import lines as ice_lines
 from ctl.sessions.ice import read as read_ice
 from ctl.sessions.plan import Codec, Direction, Endpoint, Stream, StreamRefused
 from ctl.sessions.security import CryptoLine, Setup, Spoken
+from ctl.sessions.terms import Mux, is_offered
 from media.stages import CodecSettings
+from sip.effects import Leg
 from sip.errors import SdpError
 from sip.sdp import Media, Section, SessionDescription, codecs_of
 from sip.sdp_parts import Connection, Crypto, Fingerprint
@@ -109,6 +112,20 @@ class Description:
                 _redirect_ports(medium, (address, port or 0))
         self._speak_ice(address, ices, answer=answer)
         return self._sdp.to_bytes()
+
+    def offered_mux(self, mux: Mux) -> tuple[bool, ...]:
+        """Return for each m-line whether RTCP may come beside RTP, of an offer that is offered on."""
+        return tuple(is_offered(mux, medium.rtcp_mux) for medium in self._sdp.media)
+
+    def multiplex(self, wanted: Sequence[bool]) -> None:
+        """Say for each m-line whether RTCP comes beside RTP, where the peer said another."""
+        for medium, mux in zip(self._sdp.media, wanted, strict=False):
+            if not medium.port or medium.rtcp_mux == mux or "RTP/" not in medium.proto:
+                continue
+            if mux:
+                medium.add_attribute("rtcp-mux")
+            else:
+                medium.remove_attributes("rtcp-mux")
 
     def _unbundle(self) -> None:
         """Each m-line has a port of its own here: nobody may send all of them to one (RFC 8843 §7.3.2)."""
@@ -233,6 +250,14 @@ def _answer_transcoded(medium: Media, offer: Stream, sent: CodecSettings) -> Non
         if number == sent.events:
             medium.add_attribute("rtpmap", f"{number} {EVENTS}/{clock}")
             medium.add_attribute("fmtp", f"{number} 0-15")
+
+
+def redirected(description: Description, media: Agreed, toward: Leg) -> bytes:
+    """Return the description with our addresses in place of the peer's: what is written unless asked otherwise."""
+    description.multiplex(media.muxed.get(toward, ()) if media.agreed else description.offered_mux(media.terms.mux))
+    return description.redirected(
+        media.address(toward), media.ports[toward], media.ices.get(toward, ()), answer=media.agreed
+    )
 
 
 def refused(error: SdpError) -> str:

@@ -18,6 +18,7 @@ from typing import Literal, TypeVar
 
 from media.ice import MOST_CANDIDATES, MOST_TEXT, EngineIce, IceCandidate, IceState
 from sip.sdp import Media, Section, SessionDescription
+from sip.sdp_parts import Candidate as Line
 
 IcePolicy = Literal["remove", "lite", "full"]
 """remove: no ICE with this leg. lite, full: ICE where the leg speaks it."""
@@ -228,13 +229,44 @@ def usable(said: IceSaid, refused: Callable[[str], bool]) -> IceSaid:
     return said if len(kept) == len(said.candidates) else replace(said, candidates=kept)
 
 
-def trickled(said: IceSaid, name: str | None, fragment: Sequence[Section], *, ended: bool) -> IceSaid | None:
-    """Return the same with the candidates of a fragment (RFC 8840 §9); None: it is of other credentials."""
+@dataclass(frozen=True, slots=True)
+class Fragment:
+    """Candidates that come one by one (RFC 8840 §9). name: of the credentials they are of, None: not said; parts: of
+    each m-line that is named, its candidates and whether they were the last.
+    """
+
+    name: str | None
+    parts: tuple[tuple[tuple[Candidate, ...], bool], ...]
+
+
+def fragment(body: bytes) -> Fragment:
+    """Read a body of application/trickle-ice-sdpfrag. What cannot be read is left out."""
+    names: list[str] = []
+    parts: list[tuple[list[Candidate], list[bool]]] = []
+    ended = False
+    for line in body.decode("utf-8", "replace").splitlines():
+        if line.startswith("m="):
+            parts.append(([], []))
+        elif line.startswith("a=ice-ufrag:"):
+            names.append(line.partition(":")[2].strip())
+        elif line.startswith("a=candidate:"):
+            found = Line.parse(line.partition(":")[2])
+            parts = parts or [([], [])]
+            parts[-1][0].extend(_sendable([found] if found else []))
+        elif line.startswith("a=end-of-candidates"):
+            if parts:
+                parts[-1][1].append(True)
+            ended = ended or not parts
+    listed = tuple((tuple(found), ended or bool(last)) for found, last in parts)
+    return Fragment(names[0] if names else None, listed or (((), ended),))
+
+
+def trickled(said: IceSaid, name: str | None, fresh: Sequence[Candidate], *, ended: bool) -> IceSaid:
+    """Return the same with more candidates, at most as many as the engine takes; of other credentials none."""
     if name is not None and name != said.name:
-        return None
-    found = [each for section in fragment for each in candidates(section)]
-    fresh = tuple(dict.fromkeys(each for each in found if each not in said.candidates))
-    return replace(said, candidates=said.candidates + fresh, complete=said.complete or ended)
+        return said
+    listed = tuple(dict.fromkeys((*said.candidates, *fresh)))
+    return replace(said, candidates=listed[: 4 * MOST_CANDIDATES], complete=said.complete or ended)
 
 
 def _padded(known: Sequence[Known | None], count: int) -> list[Known | None]:
@@ -266,7 +298,11 @@ def _is_text(value: str | None) -> bool:
 
 def candidates(section: Section) -> Iterator[Candidate]:
     """Yield the candidates of a section that we could send to: over UDP, at an IP literal."""
-    for found in section.candidates:
+    return _sendable(section.candidates)
+
+
+def _sendable(listed: Sequence[Line]) -> Iterator[Candidate]:
+    for found in listed:
         if found.transport != "udp" or not 1 <= found.port <= 65535 or not 1 <= found.component <= 2:
             continue
         try:

@@ -51,6 +51,23 @@ def answered(
     return counting, {offerer: own, leg: theirs}
 
 
+def trickled(media: Media, leg: Leg, body: bytes, plane: DataPlane) -> Media | None:
+    """Return the media with the candidates of a fragment from `leg`; None where it has not described itself.
+
+    The parts of a fragment are the m-lines that speak ICE, in their order.
+    """
+    if leg not in media.streams:
+        return None
+    found, streams = ice.fragment(body), list(media.streams[leg])
+    speaking = [index for index, stream in enumerate(streams) if stream.ice]
+    for index, (fresh, ended) in zip(speaking, found.parts, strict=False):
+        said = streams[index].ice
+        assert said
+        more = replace(streams[index], ice=ice.trickled(said, found.name, fresh, ended=ended))
+        streams[index] = heard(more, plane, speak=True)
+    return replace(media, streams={**media.streams, leg: tuple(streams)})
+
+
 def own_at(media: Media, leg: Leg, index: int) -> IceOwn | None:
     """Return what we say of ICE to a leg for one m-line."""
     known = media.ices.get(leg, ())

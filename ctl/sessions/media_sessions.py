@@ -18,7 +18,7 @@ from ctl.sessions import ice_exchange
 from ctl.sessions.call_media import LEGS, CallMedia, Media
 from ctl.sessions.call_ports import CallPorts
 from ctl.sessions.codecs import NAMES, OTHER_FORMS, Dtmf, MediaPlan, media_plan
-from ctl.sessions.descriptions import Description, refused
+from ctl.sessions.descriptions import Description, redirected, refused
 from ctl.sessions.house import INSIDE, house_answer, house_offer
 from ctl.sessions.ice import IcePair, IcePolicy
 from ctl.sessions.ice_exchange import heard, speaks
@@ -325,6 +325,16 @@ class MediaSessions:
         self._program(call, media.current)
         return call
 
+    def trickle(self, call: str, leg: Leg, fragment: bytes) -> None:
+        """Take in candidates that `leg` names after its description. Raises MediaRefused: 481 where there is none."""
+        media = self._calls.get(call)
+        more = ice_exchange.trickled(media.proposed or media.agreed, leg, fragment, self.data_plane) if media else None
+        if media is None or more is None:
+            raise MediaRefused(481, "candidates of a participant that has not described itself yet; send them again")
+        media.amend(more)
+        if media.current.agreed:
+            self._program(call, media.current)
+
     def replan(self) -> dict[str, str]:
         """Move each flow to what carries it now, after `data_plane` or the interface to a peer has changed.
 
@@ -472,13 +482,6 @@ class MediaSessions:
         before = media.taken()
         media.proposed = media.offerer = None
         self._ports.release(before - media.taken(), now)
-
-
-def redirected(description: Description, media: Media, toward: Leg) -> bytes:
-    """Return the description with our addresses in place of the peer's: what is written unless asked otherwise."""
-    return description.redirected(
-        media.address(toward), media.ports[toward], media.ices.get(toward, ()), answer=media.agreed
-    )
 
 
 def _other(leg: Leg) -> Leg:

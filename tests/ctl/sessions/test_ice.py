@@ -166,3 +166,26 @@ def test_the_engine_is_told_of_one_component_and_family() -> None:
 def test_where_nothing_may_be_sent_to_is_left_out() -> None:
     said = IceSaid("a", "b", candidates=(Candidate(1, "127.0.0.1", 1, 1), Candidate(1, "192.0.2.10", 2, 2)))
     assert ice.usable(said, lambda address: address.startswith("127.")).candidates == said.candidates[1:]
+
+
+def test_a_fragment_is_read_part_by_part() -> None:
+    body = (
+        b"a=ice-ufrag:abcd\r\na=ice-pwd:x\r\nm=audio 9 RTP/AVP 0\r\na=mid:0\r\n"
+        b"a=candidate:1 1 UDP 9 192.0.2.10 4000 typ host\r\na=candidate:nonsense\r\n"
+        b"m=video 9 RTP/AVP 0\r\na=candidate:1 1 UDP 8 x.local 1 typ host\r\na=end-of-candidates\r\n"
+    )
+    found = ice.fragment(body)
+    assert found == ice.Fragment("abcd", (((Candidate(1, "192.0.2.10", 4000, 9),), False), ((), True)))
+    assert ice.fragment(b"a=end-of-candidates\r\nm=audio 9 RTP/AVP 0\r\n").parts == (((), True),)
+    assert ice.fragment(b"a=end-of-candidates\r\n").parts == (((), True),)
+    assert ice.fragment(b"\xff\x00 nothing at all") == ice.Fragment(None, (((), False),))
+
+
+def test_candidates_that_come_later_are_added_once_and_of_no_other_credentials() -> None:
+    fresh = Candidate(1, "192.0.2.11", 4000, 5)
+    waiting = IceSaid("a", "b", candidates=SAID.candidates, complete=False)
+    more = ice.trickled(waiting, "a", [fresh, *SAID.candidates, fresh], ended=True)
+    assert (more.candidates, more.complete) == ((*SAID.candidates, fresh), True)
+    assert ice.trickled(waiting, "other", [fresh], ended=True) == waiting
+    many = [Candidate(1, "192.0.2.12", port, 1) for port in range(1, 5000)]
+    assert len(ice.trickled(waiting, None, many, ended=False).candidates) == 96

@@ -10,6 +10,7 @@ from ctl.kernel.flowrule import FlowAction, FlowState
 from ctl.sessions.ice import IcePair
 from ctl.sessions.media_sessions import MediaRefused
 from ctl.sessions.relay_choice import Facing
+from ctl.sessions.terms import beside
 from tests.ctl.world import ALICE, BOB, RELAY_A, RELAY_B, World, address, rtp_port, sdp
 
 LITE, FULL, REMOVED = Facing(ice="lite"), Facing(ice="full"), Facing()
@@ -226,3 +227,41 @@ def test_where_xdp_is_not_the_engine_carries_the_pair(world: World) -> None:
     _, to_alice = call(world, by_ice(ALICE), plain(BOB))
     select(world, (RELAY_A, rtp_port(to_alice)), PHONE)
     assert (flow(world, "a").path, flow(world, "a").reason) == ("engine", "XDP is not attached to eth1")
+
+
+def test_candidates_that_come_later_reach_the_engine(world: World) -> None:
+    offer = by_ice("0.0.0.0", "a=ice-options:trickle\r\n", candidate=False).replace(b"audio 4000", b"audio 9")
+    fragment = b"a=ice-ufrag:abcd\r\nm=audio 9 RTP/AVP 0\r\na=candidate:1 1 UDP 9 203.0.113.5 40000 typ host\r\n"
+    with pytest.raises(MediaRefused, match="not described itself"):
+        world.sessions.trickle("call", "a", fragment)
+    world.sessions.offer("call", "a", offer, ALICE, 0.0, toward=BOB, here=FULL, there=REMOVED)
+    world.sessions.trickle("call", "a", fragment)
+    with pytest.raises(MediaRefused, match="not described itself"):
+        world.sessions.trickle("call", "b", fragment)
+    to_alice = world.sessions.answer("call", "b", plain(BOB), BOB, 0.0)
+    assert attribute(to_alice, "ice-options") == ["trickle"]
+    local = (RELAY_A, rtp_port(to_alice))
+    assert [each.port for each in world.engine.flows[local].ice.candidates] == [40000]
+    world.sessions.trickle("call", "a", fragment.replace(b"40000", b"40001") + b"a=end-of-candidates\r\n")
+    agent = world.engine.flows[local].ice
+    assert ([each.port for each in agent.candidates], agent.complete) == ([40000, 40001], True)
+
+
+def test_what_we_answer_a_browser_is_beside_rtp_and_so_are_its_candidates(world: World) -> None:
+    to_bob = world.sessions.offer(
+        "call", "a", by_ice(ALICE), ALICE, 0.0, toward=BOB, here=LITE, there=LITE, terms=beside(True, True)
+    )
+    assert len(attribute(to_bob, "candidate")) == 2, "for those who cannot have one port for both"
+    to_alice = world.sessions.answer("call", "b", by_ice(BOB, mux=False), BOB, 0.0)
+    assert len(attribute(to_alice, "candidate")) == 1
+    near, far = (RELAY_A, rtp_port(to_alice)), (RELAY_B, rtp_port(to_bob))
+    for local, remote in ((near, PHONE), (far, MOVED), ((far[0], far[1] + 1), ("203.0.113.99", 41001))):
+        select(world, local, remote)
+    assert {(each.leg, each.kind): each.target for each in world.sessions.query("call")} == {
+        ("a", "rtp"): MOVED,
+        ("b", "rtp"): PHONE,
+        ("a", "rtcp"): ("203.0.113.99", 41001),
+        ("b", "rtcp"): PHONE,
+    }
+    assert {each.path for each in world.sessions.query("call")} == {"kernel"}
+    assert world.engine.flows[(near[0], near[1] + 1)].ice is None, "no component that could be checked"
