@@ -135,6 +135,8 @@ class SipSection(Section):
     min_session_expires: Annotated[int, Field(ge=90)] = 90
     redirections: Annotated[int, Field(ge=0, le=10)] = 0
     """How many redirections of one call are followed."""
+    nat_keepalive: Annotated[int, Field(ge=0, le=3600)] = 25
+    """Seconds between OPTIONS to phones behind NAT, so that their way stays open; 0: none are sent."""
     info: tuple[Annotated[str, Field(pattern=r"^(\*|[a-z0-9.+_-]+/[a-z0-9.+_-]+)$")], ...] = (
         "application/dtmf-relay",
         "application/dtmf",

@@ -49,7 +49,7 @@ class Core:
         among: Among | None = None,
     ) -> None:
         self._agent = Agent(settings, token, local_for, among.call_id if among else None)
-        self._registration = Registration(self._agent)
+        self._registration = Registration(self._agent, keeps=among is None or among.leads)
         trunks = Trunks(self._agent, among.channels, among.leads) if among else Trunks(self._agent)
         self._calls = Calls(self._agent, self._registration.registrar, trunks)
         self.defence = Defence(settings)

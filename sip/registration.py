@@ -9,6 +9,7 @@ from typing import Any
 from sip.agent import Agent
 from sip.effects import Address, SaveBindings
 from sip.errors import ProtocolError
+from sip.keepalive import Keepalive
 from sip.message import Request
 from sip.registrar import Binding, IntervalTooBrief, Registrar, contact_value
 from sip.sharing import BindingsChange
@@ -19,9 +20,11 @@ from sip.transaction import Transaction
 class Registration:
     """Keeps the registrar, and one timer for each user that has contacts."""
 
-    def __init__(self, agent: Agent) -> None:
+    def __init__(self, agent: Agent, keeps: bool = True) -> None:
+        """keeps: whether it is this one that keeps the ways to phones behind NAT open."""
         self.registrar = Registrar(agent.settings)
         self._agent = agent
+        self._keepalive = Keepalive(agent, self.registrar) if keeps else None
         self._alarms: dict[str, Alarm] = {}
         self.granted: tuple[Request, float] | None = None
         """The last REGISTER that left its user with one contact, and for how many seconds."""
@@ -42,6 +45,7 @@ class Registration:
             self._agent.respond(transaction, request, 200, now, headers=headers)
             if changed:
                 self.changed(username)
+                self._keep(username, now)
             if len(live) == len(request.contacts) == 1 and not live[0].path:
                 self.granted = request, live[0].expires - now
 
@@ -55,17 +59,20 @@ class Registration:
             self.changed(username)
         else:
             self._watch(username)
+        self._keep(username, now)
 
     def merge(self, change: BindingsChange, now: float) -> None:
         """Have what has changed of a user's contacts elsewhere."""
         self.registrar.merge(change, now)
         self._watch(change.username)
+        self._keep(change.username, now)
 
     def ring(self, name: str, now: float) -> None:
         """Contacts of the user `name` have expired."""
         self._alarms.pop(name, None)
         if self.registrar.purge(name, now):
             self.changed(name)
+            self._keep(name, now)
 
     def _update(self, username: str, request: Request, source: Address, local: Address, now: float) -> bool:
         """Whether the bindings changed; a user registers nobody but itself (RFC 3261 §10.3 step 4)."""
@@ -83,3 +90,8 @@ class Registration:
         expiry = self.registrar.next_expiry(username)
         if expiry is not None:
             self._alarms[username] = self._agent.timers.start(self, username, expiry)
+
+    def _keep(self, username: str, now: float) -> None:
+        """What refreshes leave as it is, and so do not ask for: who is behind NAT."""
+        if self._keepalive:
+            self._keepalive.watch(username, now)

@@ -48,6 +48,8 @@ class Settings:
     max_contacts: int = 10
     max_calls: int = 20_000
     max_transactions: int = 400_000
+    nat_keepalive: int = 0
+    """Seconds between OPTIONS to contacts behind NAT, 0: none are sent."""
     ring_time: float = 180.0
     offers: int = 1
     """Shapes in which an offer is shown to a target that refuses it with 488: the more, the more INVITEs."""

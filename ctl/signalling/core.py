@@ -67,6 +67,7 @@ def make_core(
         session_expires=config.sip.session_expires,
         min_session_expires=config.sip.min_session_expires,
         redirections=config.sip.redirections,
+        nat_keepalive=config.sip.nat_keepalive,
         info=config.sip.info,
         pass_headers=config.sip.pass_headers,
         offers=attempts(config.media.srtp),
