@@ -37,14 +37,12 @@ from ctl.recording.recordings import Recordings
 from ctl.rest import make_rest
 from ctl.seat import Seat, collect_rarely, open_many_files
 from ctl.sessions.dataplane import Carriers
-from ctl.sessions.digits import Digits
 from ctl.sessions.inactivity import Inactivity
 from ctl.sessions.media_sessions import MediaSessions
 from ctl.sessions.plan import DataPlane
-from ctl.sessions.playback import Playback
 from ctl.sessions.ports import Ports
 from ctl.sessions.programmer import Programmer
-from ctl.sessions.prompts import Prompts
+from ctl.signalling.audible import make_playback
 from ctl.signalling.billing import Billing
 from ctl.signalling.conductor import Conductor
 from ctl.signalling.core import facing, listen_addresses, make_core, read_secret, stream_limits
@@ -131,8 +129,7 @@ class Service:
         self.media_watch = MediaWatch(self.programmer, self._figures, self.meters.interval)
         self.media_watch.subscribe(self.meters.media)
         self.conductor.listeners.append(self.media_watch.told)
-        prompts = Prompts(media.prompts, config.run.directory / "clips")
-        self.playback = Playback(self.sessions, prompts, self.media_watch)
+        self.playback = make_playback(config, self.sessions, self.media_watch, self.conductor)
         sounds, node = Sounds(self.playback), node_of(self._secret, self._seat.state)
         self.events = Events(config, self.storage, self.core, self._seat.state, offset)
         self.recordings.finished = self.events.sources.recorded
@@ -142,8 +139,6 @@ class Service:
         self.control = CallController(
             self.conductor, self.sessions, self.recordings, self.directory, keeper, self.desk, sounds
         )
-        digits = Digits(self.sessions, self.playback, self.media_watch, self.conductor.press)
-        self.conductor.pressed = digits.pressed
         self.ng = NgFront(
             config.ng, self.sessions, self.ports, self._live, self._secret, self.recordings, self.playback
         )

@@ -70,6 +70,18 @@ class Description:
         """
         return tuple(_offer_also(*each, wanted, events) for each in zip(self._sdp.media, streams, strict=True))
 
+    def keep_hearing(self, streams: Sequence[Stream]) -> None:
+        """Hold without making deaf: who is held by `inactive` is told `sendonly`, for it is to hear music of ours."""
+        for medium, stream in zip(self._sdp.media, streams, strict=True):
+            if stream.media == "audio" and medium.port and stream.direction == "inactive":
+                medium.direction = "sendonly"
+
+    def stay_inactive(self, offered: Sequence[Stream]) -> None:
+        """Answer `inactive` where that was offered, whatever the party said that was told `sendonly`."""
+        for medium, offer in zip(self._sdp.media, offered, strict=True):
+            if offer.media == "audio" and medium.port and offer.direction == "inactive":
+                medium.direction = "inactive"
+
     def answer_events(self, offered: Sequence[Stream], answered: Sequence[Stream]) -> None:
         """Take the telephone events that were offered, though the answer has none: we make another form of them."""
         for medium, offer, answer in zip(self._sdp.media, offered, answered, strict=True):

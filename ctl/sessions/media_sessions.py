@@ -72,8 +72,9 @@ class MediaSessions:
         self._routes = routes
         self._programmer = programmer
         self._calls: dict[str, CallMedia] = {}
+        self.on_agreed: list[Callable[[str], None]] = []
         self.on_delete: list[Callable[[str], None]] = []
-        """Called with each call whose media have ended."""
+        """Called with each call of signalling's whose legs have agreed on media, and with each whose media ended."""
 
     def offer(
         self,
@@ -136,6 +137,8 @@ class MediaSessions:
         self._calls[call] = media
         media.proposed, media.offerer = proposed, leg
         wanted = self.data_plane.transcode if transcode is None else transcode
+        if self.on_agreed and write is None:
+            description.keep_hearing(streams)
         added = description.offer_also(streams, wanted, here.dtmf in OTHER_FORMS)
         media.proposed = replace(proposed, added=added)
         return (write or redirected)(description, proposed, _other(leg))
@@ -170,8 +173,7 @@ class MediaSessions:
         for asked, said in zip(offered, streams, strict=True):
             if said.rtp_port and asked.raw != said.raw:
                 raise MediaRefused(488, f"the answer has {said.kind} where {asked.kind} was offered")
-        also = bool(self.data_plane.transcode) if transcode is None else transcode
-        if also or any(media.proposed.added):
+        if any(media.proposed.added) or (bool(self.data_plane.transcode) if transcode is None else transcode):
             streams = description.answer_with(offered, streams, media.proposed.added)
         agreement = self._agree(media, offered, streams)
         answered = replace(
@@ -187,6 +189,9 @@ class MediaSessions:
         description.protect(agreement.answers)
         if answered.dtmf.get(leg) in OTHER_FORMS:
             description.answer_events(offered, streams)
+        for listener in self.on_agreed if write is None else ():
+            description.stay_inactive(offered)
+            listener(call)
         return (write or redirected)(description, answered, _other(leg))
 
     def attend(self, call: str, leg: Leg, sdp: bytes, source: str, now: float, here: Facing = ANY) -> bytes:
