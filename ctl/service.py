@@ -299,6 +299,7 @@ class Service:
         restored = restorer.restore(self._recovered, self.ng.restore(self._recovered))
         self.media_watch.restore(self._former_figures)
         self.recordings.restore(strangers=self._seat.alone)
+        self.recordings.prepare()
         self.billing.restore(self.core.calls())
         self.desk.restore(self.core.calls(), time.monotonic(), time.time())
         self.events.restore()

@@ -85,6 +85,16 @@ class Recordings:
         self._recorded = {state["call"]: Recorded(UUID(state["id"])) for state in found}
         return len(found)
 
+    def prepare(self) -> None:
+        """Have the recorder run where recordings can be sealed: its start takes longer than a proxy waits."""
+        section = self._config.recording
+        if section.key is None and section.key_file is None:
+            return
+        try:
+            self._ensure()
+        except EngineError as error:
+            log.error("recorder not started; the first recording will try again", why=str(error))
+
     def start(self, call: str, consent: Consent = "", **wanted: str) -> UUID:
         """Begin to record a call. wanted: layout and format, if not those configured. Raises ControlError."""
         if call in self._recorded:
