@@ -62,6 +62,12 @@ class Figures:
     calls: float = 0
     calls_ended: Series = field(default_factory=dict)
     """(trunk, result, cause); trunk "" for local calls, result "answered" or "failed", cause of Q.850"""
+    queue_waiting: Series = field(default_factory=dict)
+    """(tenant, queue)"""
+    queue_calls: Series = field(default_factory=dict)
+    """(result,): entered, answered, abandoned, overflowed, called back"""
+    webhooks: Series = field(default_factory=dict)
+    """(result,): delivered, failed, given up, disabled"""
     cdrs_stored: float = 0
     cdrs_refused: float = 0
     cdr_journal_bytes: float = 0
@@ -108,6 +114,9 @@ KINDS = (
     _Kind("registrations", "registrations", "Users with a registered contact", counter=False),
     _Kind("calls", "calls", "Calls in progress", counter=False),
     _Kind("calls_ended", "calls", "Calls that ended", ("trunk", "result", "cause")),
+    _Kind("queue_waiting", "queue_waiting", "Calls that wait in a queue", ("tenant", "queue"), counter=False),
+    _Kind("queue_calls", "queue_calls", "What became of calls in queues", ("result",)),
+    _Kind("webhooks", "webhook_attempts", "What came of messages to webhooks", ("result",)),
     _Kind("cdrs_stored", "cdrs_stored", "Call records handed to PostgreSQL"),
     _Kind("cdrs_refused", "cdrs_refused", "Call records that could not be kept on disk"),
     _Kind("cdr_journal_bytes", "cdr_journal_bytes", "Call records on disk that PostgreSQL lacks", counter=False),
@@ -147,6 +156,9 @@ class CallHistograms:
         self.setup = _histogram(
             "call_setup_seconds", "From INVITE to ringing or answer", (0.05, 0.1, 0.2, 0.5, 1, 2, 3, 5, 10)
         )
+        self.waited = _histogram(
+            "queue_wait_seconds", "From entering a queue to leaving it", (1, 5, 10, 20, 30, 60, 120, 300, 600, 1800)
+        )
         self.duration = _histogram(
             "call_duration_seconds", "From answer to end", (1, 5, 15, 30, 60, 120, 300, 600, 1800, 3600)
         )
@@ -162,7 +174,7 @@ class CallHistograms:
 
     def collectors(self) -> list[Collector]:
         """Return what `create_app` takes."""
-        return [self.setup, self.duration, self.jitter, self.round_trip, self.mos]
+        return [self.setup, self.duration, self.waited, self.jitter, self.round_trip, self.mos]
 
 
 def _family(kind: _Kind) -> CounterMetricFamily | GaugeMetricFamily:

@@ -203,12 +203,23 @@ def _delete(kind: str, noun: str) -> click.Command:
 BOARD = (
     Column("CALLER", "id"),
     Column("QUEUE", "queue"),
+    Column("CALLER", "caller"),
+    Column("SECONDS", "seconds", right=True),
     Column("POSITION", "position", right=True),
     Column("PRIORITY", "priority", right=True),
     Column("AGENT", "agent"),
     Column("CALL BACK", "number"),
 )
 
+
+AGENTS = (
+    Column("AGENT", "agent"),
+    Column("USER", "user"),
+    Column("STATE", "state"),
+    Column("SECONDS", "seconds", right=True),
+    Column("QUEUE", "queue"),
+    Column("CALLER", "caller"),
+)
 
 DELIVERIES = (
     Column("CREATED", "created_at"),
@@ -259,6 +270,25 @@ def webhook_test(session: Session, name: str, tenant: str) -> None:
 def queue_board(session: Session, tenant: str) -> None:
     """List who waits, rings or talks in queues now."""
     session.show("queue.board", BOARD, "caller", tenant=tenant)
+
+
+@queue.command("agents")
+@tenant_option
+@list_options
+@click.pass_obj
+def queue_agents(session: Session, tenant: str) -> None:
+    """List what agents do now, and with whom."""
+    session.show("queue.agents", AGENTS, "agent", tenant=tenant)
+
+
+@queue.command("callback")
+@click.argument("name")
+@click.argument("number")
+@tenant_option
+@click.pass_obj
+def queue_callback(session: Session, name: str, number: str, tenant: str) -> None:
+    """Let NUMBER be called back by an agent of a queue, as if it had waited from now on."""
+    click.echo(f"booked {session.ask('queue.callback', key=name, number=number, tenant=tenant)}")
 
 
 @route.command("simulate")

@@ -13,11 +13,13 @@ from api.metrics import CallHistograms, Figures
 from ctl.kernel.flowrule import FlowStatistics
 from ctl.observe.media_watch import Digit, MediaEvent, Stopped
 from ctl.observe.quality import Interval
+from ctl.queues.desk import Desk
 from ctl.sessions.carriers import Counts
 from ctl.sessions.dataplane import Carriers
 from ctl.sessions.ports import Ports
 from ctl.sessions.programmer import FlowSum, FlowView, Programmer
 from ctl.storage import Storage
+from ctl.webhooks.events import Events
 from sip.core import Core
 from sip.effects import CallEnded
 
@@ -61,6 +63,8 @@ class Meters:
         if call.answered is not None:
             self.histograms.duration.observe(call.ended - call.answered)
             self.one_way += one_way(reports)
+        if call.waited is not None:
+            self.histograms.waited.observe(call.waited)
         reached = call.ringing or call.answered
         if reached is not None:
             self.histograms.setup.observe(reached - call.started)
@@ -113,6 +117,8 @@ class Parts(Protocol):
     carriers: Carriers
     ports: Ports
     storage: Storage
+    desk: Desk
+    events: Events
 
 
 class ControllerFigures:
@@ -154,6 +160,9 @@ class ControllerFigures:
             registrations=len(parts.core.bindings()),
             calls=len(parts.core.calls()),
             calls_ended=parts.meters.calls,
+            queue_waiting={(str(tenant), name): count for (tenant, name), count in parts.desk.here().items()},
+            queue_calls={(result,): count for result, count in parts.desk.counts.items()},
+            webhooks={(result,): count for result, count in parts.events.courier.counts.items()},
             cdrs_stored=parts.storage.writer.counts.stored,
             cdrs_refused=parts.storage.journal.counts.refused,
             cdr_journal_bytes=parts.storage.journal.waiting_bytes,

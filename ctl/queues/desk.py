@@ -103,8 +103,6 @@ class Desk:
         self._trouble = ""
         self._attempts = 0
         self._duties = Duties(self._change, signalling, sounds)
-        self.waiting: dict[tuple[int, str], int] = {}
-        """How many wait in each queue, as the board had it last."""
         self.counts: Counter[str] = Counter()
 
     # --- what signalling tells ---
@@ -142,6 +140,11 @@ class Desk:
         found.stage, found.returns = Stage.SENT_ON, True
         self._wake(found.tenant)
         return True
+
+    def here(self) -> Counter[tuple[int, str]]:
+        """Return how many calls of this host wait in each queue."""
+        waiting = (found for found in self._calls.values() if found.stage is Stage.WAITING)
+        return Counter((found.tenant, found.queue) for found in waiting)
 
     def restore(self, calls: Iterable[CallView], monotonic: float, wall: float) -> None:
         """Take up the calls that a former process had in queues. The clocks: what both showed at one moment."""
@@ -267,10 +270,7 @@ class Desk:
             self._carry_out(tenant, effect, board)
 
     def _learn(self, tenant: int, board: Board) -> None:
-        """Note what the board has of queues: their rules, and how many wait."""
-        lengths = Counter(caller.queue for caller in board.callers.values() if not caller.answered)
-        self.waiting = {key: count for key, count in self.waiting.items() if key[0] != tenant}
-        self.waiting |= {(tenant, name): lengths[name] for name in board.queues}
+        """Note what the board has of queues: their rules, and that somebody is on it."""
         for found in self._calls.values():
             if found.tenant == tenant:
                 found.rule, found.entered = board.queues.get(found.queue), True

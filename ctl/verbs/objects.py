@@ -60,7 +60,9 @@ class Objects:
             "agent.state": self._agent_state,
             "audit.list": self._audit,
             "audit.verify": self._verify_audit,
+            "queue.agents": self._agents,
             "queue.board": self._board,
+            "queue.callback": self._callback,
             "rate_deck.import": self._import_rates,
             "route.simulate": self._simulate,
             "tenant.export": self._export,
@@ -129,10 +131,47 @@ class Objects:
     async def _board(self, arguments: dict[str, Any]) -> list[dict[str, Any]]:
         async def work(workspace: Workspace) -> list[dict[str, Any]]:
             board = await acd_store.read(workspace)
-            board.tick(time.time())
-            return [asdict(caller) | {"position": board.position(caller.id)} for caller in board.callers.values()]
+            now = time.time()
+            board.tick(now)
+            return [
+                asdict(caller) | {"position": board.position(caller.id), "seconds": round(now - caller.joined)}
+                for caller in board.callers.values()
+            ]
 
         return list(await self.within(arguments, work))
+
+    async def _agents(self, arguments: dict[str, Any]) -> list[dict[str, Any]]:
+        async def work(workspace: Workspace) -> list[dict[str, Any]]:
+            board, now = await acd_store.read(workspace), time.time()
+            board.tick(now)
+            talks = {caller.agent: caller for caller in board.callers.values() if caller.agent}
+            return [
+                {
+                    "agent": agent.name,
+                    "user": agent.user,
+                    "state": agent.state,
+                    "seconds": round(now - agent.since) if agent.since else None,
+                    "caller": talks[agent.name].caller if agent.name in talks else None,
+                    "queue": talks[agent.name].queue if agent.name in talks else None,
+                }
+                for agent in board.agents.values()
+            ]
+
+        return list(await self.within(arguments, work))
+
+    async def _callback(self, arguments: dict[str, Any]) -> str:
+        queue, number = key_of(arguments), str(arguments.get("number") or "")
+        if not number:
+            raise ControlError("number must not be empty", USAGE)
+
+        async def work(workspace: Workspace) -> str:
+            await workspace.get(RESOURCES["queue"], queue)
+            made, now = f"booked-{uuid4().hex}", time.time()
+            await acd_store.act(workspace, acd_store.ANY_NODE, lambda board: board.book(made, queue, number, now))
+            await workspace.note("callback", "queue", queue, None, {"number": number})
+            return made
+
+        return str(await self.within(arguments, work))
 
     async def _deliveries(self, arguments: dict[str, Any]) -> list[dict[str, Any]]:
         count = max(1, min(1000, int(arguments.get("count", 50))))

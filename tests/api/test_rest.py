@@ -186,6 +186,20 @@ async def test_a_webhook_is_tried_and_what_became_of_it_is_shown(rest: Rest) -> 
     assert (await rest.ask("GET", "/webhooks/none/deliveries"))[0] == 404
 
 
+async def test_somebody_is_booked_to_be_called_back_and_taken_off_again(rest: Rest) -> None:
+    await fill(rest)
+    (queue, *_) = (await rest.ask("GET", "/queues"))[1]["items"]
+    path = f"/queues/{queue['name']}/callbacks"
+    status, booked, _ = await rest.ask("POST", path, json={"number": "+33123456789"})
+    assert status == 201
+    (caller,) = (await rest.ask("GET", "/board"))[1]["callers"]
+    assert (caller["id"], caller["number"], caller["position"]) == (booked["id"], "+33123456789", 1)
+    assert (await rest.ask("POST", "/queues/none/callbacks", json={"number": "1"}))[0] == 404
+    assert (await rest.ask("DELETE", f"/board/callbacks/{booked['id']}"))[0] == 204
+    assert (await rest.ask("DELETE", f"/board/callbacks/{booked['id']}"))[0] == 404
+    assert (await rest.ask("GET", "/board"))[1]["callers"] == []
+
+
 async def test_where_would_this_call_go_and_why(rest: Rest) -> None:
     await fill(rest)
     await rest.ask("PATCH", "/routes/france", json={"calendar": None})

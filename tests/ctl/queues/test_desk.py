@@ -228,7 +228,7 @@ async def test_a_caller_comes_to_another_queue() -> None:
         office.board.queues = {**office.board.queues, "late": QueueRule("late", agents={"bert": 1})}
         office.desk.told(Waiting("1", queue_service(1, "late"), "+331"))
         await until(lambda: office.board.callers["1"].queue == "late")
-        assert office.desk.waiting == {(1, "sales"): 0, (1, "late"): 1}
+        assert office.desk.here() == {(1, "late"): 1}
 
 
 async def test_a_caller_who_presses_the_digit_is_called_back_when_an_agent_is_free() -> None:
