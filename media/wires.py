@@ -13,7 +13,7 @@ import os
 import socket
 import struct
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from media._engine import ffi, lib
@@ -44,11 +44,12 @@ class Refused(Exception):
 
 @dataclass(frozen=True)
 class Wanted:
-    """pins: directory of the relay's maps. opener: socket of who may open wires."""
+    """pins: directory of the relay's maps; maps: tells one relay's from the next's. opener: socket of who may open."""
 
     pins: Path
     interfaces: tuple[str, ...]
     opener: Path
+    maps: int | None = None
 
 
 class Wires:
@@ -62,6 +63,7 @@ class Wires:
 
     def want(self, wanted: Wanted | None) -> EngineWires:
         """Open these in place of those that are open; None: none. Those that are wanted already stay."""
+        wanted = wanted and replace(wanted, maps=inode(wanted.pins / "wires"))
         if wanted != self._wanted:
             self._engine.drop_wires()
             self._wanted = wanted
@@ -112,6 +114,14 @@ class Wires:
                 files.callback(os.close, descriptor)
                 wire = EngineWire(name, queue, queue % self._engine.workers, zero_copy, 0, 0, 0)
                 self._engine.add_wire(wire, interface_mtu(name), descriptor, memory, maps, place_of(number, queue))
+
+
+def inode(path: Path) -> int | None:
+    """What a pin made anew has another of; None: it is not there."""
+    try:
+        return path.stat().st_ino
+    except OSError:
+        return None
 
 
 def open_map(path: Path, files: ExitStack) -> int:

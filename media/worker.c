@@ -4,9 +4,11 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -57,6 +59,19 @@ static void keep_own_files(const struct worker *worker, int channel)
 	free(kept);
 }
 
+/*
+ * Before all else that wants this CPU, if whoever started the engine allows it that (LimitRTPRIO, ulimit -r):
+ * then a packet waits for none of it. A worker that would not give the CPU back is ended as one that hangs.
+ */
+static void go_first(void)
+{
+	struct rlimit most;
+	struct sched_param priority = {.sched_priority = 1};
+
+	if (!getrlimit(RLIMIT_RTPRIO, &most) && most.rlim_cur)
+		sched_setscheduler(0, SCHED_RR, &priority);
+}
+
 static _Noreturn void become_worker(const struct worker *worker, int channel, pid_t parent)
 {
 	sigset_t none;
@@ -70,6 +85,7 @@ static _Noreturn void become_worker(const struct worker *worker, int channel, pi
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	keep_own_files(worker, channel);
+	go_first();
 	if (send(channel, "", 1, MSG_NOSIGNAL) != 1)
 		_exit(0);
 	worker_run(worker, channel);

@@ -154,6 +154,7 @@ class ControllerFigures:
             xdp_drops=self._drops(),
             xdp_fallbacks=_flows([each for each in sums if each.path == "engine"], lambda each: each.reason),
             xdp_attached=self._attached(),
+            xsk_packets=parts.carriers.io.packets(),
             sip_requests=parts.meters.requests,
             sip_responses=parts.meters.responses,
             sip_dropped={(reason,): count for reason, count in parts.core.defence.dropped.items()},

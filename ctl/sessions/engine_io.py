@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
@@ -10,7 +11,7 @@ from typing import Literal
 import structlog
 
 from media.client import EngineClient
-from media.flows import EngineError, EngineWires
+from media.flows import EngineError, EngineWire, EngineWires
 from media.wire_opener import OPENER_SOCKET
 
 log = structlog.get_logger()
@@ -20,12 +21,16 @@ UNATTACHED = "the kernel relay, which leads packets to AF_XDP sockets, is not at
 
 
 class EngineIo:
-    """Sees to it that one engine has the AF_XDP sockets it is to have. trouble: why it has not, in one line."""
+    """Sees to it that one engine has the AF_XDP sockets it is to have.
+
+    trouble: why it has not, in one line. wires: those that it had when it was looked at last.
+    """
 
     def __init__(self, wanted: Literal["sockets", "af_xdp"], run_directory: Path, alone: bool) -> None:
         """alone: no other engine of this host carries flows of the same relay."""
         self.wanted = wanted
         self.trouble = ""
+        self.wires: tuple[EngineWire, ...] = ()
         self._opener = run_directory / OPENER_SOCKET
         self._alone = alone
         self._asked: tuple[object, ...] | None = None
@@ -43,7 +48,16 @@ class EngineIo:
                 found = client.wires() if interfaces else EngineWires((), "")
         except EngineError:
             return  # whoever looks after the process tells that
+        self.wires = found.wires
         self._judge(found, interfaces)
+
+    def packets(self) -> Counter[tuple[str, ...]]:
+        """Return packets by interface and what became of them; from zero again where a worker was replaced."""
+        counted: Counter[tuple[str, ...]] = Counter()
+        for wire in self.wires:
+            for name in ("received", "sent", "dropped"):
+                counted[wire.interface, name] += getattr(wire, name)
+        return counted
 
     def _judge(self, found: EngineWires, interfaces: list[str]) -> None:
         if self.wanted == "sockets":

@@ -5,7 +5,8 @@
  * out), on the same packets, in turns. Arguments: rounds, packets in a round, first and last of
  * the codecs that PCMU is paired with.
  *
- * Prints a line for each direction: from, to, ns of bare calls, ns of the whole way, bytes of its memory.
+ * Prints a line for each direction: from, to, ns of bare calls, ns of the whole way, bytes of its memory. Or
+ * with the arguments dump, a codec's number and a file: writes sound in that codec.
  */
 #include <math.h>
 #include <stdio.h>
@@ -126,11 +127,21 @@ static void fill_stream(const struct codec *codec)
 	free(encoder);
 }
 
+/* As a packet arrives; so it is part of both loops. */
+static void number_packet(unsigned i, uint32_t ticks)
+{
+	struct rtp_fields fields = {
+		.timestamp = i * ticks, .ssrc = 7, .sequence = (uint16_t)i, .payload_type = 1};
+
+	rtp_write(&fields, stream.data[i % PACKETS]);
+}
+
 static double bare(const struct codec *from, const struct codec *to, unsigned packets)
 {
 	struct decoder *decoder = open_decoder(from);
 	struct encoder *encoder = open_encoder(to);
 	uint32_t rate = facts_of(from).rate, rate_to = facts_of(to).rate;
+	uint32_t ticks = facts_of(from).clock_rate / 1000 * PTIME;
 	int16_t decoded[CODEC_SAMPLES_MOST], resampled[CODEC_SAMPLES_MOST];
 	struct resampler resampler;
 	unsigned skipped, rest;
@@ -146,6 +157,7 @@ static double bare(const struct codec *from, const struct codec *to, unsigned pa
 		const int16_t *pcm = decoded;
 		unsigned wanted = rate_to / 1000 * PTIME;
 
+		number_packet(i, ticks);
 		if (rate != rate_to) {
 			resample(&resampler, decoded, (unsigned)count, resampled, CODEC_SAMPLES_MOST);
 			pcm = resampled;
@@ -198,14 +210,6 @@ static struct transcoder_settings settings_of(const struct codec *from, const st
 	};
 }
 
-static void number_packet(unsigned i, uint32_t ticks)
-{
-	struct rtp_fields fields = {
-		.timestamp = i * ticks, .ssrc = 7, .sequence = (uint16_t)i, .payload_type = 1};
-
-	rtp_write(&fields, stream.data[i % PACKETS]);
-}
-
 static double whole(const struct codec *from, const struct codec *to, unsigned packets)
 {
 	struct transcoder_settings settings = settings_of(from, to);
@@ -248,7 +252,7 @@ static void measure(const struct codec *from, const struct codec *to, unsigned r
 	fflush(stdout);
 }
 
-int main(int count, char **arguments)
+static int compare(int count, char **arguments)
 {
 	unsigned rounds = count > 1 ? (unsigned)atoi(arguments[1]) : 5;
 	unsigned packets = count > 2 ? (unsigned)atoi(arguments[2]) : PACKETS;
@@ -260,4 +264,27 @@ int main(int count, char **arguments)
 		measure(&codecs[other], &codecs[0], rounds, packets);
 	}
 	return 0;
+}
+
+/* Five seconds of sound in a codec of the table, each payload behind its length in two bytes. */
+static int dump(unsigned number, const char *path)
+{
+	FILE *file = fopen(path, "wb");
+
+	REQUIRE(file && number < sizeof(codecs) / sizeof(codecs[0]));
+	fill_stream(&codecs[number]);
+	for (unsigned i = 0; i < PACKETS; i++) {
+		uint16_t length = (uint16_t)(stream.length[i] - RTP_FIXED);
+
+		fwrite(&length, sizeof(length), 1, file);
+		fwrite(stream.data[i] + RTP_FIXED, length, 1, file);
+	}
+	return fclose(file);
+}
+
+int main(int count, char **arguments)
+{
+	if (count == 4 && !strcmp(arguments[1], "dump"))
+		return dump((unsigned)atoi(arguments[2]), arguments[3]);
+	return compare(count, arguments);
 }

@@ -10,12 +10,7 @@ from media.engine_build import LIBRARIES, SOURCES
 from tests.bench.figures import Figure
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKETS_PER_SECOND = 50
-NANOSECONDS = 1_000_000_000
 CALL_BYTES = 150_000
-RTPENGINE = {"PCMA": 364, "G729": 148, "opus/48000": 42}
-"""Calls of PCMU with each on one core of such a machine, by Debian's rtpengine 10.5 with one thread."""
-
 MEASURED = (("PCMA", 1, 61, 5000), ("G722", 2, 9, 500), ("G729", 3, 9, 300), ("opus/8000", 4, 9, 300))
 MEASURED += (("opus/48000", 5, 7, 200), ("opus/48000/10", 6, 5, 150))
 """Codec, its number in codecs.c, rounds, packets in a round."""
@@ -42,11 +37,7 @@ def pair(program: Path, name: str, number: int, rounds: int, packets: int) -> It
     printed = subprocess.run(list(map(str, words)), check=True, capture_output=True, text=True, timeout=300).stdout
     directions = [line.split() for line in printed.splitlines()]
     bare, whole = (sum(float(line[place]) for line in directions) for place in (2, 3))
-    calls = NANOSECONDS / PACKETS_PER_SECOND / whole
     how = f"jitter buffer to RTP, both directions: {whole:.0f} ns, the codecs alone {bare:.0f} ns; best of {rounds}"
     yield Figure(f"PCMU with {name}, of the bare codecs' calls", bare / whole, "", ">=", 0.8, how)
-    if name in RTPENGINE:
-        how = f"codec part on one core, no sockets; rtpengine carries {RTPENGINE[name]} with its sockets"
-        yield Figure(f"PCMU with {name}, calls", calls, "", ">=", 1.5 * RTPENGINE[name], how)
     memory = sum(float(line[4]) for line in directions)
     yield Figure(f"PCMU with {name}, memory of a call", memory, "bytes", "<=", CALL_BYTES, "both directions' blocks")

@@ -5,16 +5,19 @@ import os
 import random
 import socket
 import subprocess
+import sys
 import time
 from base64 import b64encode
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from ctl.ng.bencode import decode, encode
 from media.client import EngineProcess
 from media.flows import EngineFlow, EngineKeys
+from media.stages import CodecSettings, TranscodeStage
 from tests.bench.lab import inside, on_cpu
 from tests.bench.wiring import Link, Wiring
 
@@ -29,6 +32,13 @@ CHUNK = 65536
 PEER_LINK, RELAY_LINK = "vxeo", "vxer"
 
 
+class Schedule(NamedTuple):
+    """Seconds of CPU used, and waited for a CPU that was taken."""
+
+    ran: float
+    waited: float
+
+
 @dataclass(frozen=True)
 class Relay:
     """One that runs. ports: for each call, where its caller and its callee send to. pids: its processes."""
@@ -37,10 +47,12 @@ class Relay:
     pids: tuple[int, ...]
     ports: Sequence[tuple[int, int]]
 
-    def cpu_seconds(self) -> float:
-        """All its threads have used, in the kernel too: what their sends cause on the way to the receiver is theirs."""
+    def schedule(self) -> Schedule:
+        """Of all its threads, in the kernel too: what their sends cause on the way to the receiver is theirs."""
         threads = [thread for pid in self.pids for thread in Path(f"/proc/{pid}/task").iterdir()]
-        return sum(int((thread / "schedstat").read_text().split()[0]) for thread in threads) / 1e9
+        counted = [list(map(int, (thread / "schedstat").read_text().split()[:2])) for thread in threads]
+        ran, waited = (sum(column) / 1e9 for column in zip(*counted, strict=True))
+        return Schedule(ran, waited)
 
     def memory(self) -> int:
         """Bytes, pages shared between its processes counted once."""
@@ -52,34 +64,76 @@ def _proportional(pid: int) -> int:
     return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
 
 
+@dataclass(frozen=True)
+class Callee:
+    """A codec as rtpengine is asked for it, as session descriptions have it, and its payload type."""
+
+    wanted: str
+    described: str
+    payload_type: int
+
+
+CALLERS = CodecSettings("PCMU", 0)
+PCMU = Callee("PCMU", "PCMU/8000", 0)
+
+
 @contextmanager
-def ours(space: str, cpu: int, folder: Path, calls: int, secured: bool) -> Iterator[Relay]:
-    """`voxdp engine` with one worker, on sockets."""
+def ours(
+    space: str, cpu: int, folder: Path, calls: int, secured: bool, through: CodecSettings | None = None
+) -> Iterator[Relay]:
+    """`voxdp engine` with one worker, on sockets. through: what the callee speaks where that is not PCMU."""
     with _engine(space, cpu, folder) as process:
         ports = _open(process, calls, secured, None)
+        _transcode(process, ports, through)
         yield Relay("voxdp", _pids(process), ports)
 
 
 @contextmanager
-def ours_wired(peers: str, space: str, cpu: int, folder: Path, calls: int, secured: bool) -> Iterator[Relay]:
+def ours_wired(
+    peers: str,
+    first: bool,
+    space: str,
+    cpu: int,
+    folder: Path,
+    calls: int,
+    secured: bool,
+    through: CodecSettings | None = None,
+) -> Iterator[Relay]:
     """The same on AF_XDP sockets, with the kernel relay attached, which hands packets up to them.
 
-    peers: the namespace at the other end of the link.
+    peers: the namespace at the other end of the link. first: before all else that wants the CPU, as LimitRTPRIO allows.
     """
     link = Link(space, RELAY_LINK, RELAY), Link(peers, PEER_LINK, CALLER)
-    with Wiring(*link, folder) as wiring, _engine(space, cpu, folder) as process:
+    with Wiring(*link, folder) as wiring, _engine(space, cpu, folder, first) as process:
         wires = process.client.want_wires(wiring.pins, [RELAY_LINK], folder / "none")
         if wires.trouble:
             raise RuntimeError(wires.trouble)
-        yield Relay("voxdp af_xdp", _pids(process), _open(process, calls, secured, wiring))
+        ports = _open(process, calls, secured, wiring)
+        _transcode(process, ports, through)
+        yield Relay("voxdp af_xdp", _pids(process), ports)
         if not any(wire.sent for wire in process.client.wires().wires):
             raise RuntimeError("nothing was sent by AF_XDP")
 
 
+def _transcode(process: EngineProcess, ports: Sequence[tuple[int, int]], through: CodecSettings | None) -> None:
+    if through is None:
+        return
+    for caller, called in ports:
+        there, back = TranscodeStage(CALLERS, through), TranscodeStage(through, CALLERS)
+        process.client.set_stage((RELAY, caller), there.kind, there.pack())
+        process.client.set_stage((RELAY, called), back.kind, back.pack())
+
+
 @contextmanager
-def _engine(space: str, cpu: int, folder: Path) -> Iterator[EngineProcess]:
+def _engine(space: str, cpu: int, folder: Path, first: bool = False) -> Iterator[EngineProcess]:
+    python = sys.executable
+    if first:
+        python = str(folder / "first")
+        Path(python).write_text(f'#!/bin/sh\nexec chrt --rr 1 {sys.executable} "$@"\n')
+        Path(python).chmod(0o755)
+    arguments = ["--workers", "1"]
     with inside(space), on_cpu(cpu):
-        process = EngineProcess.ensure(folder / "engine", arguments=["--workers", "1"], timeout=READY_SECONDS)
+        process = EngineProcess.ensure(folder / "engine", python=python, arguments=arguments, timeout=READY_SECONDS)
     try:
         yield process
     finally:
@@ -115,8 +169,13 @@ def _flows(call: int, ports: tuple[int, int], extra: int, secured: bool) -> tupl
 
 
 @contextmanager
-def rtpengine(space: str, cpu: int, folder: Path, calls: int, secured: bool) -> Iterator[Relay]:
-    """Debian's rtpengine-daemon without its kernel module, one thread, told of the calls by the ng protocol."""
+def rtpengine(
+    space: str, cpu: int, folder: Path, calls: int, secured: bool, callee: Callee | None = None
+) -> Iterator[Relay]:
+    """Debian's rtpengine-daemon without its kernel module, one thread, told of the calls by the ng protocol.
+
+    callee: what it speaks where that is not PCMU.
+    """
     command = ["rtpengine", "--foreground", "--log-stderr", "--log-level=3", "--table=-1", "--num-threads=1"]
     command += [f"--interface={RELAY}", f"--listen-ng=127.0.0.1:{NG_PORT}", f"--pidfile={folder}/rtpengine.pid"]
     command += [f"--port-min={FIRST_PORT}", f"--port-max={LAST_PORT}"]
@@ -130,7 +189,7 @@ def rtpengine(space: str, cpu: int, folder: Path, calls: int, secured: bool) -> 
             asking.connect(("127.0.0.1", NG_PORT))
             asking.settimeout(1.0)
             _wait_ready(asking)
-            ports = [_negotiate(asking, call, secured) for call in range(calls)]
+            ports = [_negotiate(asking, call, secured, callee) for call in range(calls)]
         yield Relay("rtpengine", (run_up.pid,), ports)
     finally:
         run_up.terminate()
@@ -149,19 +208,22 @@ def _wait_ready(asking: socket.socket) -> None:
             time.sleep(0.1)
 
 
-def _negotiate(asking: socket.socket, call: int, secured: bool) -> tuple[int, int]:
+def _negotiate(asking: socket.socket, call: int, secured: bool, callee: Callee | None) -> tuple[int, int]:
     """Offer and answer of one call; where its caller and its callee send to."""
     names = {"call-id": f"call-{call}", "from-tag": "a"}
     plain = {"transport-protocol": "RTP/AVP"} if secured else {}
     words = {"ICE": "remove", "rtcp-mux": ["demux"], "DTLS": "off", "flags": ["SDES-off"] if secured else []}
-    offered = _ask(asking, command="offer", sdp=_describe(CALLER, call, secured), **names, **plain, **words)
-    answer = {"command": "answer", "sdp": _describe(CALLED, call, False), "to-tag": "b", **names, **words}
+    codec = {"codec": {"mask": ["all"], "transcode": [callee.wanted]}} if callee else {}
+    sdp = _describe(CALLER, call, secured, PCMU)
+    offered = _ask(asking, command="offer", sdp=sdp, **names, **plain, **words, **codec)
+    sdp = _describe(CALLED, call, False, callee or PCMU)
+    answer = {"command": "answer", "sdp": sdp, "to-tag": "b", **names, **words}
     answer["flags"] = []
     answered = _ask(asking, **answer)
     return _port(answered), _port(offered)
 
 
-def _ask(asking: socket.socket, **request: object) -> dict[str, str]:
+def _ask(asking: socket.socket, **request: Any) -> dict[str, str]:
     cookie = os.urandom(6).hex().encode()
     asking.send(cookie + b" " + encode(request))
     reply = decode(asking.recv(CHUNK).partition(b" ")[2])
@@ -170,10 +232,11 @@ def _ask(asking: socket.socket, **request: object) -> dict[str, str]:
     return dict(reply)
 
 
-def _describe(address: str, call: int, secured: bool) -> str:
+def _describe(address: str, call: int, secured: bool, codec: Callee) -> str:
     port = FIRST_PEER_PORT + 2 * call
     lines = ["v=0", f"o=- 1 1 IN IP4 {address}", "s=-", f"c=IN IP4 {address}", "t=0 0"]
-    lines += [f"m=audio {port} RTP/{'SAVP' if secured else 'AVP'} 0", "a=rtpmap:0 PCMU/8000"]
+    lines.append(f"m=audio {port} RTP/{'SAVP' if secured else 'AVP'} {codec.payload_type}")
+    lines.append(f"a=rtpmap:{codec.payload_type} {codec.described}")
     if secured:
         lines.append(f"a=crypto:1 {SUITE} inline:{b64encode(MASTER).decode()}")
     return "\r\n".join([*lines, ""])
