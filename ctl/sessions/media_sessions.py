@@ -36,7 +36,7 @@ from ctl.sessions.plan import (
 from ctl.sessions.ports import Ports, PortsExhausted
 from ctl.sessions.programmer import FlowView, Programmer
 from ctl.sessions.reachable import Routes, check_all, common_family
-from ctl.sessions.relay_choice import ANY, Facing, NoRelayAddress, choose
+from ctl.sessions.relay_choice import ANY, Facing, NoRelayAddress, NoSuchInterface, choose
 from ctl.sessions.security import PLAIN, Agreement, Bridge, Insecure, Spoken, agree_all, bridge_all, propose_all
 from ctl.sessions.terms import USUAL, Mux, Terms, agree, beside
 from ctl.sessions.treatment import Treatments
@@ -432,7 +432,7 @@ class MediaSessions:
             route = self._routes.route(peer)
             return choose(plane.addresses, plane.interfaces, wanted, family, route, plane.default).address
         except NoRelayAddress as error:
-            raise MediaRefused(488, str(error)) from None
+            raise MediaRefused(503 if isinstance(error, NoSuchInterface) else 488, str(error)) from None
 
     def _shown(self, relays: Mapping[Leg, str]) -> dict[Leg, str]:
         advertised = {each.address: each.advertised for each in self.data_plane.relays if each.advertised}

@@ -61,6 +61,10 @@ class NoRelayAddress(Exception):
     """None of our addresses fits; one line that says which was asked for."""
 
 
+class NoSuchInterface(NoRelayAddress):
+    """A media interface was asked for that this host has not: our own fault, not the party's."""
+
+
 def choose(
     relays: Sequence[RelayAddress],
     devices: Mapping[str, str],
@@ -93,7 +97,7 @@ def _by_name(relays: Sequence[RelayAddress], wanted: Facing, default: str) -> Co
         found = [each for each in relays if each.name == wanted.interface]
         if not found:
             known = ", ".join(sorted({each.name for each in relays if each.name})) or "none"
-            raise NoRelayAddress(f"there is no media interface {wanted.interface}; configured are {known}")
+            raise NoSuchInterface(f"there is no media interface {wanted.interface}; configured are {known}")
         return found
     here = wanted.signalling
     names = {each.name for each in relays if each.name and here and (here == each.address or here in each.signalling)}

@@ -54,6 +54,8 @@ from sip.trunk import Trunk
 log = structlog.get_logger()
 
 CALL, BINDINGS = "call", "bindings"
+NO_MEDIA = "No Media Available"
+"""What peers are told where the fault is ours: ports, interfaces and their names are not their business."""
 
 
 class Conductor:
@@ -287,8 +289,11 @@ class Conductor:
             else:
                 description = self._sessions.answer(effect.call, effect.leg, effect.sdp, effect.source, now)
         except MediaRefused as refusal:
-            log.info("media refused", call=effect.call, status=refusal.status, why=str(refusal))
-            return self._core.refused(effect.token, refusal.status, refusal.reason, now)
+            ours = refusal.status >= 500
+            (log.warning if ours else log.info)(
+                "media refused", call=effect.call, status=refusal.status, why=str(refusal)
+            )
+            return self._core.refused(effect.token, refusal.status, NO_MEDIA if ours else refusal.reason, now)
         except Exception:
             # Our own fault: it ends this call, and no other.
             log.exception("media failed", call=effect.call)

@@ -140,8 +140,9 @@ def test_interfaces_are_chosen_by_name_and_show_what_is_advertised(table: Any, h
     answered = world.sessions.answer("call", "b", sdp(BOB), BOB, 0.0)
     assert (address(offered), address(answered)) == (RELAY_A4, "203.0.113.99")
     assert world.table.at((RELAY_B4, rtp_port(answered))).egress == (RELAY_A4, rtp_port(offered))
-    with pytest.raises(MediaRefused, match="there is no media interface dmz; configured are in, out"):
+    with pytest.raises(MediaRefused, match="there is no media interface dmz; configured are in, out") as refused:
         world.sessions.offer("other", "a", sdp(ALICE), ALICE, 0.0, toward=BOB, there=Facing("dmz"))
+    assert refused.value.status == 503
 
 
 def test_crossed_calls_survive_a_restart(both: World) -> None:

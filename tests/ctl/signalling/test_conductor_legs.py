@@ -4,9 +4,11 @@
 from dataclasses import replace
 from functools import partial
 
+from structlog.testing import capture_logs
+
 from ctl.sessions.relay_choice import Facing, RelayAddress
 from sip.effects import OfferMedia, Pressed
-from tests.ctl.signalling.test_conductor import ANNA, BERT, RELAYS, SDP, Host, in_dialog, talk
+from tests.ctl.signalling.test_conductor import ANNA, BERT, RELAYS, SDP, Host, call, in_dialog, register, talk
 
 
 async def test_keys_told_by_info_are_heard_of_and_can_be_blocked(tmp_path, table, hops, monkeypatch):
@@ -14,15 +16,15 @@ async def test_keys_told_by_info_are_heard_of_and_can_be_blocked(tmp_path, table
         told = []
         host.conductor.listeners.append(told.append)
         accepted, _ = talk(host)
-        (call,) = (view.id for view in host.core.calls())
+        (identity,) = (view.id for view in host.core.calls())
         key = partial(in_dialog("INFO", accepted, 3).with_body, b"Signal=5\r\n", "application/dtmf-relay")
         host.say(key(), ANNA)
         assert [message.method for message in host.heard(BERT)] == ["INFO"]
-        blocked = replace(host.sessions.treatments(call), digits_blocked=frozenset("a"))
-        monkeypatch.setattr(host.sessions, "treatments", {call: blocked}.__getitem__)
+        blocked = replace(host.sessions.treatments(identity), digits_blocked=frozenset("a"))
+        monkeypatch.setattr(host.sessions, "treatments", {identity: blocked}.__getitem__)
         host.say(key().replaced("CSeq", ["4 INFO"]).replaced("Via", ["SIP/2.0/UDP 192.0.2.9;branch=z9hG4bKk"]), ANNA)
         assert host.heard(BERT) == []
-        assert [each for each in told if isinstance(each, Pressed)] == [Pressed(call, "a", "5", None)] * 2
+        assert [each for each in told if isinstance(each, Pressed)] == [Pressed(identity, "a", "5", None)] * 2
 
 
 async def test_each_party_has_its_media_where_its_profile_says(tmp_path, table, hops):
@@ -51,3 +53,19 @@ async def test_who_signals_by_websocket_is_spoken_ice_with_and_has_one_port(tmp_
         assert media["policies"] == {"a": "remove", "b": "lite"}
         assert media["ices"]["b"][0]["lite"] is True
         assert media["terms"]["mux"] == {"offered": "also"}
+
+
+async def test_what_is_wrong_with_us_is_logged_and_not_told(tmp_path, table, hops):
+    async with Host(tmp_path, table, hops) as host:
+        host.users.sides = {("", "anna"): Facing("nowhere")}
+        register(host, "bert", BERT)
+        with capture_logs() as lines:
+            call(host)
+        refused = host.heard(ANNA)[-1]
+        assert (refused.status, refused.reason) == (503, "No Media Available")
+        assert b"nowhere" not in refused.to_bytes()
+        (line,) = [each for each in lines if each["event"] == "media refused"]
+        assert (line["log_level"], line["why"]) == (
+            "warning",
+            "there is no media interface nowhere; configured are none",
+        )
