@@ -394,6 +394,13 @@ static void drop_pair(struct ice *ice, enum engine_ice_state state)
 	ice->outcome->state = (__u8)state;
 }
 
+bool ice_hears(struct ice *ice, const union socket_address *source)
+{
+	const struct remote *remote = ice->selected ? NULL : ice_find(ice, source);
+
+	return remote && remote->heard && !remote->lost;
+}
+
 /* Consent of a peer that never asked for ours cannot be told from silence: media will tell. */
 static void look_at_consent(struct ice *ice, __u64 now)
 {

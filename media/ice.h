@@ -38,6 +38,9 @@ void ice_change(struct ice *ice, const struct engine_ice *wanted, __u64 now);
 bool ice_receive(struct ice *ice, const __u8 *data, size_t length, const union socket_address *source,
 		 __u64 now);
 
+/* Whether an authentic check made the address one to hear before a pair is selected (RFC 8445 §12.2). */
+bool ice_hears(struct ice *ice, const union socket_address *source);
+
 /* Does what is due. Call it again when ice_due says. */
 void ice_tick(struct ice *ice, __u64 now);
 

@@ -76,7 +76,7 @@ enum reason relay_ice_source(const struct flow_slot *slot, const struct relay_pa
 	__u8 address[16];
 
 	if (!slot->paired.port)
-		return REASON_NO_PAIR;
+		return slot->ice && ice_hears(slot->ice, packet->source) ? REASON_FORWARDED : REASON_NO_PAIR;
 	address_from_socket(packet->source, address);
 	if (address_port(packet->source) != slot->paired.port ||
 	    memcmp(address, slot->paired.address, sizeof(address)))

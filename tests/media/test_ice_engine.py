@@ -47,6 +47,9 @@ def test_media_passes_on_the_selected_pair_and_on_no_other(engine, call, rtp, ma
     call.b.send(rtp(0), call.facing_b.key)
     assert settled(engine, call.facing_a, 1).last_reason == "no-pair"
     assert settled(engine, call.facing_b, 1).last_reason == "no-nexthop"
+    assert check(call.a, call.facing_a).mapped == call.a.name
+    call.a.send(rtp(0), call.facing_a.key)
+    assert call.b.receive() == (rtp(0), call.facing_b.key), "it was checked, and may be nominated any moment"
     assert check(call.a, call.facing_a, use=True).mapped == call.a.name
     call.a.send(rtp(1), call.facing_a.key)
     assert call.b.receive() == (rtp(1), call.facing_b.key)
@@ -54,7 +57,7 @@ def test_media_passes_on_the_selected_pair_and_on_no_other(engine, call, rtp, ma
     assert call.a.receive() == (rtp(1), call.facing_a.key)
     moved = make_peer("127.77.1.9")
     moved.send(rtp(2), call.facing_a.key)
-    assert settled(engine, call.facing_a, 3).rejected == 1
+    assert settled(engine, call.facing_a, 4).rejected == 1
     check(moved, call.facing_a)
     check(moved, call.facing_a, use=True)
     moved.send(rtp(3), call.facing_a.key)
@@ -62,7 +65,7 @@ def test_media_passes_on_the_selected_pair_and_on_no_other(engine, call, rtp, ma
     call.b.send(rtp(2), call.facing_b.key)
     assert moved.receive() == (rtp(2), call.facing_a.key)
     (one,) = engine.read([call.facing_a.key])
-    assert (one.ice, one.selected, one.checks, one.refused) == ("selected", moved.name, 3, 0)
+    assert (one.ice, one.selected, one.checks, one.refused) == ("selected", moved.name, 4, 0)
 
 
 def test_what_was_selected_is_told(engine, call):
