@@ -331,6 +331,8 @@ class NgSection(Section):
     max_sessions: Annotated[int, Field(ge=0)] = 0
     load_limit: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Part of the media ports in use from which on new calls are sent elsewhere."""
+    tos: Annotated[int, Field(ge=-1, le=255)] = -1
+    """Of all packets of calls for which a proxy names none; -1: as they came."""
 
     @model_validator(mode="after")
     def _guarded(self) -> NgSection:

@@ -57,7 +57,7 @@ class NgFront:
             secret,
             changed=self._changed,
             ports_used=ports.used,
-            limits=Limits(config.max_sessions, config.load_limit, config.delete_delay),
+            limits=Limits(config.max_sessions, config.load_limit, config.tos, config.delete_delay),
             recorder=recorder,
             player=player,
             statistics=Statistics(started=time.time()),

@@ -147,6 +147,7 @@ _KNOWN: dict[str, Callable[[Translation, Sequence[str]], None]] = {
     "silent-timeout": _number("media", "hold_timeout"),
     "delete-delay": _number("ng", "delete_delay"),
     "max-sessions": _number("ng", "max_sessions"),
+    "tos": _number("ng", "tos"),
     "recording-dir": _directory,
     "log-level": _level,
 }
@@ -157,7 +158,6 @@ _WHY = {
     "pidfile": "voxdp run stays in the foreground",
     "foreground": "voxdp run stays in the foreground",
     "log-stderr": "what is logged goes to standard error",
-    "tos": "packets keep the DSCP they come with",
     "listen-cli": "voxdp ng ctl speaks to the controller's own socket",
     "redis": "calls are kept in a journal on this host",
     "recording-method": "recordings are sealed files: docs/media.md",

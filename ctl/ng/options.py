@@ -274,7 +274,7 @@ def _tos(request: Request) -> int | None:
     value = request.number("tos")
     if value is not None and value > 255:
         raise NgError(f"TOS: {value} is not within 0-255")
-    return value if value is not None and value >= 0 else None
+    return value if value is None else max(value, -1)
 
 
 def _unknown(request: Request) -> Iterator[str]:

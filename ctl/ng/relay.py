@@ -59,11 +59,12 @@ log = structlog.get_logger()
 @dataclass(frozen=True, slots=True)
 class Limits:
     """max_sessions: calls at once, 0: as many as there are ports. load_limit: part of all ports in use, 0 to 1, from
-    which on new calls are sent elsewhere.
+    which on new calls are sent elsewhere. tos: of packets of calls for which nobody names one, -1: as they came.
     """
 
     max_sessions: int = 0
     load_limit: float = 1.0
+    tos: int = -1
     delete_delay: int = DELETE_DELAY
 
 
@@ -198,7 +199,7 @@ class Relay:
             there=self._known(asked.there),
             bridge=asked.bridge,
             transcode=asked.codecs.transcoded,
-            terms=Terms(asked.mux, None if asked.tos is None else asked.tos >> 2, asked.codecs.bridged),
+            terms=self._terms(asked),
         )
         body = self._exchange(offer, dialogue, leg, sdp, asked, request)
         if not known:
@@ -331,6 +332,10 @@ class Relay:
                 self._told.add(word)
                 log.warning("a word of the ng protocol is not known and has no effect", word=word)
         return asked
+
+    def _terms(self, asked: Options) -> Terms:
+        tos = self.limits.tos if asked.tos is None else asked.tos
+        return Terms(asked.mux, tos >> 2 if tos >= 0 else None, asked.codecs.bridged)
 
     def _known(self, asked: Facing) -> Facing:
         """A name that is none of our interfaces' says nothing, as with other relays."""

@@ -51,8 +51,8 @@ def test_the_command_line_in_our_words():
     translation = translate(read_arguments(words))
     assert translation.tables["media"]["interfaces"] == [{"name": "default", "address": "192.0.2.1"}]
     assert translation.tables["ng"]["listen"] == ["127.0.0.1:2223"]
-    assert set(translation.ignored) == {"foreground", "tos"}
-    assert "DSCP" in translation.ignored["tos"]
+    assert set(translation.ignored) == {"foreground"}
+    assert translation.tables["ng"]["tos"] == 184
 
 
 def test_what_comes_of_it_is_a_configuration():

@@ -159,6 +159,12 @@ def test_packets_are_marked(relay, world, tos, dscp):
     assert {world.table.at((RELAY_A, rtp_port(each))).dscp for each in sides} == {dscp}
 
 
+@pytest.mark.parametrize(("keys", "dscp"), [({}, 46), ({"TOS": 0}, 0), ({"TOS": "-1"}, None)])
+def test_packets_are_marked_as_configured_where_nothing_is_said(world, keys, dscp):
+    relay = Relay(world.sessions, lambda: 0.0, b"secret", limits=Limits(tos=184))
+    assert {world.table.at((RELAY_A, rtp_port(each))).dscp for each in exchange(relay, PLAIN, PLAIN, **keys)} == {dscp}
+
+
 def test_what_has_been_here_is_not_touched_again(relay):
     first = ask(relay, "offer", ALICE, PLAIN, "loop-protect")
     keys = {"call-id": "other", "from-tag": "x", "sdp": first.decode(), "flags": ["loop-protect"]}
