@@ -81,8 +81,9 @@ ICE_LITE: dict[str, frozenset[str]] = {
 class Options:
     """What a proxy wants of all its offers, or answers, alike. here, there: of our side toward the offerer and
     toward the other. media_address: what is written in place of our own. bridge: the profile for the other side.
-    ice: whether it is spoken with the offerer of an answer; None: as with the offer. tos: of all packets, None: as they
-    came. unknown: words to be reported.
+    ice: whether it is spoken with the offerer of an answer; None: as with the offer. tos: of all
+    packets, -1: as they came, None: not said. passive: the offerer begins a DTLS handshake that is left to us. unknown:
+    words to be reported.
     """
 
     manner: Manner
@@ -94,6 +95,7 @@ class Options:
     codecs: Codecs = NONE
     mux: Mux = USUAL.mux
     tos: int | None = None
+    passive: bool = False
     unknown: tuple[str, ...] = ()
 
 
@@ -116,6 +118,7 @@ def _options(request: Request) -> Options:
         codecs=_codecs(request),
         mux=_mux(request),
         tos=_tos(request),
+        passive="passive" in request.list("dtls"),
         unknown=tuple(sorted(_unknown(request))),
     )
 

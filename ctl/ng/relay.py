@@ -221,7 +221,7 @@ class Relay:
         call = self.calls.get(call_id)
         dialogue, answerer = answered(call, request)
         _keep(call, request, answerer)
-        answer = partial(self.sessions.answer, transcode=dialogue.transcoded, ice=asked.ice)
+        answer = partial(self.sessions.answer, transcode=dialogue.transcoded, ice=asked.ice, passive=asked.passive)
         body = self._exchange(answer, dialogue, dialogue.leg_of(answerer), sdp, asked, request)
         call.last_signal, call.answered = now, self.steady()
         self.changed(call_id, call)

@@ -38,7 +38,7 @@ from ctl.sessions.programmer import FlowView, Programmer
 from ctl.sessions.reachable import Routes, check_all, common_family
 from ctl.sessions.relay_choice import ANY, Facing, NoRelayAddress, NoSuchInterface, choose
 from ctl.sessions.security import PLAIN, Agreement, Bridge, Insecure, Spoken, agree_all, bridge_all, propose_all
-from ctl.sessions.terms import USUAL, Mux, Terms, agree, beside
+from ctl.sessions.terms import USUAL, Terms, beside, muxed
 from ctl.sessions.treatment import Treatments
 from media.flows import EngineError
 from sip.effects import Leg
@@ -47,6 +47,7 @@ from sip.errors import SdpError
 FlowReport = FlowView
 """The last view of a flow, its final statistics included."""
 
+Streams = Iterable[Stream]
 Writer = Callable[[Description, Media, Leg], bytes]
 """Writes a description toward a leg, whose relay address and ports are in the media."""
 
@@ -153,11 +154,12 @@ class MediaSessions:
         write: Writer | None = None,
         transcode: bool | None = None,
         ice: IcePolicy | None = None,
+        passive: bool = False,
     ) -> bytes:
         """Program the flows as `leg` answers the offer; return the description to send to the offerer.
 
         transcode: whether it was offered codecs that the offerer does not have; None: as it is configured.
-        ice: whether we speak it with the offerer; None: as was said with the offer.
+        ice: whether we speak it with the offerer; None: as was said with the offer. passive: it begins DTLS if it may.
         Also for a further answer to the same offer. Raises MediaRefused: 488 for what is not relayed or does not
         match the offer, 503 if nothing can carry it.
         """
@@ -175,13 +177,13 @@ class MediaSessions:
                 raise MediaRefused(488, f"the answer has {said.kind} where {asked.kind} was offered")
         if any(media.proposed.added) or (bool(self.data_plane.transcode) if transcode is None else transcode):
             streams = description.answer_with(offered, streams, media.proposed.added)
-        agreement = self._agree(media, offered, streams)
+        agreement = self._agree(media, offered, streams, passive)
         answered = replace(
             media.proposed,
             streams={_other(leg): offered, leg: streams},
             ices=ices,
             protections={_other(leg): agreement.offerer, leg: agreement.answerer},
-            muxed=_muxed(leg, offered, streams, media.proposed.terms.mux),
+            muxed=muxed(leg, offered, streams, media.proposed.terms.mux),
         )
         media.pairs = ice_exchange.kept_pairs(answered, media.pairs)
         self._program(call, answered)
@@ -387,7 +389,7 @@ class MediaSessions:
         except Insecure as insecure:
             raise MediaRefused(488, str(insecure)) from None
 
-    def _agree(self, media: CallMedia, offered: Iterable[Stream], answers: Iterable[Stream]) -> Agreement:
+    def _agree(self, media: CallMedia, offered: Streams, answers: Streams, passive: bool) -> Agreement:
         assert media.proposed
         assert media.offerer
         plane, before = self.data_plane, media.agreed.protections.get(media.offerer, ())
@@ -400,6 +402,7 @@ class MediaSessions:
                 plane.srtp,
                 plane.fingerprint,
                 token_bytes,
+                passive,
             )
         except Insecure as insecure:
             raise MediaRefused(488, str(insecure)) from None
@@ -491,9 +494,3 @@ class MediaSessions:
 
 def _other(leg: Leg) -> Leg:
     return "b" if leg == "a" else "a"
-
-
-def _muxed(answerer: Leg, offers: Iterable[Stream], answers: Iterable[Stream], mux: Mux) -> dict[Leg, tuple[bool, ...]]:
-    """Return for each leg which m-lines have RTCP beside RTP."""
-    both = [agree(mux, offer.rtcp_mux, said.rtcp_mux) for offer, said in zip(offers, answers, strict=True)]
-    return {_other(answerer): tuple(one for one, _ in both), answerer: tuple(other for _, other in both)}

@@ -219,8 +219,12 @@ def agree_all(
     policy: Policy,
     fingerprint: str,
     draw: Draw,
+    passive: bool = False,
 ) -> Agreement:
-    """`agree` and `answer` for each m-line. before: the offerer's protections until now. Raises Insecure."""
+    """`agree` and `answer` for each m-line. before: the offerer's protections until now. Raises Insecure.
+
+    passive: where the offerer leaves it to us, it begins the handshake.
+    """
     known = [*before[: len(offers)], *[PLAIN] * (len(offers) - len(before))]
     offerer, answerer, answered = [], [], []
     for offered, proposal, said, had in zip(offers, proposed, answers, known, strict=True):
@@ -228,7 +232,7 @@ def agree_all(
             legs, back = (PLAIN, PLAIN), Spoken("")
         else:
             theirs = agree(proposal, said)
-            ours, back = answer(offered, policy, theirs, had, fingerprint, draw)
+            ours, back = answer(offered, policy, theirs, had, fingerprint, draw, passive)
             legs = ours, theirs
         offerer.append(legs[0])
         answerer.append(legs[1])
@@ -270,7 +274,13 @@ def agree(proposed: Spoken, answer: Spoken) -> Protection:
 
 
 def answer(
-    offer: Spoken, policy: Policy, other: Protection, before: Protection, fingerprint: str, draw: Draw
+    offer: Spoken,
+    policy: Policy,
+    other: Protection,
+    before: Protection,
+    fingerprint: str,
+    draw: Draw,
+    passive: bool = False,
 ) -> tuple[Protection, Spoken]:
     """Return how the offering leg is protected, and what it is answered.
 
@@ -281,7 +291,7 @@ def answer(
     if kind == "sdes":
         return _answer_sdes(offer, other, before, draw)
     if kind == "dtls":
-        active = before.active if before.fingerprint == offer.fingerprint else offer.setup != "active"
+        active = before.active if before.fingerprint == offer.fingerprint else offer.setup != "active" and not passive
         active = active if offer.setup == "actpass" else offer.setup == "passive"
         protection = Protection(fingerprint=offer.fingerprint, active=active)
         return protection, Spoken(offer.protocol, (), fingerprint, "active" if active else "passive")

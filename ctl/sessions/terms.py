@@ -3,8 +3,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+from sip.effects import Leg
+
+if TYPE_CHECKING:
+    from ctl.sessions.plan import Stream
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,3 +60,10 @@ def agree(mux: Mux, offerer: bool, answerer: bool) -> tuple[bool, bool]:
     if mux.answered == "never":
         return False, takes
     return offerer and (takes or mux.answered == "always"), takes
+
+
+def muxed(answerer: Leg, offers: Iterable[Stream], answers: Iterable[Stream], mux: Mux) -> dict[Leg, tuple[bool, ...]]:
+    """Return for each leg which m-lines have RTCP beside RTP."""
+    both = [agree(mux, offer.rtcp_mux, said.rtcp_mux) for offer, said in zip(offers, answers, strict=True)]
+    mine, theirs = tuple(one for one, _ in both), tuple(other for _, other in both)
+    return {"a": theirs, "b": mine} if answerer == "a" else {"a": mine, "b": theirs}

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What a proxy asks of codecs, of RTCP beside RTP, of fax and of packets, and what both sides get to see of it."""
 
+from dataclasses import replace
+
 import pytest
 
 from ctl.kernel.flowrule import FlowAction, FlowFlag
@@ -203,3 +205,15 @@ def test_no_suite_at_all_is_an_error(relay):
     keys = {"call-id": "c", "from-tag": "a", "sdp": sdp(ALICE, PLAIN).decode(), "transport-protocol": "RTP/SAVP"}
     asked = {**keys, "SDES": ["only-F8_128_HMAC_SHA1_80"], "DTLS": "off", "command": "offer"}
     assert "without SDES" in relay.handle(asked, "", 0.0)["error-reason"]
+
+
+@pytest.mark.parametrize(
+    ("words", "offered", "answered"),
+    [([], "actpass", "active"), (["passive"], "actpass", "passive"), (["passive"], "passive", "active")],
+)
+def test_who_begins_a_dtls_handshake_may_be_asked_for(relay, world, words, offered, answered):
+    fingerprint = "SHA-256 " + ":".join(["AB"] * 32)
+    world.sessions.data_plane = replace(world.sessions.data_plane, fingerprint=fingerprint)
+    secured = f"m=audio 4000 UDP/TLS/RTP/SAVPF 0\r\na=setup:{offered}\r\na=fingerprint:{fingerprint}\r\n"
+    ask(relay, "offer", ALICE, secured, transport_protocol="RTP/AVP")
+    assert f"a=setup:{answered}" in ask(relay, "answer", BOB, PLAIN, to_tag="b", DTLS=words).decode().splitlines()
