@@ -351,12 +351,13 @@ class Programmer:
         self._agents.update(plan.local for plan in pair if plan.ice)
         self._agents.difference_update(plan.local for plan in pair if not plan.ice)
         self._owners.update((plan.local, (call, plan)) for plan in pair)
-        self._ways.update(_way(plan) for plan in pair)
+        for plan in pair:
+            self._ways[_way(plan)] += 1
 
     def _forget(self, pair: Pair) -> None:
         """Watch the way to a peer no longer if no other flow goes there."""
-        self._ways.subtract(_way(plan) for plan in pair)
-        for way in {_way(plan) for plan in pair}:
+        for way in map(_way, pair):
+            self._ways[way] -= 1
             if not self._ways[way]:
                 del self._ways[way]
                 self._hops.forget(*way)
