@@ -302,9 +302,8 @@ class Conductor:
 
     def _facing(self, trunk: str, user: str, local: str, transport: str) -> Facing:
         asked, ice = self._directory.facing(trunk, user), self._directory.ice(trunk, transport)
-        return Facing(
-            asked.interface, local, asked.family, asked.latch, ice, asked.relayed, asked.follow, asked.trickle
-        )
+        told = asked.relayed, asked.follow, asked.trickle, asked.dtmf
+        return Facing(asked.interface, local, asked.family, asked.latch, ice, *told)
 
     def _keep(self, kind: str, key: str, text: str) -> None:
         """Write live state, "" being its end; a full disk costs the ability to restore this call, not the call."""

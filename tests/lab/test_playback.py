@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import struct
 import time
 
@@ -17,16 +18,21 @@ PROMPT, MUSIC = 700, 1500
 
 
 @pytest.fixture
-def talking(world, tmp_path):
-    """A call in the kernel, and a directory with a prompt of two seconds and music of one."""
+def placed(world, tmp_path):
+    """A world with a prompt of two seconds and music of one, which is heard on hold too."""
     prompts = tmp_path / "prompts"
     prompts.mkdir()
     audio.write_tone(prompts / "prompt.wav", PROMPT, 2)
     audio.write_tone(prompts / "music.wav", MUSIC, 1)
-    made = world(media=f'prompts = "{prompts}"')
-    made.connect(made.alice, made.bob)
-    made.carried(50)
-    return made
+    return world(media=f'prompts = "{prompts}"\nhold_music = "music"')
+
+
+@pytest.fixture
+def talking(placed):
+    """A call in the kernel."""
+    placed.connect(placed.alice, placed.bob)
+    placed.carried(50)
+    return placed
 
 
 def on_the_way(world, path, reason, seconds=15):
@@ -75,10 +81,17 @@ def test_what_is_played_dialled_and_blocked_amid_a_call(talking):
     talking.alice.dtmf("8")
     assert talking.bob.wait("CALL_DTMF_START", 5)["param"] == "8", "and no 7 before it"
 
+    until_held = time.time()
+    talking.bob.hold()
+    on_the_way(talking, "engine", "playback")
+    time.sleep(1.5)
+    talking.bob.resume()
+    back_in_the_kernel(talking)
+
     talking.finish(talking.alice, talking.bob)
     at_a, at_b = talking.seen()
-    one_stream(at_a, talking.lab.a)
-    one_stream(at_b, talking.lab.b)
+    for seen, endpoint in ((at_a, talking.lab.a), (at_b, talking.lab.b)):
+        one_stream([each for each in seen if each.time < until_held], endpoint)
     assert holds(talking.bob.heard()[0], PROMPT, TONES["alice"])
     assert holds(talking.alice.heard()[0], MUSIC, TONES["bob"])
 
@@ -116,3 +129,57 @@ def holds(path, *tones):
         audio.judge(samples[start : start + second + 320]) for start in range(0, len(samples) - second, second // 2)
     ]
     return all(any(piece.is_tone(tone) for piece in pieces) for tone in tones)
+
+
+def dtmf_of(placed, form):
+    placed.controller.command("user", "set", "bob", f"dtmf={form}")
+    placed.connect(placed.alice, placed.bob)
+    placed.carried(20)
+
+
+def ended(placed):
+    placed.alice.hangup()
+    placed.bob.closed()
+    placed.alice.closed()
+    placed.controller.until("flows", "flow", "list", count=0)
+
+
+def test_keys_reach_a_phone_in_the_form_that_it_has(placed):
+    dtmf_of(placed, "info")
+    on_the_way(placed, "engine", "digits by INFO")
+    placed.alice.dtmf("5")
+    assert placed.bob.wait("CALL_DTMF_START", 5)["param"] == "5"
+    ended(placed)
+
+    dtmf_of(placed, "inband")
+    on_the_way(placed, "engine", "digits as tones")
+    placed.alice.dtmf("1")
+    heard_by_us(placed, "1")
+    placed.bob.dtmf("8")
+    assert placed.alice.wait("CALL_DTMF_START", 5)["param"] == "8", "hers are events all the same"
+    time.sleep(0.5)
+    ended(placed)
+
+    _, at_b = placed.seen()
+    assert len([each for each in at_b if each.is_sip and each.payload.startswith(b"INFO ")]) == 1
+    got = [each for each in capture.rtp(at_b) if each.target[0] == placed.lab.b.address]
+    assert {each.payload[1] & 127 for each in got} == {0}, "no telephone event in either call"
+    assert rings_with(placed.bob.heard()[-1], 697, 1209)
+
+
+def rings_with(path, *tones):
+    """Whether these tones are heard together for 40 ms, each far above what speech has there."""
+    samples = audio.read(path)
+    size = audio.RATE * 40 // 1000
+    return any(
+        all(power(samples[start : start + size], tone) > 1e5 for tone in tones)
+        for start in range(0, len(samples) - size, size // 2)
+    )
+
+
+def power(piece, frequency):
+    """Mean square of the sine of that frequency in it."""
+    step = 2 * math.pi * frequency / audio.RATE
+    real = sum(value * math.cos(step * number) for number, value in enumerate(piece))
+    imaginary = sum(value * math.sin(step * number) for number, value in enumerate(piece))
+    return 2 * (real**2 + imaginary**2) / len(piece) ** 2

@@ -31,7 +31,7 @@ async def test_each_party_has_its_media_where_its_profile_says(tmp_path, table, 
     async with Host(tmp_path, table, hops) as host:
         named = (RelayAddress(RELAYS[0], "in"), RelayAddress(RELAYS[1], "out", "203.0.113.99"))
         host.sessions.data_plane = replace(host.sessions.data_plane, relays=named)
-        host.users.sides = {("carrier", ""): Facing("out", latch=True), ("", "anna"): Facing("in")}
+        host.users.sides = {("carrier", ""): Facing("out", latch=True, dtmf="inband"), ("", "anna"): Facing("in")}
         sdp = SDP.format("192.0.2.10", 4000).encode()
         offer = OfferMedia(
             999, "call", "a", sdp, "192.0.2.10", "192.0.2.11", "192.0.2.1", "", "", "carrier", user="anna"
@@ -39,7 +39,7 @@ async def test_each_party_has_its_media_where_its_profile_says(tmp_path, table, 
         host.conductor.perform([offer])
         media = host.sessions.snapshot("call")["proposed"]
         assert (media["relays"], media["shown"]) == ({"a": RELAYS[0], "b": RELAYS[1]}, {"b": "203.0.113.99"})
-        assert media["latching"] == ["b"]
+        assert (media["latching"], media["dtmf"]) == (["b"], {"b": "inband"})
 
 
 async def test_who_signals_by_websocket_is_spoken_ice_with_and_has_one_port(tmp_path, table, hops):
