@@ -75,7 +75,8 @@ def test_a_call_is_forwarded_whatever_the_families(wiring, relay: Relay, begin: 
     assert final.statistics is not None
     assert final.statistics.packets > 50
     assert (final.path, final.statistics.lost) == ("kernel", 0)
-    assert final.statistics.last_reason in (None, "no_nexthop")  # the very first, before the neighbour was known
+    # the very first, before the neighbour was known, or one that came as the flow was taken off
+    assert final.statistics.last_reason in (None, "no_nexthop", "off")
     drain(stream.receiver)
     assert not follow(relay, stream, 0.2, lambda: True)
 

@@ -37,6 +37,7 @@ def test_a_plain_call_is_four_pinned_flows_in_the_kernel() -> None:
         target=("198.51.100.20", 5000),
         clock_rate=8000,
         path="kernel",
+        dtmf_clock=8000,
     )
     assert (rtp_b.local, rtp_b.source) == (rtp_a.egress, (rtp_a.target[0], rtp_a.target[1]))
     assert (rtp_b.egress, rtp_b.target) == (rtp_a.local, ("192.0.2.10", 4000))
