@@ -75,6 +75,8 @@ LOOK_SECONDS = 1.0
 CALL_REJECTED = 21  # Q.850
 WATCH_SECONDS = 0.5
 HEAR_SECONDS = 0.1
+LOOKS_AT_IDLE = 20
+"""So seldom is an engine asked that carries nothing: it may still tell that a worker was replaced."""
 REFRESH_SECONDS = 10.0
 
 log = structlog.get_logger()
@@ -375,9 +377,12 @@ class Service:
             await asyncio.sleep(WATCH_SECONDS)
 
     async def _hear_engine(self) -> None:
-        """Digits, ends of sounds and pairs of ICE want an answer soon."""
+        """Digits, ends of sounds and pairs of ICE want an answer soon; from an engine without flows there are none."""
+        looks = 0
         while True:
-            tell_events(self.carriers.process.client.events, self._staged, self.ice_watch.take)
+            looks += 1
+            if self.programmer.uses("engine") or looks % LOOKS_AT_IDLE == 0:
+                tell_events(self.carriers.process.client.events, self._staged, self.ice_watch.take)
             await asyncio.sleep(HEAR_SECONDS)
 
     def _staged(self, event: EngineEvent) -> None:

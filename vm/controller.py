@@ -50,10 +50,10 @@ state = "{directory}/state"
 class Controller:
     """`voxdp attach`, `voxdp run` and questions to it. Nothing runs until `attach` and `start`.
 
-    listen: where signalling listens, if not at the relay's addresses. more: further tables of the configuration. media:
-    further lines of the table [media]. workers: processes that share the signalling. user: who owns the relay's pins
-    and runs everything but `attach` and `detach`; root if empty. timeout: seconds without media after which a call is
-    ended.
+    listen: where signalling listens, if not at the relay's addresses; None: there is none. more: further tables of
+    the configuration. media: further lines of the table [media]. workers: processes that share the signalling.
+    user: who owns the relay's pins and runs everything but `attach` and `detach`; root if empty. timeout: seconds
+    without media after which a call is ended.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class Controller:
         mode: Mode = "native",
         user: str = "",
         timeout: float = 120.0,
-        listen: Sequence[str] = (),
+        listen: Sequence[str] | None = (),
         more: str = "",
         port_max: int = 20999,
         media: str = "",
@@ -174,7 +174,8 @@ class Controller:
 
     def _settings(self) -> str:
         topology = self._lab.topology
-        listen = list(self._listen) or [f"{address}:5060" for address in topology.relay_addresses]
+        usual = [f"{address}:5060" for address in topology.relay_addresses]
+        listen = [] if self._listen is None else list(self._listen) or usual
         settings = CONFIG.format(
             listen=json.dumps(listen),
             domain=DOMAIN,

@@ -80,6 +80,7 @@ class Programmer:
         self._ended: dict[str, list[FlowView]] = {}
         self._held: set[str] = set()
         self._ways: Counter[tuple[str, str]] = Counter()
+        self._paths: Counter[Path] = Counter()
         self._agents: set[Endpoint] = set()
         self._owners: dict[Endpoint, tuple[str, FlowPlan]] = {}
 
@@ -134,6 +135,10 @@ class Programmer:
     def calls(self) -> Set[str]:
         """Return the calls that have flows."""
         return self._calls.keys()
+
+    def uses(self, path: Path) -> bool:
+        """Whether any flow goes that way."""
+        return self._paths[path] > 0
 
     def flow_at(self, local: Endpoint) -> tuple[str, FlowPlan] | None:
         """Return the call and the plan of the flow that is received at a relay address and port."""
@@ -353,9 +358,11 @@ class Programmer:
         self._owners.update((plan.local, (call, plan)) for plan in pair)
         for plan in pair:
             self._ways[_way(plan)] += 1
+        self._paths[pair[0].path] += 1
 
     def _forget(self, pair: Pair) -> None:
         """Watch the way to a peer no longer if no other flow goes there."""
+        self._paths[pair[0].path] -= 1
         for way in map(_way, pair):
             self._ways[way] -= 1
             if not self._ways[way]:

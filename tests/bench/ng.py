@@ -42,7 +42,7 @@ SETTINGS = '\n[ng]\nlisten = ["127.0.0.1:2224"]\ndelete_delay = 0\n'
 
 def measure() -> Iterator[Figure]:
     with Lab("one") as lab:
-        controller = Controller(lab, listen=("127.0.0.1:5080",), more=SETTINGS, port_max=32001)
+        controller = Controller(lab, listen=None, more=SETTINGS, port_max=32001)
         controller.attach()
         controller.start()
         with Rtpengine(lab.relay, lab.directory / "rtpengine.log", lab.topology.relay_addresses) as reference:

@@ -133,7 +133,7 @@ class Bench:
         self._program = folder / "paced"
         run("gcc", "-O2", "-Wall", "-o", self._program, SOURCE)
         self._mine, self._other = (self._stack.enter_context(Lab("two")) for _ in range(2))
-        controller = Controller(self._mine, listen=("127.0.0.1:5080",), more=SETTINGS, port_max=32001)
+        controller = Controller(self._mine, listen=None, more=SETTINGS, port_max=32001)
         controller.attach()
         controller.start()
         self._pid = controller.pid

@@ -347,3 +347,13 @@ def plans(path: Any = "kernel", source: tuple[str, int | None] = PHONE_A, held_b
     rtcp_a = FlowPlan("a", 0, "rtcp", A_RTCP, above, B_RTCP, (PHONE_B[0], 5001), 0, path, reason)
     rtcp_b = FlowPlan("b", 0, "rtcp", B_RTCP, (PHONE_B[0], 5001), A_RTCP, (PHONE_A[0], 4001), 0, path, reason)
     return rtp_a, rtp_b, rtcp_a, rtcp_b
+
+
+def test_it_is_known_which_ways_are_in_use(programmer: Programmer) -> None:
+    assert not programmer.uses("kernel")
+    programmer.apply("call", plans())
+    assert (programmer.uses("kernel"), programmer.uses("engine")) == (True, False)
+    programmer.apply("call", [replace(plan, path="engine", reason="as asked") for plan in plans()])
+    assert (programmer.uses("kernel"), programmer.uses("engine")) == (False, True)
+    programmer.remove("call")
+    assert not programmer.uses("engine")
