@@ -7,6 +7,7 @@ from ctl.sessions.call_media import CallMedia, Media
 from ctl.sessions.plan import Codec, Stream
 from ctl.sessions.security import CryptoLine, Protection, Spoken
 from ctl.sessions.treatment import Treatments
+from tests.ctl.world import ALICE, BOB, World, sdp
 
 LINE = CryptoLine(1, "AES_CM_128_HMAC_SHA1_80", "a2V5")
 STREAM = Stream("audio", "RTP/SAVP", "192.0.2.10", 4000, 4001, "192.0.2.10", codecs=(Codec(0, "PCMU", 8000),), ptime=20)
@@ -65,3 +66,16 @@ def test_a_journal_that_says_everything_is_read_too():
     read = CallMedia.from_json({"agreed": SAID, "proposed": None, "offerer": None, "blocked": []})
     assert read.agreed.streams["a"][0].codecs == (Codec(0, "PCMU", 8000),)
     assert read.agreed.protections == {"a": (Protection(),)}
+
+
+def test_what_is_written_is_kept_until_something_changes(world: World) -> None:
+    world.sessions.offer("call", "a", sdp(ALICE), ALICE, 0.0, toward=BOB)
+    offered = world.sessions.snapshot_text("call")
+    world.sessions.answer("call", "b", sdp(BOB), BOB, 0.0)
+    answered = world.sessions.snapshot_text("call")
+    assert offered != answered
+    assert world.sessions.snapshot_text("call") is answered
+    assert json.loads(answered) == json.loads(json.dumps(world.sessions.snapshot("call")))
+    world.sessions.block("call", ["a"])
+    assert json.loads(world.sessions.snapshot_text("call"))["treatments"]["blocked"] == ["a"]
+    assert world.sessions.snapshot_text("nobody's") == "{}"
