@@ -125,6 +125,8 @@ class User(Body):
     media: Interface | None = None
     """Of its telephones; none: as the tenant's."""
     dtmf: Dtmf = "auto"
+    ice: Literal["remove", "lite", "full"] | None = None
+    """Whether it is spoken with its telephones; none: as configured for all, or for web pages."""
 
 
 class GroupMember(Body):

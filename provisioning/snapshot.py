@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
+from typing import Literal
 
 from provisioning.plan import EMPTY, TenantPlan
 
@@ -40,6 +41,7 @@ class Account:
     spend_limit_micros: int | None = None
     media: str | None = None
     dtmf: str = "auto"
+    ice: Literal["remove", "lite", "full"] | None = None
 
     @property
     def key(self) -> UserKey:
@@ -119,6 +121,11 @@ class Snapshot:
         """Return how digits reach a user's telephones."""
         account = self.account(self.realm, username)
         return account.dtmf if account else "auto"
+
+    def ice_of(self, username: str) -> Literal["remove", "lite", "full"] | None:
+        """Return whether ICE is spoken with a user's telephones, None where nothing is said of it."""
+        account = self.account(self.realm, username)
+        return account.ice if account else None
 
     def realm_of(self, domain: str) -> str | None:
         """Return the realm that a request's domain stands for, None if it is none of ours."""

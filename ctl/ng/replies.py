@@ -89,6 +89,8 @@ def _media(
     flags = ["initialized", "send", "recv"]
     if [view.kind for view in sent] == ["rtp"]:
         flags.append("rtcp-mux")
+    if any(view.ice != "off" for view in sent):
+        flags.append("ICE")
     return {
         "index": index + 1,
         "type": stream.media,

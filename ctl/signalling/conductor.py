@@ -301,7 +301,7 @@ class Conductor:
         return self._core.media_ready(effect.token, description, now)
 
     def _facing(self, trunk: str, user: str, local: str, transport: str) -> Facing:
-        asked, ice = self._directory.facing(trunk, user), self._directory.ice(trunk, transport)
+        asked, ice = self._directory.facing(trunk, user), self._directory.ice(trunk, transport, user)
         told = asked.relayed, asked.follow, asked.trickle, asked.dtmf
         return Facing(asked.interface, local, asked.family, asked.latch, ice, *told)
 

@@ -117,9 +117,9 @@ class Directory:
         found = self._keeper.current.plan(tenant).trunks.get(name)
         return Facing(found.media or "", latch=found.latch, dtmf=cast("Dtmf", found.dtmf)) if found else ANY
 
-    def ice(self, trunk: str, transport: str) -> IcePolicy:
-        """Return whether ICE is spoken with a party: a trunk, or one that signals by `transport`."""
-        asked = self._asked(trunk) if trunk else None
+    def ice(self, trunk: str, transport: str, user: str = "") -> IcePolicy:
+        """Return whether ICE is spoken with a party: a trunk, or a user, who signals by `transport`."""
+        asked = self._asked(trunk) if trunk else self._keeper.current.ice_of(user) if user else None
         return asked or (self._ice_web if transport in WEB and not trunk else self._ice)
 
     def _asked(self, trunk: str) -> IcePolicy | None:

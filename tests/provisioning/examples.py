@@ -20,7 +20,7 @@ EXAMPLES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     ),
     "user": (
         {"username": "anna", "password": "secret", "dial_plan": "fr"},
-        {"display_name": "Anna Ö.", "media": "lan", "dtmf": "info"},
+        {"display_name": "Anna Ö.", "media": "lan", "dtmf": "info", "ice": "lite"},
     ),
     "group": ({"name": "sales", "extension": "500", "members": [{"user": "anna"}]}, {"members": []}),
     "device": ({"name": "desk", "user": "anna", "mac": "0004f2aabbcc"}, {"vendor": "Polycom"}),

@@ -64,8 +64,9 @@ def test_who_offered_it_is_answered_with_it_unless_the_answer_removes_it(relay, 
     reply = answer(relay, ICE=ice)
     assert bool(said(reply, "candidate")) == spoken
     assert all(RELAY_A in line for line in said(reply, "candidate"))
-    flows = ask(relay, "query", call_id="c1")["tags"]["a"]["medias"][0]["streams"]
-    assert {flow["local address"] for flow in flows} == {RELAY_A}
+    medium = ask(relay, "query", call_id="c1")["tags"]["a"]["medias"][0]
+    assert {flow["local address"] for flow in medium["streams"]} == {RELAY_A}
+    assert ("ICE" in medium["flags"]) == spoken
     assert bool(world.programmer.speaks_ice) == spoken
 
 

@@ -54,7 +54,7 @@ class Users:
     def __init__(self):
         self.sides = {}
 
-    def ice(self, trunk, transport):
+    def ice(self, trunk, transport, user=""):
         return "lite" if transport == "wss" else "remove"
 
     def facing(self, trunk, user):

@@ -63,7 +63,7 @@ class Keeper:
             numbers={"+33123": Number("+33123", user="bert")},
             media="lan",
         )
-        accounts = [Account(REALM, "anna", True, "", ""), Account(REALM, "bert", True, "", "", media="dmz")]
+        accounts = [Account(REALM, "anna", True, "", "", ice="full"), Account(REALM, "bert", True, "", "", media="dmz")]
         self.current = replace(Snapshot.of(REALM, accounts), plans=MappingProxyType({1: plan}))
 
     async def renewed(self) -> None:
@@ -142,6 +142,18 @@ def test_where_the_media_of_each_party_goes():
     assert facing("", "stranger") == facing("1/gone", "") == facing("gone", "") == facing("carrier", "") == Facing()
     asked = ("1/paris", "file", "1/gone", "carrier", "")
     assert [directory.ice(trunk, "udp") for trunk in asked] == ["lite", "full", "remove", "remove", "remove"]
+
+
+def test_users_say_whether_ice_is_spoken_and_so_does_how_they_signal():
+    ice = Directory(Keeper(), (CARRIER,), ice=("remove", "lite")).ice
+    assert [ice("", transport, "bert") for transport in ("udp", "tls", "ws", "wss")] == [
+        "remove",
+        "remove",
+        "lite",
+        "lite",
+    ]
+    assert (ice("", "udp", "anna"), ice("", "wss", "anna")) == ("full", "full")
+    assert (ice("carrier", "wss"), ice("", "wss", "stranger"), ice("", "udp")) == ("remove", "lite", "remove")
 
 
 def test_users_come_first_and_pay_when_they_send_on():
