@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 from hashlib import blake2s
@@ -54,6 +54,8 @@ class Agent:
         self.call_id = call_id or (lambda kin: token())
         self.local_for = local_for
         self.effects: list[Effect] = []
+        self.names: Mapping[str, str] = {}
+        """What trunks know us as, by their own names: the user of our Contact toward them."""
         self.digits_blocked: Callable[[str, str], bool] = lambda _call, _leg: False
         """Whether keys that this leg of this call tells by INFO are for nobody."""
         self.timers = Timers()
@@ -222,10 +224,11 @@ class Agent:
         sent_by = host_port(local.host, local.port)
         return f"SIP/2.0/{local.transport.upper()} {sent_by};rport;branch={COOKIE}{self.token()}"
 
-    def contact(self, local: Address) -> tuple[str, str]:
-        """Our Contact header toward a peer that knows us by `local`."""
+    def contact(self, local: Address, user: str = "") -> tuple[str, str]:
+        """Our Contact header toward a peer that knows us by `local`, and by this name, spelled as a URI spells it."""
         transport = f";transport={local.transport}" if local.reliable else ""
-        return "Contact", f"<sip:{host_port(local.host, local.port)}{transport}>"
+        at = f"{user}@" if user else ""
+        return "Contact", f"<sip:{at}{host_port(local.host, local.port)}{transport}>"
 
     def _beside(self, invite: Request, method: str, to: str, headers: Fields = ()) -> Request:
         fields = [

@@ -130,7 +130,7 @@ class InDialog:
             leg.dialog.refresh(request, source)
         leg.note(request)
         if request.method == "UPDATE" and not sdp:
-            headers = [self._agent.contact(transaction.local), ALLOWED, *leg.session.grant(request, now)]
+            headers = [leg.contact(transaction.local), ALLOWED, *leg.session.grant(request, now)]
             self._agent.respond(transaction, request, 200, now, headers=headers)
         elif leg.updating or (leg.pending and (leg.dialog or request.method == "INVITE")):
             headers = [("Retry-After", str(int(10 * self._agent.chance())))]
@@ -148,7 +148,7 @@ class InDialog:
         if not leg.user and not (trunk and trunk.refer):
             raise ProtocolError(403, "Forbidden")
         wanted, report = referral(request), Report(self._agent, leg, request)
-        headers = [self._agent.contact(transaction.local), ALLOWED]
+        headers = [leg.contact(transaction.local), ALLOWED]
         if report.silent:
             headers.append(("Refer-Sub", "false"))
         self._calls.transfer(

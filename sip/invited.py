@@ -72,13 +72,13 @@ class Invited:
             return
         agent, invite, server = self._leg.agent, self.invite, self.server
         if status == 100 or self._leg.dialog:
-            headers = [agent.contact(server.local), ALLOWED] if status > 100 else []
+            headers = [self._leg.contact(server.local), ALLOWED] if status > 100 else []
             agent.respond(server, invite, status, now, reason, self._leg.tag, headers, sdp)
             return
         tag = self.tags.claim(branch, agent.token()) if sdp else self.tags.get(branch)
         early = self._early(tag)
         sdp = self._leg.speak(sdp)
-        headers = [agent.contact(server.local), ALLOWED, SUPPORTED]
+        headers = [self._leg.contact(server.local), ALLOWED, SUPPORTED]
         if not (requires(invite, RELIABLE) or (sdp and supports(invite, RELIABLE))):
             agent.respond(server, invite, status, now, reason, tag, headers, sdp)
             return
@@ -149,7 +149,7 @@ class Invited:
         assert self.update
         (request, transaction), self.update = self.update, None
         sdp = self._leg.speak(sdp)
-        headers = [self._leg.agent.contact(transaction.local), ALLOWED, SUPPORTED]
+        headers = [self._leg.contact(transaction.local), ALLOWED, SUPPORTED]
         if request.method == "UPDATE":
             headers += self._leg.session.grant(request, now)
         tag = request.to.tag or self._leg.tag
@@ -162,7 +162,7 @@ class Invited:
         if leg.dialog is None:
             sdp = self._confirm(invite, server, sdp, branch)
         sdp = leg.speak(sdp)
-        headers = [agent.contact(server.local), ALLOWED, SUPPORTED, *leg.session.grant(invite, now)]
+        headers = [self._leg.contact(server.local), ALLOWED, SUPPORTED, *leg.session.grant(invite, now)]
         self.success = agent.respond(server, invite, 200, now, None, leg.tag, headers, sdp)
         leg.feed(LegSignal.ANSWER, now)
 

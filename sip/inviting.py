@@ -55,7 +55,7 @@ class Inviting:
         leg = self._leg
         assert leg.dialog
         self.withdrawn, self._refreshing = False, refreshing
-        headers = [leg.agent.contact(leg.dialog.local), ALLOWED, _SUPPORTED, *leg.session.propose()]
+        headers = [leg.contact(leg.dialog.local), ALLOWED, _SUPPORTED, *leg.session.propose()]
         self.sent, self.client = leg.agent.send(
             leg.dialog, "INVITE", now, self._responded, headers, sdp, auth=self.auth
         )

@@ -81,6 +81,10 @@ class Leg:
         """Learn what the peer can do."""
         self.allow = message.allow or self.allow
 
+    def contact(self, local: Address) -> tuple[str, str]:
+        """Our Contact header toward the peer."""
+        return self.agent.contact(local, self.agent.names.get(self.trunk, ""))
+
     @property
     def peer_host(self) -> str:
         """The address that the signalling of this leg comes from, or goes to."""
@@ -155,7 +159,7 @@ class Leg:
         dialog = self.dialog_of(branch)
         if dialog is None or "UPDATE" not in self.allow:
             return False
-        headers = [self.agent.contact(dialog.local), *self.session.propose()]
+        headers = [self.contact(dialog.local), *self.session.propose()]
         self.send("UPDATE", now, on_response=self._updated, headers=headers, body=self.speak(sdp), dialog=dialog)
         return True
 
@@ -296,7 +300,7 @@ class Leg:
         if self.state is not LegState.CONFIRMED or self.busy or self.updating:
             self.session.retry(now, _MOMENT)
         elif "UPDATE" in self.allow:
-            headers = [self.agent.contact(self.dialog.local), *self.session.propose()] if self.dialog else []
+            headers = [self.contact(self.dialog.local), *self.session.propose()] if self.dialog else []
             self.send("UPDATE", now, on_response=self.refreshed, headers=headers)
         else:
             self.asking.again(self.said, now, refreshing=True)

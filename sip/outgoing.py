@@ -137,7 +137,7 @@ def first_invite(
         ("To", f"<{destination.to}>"),
         ("Call-ID", agent.call_id(kin)),
         ("CSeq", "1 INVITE"),
-        agent.contact(local),
+        agent.contact(local, agent.names.get(destination.trunk, "")),
         ALLOWED,
         ("Supported", ", ".join(word for word in EXTENSIONS if reliable or word != RELIABLE)),
         *identity,

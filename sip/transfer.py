@@ -88,7 +88,7 @@ class Report:
             self._leg.request(
                 "NOTIFY",
                 now,
-                headers=[self._agent.contact(dialog.local), ("Event", self._event), ("Subscription-State", state)],
+                headers=[self._leg.contact(dialog.local), ("Event", self._event), ("Subscription-State", state)],
                 body=line.encode(),
                 content_type=_SIPFRAG,
             )

@@ -39,6 +39,11 @@ class Trunk:
     ours: str = field(default="", compare=False)
     """Host of our own addresses of record toward it, "" for its domain where it has us register, else for ours."""
 
+    @property
+    def known_as(self) -> str:
+        """What it knows us as, "" where it has no name for us."""
+        return self.from_user or (self.login.username if self.login else "")
+
     def knows(self, host: str) -> bool:
         """Whether calls from this IP address are the trunk's."""
         address = ip_address(host)

@@ -200,12 +200,11 @@ class TrunkState:
         return f"sip:{self._user()}@{host_port(self.trunk.ours or self.trunk.domain, None)}"
 
     def _contact(self, local: Address) -> str:
-        _, value = self._agent.contact(local)
-        return value[1:-1].replace("sip:", f"sip:{self._user()}@", 1)
+        _, value = self._agent.contact(local, self._user())
+        return value[1:-1]
 
     def _user(self) -> str:
-        login = self.trunk.login
-        return escaped(self.trunk.from_user or (login.username if login else "") or self._agent.settings.server)
+        return escaped(self.trunk.known_as or self._agent.settings.server)
 
     def _later(self, name: str, due: float) -> None:
         self._agent.timers.stop(self._alarms.pop(name, None))

@@ -12,6 +12,7 @@ from sip.causes import cause_of
 from sip.client_auth import ClientAuth
 from sip.effects import Address
 from sip.hunt import Ending
+from sip.identity import escaped
 from sip.outgoing import Destination
 from sip.sharing import Channels, OwnChannels
 from sip.trunk import Trunk
@@ -48,6 +49,7 @@ class Trunks:
                 state.stop(now)
         self._states = {name: self._state(trunk, now) for name, trunk in wanted.items()}
         self._known = wanted
+        self._agent.names = {name: escaped(trunk.known_as) for name, trunk in wanted.items()}
 
     def find(self, name: str) -> TrunkState | None:
         """The trunk of this name."""

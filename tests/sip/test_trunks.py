@@ -135,6 +135,27 @@ def test_numbers_are_dialled_without_their_ornaments(world, bert, uri, dialled):
     assert host.heard()[-1].status == 416
 
 
+def test_a_trunk_that_has_a_name_for_us_finds_it_in_each_contact(world, anna):
+    host, _ = carrier(world, login=LOGIN)
+    anna.invite("49301")
+    out = one(host, "INVITE")
+    assert str(out.contacts[0].uri) == "sip:4930555@198.51.100.1:5060"
+    host.reply(out, 200, ANSWER)
+    host.hears("ACK")
+    (ok,) = [message for message in anna.heard() if message.status == 200]
+    assert str(ok.contacts[0].uri) == "sip:198.51.100.1:5060"
+    anna.say(
+        anna.beside(anna.within(ok, "INVITE"), "ACK", to=str(ok.to), branch="up").replaced(
+            "CSeq", [f"{ok.cseq.number} ACK"]
+        )
+    )
+    host.say(host.within(out, "UPDATE"))
+    assert str(host.hears(200)[0].contacts[0].uri) == "sip:4930555@198.51.100.1:5060"
+    named_otherwise, _ = carrier(world, login=LOGIN, from_user="a b")
+    anna.invite("49301", call_id="two", from_tag="two")
+    assert str(one(named_otherwise, "INVITE").contacts[0].uri) == "sip:a%20b@198.51.100.1:5060"
+
+
 def named(world):
     return [(end.from_trunk, end.to_trunk, end.status, end.reason) for end in world.ended()]
 
