@@ -33,7 +33,7 @@ POLL_SECONDS = 0.01
 # Errors are logged without detail and statement, for these show rows, and rows hold credentials.
 SETTINGS = {
     "listen_addresses": "",
-    "max_connections": "40",
+    "max_connections": "120",
     "shared_buffers": "16MB",
     "max_wal_size": "128MB",
     "min_wal_size": "16MB",

@@ -8,11 +8,16 @@ its further calls served there, and an INVITE that replaces a dialog goes to whe
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
 
 from sip.steering import call_id_of, slot_of
 from sip.views import CallView
 
+STEADY_SECONDS = 0.5
+"""Before that nobody transfers a call, and many are over."""
+MOST_CALLS = 3
+"""Of a user who is served in one worker."""
 _CALLER = re.compile(rb"\n(?:from|f)[ \t]*:[^\r\n]*?\bsips?:([^@;>\s]+)@", re.IGNORECASE)
 _CALLEE = re.compile(rb"INVITE sips?:([^@;>\s]+)@", re.IGNORECASE)
 _IN_DIALOG = re.compile(rb"\n(?:to|t)[ \t]*:[^\r\n]*;[ \t]*tag[ \t]*=", re.IGNORECASE)
@@ -70,9 +75,14 @@ class Affinity:
         """These users, and no others, talk in another worker."""
         self._talking[worker] = frozenset(users)
 
-    def look(self, calls: Collection[CallView]) -> None:
-        """Tell who talks here, and which Call-IDs of others we serve no more; each second."""
-        talking = frozenset(user.encode() for call in calls if call.answered is not None for user in _users(call))
+    def look(self, calls: Collection[CallView], now: float) -> None:
+        """Tell who talks here, and which Call-IDs of others we serve no more; each second.
+
+        Who has more calls than somebody can connect to each other is no person, and is served by all.
+        """
+        steady = (call for call in calls if call.answered is not None and now - call.answered >= STEADY_SECONDS)
+        counted = Counter(user for call in steady for user in _users(call))
+        talking = frozenset(user.encode() for user, number in counted.items() if number <= MOST_CALLS)
         if talking != self._told:
             self._told = talking
             self._tell("talking", list(talking))

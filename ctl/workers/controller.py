@@ -47,6 +47,8 @@ from provisioning.errors import DatabaseUnavailable
 from sip.steering import slot_of
 
 CHANNELS = "channels"
+STUCK_SECONDS = 20.0
+"""Without a report, of which there is one each second."""
 
 log = structlog.get_logger()
 
@@ -176,7 +178,16 @@ class Controller(Service):
         work = super()._work(restored)
         for name in ("trunks", "load", "queues"):
             work.pop(name).close()
-        return {**work, "workers": self._pool.run(), "database": self._tell_database()}
+        return {**work, "workers": self._pool.run(), "stuck": self._watch_workers(), "database": self._tell_database()}
+
+    async def _watch_workers(self) -> None:
+        """End a worker that is stuck; it goes on with its calls."""
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            for worker in self._reports.silent(STUCK_SECONDS):
+                log.error("worker is stuck and is ended", number=worker + 1, seconds=STUCK_SECONDS)
+                self._pool.kill(worker)
+                self._reports.lost(worker)
 
     async def _tell_database(self) -> None:
         """Let workers use the database as soon as it is there."""

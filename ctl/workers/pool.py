@@ -105,6 +105,12 @@ class Pool:
         answers = await asyncio.gather(*(link.ask(name) for link in links), return_exceptions=True)
         return [answer for answer in answers if not isinstance(answer, BaseException)]
 
+    def kill(self, worker: int) -> None:
+        """End one that is stuck, so that it is started again."""
+        process = self._workers[worker].process
+        if process and process.returncode is None:
+            process.kill()
+
     async def stop(self) -> None:
         """End all; calls stay for their successors."""
         self._stopping = True

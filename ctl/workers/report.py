@@ -59,6 +59,11 @@ class Reports:
         """Return what each worker reported last."""
         return {worker: report for worker, (_, report) in self._latest.items()}
 
+    def silent(self, seconds: float) -> list[int]:
+        """Return the workers that have not reported for so long."""
+        now = time.monotonic()
+        return [worker for worker, (at, _) in self._latest.items() if now - at > seconds]
+
     def figures(self) -> Figures:
         """Return those of all. Implements `api.metrics.FiguresSource`."""
         own = self.own.figures()
@@ -70,9 +75,8 @@ class Reports:
 
     def components(self) -> list[Component]:
         """Return one part for each name that workers have, ready where all of them are."""
-        now = time.monotonic()
         missing = [worker for worker in range(self.workers) if worker not in self._latest]
-        silent = [worker for worker, (at, _) in self._latest.items() if now - at > SILENT_SECONDS]
+        silent = self.silent(SILENT_SECONDS)
         why = ", ".join(
             [f"worker {worker + 1} is being started" for worker in missing]
             + [f"worker {worker + 1} does not answer" for worker in silent]

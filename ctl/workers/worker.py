@@ -258,7 +258,7 @@ class Worker(Service):
         turn = 0
         while True:
             self._link.tell("report", pickle.dumps(self._now()))
-            self._affinity.look(self.core.calls())
+            self._affinity.look(self.core.calls(), time.monotonic())
             if self._welcome.number == 0:
                 self._tell_trunks()
             else:

@@ -20,6 +20,7 @@ from tests.bench.abandoned import abandoned, private
 from tests.bench.figures import Figure
 from vm.controller import Controller
 from vm.lab import Lab
+from vm.process import LabError
 from vm.sipp import Outcome, Sipp
 
 SCENARIO = Path(__file__).with_name("caller.xml")
@@ -177,15 +178,28 @@ class Rig:
 
 
 @contextmanager
-def bench() -> Iterator[Rig]:
+def bench(workers: int = 1) -> Iterator[Rig]:
     """A lab with voxdp in it, with all ports that may be had, and a callee that answers."""
     with Lab("two") as lab:
-        controller = Controller(lab, more=MORE.format(address=lab.b.address), port_max=32_767)
+        controller = Controller(lab, more=MORE.format(address=lab.b.address), port_max=32_767, workers=workers)
         controller.attach()
         controller.start()
+        _await_database(controller)
         controller.add_user("alice", "secret-of-alice")
         Sipp(lab, lab.b, "callee", ["-sn", "uas"])
         yield Rig(lab, controller)
+
+
+def _await_database(controller: Controller) -> None:
+    """It is made at the first start, which takes its time on a busy machine."""
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            controller.ask("user", "list")
+            return
+        except LabError:
+            if time.monotonic() > deadline:
+                raise
 
 
 def _family(pid: int) -> Iterator[int]:

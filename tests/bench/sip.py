@@ -3,10 +3,11 @@
 
 from collections.abc import Iterator
 
-from tests.bench import calls, registrations
+from tests.bench import calls, registrations, workers
 from tests.bench.figures import Figure
 
 
 def measure() -> Iterator[Figure]:
     yield from registrations.measure()
     yield from calls.measure()
+    yield from workers.measure()

@@ -12,6 +12,7 @@ from tests.sip.conftest import write_invite
 
 WORKERS = 2
 HERE, THERE = 0, 1
+NOW = 100.0
 
 
 def named(worker, word="x"):
@@ -60,7 +61,7 @@ def test_so_has_who_is_called_but_not_who_talks_here_too_nor_a_call_that_is_up(a
     assert affinity.place(write_invite({"Call-ID": named(HERE, "one")})) == THERE
     up = write_invite({"Call-ID": named(HERE, "two"), "To": "<sip:bert@example.org>;tag=b-1"})
     assert affinity.place(up) == HERE
-    affinity.look([call(named(HERE, "three"))])
+    affinity.look([call(named(HERE, "three"))], NOW)
     assert affinity.place(write_invite({"Call-ID": named(HERE, "four")})) == HERE
     affinity.talk(THERE, [])
     assert affinity.place(write_invite({"Call-ID": named(HERE, "five")})) == HERE
@@ -74,11 +75,19 @@ def test_what_replaces_a_dialog_goes_to_where_that_is(affinity):
 
 
 def test_who_talks_is_told_when_it_changes(affinity, told):
-    affinity.look([call(named(HERE)), call(named(HERE, "y"), caller="carol", answered=None)])
-    affinity.look([call(named(HERE))])
+    affinity.look([call(named(HERE)), call(named(HERE, "y"), caller="carol", answered=None)], NOW)
+    affinity.look([call(named(HERE))], NOW)
     assert [(name, sorted(users)) for name, users in told] == [("talking", [b"anna", b"bert"])]
-    affinity.look([])
+    affinity.look([], NOW)
     assert told[1:] == [("talking", [])]
+
+
+def test_who_has_just_begun_to_talk_or_talks_to_many_is_served_by_all(affinity, told):
+    affinity.look([call(named(HERE), answered=NOW - 0.1)], NOW)
+    affinity.look([call(named(HERE, f"c{number}")) for number in range(4)], NOW)
+    assert told == []
+    affinity.look([call(named(HERE, f"c{number}")) for number in range(3)], NOW)
+    assert [(name, sorted(users)) for name, users in told] == [("talking", [b"anna", b"bert"])]
 
 
 def test_a_call_id_of_others_is_served_until_its_call_is_over(affinity, told):
@@ -87,9 +96,9 @@ def test_a_call_id_of_others_is_served_until_its_call_is_over(affinity, told):
     assert affinity.is_ours(write_invite({"Call-ID": named(HERE)}))
     view = call(named(THERE), answered=None)
     for calls in ([view], [view], []):
-        affinity.look(calls)
+        affinity.look(calls, NOW)
     assert told == []
-    affinity.look([])
+    affinity.look([], NOW)
     assert told == [("served", named(THERE).encode(), -1)]
 
 
