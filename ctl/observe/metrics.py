@@ -159,7 +159,7 @@ class ControllerFigures:
             sip_responses=parts.meters.responses,
             sip_dropped={(reason,): count for reason, count in parts.core.defence.dropped.items()},
             registrations=len(parts.core.bindings()),
-            calls=len(parts.core.calls()),
+            calls=parts.core.counts()["calls"],
             calls_ended=parts.meters.calls,
             queue_waiting={(str(tenant), name): count for (tenant, name), count in parts.desk.here().items()},
             queue_calls={(result,): count for result, count in parts.desk.counts.items()},

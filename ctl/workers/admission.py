@@ -78,7 +78,9 @@ class AskingConductor(Conductor):
     def _find_route(self, effect: FindRoute) -> Iterable[Effect]:
         found = self._directory.route(effect)
         wishes = self._admission.wishes()
-        if not wishes:
+        if not any(map(_limited, wishes)):
+            if wishes:
+                self._link.tell("admit", effect.call, wishes)  # for limits that may be set while it lasts
             return self._follow(effect.token, found)
         self._link.ask_then("admit", (effect.call, wishes), lambda denied: self._granted(effect.token, found, denied))
         return ()
@@ -151,6 +153,14 @@ class AdmissionDesk:
             return self._admission.begin(call, *payers, emergency=emergency)
         call, trunk, limit, price = arguments
         return self._admission.take_trunk(call, tuple(trunk), limit, price, datetime.now(UTC))
+
+
+def _limited(wish: Wish) -> bool:
+    """Whether the controller could deny it."""
+    kind, arguments = wish
+    if kind == BEGIN:
+        return any(limit is not None for limit in (*arguments[2], *arguments[4]))
+    return arguments[2] is not None or bool(arguments[3])
 
 
 def _plain(limits: Limits) -> tuple[int | None, int | None]:

@@ -257,8 +257,9 @@ class Worker(Service):
         """Tell each second how we are, and how trunks stand."""
         turn = 0
         while True:
-            self._link.tell("report", pickle.dumps(self._now()))
-            self._affinity.look(self.core.calls(), time.monotonic())
+            calls = self.core.calls()
+            self._link.tell("report", pickle.dumps(self._now(len(calls))))
+            self._affinity.look(calls, time.monotonic())
             if self._welcome.number == 0:
                 self._tell_trunks()
             else:
@@ -269,10 +270,10 @@ class Worker(Service):
             turn += 1
             await asyncio.sleep(REPORT_SECONDS)
 
-    def _now(self) -> Report:
+    def _now(self, calls: int) -> Report:
         histograms = samples(self.meters.histograms.collectors())
         figures = ControllerFigures(self).figures()
-        return Report(figures, histograms, self.components(), len(self.core.calls()), self._steered.handed)
+        return Report(figures, histograms, self.components(), calls, self._steered.handed)
 
     def _tell_trunks(self) -> None:
         standings = self.core.standings()

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from ctl.workers.admission import AdmissionDesk, RemoteAdmission
+from ctl.workers.admission import AdmissionDesk, RemoteAdmission, _limited
 from provisioning.admission import Admission, Limits
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -64,3 +64,10 @@ def test_the_worker_tells_of_minutes_and_ends():
     assert remote.renew("c1", NOW)
     assert remote.end("c1", 12.5) == 0
     assert told == [("renew", "c1"), ("end", "c1", 12.5)]
+
+
+def test_only_what_can_be_denied_is_asked_for():
+    assert not any(map(_limited, wishes("c1")))
+    assert not any(map(_limited, wishes("c1", price=0)))
+    for given in ({"channels": 1}, {"spend": 5}, {"price": 3}):
+        assert any(map(_limited, wishes("c1", **given)))
