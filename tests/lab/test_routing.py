@@ -56,6 +56,24 @@ def test_a_queue_with_two_agents(world):
     assert music > record["waited_seconds"], "music until bob answered, and then bob"
     assert world.controller.ask("queue", "board") == []
 
+    command("queue", "set", "sales", "callback=true")
+    for name in ("bob", "carol"):
+        command("agent", "state", name, "off")
+    world.alice.dial("sip:500@voxdp.lab")
+    world.alice.established()
+    world.controller.until("callers", "queue", "board", count=1)
+    world.alice.dtmf("1")
+    world.alice.closed()
+    (caller,) = world.controller.until("callers", "queue", "board", count=1)
+    assert (caller["number"], caller["position"]) == ("alice", 1)
+    command("agent", "state", "bob", "available")
+    world.bob.established(20)
+    world.alice.established()
+    assert {flow["path"] for flow in world.carried(50)} == {"kernel"}
+    world.alice.hangup()
+    world.bob.closed()
+    assert world.controller.until("callers", "queue", "board", count=0) == []
+
 
 def test_trunks_of_which_one_fails_and_the_time_of_day(world):
     world = world()
