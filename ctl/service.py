@@ -136,6 +136,7 @@ class Service:
         self.events = Events(config, self.storage, self.core, self._seat.state, offset)
         self.recordings.finished = self.events.sources.recorded
         self.desk = Desk(StoredBoards(self.storage, node), self.conductor, self.directory, sounds)
+        self.directory.full = self.desk.full
         self.playback.on_digit(self.desk.digit)
         self.conductor.listeners += (self.events.sources.told, self.desk.told)
         self.control = CallController(

@@ -18,6 +18,9 @@ from sip.offer_answer import check_offer, fresh_offer, narrowed, same_media
 if TYPE_CHECKING:
     from sip.call import Call
 
+REMIND = "remind"
+_MINUTE = 60.0
+
 
 def attend(call: Call, event: Event, now: float) -> None:
     """Ask media to be the peer of the near leg, whose offer or INVITE without one is pending."""
@@ -62,6 +65,7 @@ def _speak(call: Call, sdp: bytes, now: float) -> None:
     near = call.near
     if call.early_only and near.dialog is None:
         near.alert(183, None, sdp, now)
+        _remind_later(call, now)
         call.feed(CallSignal.WAITED, now)
         return
     updating = near.updating
@@ -69,6 +73,17 @@ def _speak(call: Call, sdp: bytes, now: float) -> None:
     call.note_answer(now)
     if updating:
         call.feed(CallSignal.WAITED, now)
+
+
+def remind(call: Call, now: float) -> None:
+    """Let the caller, and proxies on the way, know that its INVITE is still pending (RFC 3261 §13.3.1.1)."""
+    if call.near.pending and not call.answered:
+        call.near.alert(183, None, b"", now)
+        _remind_later(call, now)
+
+
+def _remind_later(call: Call, now: float) -> None:
+    call.host.agent.timers.start(call, REMIND, now + _MINUTE)
 
 
 def _join(call: Call, sdp: bytes, now: float) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from functools import partial
 
 from sip.agent import Fields
+from sip.attending import REMIND, remind
 from sip.bodies import session_description
 from sip.branches import Branches
 from sip.call_actions import ACTIONS
@@ -373,7 +374,10 @@ class Call:
             self.host.forget(self)
 
     def ring(self, name: str, now: float) -> None:
-        """The callee rang too long."""
+        """The callee rang too long, or a caller waits long for its answer."""
+        if name == REMIND:
+            remind(self, now)
+            return
         self.branches.hunt.unanswered()
         self.feed(CallSignal.UNANSWERED, now, Event(ending=self.branches.hunt.ending))
 

@@ -13,6 +13,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from functools import partial
 from typing import Protocol
 
@@ -104,6 +105,8 @@ class Desk:
         self._attempts = 0
         self._duties = Duties(self._change, signalling, sounds)
         self.counts: Counter[str] = Counter()
+        self.full: set[tuple[int, str]] = set()
+        """The queues that have as many callers as they may, as of the last look."""
 
     # --- what signalling tells ---
 
@@ -227,7 +230,8 @@ class Desk:
             try:
                 if time.monotonic() - looked > FIND_SECONDS:
                     self._occupied = await self._boards.occupied()
-                    looked = time.monotonic()
+                    looked, served = time.monotonic(), set(self._tenants())
+                    self.full -= {key for key in self.full if key[0] not in served}
                 for tenant in self._tenants():
                     await self._serve(tenant)
                 self._note("")
@@ -235,12 +239,10 @@ class Desk:
                 self._note(str(error).strip() or type(error).__name__)
                 self._begin_sounds(None)
                 await asyncio.sleep(TICK_SECONDS)
-            try:
-                await asyncio.wait_for(self._woken.wait(), TICK_SECONDS)
-            except TimeoutError:
-                continue
-            finally:
-                self._woken.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(TICK_SECONDS):
+                    await self._woken.wait()
+            self._woken.clear()
 
     def _tenants(self) -> list[int]:
         mine = {found.tenant for found in self._calls.values()}
@@ -274,6 +276,10 @@ class Desk:
         for found in self._calls.values():
             if found.tenant == tenant:
                 found.rule, found.entered = board.queues.get(found.queue), True
+        lengths = Counter(caller.queue for caller in board.callers.values() if not caller.answered)
+        full = {(tenant, rule.name) for rule in board.queues.values() if _at_most(rule, lengths[rule.name])}
+        self.full -= {key for key in self.full if key[0] == tenant}
+        self.full |= full
         (self._occupied.add if board.callers else self._occupied.discard)(tenant)
         self._begin_sounds(tenant)
 
@@ -389,3 +395,8 @@ class Desk:
         elif self._trouble and not trouble:
             log.info("queues are served again")
         self._trouble = trouble
+
+
+def _at_most(rule: QueueRule, length: int) -> bool:
+    """Whether a queue has as many callers as it may."""
+    return rule.max_length is not None and length >= rule.max_length

@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from datetime import datetime
 from itertools import count
 from typing import cast
 
 from ctl.config import TrunkSection
-from ctl.queues.services import Duty, duty_service, queue_service
+from ctl.queues.services import Duty, duty_service, queue_of, queue_service
 from ctl.randomness import fractions
 from ctl.sessions.codecs import Dtmf
 from ctl.sessions.ice import IcePolicy
@@ -34,6 +34,7 @@ from provisioning.selection import Circumstances
 from sip.effects import FindRoute, ServiceTarget, Target, TrunkTarget, UserTarget
 
 Answer = tuple[Target, ...] | Refusal
+QUEUE_FULL = Refusal(486, "Queue Full")
 NO_CODES: Mapping[str, Duty] = {}
 WEB = ("ws", "wss")
 """Transports of phones that are web pages."""
@@ -61,6 +62,8 @@ class Directory:
         self._load = load
         self._admit = admit
         self._codes = codes
+        self.full: Set[tuple[int, str]] = frozenset()
+        """Queues, by tenant and name, that nobody enters any more for now."""
         self._ice, self._ice_web = ice
         self._turns = count()
         self._draw = fractions()
@@ -82,7 +85,9 @@ class Directory:
             if key is None:
                 return self._deliver(question)
             found = self._decide(Inquiry(caller, question.dialled, question.domain, trunk=key))
-            return self._admit(question.call, caller, found) or self._targets(found)
+            return self._admit(question.call, caller, found) or self._unless_full(
+                question, caller, self._targets(found)
+            )
         if (duty := self._codes.get(question.dialled)) and (account := find_account(self._keeper.current, caller)):
             return (ServiceTarget(duty_service(account.tenant, duty)),)
         found = self._decide(Inquiry(caller, question.dialled, question.domain))
@@ -90,7 +95,17 @@ class Directory:
             return denied
         if isinstance(found.outcome, Refusal) and found.outcome.status == NOT_FOUND.status and self._may_dial(caller):
             return tuple(self._carried(question.dialled)) or found.outcome
-        return self._targets(found)
+        return self._unless_full(question, caller, self._targets(found))
+
+    def _unless_full(self, question: FindRoute, caller: str, found: Answer) -> Answer:
+        """Send a call on, or refuse it, that would be answered just to hear that its queue is full."""
+        if isinstance(found, Refusal) or not isinstance(found[0], ServiceTarget):
+            return found
+        queue = queue_of(found[0].service)
+        if queue is None or queue not in self.full:
+            return found
+        known = self._keeper.current.plan(queue[0]).queues.get(queue[1])
+        return self.onward(question.call, queue[0], caller, known.overflow) if known and known.overflow else QUEUE_FULL
 
     def agent(self, username: str, seconds: float) -> Target:
         """Return a user as a target that rings so long."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Set
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from datetime import UTC, datetime
 from typing import Any, Protocol
 from uuid import UUID, uuid4
@@ -93,12 +93,10 @@ class Outbox:
                     log.warning("events for webhooks wait for PostgreSQL", why=str(error).strip())
                 trouble = "away"
                 await asyncio.sleep(1.0)
-            try:
-                await asyncio.wait_for(self._woken.wait(), LOOK_SECONDS)
-            except TimeoutError:
-                continue
-            finally:
-                self._woken.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_SECONDS):
+                    await self._woken.wait()
+            self._woken.clear()
 
     async def _bring(self) -> None:
         await self._database.ready()

@@ -203,6 +203,8 @@ def test_a_queue_that_does_not_answer_is_heard_in_a_183(waiting, anna, bert):
     _, progress = anna.hears(100, 183)
     assert progress.body
     (waits,) = waiting.effects(Waiting)
+    waiting.pass_time(130)
+    anna.hears(183, 183)
     connect(waiting, waits.call)
     (out,) = bert.hears("INVITE")
     bert.reply(out, 200, ANSWER)

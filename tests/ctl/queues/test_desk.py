@@ -221,6 +221,14 @@ async def test_overflow(to: str | None, expected: str) -> None:
         assert office.desk.counts["abandoned"] == 0
 
 
+async def test_a_queue_is_full_as_long_as_as_many_wait_as_may() -> None:
+    async with working(max_length=1) as office:
+        office.enter("1")
+        await until(lambda: office.desk.full == {(1, "sales")})
+        office.desk.told(over("1"))
+        await until(lambda: office.desk.full == set())
+
+
 async def test_a_caller_comes_to_another_queue() -> None:
     async with working() as office:
         office.enter("1")
