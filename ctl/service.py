@@ -11,7 +11,7 @@ import asyncio
 import signal
 import time
 from collections.abc import Coroutine, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import structlog
@@ -57,6 +57,7 @@ from ctl.signalling.tls import Tls, TlsError
 from ctl.signalling.transports import Transports
 from ctl.signalling.trunk_keeper import TrunkKeeper
 from ctl.storage import Storage
+from ctl.surfaces import Surfaces
 from ctl.terminal.client import SOCKET_NAME
 from ctl.verbs.call_control import CallController
 from ctl.verbs.call_verbs import CallVerbs
@@ -467,34 +468,6 @@ class Service:
         self.carriers.close()
         self.hops.close()
         self._lock.close()
-
-
-@dataclass(frozen=True, slots=True)
-class Surfaces:
-    """Where questions come in: the command line's, and those of HTTP."""
-
-    control: ControlServer
-    api: ApiServer | None = None
-    rest: ApiServer | None = None
-
-    async def start(self, config: Config) -> None:
-        """Listen. Raises ApiUnavailable."""
-        await self.control.start()
-        if self.api is not None:
-            await self.api.start(*_host_port(config.api.listen))
-        if self.rest is not None:
-            await self.rest.start(*_host_port(config.rest.listen))
-
-    async def close(self) -> None:
-        """Listen no more."""
-        await self.control.close()
-        for server in filter(None, (self.rest, self.api)):
-            await server.stop()
-
-
-def _host_port(listen: str) -> tuple[str, int]:
-    host, _, port = listen.rpartition(":")
-    return host, int(port)
 
 
 def _reasons(attached: frozenset[str]) -> dict[str, str]:

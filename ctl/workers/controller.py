@@ -25,11 +25,12 @@ from ctl.kernel.flowrule import Endpoint
 from ctl.observe.metrics import ControllerFigures
 from ctl.rest import make_rest
 from ctl.seat import Seat
-from ctl.service import Service, Surfaces
+from ctl.service import Service
 from ctl.sessions.ports import PortShare
 from ctl.signalling.billing import Billing
 from ctl.signalling.load import LOOK_SECONDS
 from ctl.signalling.restore import Restored
+from ctl.surfaces import Surfaces
 from ctl.terminal.client import SOCKET_NAME
 from ctl.verbs.control import ControlServer
 from ctl.verbs.live import LiveCalls

@@ -28,13 +28,14 @@ from ctl.daemon import configure_logging
 from ctl.observe.metrics import ControllerFigures
 from ctl.randomness import texts
 from ctl.seat import Seat
-from ctl.service import CALL_REJECTED, Service, Surfaces
+from ctl.service import CALL_REJECTED, Service
 from ctl.sessions.ports import PortShare
 from ctl.signalling.billing import Billing
 from ctl.signalling.conductor import Conductor
 from ctl.signalling.core import TOKEN_BYTES, make_core, stream_limits
 from ctl.signalling.restore import Restored
 from ctl.signalling.transports import Transports
+from ctl.surfaces import Surfaces
 from ctl.terminal.client import SOCKET_NAME
 from ctl.verbs.control import ControlServer, Verb
 from ctl.verbs.live import LiveCalls
