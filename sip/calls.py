@@ -314,7 +314,7 @@ class Calls:
             self.trunks.known.get(destination.trunk),
             leg.tag,
             leg.speak(sdp),
-            call.diverted,
+            call.diverted if call.visited else "",  # who transfers does not divert: Referred-By says it
             [*call.headers, *leg.session.propose(first=True)],
             reliable=bool(sdp) or alone,
             kin=call.a.call_id,

@@ -120,11 +120,12 @@ def first_invite(
 ) -> Request:
     """Our INVITE to the callee.
 
-    incoming: the caller's; trunk: the one it goes to; diverted: who sent it on; reliable: whether 1xx may be; kin: the
-    Call-ID of the call's other leg.
+    incoming: the caller's; trunk: the one it goes to; diverted: who deflected it, by redirection; reliable: whether 1xx
+    may be; kin: the Call-ID of the call's other leg.
     """
     hops = MAX_FORWARDS if incoming.max_forwards is None else min(incoming.max_forwards, MAX_FORWARDS + 1) - 1
     host = agent.settings.host
+    why = "unknown" if destination.diverted else "deflection"
     diverted = destination.diverted or diverted
     caller = replace(caller, hidden=True) if destination.hidden else caller
     ours = (trunk.ours or (trunk.domain if trunk.register else "")) if trunk else ""
@@ -141,7 +142,7 @@ def first_invite(
         ALLOWED,
         ("Supported", ", ".join(word for word in EXTENSIONS if reliable or word != RELIABLE)),
         *identity,
-        *([diversion(diverted, host)] if diverted and trunk and trunk.trusted else []),
+        *([diversion(diverted, host, why)] if diverted and trunk and trunk.trusted else []),
         *_passed_on(incoming, agent.settings.pass_headers),
         *headers,
         ("User-Agent", agent.settings.server),

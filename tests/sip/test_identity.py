@@ -137,6 +137,27 @@ def test_redirection_goes_by_the_routing_of_the_one_who_redirects(world, anna, b
     assert carl
 
 
+def test_trunk_is_told_who_deflected_a_call(world, anna, bert):
+    world.routes["49301"] = (TrunkTarget("carrier", "49301"),)
+    world.settings = Settings(realm="example.org", secret=b"k" * 32, redirections=3)
+    world.core = world.fresh_core()
+    world.run(world.core.set_trunks([TRUSTED], world.now))
+    bert.register(call_id="anew")
+    anna.invite("bert")
+    bert.reply(bert.hears("INVITE")[0], 302, b"", ("Contact", "<sip:49301@example.org>"))
+    (out,) = Peer(world, "host", FIRST.host).hears("INVITE")
+    assert out.get("Diversion") == "<sip:bert@example.org>;reason=deflection;counter=1"
+
+
+def test_trunk_is_told_of_a_transfer_who_referred(world, bert, talk):
+    world.routes["49301"] = (TrunkTarget("carrier", "49301"),)
+    world.run(world.core.set_trunks([TRUSTED], world.now))
+    bert.say(bert.within(talk.out, "REFER", ("Refer-To", "<sip:49301@example.org>")))
+    (out,) = Peer(world, "host", FIRST.host).hears("INVITE")
+    assert "Diversion" not in out
+    assert out.get("Referred-By") == "<sip:bert@example.org>"
+
+
 def test_redirection_in_a_circle_ends(world, anna, bert):
     redirected(world, anna, bert, "<sip:bert@example.org>")
     assert anna.heard()[-1].status == 482
