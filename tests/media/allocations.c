@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "rtp.h"
+#include "inserter.h"
 #include "transcoder.h"
 
 #define PACKETS	    400
@@ -108,6 +109,46 @@ static void carry(struct transcoder *transcoder, unsigned from)
 	}
 }
 
+static struct inserter *open_inserter(unsigned number)
+{
+	uint32_t rate = number == CODEC_OPUS ? 16000 : 0;
+	const struct inserter_settings settings = {
+		.sender = {.codec.rate = rate,
+			   .number = (uint8_t)number,
+			   .ssrc = 9,
+			   .ptime = 20,
+			   .event_type = 101,
+			   .noise_type = SENDER_NO_TYPE},
+	};
+
+	return inserter_open(aligned_alloc(64, (inserter_bytes(&settings) + 63) / 64 * 64), &settings);
+}
+
+/* A leg's packets, digits amid them, silence in their place, and pauses in which there are none. */
+static void insert(struct inserter *inserter, unsigned number)
+{
+	const struct packet_sink sink = {room, send, NULL};
+	const struct transcoder_ear ear = {tell, NULL};
+	const struct dtmf_digit digit = {5, 10, 100, 0};
+	uint8_t packet[200] = {0};
+	uint64_t now = 1000 * MILLISECOND, due = now;
+
+	for (unsigned i = 0; i < PACKETS; i++, now += 20 * MILLISECOND) {
+		struct rtp_fields fields = {.timestamp = i * (number == CODEC_OPUS ? 960 : 160),
+					    .ssrc = 7,
+					    .sequence = (uint16_t)i};
+
+		rtp_write(&fields, packet);
+		inserter->settings.mute = i / 40 % 2;
+		if (i / 100 % 3)
+			inserter_put(inserter, packet, RTP_FIXED + lengths[number], now, &sink, &ear);
+		if (i % 50 == 10 && !dtmf_queue(&inserter->sender->digits, &digit))
+			due = now;
+		while (due <= now)
+			due = inserter_tick(inserter, due, &sink, &ear);
+	}
+}
+
 int main(void)
 {
 	unsigned long opening = 0, carrying = 0;
@@ -127,6 +168,19 @@ int main(void)
 			transcoder_close(transcoder);
 			free(transcoder);
 		}
+	for (unsigned number = 0; number < CODECS; number++) {
+		unsigned long before = allocations;
+		struct inserter *inserter = open_inserter(number);
+
+		if (!inserter)
+			return 2;
+		opening += allocations - before;
+		before = allocations;
+		insert(inserter, number);
+		carrying += allocations - before;
+		inserter_close(inserter);
+		free(inserter);
+	}
 	printf("opening %lu carrying %lu\n", opening, carrying);
 	return carrying != 0;
 }
