@@ -117,6 +117,10 @@ class Calls:
             raise NgError(UNKNOWN_CALL)
         return call
 
+    def of_session(self, session: str) -> Call | None:
+        """Return the call that one of the media sessions' names is of."""
+        return self.find(session.removeprefix(PREFIX).partition("/")[2]) if session.startswith(PREFIX) else None
+
     def add(self, call: Call) -> None:
         """Take a call in."""
         self._calls[call.call_id] = call

@@ -18,6 +18,7 @@ from ctl.config import NgSection
 from ctl.journal import Journal, Recovered
 from ctl.ng.access import Access
 from ctl.ng.calls import Call, Dialogue, Participant
+from ctl.ng.digits import DigitLog
 from ctl.ng.http import create_app
 from ctl.ng.media import Player
 from ctl.ng.recording import Recorder
@@ -67,6 +68,9 @@ class NgFront:
         self._servers: list[asyncio.Server] = []
         self._runner: web.AppRunner | None = None
         self._streams: Streams | None = None
+        self.digits = DigitLog(self.relay.calls, sessions, [_endpoint(each) for each in config.dtmf_log])
+        if player is not None and config.dtmf_log:
+            player.on_digit(self.digits.heard)
 
     def restore(self, recovered: Recovered) -> frozenset[str]:
         """Take up the calls of an earlier process of this boot; return the sessions of theirs."""
@@ -101,6 +105,7 @@ class NgFront:
 
     async def close(self) -> None:
         """Stop listening; the calls stay."""
+        self.digits.close()
         for datagrams in self._datagrams:
             datagrams.close()
         for server in self._servers:

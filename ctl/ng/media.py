@@ -73,6 +73,9 @@ class Player(Protocol):
     def name_of(self, path: str) -> str:
         """Return the name of a sound by the path of its file."""
 
+    def on_digit(self, listener: Callable[[str, Leg, str, float | None], None]) -> None:
+        """Tell `listener` of every digit: call, leg that sent it, the digit, milliseconds if they are known."""
+
 
 @dataclass
 class MediaCommands:

@@ -133,12 +133,12 @@ class Relay:
 
     def answered(self, session: str) -> float | None:
         """Return when the call that a session belongs to was last signalled, once it is answered."""
-        call = self._call_of(session)
+        call = self.calls.of_session(session)
         return None if call is None else call.answered
 
     def end_silent(self, session: str, seconds: float) -> None:
         """End the call that a silent session belongs to."""
-        call = self._call_of(session)
+        call = self.calls.of_session(session)
         if call is not None:
             log.warning("call ended: no media any more", call=call.call_id, silent_seconds=round(seconds, 1))
             self.statistics.timed_out(max(call.last_signal - call.created, 0.0) + seconds)
@@ -152,9 +152,6 @@ class Relay:
         self.statistics.terminated(now - call.created)
         self._remove(call)
         return True
-
-    def _call_of(self, session: str) -> Call | None:
-        return self.calls.find(session.removeprefix(PREFIX).partition("/")[2])
 
     @cached_property
     def _commands(self) -> dict[str, Command]:

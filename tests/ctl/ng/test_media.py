@@ -2,9 +2,12 @@
 """Sounds, digits and silence as proxies ask for them, with the kernel and the engine played."""
 
 import asyncio
+import json
+import socket
 
 import pytest
 
+from ctl.ng.digits import DigitLog
 from ctl.ng.relay import Limits, Relay
 from ctl.observe.media_watch import MediaWatch
 from ctl.sessions.playback import Playback
@@ -154,3 +157,29 @@ def test_without_a_player_nothing_is_acknowledged(world):
     for command in ("play media", "stop media", "play DTMF", "block DTMF", "silence media"):
         reply = relay.handle({"command": command, "call-id": "c", "from-tag": "a", "file": "x", "digit": "1"}, "", 0.0)
         assert "nothing can be played on this relay" in reply["error-reason"]
+
+
+def test_whoever_wants_to_know_is_told_of_each_digit(run):
+    async def scene(proxy):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as kamailio:
+            kamailio.bind(("127.0.0.1", 0))
+            kamailio.settimeout(10)
+            log = DigitLog(proxy.relay.calls, proxy.world.sessions, [kamailio.getsockname()], lambda: 1700000000.9)
+            log.heard("somebody else's", "a", "1", 100.0)
+            log.heard(proxy.session, "b", "#", 119.6)
+            told = json.loads(kamailio.recv(2048))
+            log.close()
+        assert told == {
+            "callid": "c",
+            "source_tag": "b",
+            "source_label": BOB,
+            "tags": ["a", "b"],
+            "type": "DTMF",
+            "timestamp": 1700000000,
+            "source_ip": BOB,
+            "event": 11,
+            "duration": 120,
+            "volume": 10,
+        }
+
+    run(scene)
