@@ -47,7 +47,7 @@ class OpenerSettings:
 
 def serve(settings: OpenerSettings) -> None:
     """Open sockets until SIGTERM or SIGINT. Raises EngineError."""
-    lock = SocketLock(settings.socket)
+    lock = take_lock(settings.socket)
     try:
         refuse_unable()
         with listener(settings) as listening:
@@ -60,6 +60,16 @@ def serve(settings: OpenerSettings) -> None:
     finally:
         settings.socket.unlink(missing_ok=True)
         lock.release()
+
+
+def take_lock(path: Path) -> SocketLock:
+    """The right to listen there. Raises EngineError."""
+    try:
+        return SocketLock(path)
+    except EngineError as error:
+        if error.code != "running":
+            raise
+        raise EngineError("running", f"{path} is another's; end the voxdp xsk that runs already") from None
 
 
 def listener(settings: OpenerSettings) -> socket.socket:

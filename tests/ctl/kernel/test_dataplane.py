@@ -163,3 +163,28 @@ def test_with_xdp_off_nothing_is_looked_for(host: Host) -> None:
     carriers = host.carriers()
     assert carriers.look().attached == frozenset()
     assert set(carriers.bare.values()) == {"xdp.mode is off"}
+
+
+def test_the_engine_receives_by_af_xdp_wherever_the_relay_is_attached(host: Host) -> None:
+    host.sections["media"].update(engine_io="af_xdp")
+    carriers = host.carriers()
+
+    def interfaces() -> set[str]:
+        carriers.look()
+        return {wire.interface for wire in carriers.io.wires}
+
+    assert (interfaces(), carriers.io.trouble) == (BOTH, "")
+    assert carriers.engine.routed
+    assert {key for key in carriers.io.packets() if key[1] == "dropped"} == {(name, "dropped") for name in BOTH}
+    detach(host.pins.bpffs, host.directory / "run")
+    assert interfaces() == set()
+    assert "the kernel relay, which leads packets to AF_XDP sockets, is not attached" in carriers.io.trouble
+    host.attach()
+    assert (interfaces(), carriers.io.trouble) == (BOTH, "")
+    pid = carriers.process.pid
+    carriers.process.stop()
+    carriers.restart_engine()
+    assert carriers.process.pid != pid
+    assert (interfaces(), carriers.io.trouble) == (BOTH, "")
+    host.sections["media"].update(engine_io="sockets")
+    assert (carriers.process.client.wires().wires != (), host.carriers().io.wires) == (True, ())

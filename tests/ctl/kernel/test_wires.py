@@ -255,12 +255,16 @@ def test_one_that_may_open_none_asks_who_may_and_goes_by_sockets_meanwhile(
     call = world.call()
     call.exchange()
     assert [counted.received_by for counted in world.counted(call)] == ["sockets", "sockets"]
+    refused = subprocess.run([powerless, "-c", OPENER, world.opener], capture_output=True, text=True, timeout=30)
+    assert refused.stderr == "voxdp xsk: AF_XDP sockets need CAP_NET_RAW; run voxdp xsk as root\n"
     opener = subprocess.Popen([sys.executable, "-c", OPENER, world.opener])
     try:
         wait(lambda: not look(), call.heard)
         memory = os.memfd_create("test")
         assert ask_opener(world.opener, "south", 0, memory) == (-errno.EACCES, False)
         os.close(memory)
+        again = subprocess.run([sys.executable, "-c", OPENER, world.opener], capture_output=True, text=True, timeout=30)
+        assert again.stderr == f"voxdp xsk: {world.opener} is another's; end the voxdp xsk that runs already\n"
         wait(lambda: world.counted(call)[0].received_by == "af_xdp", call.heard)
     finally:
         opener.terminate()
