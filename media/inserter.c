@@ -134,7 +134,7 @@ static void note_event(struct inserter *inserter, const struct rtp_fields *rtp, 
 
 	if (dtmf_expire(&inserter->dtmf, now) == DTMF_ENDED)
 		tell_digit(inserter, &before, ear);
-	if (!is_event(inserter, rtp))
+	if (!is_event(inserter, rtp) || inserter->settings.own) /* which is encrypted: nobody can read it */
 		return;
 	before = inserter->dtmf;
 	news = dtmf_receive(&inserter->dtmf, rtp->timestamp, rtp->payload, rtp->length, now);

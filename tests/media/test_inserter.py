@@ -245,6 +245,14 @@ def test_a_blocked_digit_is_told_and_becomes_silence():
     assert set(heard(PCMU, sent[5:10])) == {0}
 
 
+def test_what_is_encrypted_is_no_digit_and_is_dropped_where_digits_are_blocked():
+    inserter = Inserter(settings(own=True, block=True))
+    arrivals = digit_in_speech()
+    sent = inserter.feed(arrivals)
+    assert inserter.news == []
+    assert sent == [packet for _, packet in arrivals if packet.payload_type != 101]
+
+
 def test_digits_are_sent_within_the_legs_stream():
     inserter = Inserter(settings())
     start = inserter.now
