@@ -81,6 +81,9 @@ def test_no_label_grows_with_the_number_of_calls() -> None:
         "result",
         "cause",
         "interface",
+        "state",
+        "tenant",
+        "queue",
     }
 
 
