@@ -10,13 +10,12 @@ from uuid import uuid4
 
 from pydantic import BaseModel, Field
 
+from api.live import CallId
 from api.operation import Context, Operation, Reply
 from provisioning.acd_store import ANY_NODE, act, read
 from provisioning.errors import NotFound
 from provisioning.models import Body, Dialled, Name
 from provisioning.resources import QUEUE
-
-CallerId = Annotated[str, Field(pattern=r"^[A-Za-z0-9._~-]{1,128}$")]
 
 
 class CallerView(BaseModel):
@@ -77,9 +76,9 @@ def operations() -> Iterator[Operation]:
     yield Operation("book_callback", "POST", "/queues/{key}/callbacks", "queue:update",
                     "Let somebody be called back, as if it had waited from now on", _book, "queues", status=201,
                     reply=CallbackView, body=CallbackBody, parameters={"key": Name}, idempotent=True)  # fmt: skip
-    yield Operation("cancel_callback", "DELETE", "/board/callbacks/{caller}", "queue:update",
+    yield Operation("cancel_callback", "DELETE", "/board/callbacks/{call}", "queue:update",
                     "Take somebody off the board who is to be called back", _cancel, "queues", status=204,
-                    parameters={"caller": CallerId})  # fmt: skip
+                    parameters={"call": CallId})  # fmt: skip
     yield Operation("show_board", "GET", "/board", "queue:read", "Show who waits and what agents do", _board, "queues",
                     reply=BoardView)  # fmt: skip
     yield Operation("set_agent_state", "PUT", "/agents/{key}/state", "agent:update", "Let an agent come, pause or go",
@@ -108,7 +107,7 @@ async def _book(context: Context) -> Reply:
 
 
 async def _cancel(context: Context) -> Reply:
-    caller, now = context.path["caller"], context.services.clock().timestamp()
+    caller, now = context.path["call"], context.services.clock().timestamp()
     found = (await read(context.workspace)).callers.get(caller)
     if found is None or found.number is None or found.agent is not None:
         raise NotFound(f"nobody is to be called back as {caller}: GET /api/v1/board shows who is")
