@@ -32,9 +32,9 @@ from ctl.sessions.descriptions import Description
 from ctl.sessions.ice import candidates as usable_candidates
 from ctl.sessions.ice_exchange import own_at
 from ctl.sessions.media_sessions import MediaRefused, MediaSessions
-from ctl.sessions.plan import Stream
 from ctl.sessions.programmer import FlowView
 from ctl.sessions.relay_choice import Facing
+from ctl.sessions.streams import Stream
 from ctl.sessions.terms import Terms, is_offered
 from sip.effects import Leg
 from sip.errors import SdpError

@@ -8,8 +8,8 @@ from typing import Any
 
 from ctl.ng.calls import Call, Dialogue, Participant
 from ctl.ng.framing import Message
-from ctl.sessions.plan import Endpoint, Stream
 from ctl.sessions.programmer import FlowView
+from ctl.sessions.streams import Endpoint, Stream
 
 Views = Mapping[str, Sequence[FlowView]]
 """Flows by session."""

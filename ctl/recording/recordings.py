@@ -24,8 +24,9 @@ from ctl.recording.paths import KEY_VARIABLE, SOCKET_NAME, has_key, spool, store
 from ctl.sessions.codecs import NAMES
 from ctl.sessions.dataplane import Carriers
 from ctl.sessions.media_sessions import MediaSessions
-from ctl.sessions.plan import FlowPlan, Stream
+from ctl.sessions.plan import FlowPlan
 from ctl.sessions.programmer import Programmer
+from ctl.sessions.streams import Stream
 from ctl.verbs.control import ControlError
 from media.flows import EngineError
 from media.recorder_client import RecorderClient

@@ -16,8 +16,9 @@ from typing import Any, NamedTuple
 from ctl.journal import encode
 from ctl.sessions.codecs import Dtmf
 from ctl.sessions.ice import Candidate, IceOwn, IcePair, IcePolicy, IceSaid
-from ctl.sessions.plan import NOTHING, Codec, Endpoint, Stream
+from ctl.sessions.plan import NOTHING
 from ctl.sessions.security import CryptoLine, Protection, Spoken
+from ctl.sessions.streams import Codec, Endpoint, Stream
 from ctl.sessions.terms import USUAL, Mux, Terms
 from ctl.sessions.treatment import Treatments
 from sip.effects import Leg

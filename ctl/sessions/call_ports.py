@@ -6,8 +6,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from ctl.sessions.call_media import LEGS, Media
-from ctl.sessions.plan import Endpoint, Stream
 from ctl.sessions.ports import Ports, PortsExhausted
+from ctl.sessions.streams import Endpoint, Stream
 from sip.effects import Leg
 
 

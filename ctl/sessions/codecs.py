@@ -16,7 +16,7 @@ from media.stages import CodecSettings
 from sip.facts import fact
 
 if TYPE_CHECKING:
-    from ctl.sessions.plan import Codec, Stream
+    from ctl.sessions.streams import Codec, Stream
 
 Dtmf = Literal["auto", "rfc4733", "info", "inband"]
 """How digits reach a party and come from it: as the other form where it has no telephone events; as these, or tones; by

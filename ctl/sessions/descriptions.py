@@ -15,8 +15,8 @@ from ctl.sessions.ice import ATTRIBUTES as ICE
 from ctl.sessions.ice import IceOwn
 from ctl.sessions.ice import lines as ice_lines
 from ctl.sessions.ice import read as read_ice
-from ctl.sessions.plan import Codec, Direction, Endpoint, Stream, StreamRefused
 from ctl.sessions.security import CryptoLine, Setup, Spoken
+from ctl.sessions.streams import Codec, Direction, Endpoint, Stream, StreamRefused
 from ctl.sessions.terms import Mux, is_offered
 from media.stages import CodecSettings
 from sip.effects import Leg

@@ -10,8 +10,8 @@ import structlog
 
 from ctl.sessions.call_media import LEGS
 from ctl.sessions.media_sessions import MediaRefused, MediaSessions
-from ctl.sessions.plan import Stream
 from ctl.sessions.playback import Playback
+from ctl.sessions.streams import Stream
 from sip.effects import Leg
 
 _HOLDS = ("sendonly", "inactive")

@@ -11,8 +11,8 @@ from dataclasses import replace
 
 from ctl.sessions.codecs import CLOCKS, NAMES, rtpmap_of
 from ctl.sessions.descriptions import Description
-from ctl.sessions.plan import Stream
 from ctl.sessions.security import Bridge
+from ctl.sessions.streams import Stream
 from sip.sdp import Media, SessionDescription
 
 INSIDE = Bridge("RTP/AVP", inside=True)

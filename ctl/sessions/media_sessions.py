@@ -22,22 +22,13 @@ from ctl.sessions.descriptions import Description, redirected, refused
 from ctl.sessions.house import INSIDE, house_answer, house_offer
 from ctl.sessions.ice import IcePair, IcePolicy
 from ctl.sessions.ice_exchange import heard, speaks
-from ctl.sessions.plan import (
-    NOTHING,
-    DataPlane,
-    Endpoint,
-    FlowPlan,
-    Side,
-    Stream,
-    StreamRefused,
-    peer_address,
-    plan_call,
-)
+from ctl.sessions.plan import NOTHING, DataPlane, FlowPlan, Side, peer_address, plan_call
 from ctl.sessions.ports import Ports, PortsExhausted
 from ctl.sessions.programmer import FlowView, Programmer
 from ctl.sessions.reachable import Routes, check_all, common_family
 from ctl.sessions.relay_choice import ANY, Facing, NoRelayAddress, NoSuchInterface, choose
 from ctl.sessions.security import PLAIN, Agreement, Bridge, Insecure, Spoken, agree_all, bridge_all, propose_all
+from ctl.sessions.streams import Endpoint, Stream, StreamRefused
 from ctl.sessions.terms import USUAL, Terms, beside, muxed
 from ctl.sessions.treatment import Treatments
 from media.flows import EngineError

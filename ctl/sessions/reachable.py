@@ -8,7 +8,8 @@ from typing import Protocol
 
 from ctl.network.addresses import Family, family_of, unspecified
 from ctl.network.nexthop import Route
-from ctl.sessions.plan import DataPlane, Stream, StreamRefused, check, peer_address
+from ctl.sessions.plan import DataPlane, check, peer_address
+from ctl.sessions.streams import Stream, StreamRefused
 
 
 class Routes(Protocol):

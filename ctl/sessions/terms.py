@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from sip.effects import Leg
 
 if TYPE_CHECKING:
-    from ctl.sessions.plan import Stream
+    from ctl.sessions.streams import Stream
 
 
 @dataclass(frozen=True, slots=True)

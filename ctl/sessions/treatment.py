@@ -16,7 +16,7 @@ from media.stages import Clip, CodecSettings, Dial, InsertStage, Stage, Tap, Tra
 from sip.effects import Leg
 
 if TYPE_CHECKING:
-    from ctl.sessions.plan import Stream
+    from ctl.sessions.streams import Stream
 
 NOBODY: frozenset[Leg] = frozenset()
 _KEPT = ("blocked", "silenced", "digits_blocked")

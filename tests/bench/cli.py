@@ -23,8 +23,9 @@ from ctl.network.nexthop import NextHop, Route
 from ctl.observe.captures import Captures
 from ctl.observe.media_watch import TURNS, MediaWatch
 from ctl.sessions.carriers import KernelCarrier
-from ctl.sessions.plan import Codec, FlowPlan
+from ctl.sessions.plan import FlowPlan
 from ctl.sessions.programmer import Programmer
+from ctl.sessions.streams import Codec
 from ctl.terminal.client import SOCKET_NAME, ask_raw
 from ctl.verbs.control import ControlServer
 from ctl.verbs.flows import FlowVerbs

@@ -4,8 +4,8 @@
 import json
 
 from ctl.sessions.call_media import CallMedia, Media
-from ctl.sessions.plan import Codec, Stream
 from ctl.sessions.security import CryptoLine, Protection, Spoken
+from ctl.sessions.streams import Codec, Stream
 from ctl.sessions.treatment import Treatments
 from tests.ctl.world import ALICE, BOB, World, sdp
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from ctl.sessions.codecs import additional, media_plan, settled, transcoding
-from ctl.sessions.plan import Codec, Stream
+from ctl.sessions.streams import Codec, Stream
 from media.stages import TRANSCODE, TranscodeStage
 from tests.ctl.world import ALICE, BOB, PLANE, RELAY_A, RELAY_B, World, m_lines, rtp_port, sdp
 

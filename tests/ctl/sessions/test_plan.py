@@ -6,19 +6,8 @@ from typing import Any
 import pytest
 
 from ctl.network.addresses import refusal
-from ctl.sessions.plan import (
-    Codec,
-    DataPlane,
-    Direction,
-    FlowPlan,
-    Side,
-    Stream,
-    StreamRefused,
-    check,
-    difference,
-    pairs,
-    plan_call,
-)
+from ctl.sessions.plan import DataPlane, FlowPlan, Side, check, difference, pairs, plan_call
+from ctl.sessions.streams import Codec, Direction, Stream, StreamRefused
 
 PLANE = DataPlane({"192.0.2.1": "eth0", "198.51.100.1": "eth1"}, frozenset({"eth0", "eth1"}))
 PCMU, G722, OPUS = Codec(0, "PCMU", 8000), Codec(9, "G722", 8000), Codec(96, "opus", 48000)
