@@ -204,6 +204,13 @@ class Board:
         self._give_back(caller, now)
         caller.agent = agent
 
+    def called_back(self, caller: str, now: float) -> list[Effect]:
+        """Who was to be called back has answered too: nobody owes a call any more, whatever becomes of this one."""
+        found = self.callers.get(caller)
+        if found is not None and found.answered:
+            found.number = None
+        return self.tick(now)
+
     def refused(self, caller: str, now: float) -> list[Effect]:
         """The agent that was rung declined, was busy, or could not be reached."""
         found = self.callers.get(caller)
@@ -242,7 +249,7 @@ class Board:
         for caller in [each for each in self.callers.values() if each.node == self.node]:
             if caller.id in calls:
                 caller.lease = now + LEASE
-            elif caller.number is not None and not caller.answered:
+            elif caller.number is not None:
                 self._give_back(caller, now)
             else:
                 self._remove(caller.id, now)
@@ -342,7 +349,7 @@ class Board:
         found = self.callers.get(caller)
         if found is None:
             return
-        if found.number is not None and found.agent is not None and not found.answered and found.lease < now:
+        if found.number is not None and found.agent is not None and found.lease < now:
             self._give_back(found, now)  # the node that rang the agent is gone; who wants to be called back is not
             if found.lease >= now:
                 return

@@ -189,6 +189,8 @@ class Desk:
         found = self._calls.get(effect.call)
         if found is None or found.stage is Stage.SENT_ON:
             self._calls.pop(effect.call, None)
+        elif found.stage is Stage.CALLING_BACK:
+            self._change(found.tenant, lambda board: board.called_back(found.entry, time.time()))
         elif found.stage is Stage.WAITING:
             found.stage, found.agent = Stage.TALKING, effect.peer
             self.counts["answered"] += 1

@@ -172,6 +172,19 @@ def test_a_node_tells_the_board_of_calls_that_it_has_lost() -> None:
     assert not later.callers
 
 
+def test_a_callback_is_owed_until_both_have_answered() -> None:
+    b = board("anna", wrap_up_seconds=0)
+    b.book("b1", "sales", "+331", 10)
+    b.answered("b1", 11)
+    assert b.keep({}, 12) == [StopRinging("b1", "anna")], "killed while it called back"
+    assert b.callers["b1"].number == "+331"
+    assert b.keep({}, 20) == [CallBack("b1", "anna", "+331", 20)]
+    b.answered("b1", 21)
+    b.called_back("b1", 22)
+    assert b.keep({}, 23) == []
+    assert (list(b.callers), b.agents["anna"].state) == ([], "available")
+
+
 def test_an_agent_who_answers_late_has_the_call_all_the_same() -> None:
     b = board("anna", "bert", ring_seconds=5)
     b.join("c1", "sales", 100)
@@ -212,7 +225,7 @@ def test_no_crash_strands_an_agent_or_a_caller(seed: int) -> None:
         node = chance.choice(sorted(alive))
         view = Board(node, queues, shared.agents, shared.callers)
         mine = [each.id for each in view.callers.values() if each.node == node]
-        match chance.randrange(12):
+        match chance.randrange(13):
             case 0 | 1:
                 count += 1
                 view.join(f"c{count}", chance.choice(["sales", "help"]), now, priority=chance.randrange(3))
@@ -240,6 +253,8 @@ def test_no_crash_strands_an_agent_or_a_caller(seed: int) -> None:
                     else {}
                 )
                 view.keep(here | late | {each: replace(here[each], agent=agents[each]) for each in agents}, now)
+            case 11 if mine:
+                view.called_back(chance.choice(mine), now)
             case 10:
                 count += 1
                 view.book(f"c{count}", "sales", "+332", now)

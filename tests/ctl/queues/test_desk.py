@@ -264,6 +264,7 @@ async def test_a_caller_who_presses_the_digit_is_called_back_when_an_agent_is_fr
         await office.sees("talking")
         office.desk.told(Joined(call, "anna"))
         assert call not in office.player.hears
+        await until(lambda: office.board.callers["1"].number is None)
         office.desk.told(over(call, joined=True, peer="anna"))
         await office.sees("available")
         assert not office.board.callers
