@@ -228,14 +228,14 @@ class Service:
         )
 
     def _work(self, restored: Restored) -> dict[str, Coroutine[Any, Any, None]]:
-        """What goes on as long as we serve, by name."""
+        """What goes on as long as we serve, by name; without signalling there is no database to keep anything in."""
+        kept = {"queues": self.desk.run(), **self.events.work()} if self.ours else {}
         return {
+            **kept,
             "storage": self._remember(restored),
             "data plane": self._look_around(),
             "trunks": self.trunks.run(),
             "kernel relay": self._watch_relay(),
-            "queues": self.desk.run(),
-            **self.events.work(),
             "engine": self._hear_engine(),
             "sounds": self.playback.prompts.keep_fresh(),
             "load": LoadWatch(self.core).run(),
