@@ -122,10 +122,13 @@ def test_phones_and_calls_of_two_workers(cluster):
         records = controller.until("records", "cdr", "list", "-n", "500", count=CALLS + 4, timeout=20)
         assert len({record["call"] for record in records}) == CALLS + 4
         assert {record["sip_status"] for record in records} == {200}
-        metrics = fetch(lab, "/metrics").splitlines()
-        ended = [line for line in metrics if line.startswith("voxdp_calls_total{")]
-        assert sum(float(line.split()[-1]) for line in ended) == CALLS + 4
+        wait_until(lambda: ended_calls(lab) == CALLS + 4)  # each worker reports once a second
         assert "steered" not in controller.log()
+
+
+def ended_calls(lab):
+    lines = fetch(lab, "/metrics").splitlines()
+    return sum(float(line.split()[-1]) for line in lines if line.startswith("voxdp_calls_total{"))
 
 
 def test_a_worker_that_is_killed_comes_back_to_its_calls_and_the_other_loses_none(cluster):
