@@ -145,7 +145,13 @@ class Streams:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, host: str) -> None:
         splitter = Splitter()
-        while data := await asyncio.wait_for(reader.read(READ_BYTES), IDLE_SECONDS):
+        while data := await _read(reader):
             for message in splitter.feed(data):
                 writer.write(self._answers.answer(message, host))
             await writer.drain()
+
+
+async def _read(reader: asyncio.StreamReader) -> bytes:
+    """Return what came, nothing at the end. asyncio.wait_for would lose a cancellation that meets a packet."""
+    async with asyncio.timeout(IDLE_SECONDS):
+        return await reader.read(READ_BYTES)
