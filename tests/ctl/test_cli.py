@@ -146,6 +146,23 @@ def test_the_controller_answers_and_ends(config, tmp_path):
     assert "secret" not in (tmp_path / "state" / "live").read_text()
 
 
+def test_a_backup_comes_back_by_the_command_line(config, tmp_path):
+    file, backup = config(), tmp_path / "backup"
+    assert voxdp("-c", file, "db", "migrate")[2].startswith("applied 0001_users_and_cdrs")
+    assert voxdp("-c", file, "db", "migrate")[2] == "the schema is up to date\n"
+    with running(file):
+        voxdp("-c", file, "skill", "add", "french")
+        assert voxdp("-c", file, "db", "backup", backup)[2] == f"wrote {backup.stat().st_size} bytes to {backup}\n"
+        assert backup.stat().st_mode & 0o077 == 0
+        voxdp("-c", file, "skill", "add", "german")
+        refused(1, "the controller runs; stop it first", "-c", file, "db", "restore", "--yes", backup)
+        assert all(each["applied"] for each in json.loads(voxdp("-c", file, "db", "status", "-j")[2]))
+    refused(1, "none", "-c", file, "db", "restore", "--yes", tmp_path / "none")
+    assert voxdp("-c", file, "db", "restore", "--yes", backup)[::2] == (0, f"restored {backup}\n")
+    with running(file):
+        assert [each["name"] for each in json.loads(voxdp("-c", file, "skill", "list", "-j")[2])] == ["french"]
+
+
 def objects(file):
     """Every kind has the same verbs; fields are typed as the API names them."""
 
