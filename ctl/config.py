@@ -101,6 +101,8 @@ class TrunkSection(Section):
     """Accept its media from whatever source first sends `media.latch_packets` consistent packets."""
     ice: Literal["remove", "lite", "full"] | None = None
     """Whether ICE is spoken with it; None: as `media.ice` says."""
+    srtp: Literal["off", "preferred", "required"] | None = None
+    """Whether its media is protected; None: as `media.srtp` says."""
     dtmf: Literal["auto", "rfc4733", "info", "inband"] = "auto"
     """How digits reach it."""
 
@@ -204,7 +206,8 @@ class MediaSection(PlaybackKeys):
     engine_io: Literal["sockets", "af_xdp"] = "sockets"
     """How packets reach the engine: by a UDP socket of each flow, or by AF_XDP where the relay is attached."""
     srtp: Literal["off", "preferred", "required"] = "preferred"
-    """off: RTP alone. preferred: SRTP with each party that wants it. required: SRTP with both, or no call."""
+    """off: RTP alone. preferred: SRTP with each party that wants it. required: SRTP with both, or no call. Of all
+    parties but those whose tenant or trunk says another."""
     ice: Literal["remove", "lite", "full"] = "remove"
     """remove: no ICE. lite: checks are answered. full: and made. Of all parties but those that say another."""
     ice_web: Literal["remove", "lite", "full"] = "lite"

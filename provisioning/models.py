@@ -102,6 +102,8 @@ Dtmf = Literal["auto", "rfc4733", "info", "inband"]
 """How digits reach a telephone or carrier: as telephone events where it has them, else by INFO; as events or tones; by
 INFO; as tones, which are listened for as well.
 """
+Srtp = Literal["off", "preferred", "required"]
+"""RTP alone; SRTP with each party that wants it; SRTP with both parties of a call, or no call."""
 
 
 class User(Body):
@@ -189,7 +191,8 @@ class Trunk(Body):
     OPTIONS, 0: it is never asked. certificates: names, one of which it must show, in place of any source. trusted: its
     word about callers is believed, and it is told ours. refer: it may transfer calls. from_user: who our calls are
     from, in place of the caller. media, latch: which interface carries its media, and whether that may come from
-    anywhere. ice: whether it is spoken with the trunk; none: as configured for all. dtmf: how digits reach it.
+    anywhere. ice: whether it is spoken with the trunk; none: as configured for all. srtp: as of Tenant, whose it is
+    where none is said. dtmf: how digits reach it.
     """
 
     name: Name
@@ -211,6 +214,7 @@ class Trunk(Body):
     media: Interface | None = None
     latch: bool = False
     ice: Literal["remove", "lite", "full"] | None = None
+    srtp: Srtp | None = None
     dtmf: Dtmf = "auto"
     strip: Annotated[int, Field(ge=0, le=15)] = 0
     prepend: Annotated[str, Field(pattern=r"^[0-9+*#]{0,16}$")] = ""
@@ -363,7 +367,10 @@ class Account(Body):
 
 
 class Tenant(Body):
-    """A customer whose users, numbers and records are apart from all others'. Limits hold for all its calls."""
+    """A customer whose users, numbers and records are apart from all others'. Limits hold for all its calls.
+
+    srtp: whether their media is protected; none: as configured for all.
+    """
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
     display_name: Text = ""
@@ -374,6 +381,7 @@ class Tenant(Body):
     channel_limit: Channels | None = None
     spend_limit_micros: Budget | None = None
     media: Interface | None = None
+    srtp: Srtp | None = None
     cdr_days: Days = 400
     personal_days: Days = 180
     audit_days: Annotated[int, Field(ge=365, le=3650)] = 400

@@ -13,6 +13,7 @@ from provisioning.prefixes import PrefixPrices
 
 TrunkKey = tuple[int, str]
 """(tenant, name)"""
+Srtp = Literal["off", "preferred", "required"]
 Strategy = Literal["priority", "round_robin", "weighted", "least_cost", "geographic", "least_load"]
 
 
@@ -40,6 +41,7 @@ class Trunk:
     media: str | None = None
     latch: bool = False
     ice: Literal["remove", "lite", "full"] | None = None
+    srtp: Srtp | None = None
     dtmf: str = "auto"
     strip: int = 0
     prepend: str = ""
@@ -129,6 +131,7 @@ class TenantPlan:
     channel_limit: int | None = None
     spend_limit_micros: int | None = None
     media: str | None = None
+    srtp: Srtp | None = None
     dial_plans: Mapping[str, DialPlan] = field(default_factory=dict)
     calendars: Mapping[str, OpeningHours] = field(default_factory=dict)
     numbers: Mapping[str, Number] = field(default_factory=dict)

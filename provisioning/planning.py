@@ -97,7 +97,8 @@ class PlanReader:
         return known[1]
 
 
-_SAME = ("name", "realm", "enabled", "dial_plan", "default_number", "channel_limit", "spend_limit_micros", "media")
+_LIMITS = ("channel_limit", "spend_limit_micros")
+_SAME = ("name", "realm", "enabled", "dial_plan", "default_number", *_LIMITS, "media", "srtp")
 GROUPS: LiteralString = """
     SELECT t.*, (SELECT coalesce(json_agg("user" ORDER BY position), '[]') FROM group_members AS c
         WHERE c.tenant_id = t.tenant_id AND c.parent = t.name) AS members FROM groups AS t

@@ -17,7 +17,7 @@ from ctl.journal import encode
 from ctl.sessions.codecs import Dtmf
 from ctl.sessions.ice import Candidate, IceOwn, IcePair, IcePolicy, IceSaid
 from ctl.sessions.plan import NOTHING
-from ctl.sessions.security import CryptoLine, Protection, Spoken
+from ctl.sessions.security import CryptoLine, Policy, Protection, Spoken
 from ctl.sessions.streams import Codec, Endpoint, Stream
 from ctl.sessions.terms import USUAL, Mux, Terms
 from ctl.sessions.treatment import Treatments
@@ -51,6 +51,8 @@ class Media:
     ices: Mapping[Leg, tuple[IceOwn | None, ...]] = field(default_factory=dict)
     dtmf: Mapping[Leg, Dtmf] = field(default_factory=dict)
     """How digits reach each leg, where that was said."""
+    srtp: Policy | None = None
+    """Whether the leg that offers is protected, where that is not as with all others."""
 
     def port(self, leg: Leg, index: int) -> int | None:
         """Return our RTP port that `leg` sends m-line `index` to."""
@@ -220,6 +222,7 @@ def _media(state: Mapping[str, Any]) -> Media:
         policies=dict(state.get("policies", {})),
         ices={leg: _ices(known) for leg, known in state.get("ices", {}).items()},
         dtmf=dict(state.get("dtmf", {})),
+        srtp=state.get("srtp"),
     )
 
 

@@ -27,7 +27,7 @@ from ctl.sessions.ports import Ports, PortsExhausted
 from ctl.sessions.programmer import FlowView, Programmer
 from ctl.sessions.reachable import Routes, check_all, common_family
 from ctl.sessions.relay_choice import ANY, Facing, NoRelayAddress, NoSuchInterface, choose
-from ctl.sessions.security import PLAIN, Agreement, Bridge, Insecure, Spoken, agree_all, bridge_all, propose_all
+from ctl.sessions.security import PLAIN, Agreement, Bridge, Insecure, Policy, Spoken, agree_all, of_both, propose_all
 from ctl.sessions.streams import Endpoint, Stream, StreamRefused
 from ctl.sessions.terms import USUAL, Terms, beside, muxed
 from ctl.sessions.treatment import Treatments
@@ -39,6 +39,7 @@ FlowReport = FlowView
 """The last view of a flow, its final statistics included."""
 
 Streams = Iterable[Stream]
+Sides = tuple[Facing, Facing]
 Writer = Callable[[Description, Media, Leg], bytes]
 """Writes a description toward a leg, whose relay address and ports are in the media."""
 
@@ -111,7 +112,7 @@ class MediaSessions:
         }
         latching = tuple(each for each, asked in ((leg, here), (_other(leg), there)) if asked.latch)
         profiles = [each.protocol for each in before.streams.get(_other(leg), ())]
-        offered = self._propose(streams, profiles, attempt, bridge)
+        offered, policy = self._propose(streams, profiles, attempt, bridge, (here, there))
         proposed = Media(
             relays,
             self._take_ports(media, relays, streams, now),
@@ -124,6 +125,7 @@ class MediaSessions:
             policies={leg: here.ice, _other(leg): there.ice},
             ices=ice_exchange.offered(media, _other(leg), streams, there, token_bytes),
             dtmf={each: asked.dtmf for each, asked in ((leg, here), (_other(leg), there)) if asked.dtmf != "auto"},
+            srtp=None if policy == self.data_plane.srtp else policy,
         )
         description.protect(offered)
         self._calls[call] = media
@@ -370,13 +372,15 @@ class MediaSessions:
             raise MediaRefused(488, str(refusal)) from None
 
     def _propose(
-        self, streams: Iterable[Stream], before: Sequence[str], attempt: int, bridge: Bridge | None
-    ) -> tuple[Spoken, ...]:
+        self, streams: Sequence[Stream], before: Sequence[str], attempt: int, bridge: Bridge | None, sides: Sides
+    ) -> tuple[tuple[Spoken, ...], Policy]:
+        """Return what the other leg is offered, and the policy of the one that offers."""
         plane, spoken = self.data_plane, [each.spoken for each in streams]
         try:
-            if bridge:
-                return bridge_all(spoken, bridge, plane.srtp, plane.fingerprint, token_bytes)
-            return propose_all(spoken, plane.srtp, plane.fingerprint, token_bytes, before, attempt)
+            here, there = of_both(sides[0].srtp or plane.srtp, sides[1].srtp or plane.srtp)
+            if any(each.house for each in streams):
+                here = "off"  # what we send to ourselves does not leave the host
+            return propose_all(spoken, (here, there), plane.fingerprint, token_bytes, before, attempt, bridge), here
         except Insecure as insecure:
             raise MediaRefused(488, str(insecure)) from None
 
@@ -390,7 +394,7 @@ class MediaSessions:
                 media.proposed.offered,
                 [each.spoken for each in answers],
                 before,
-                plane.srtp,
+                media.proposed.srtp or plane.srtp,
                 plane.fingerprint,
                 token_bytes,
                 passive,

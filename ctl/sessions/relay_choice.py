@@ -9,6 +9,7 @@ from ctl.network.addresses import Family, family_of
 from ctl.network.nexthop import Route
 from ctl.sessions.codecs import Dtmf
 from ctl.sessions.ice import IcePolicy
+from ctl.sessions.security import Policy
 from sip.facts import fact
 
 
@@ -40,7 +41,8 @@ class Facing:
     address. latch: accept media from any source, after some consistent packets. dtmf: how digits reach it. Empty,
     None: not said.
     ice: whether we speak it with the party. follow: only where the other party speaks it too; relayed: our candidate is
-    called a relayed one; trickle: the party may send its own one by one.
+    called a relayed one; trickle: the party may send its own one by one. srtp: whether media with the party is
+    protected; None: as with all others.
     """
 
     interface: str = ""
@@ -52,6 +54,7 @@ class Facing:
     follow: bool = False
     trickle: bool = False
     dtmf: Dtmf = "auto"
+    srtp: Policy | None = None
 
 
 ANY = Facing()

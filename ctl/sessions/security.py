@@ -149,20 +149,16 @@ class Agreement:
     answers: tuple[Spoken, ...]
 
 
-def propose_all(
-    offers: Sequence[Spoken | None],
-    policy: Policy,
-    fingerprint: str,
-    draw: Draw,
-    before: Sequence[str] = (),
-    attempt: int = 0,
-) -> tuple[Spoken, ...]:
-    """`propose` for each m-line; None is one that is refused or ended. Raises Insecure."""
-    known = [*before[: len(offers)], *[""] * (len(offers) - len(before))]
-    return tuple(
-        propose(each, policy, fingerprint, draw, profile, attempt) if each else Spoken("")
-        for each, profile in zip(offers, known, strict=True)
-    )
+def of_both(here: Policy, there: Policy) -> tuple[Policy, Policy]:
+    """Return what holds of the legs with two parties whose policies these are: who requires SRTP requires it of both.
+
+    Raises Insecure where one requires what the other has switched off.
+    """
+    if "required" not in (here, there):
+        return here, there
+    if "off" in (here, there):
+        raise Insecure("SRTP is required by one party, and switched off with the other")
+    return "required", "required"
 
 
 @fact
@@ -180,24 +176,45 @@ class Bridge:
     suites: frozenset[str] | None = None
 
 
-def bridge_all(
-    offers: Sequence[Spoken | None], bridge: Bridge, policy: Policy, fingerprint: str, draw: Draw
+def propose_all(
+    offers: Sequence[Spoken | None],
+    policies: tuple[Policy, Policy],
+    fingerprint: str,
+    draw: Draw,
+    before: Sequence[str] = (),
+    attempt: int = 0,
+    bridge: Bridge | None = None,
 ) -> tuple[Spoken, ...]:
-    """`bridged` for each m-line; None is one that is refused or ended. Raises Insecure."""
-    return tuple(bridged(each, bridge, policy, fingerprint, draw) if each else Spoken("") for each in offers)
+    """`bridged`, or else `propose`, for each m-line; None is one that is refused or ended. Raises Insecure.
+
+    policies: of the leg that offers, and of the other one.
+    """
+    here, there = policies
+    known = [*before[: len(offers)], *[""] * (len(offers) - len(before))]
+    return tuple(
+        Spoken("")
+        if each is None
+        else bridged(each, bridge, here, fingerprint, draw, there)
+        if bridge
+        else propose(each, here, fingerprint, draw, profile, attempt, there)
+        for each, profile in zip(offers, known, strict=True)
+    )
 
 
-def bridged(offer: Spoken, bridge: Bridge, policy: Policy, fingerprint: str, draw: Draw) -> Spoken:
-    """Return what is offered on where the profile is given. fingerprint: ours. Raises Insecure."""
+def bridged(
+    offer: Spoken, bridge: Bridge, policy: Policy, fingerprint: str, draw: Draw, toward: Policy | None = None
+) -> Spoken:
+    """Return what is offered on where the profile is given. fingerprint, toward: as of `propose`. Raises Insecure."""
     wanted(offer, policy)
+    toward = toward or policy
     if not offer.is_rtp:
         return Spoken(offer.protocol)
     if "SAVP" not in bridge.protocol:
-        if policy == "required" and not bridge.inside:
-            raise Insecure(f"SRTP is required (media.srtp), not {bridge.protocol}")
+        if toward == "required" and not bridge.inside:
+            raise Insecure(f"SRTP is required, not {bridge.protocol}")
         return Spoken(bridge.protocol)
-    if policy == "off":
-        raise Insecure(f"{bridge.protocol} is switched off (media.srtp); ask for RTP/AVP")
+    if toward == "off":
+        raise Insecure(f"{bridge.protocol} is switched off; ask for RTP/AVP")
     ours = fingerprint if bridge.dtls else ""
     setup: Setup = "actpass" if ours else ""
     if bridge.protocol.startswith("UDP/TLS"):
@@ -240,15 +257,26 @@ def agree_all(
     return Agreement(tuple(offerer), tuple(answerer), tuple(answered))
 
 
-def propose(offer: Spoken, policy: Policy, fingerprint: str, draw: Draw, before: str = "", attempt: int = 0) -> Spoken:
+def propose(
+    offer: Spoken,
+    policy: Policy,
+    fingerprint: str,
+    draw: Draw,
+    before: str = "",
+    attempt: int = 0,
+    toward: Policy | None = None,
+) -> Spoken:
     """Return what is offered on to the other leg. fingerprint: ours.
 
     before: the profile that leg agreed to earlier in this call, which is offered again. attempt: how many offers of
-    this exchange it has refused by 488; each time another profile is tried. Raises Insecure.
+    this exchange it has refused by 488; each time another profile is tried. policy: of the leg that offers; toward: of
+    the other one, None: the same. Raises Insecure.
     """
-    if policy != "required" and wanted(offer, policy) == "plain" and not before and not attempt:
+    if toward is None:
+        toward = policy
+    if toward != "required" and wanted(offer, policy) == "plain" and not before and not attempt:
         return Spoken(offer.protocol)
-    ways = _ways(offer, policy, fingerprint, draw)
+    ways = _ways(offer, policy, toward, fingerprint, draw)
     if before:
         same = [way for way in ways if way.protocol.removesuffix("F") == before.removesuffix("F")]
         ways = same + [way for way in ways if way not in same]
@@ -301,12 +329,12 @@ def answer(
 def wanted(offer: Spoken, policy: Policy) -> Literal["plain", "sdes", "dtls"]:
     """Return how an offer is to be met. Raises Insecure where the policy forbids it, or nothing fits."""
     if policy == "off" and offer.secured:
-        raise Insecure(f"{offer.protocol} is switched off (media.srtp); offer RTP/AVP")
+        raise Insecure(f"{offer.protocol} is switched off; offer RTP/AVP")
     kind = "plain" if policy == "off" else offer.kind
     if kind == "plain" and offer.secured:
         raise Insecure(f"{offer.protocol} without a suite or fingerprint that is known; offer {OFFERED_SUITES[-1]}")
     if kind == "plain" and policy == "required":
-        raise Insecure("SRTP is required (media.srtp); offer RTP/SAVP or UDP/TLS/RTP/SAVP")
+        raise Insecure("SRTP is required; offer RTP/SAVP or UDP/TLS/RTP/SAVP")
     return kind
 
 
@@ -320,22 +348,22 @@ def dtls_hash(fingerprint: str) -> bytes | None:
     return value if len(value) == _HASH_BYTES.get(algorithm.lower()) else None
 
 
-def _ways(offer: Spoken, policy: Policy, fingerprint: str, draw: Draw) -> list[Spoken]:
+def _ways(offer: Spoken, policy: Policy, toward: Policy, fingerprint: str, draw: Draw) -> list[Spoken]:
     """What can be offered on, the likeliest to be accepted first.
 
     Phones that can do without SRTP refuse secured profiles, those that cannot refuse plain ones, and nothing tells
     which it is before it is tried.
     """
     kind = wanted(offer, policy)
-    if policy == "off" or not offer.is_rtp:
-        return [Spoken(offer.protocol)]
+    if toward == "off" or not offer.is_rtp:
+        return [Spoken("RTP/AVP" if offer.secured else offer.protocol)]
     feedback = "F" if offer.protocol.endswith("F") else ""
     lines = tuple(line for line in offer.cryptos if line.usable) if kind == "sdes" else _own_lines(draw)
     setup: Setup = "actpass" if fingerprint else ""
     either = Spoken(f"RTP/SAVP{feedback if kind == 'sdes' else ''}", lines, fingerprint, setup)
     dtls = Spoken(f"UDP/TLS/RTP/SAVP{feedback if kind == 'dtls' else 'F'}", (), fingerprint, setup)
     secured = [dtls, either] if kind == "dtls" else [either, dtls]
-    if policy == "required":
+    if toward == "required":
         return secured
     if kind == "plain":
         return [Spoken(offer.protocol), *secured]

@@ -7,6 +7,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 
@@ -302,8 +303,7 @@ class Conductor:
 
     def _facing(self, trunk: str, user: str, local: str, transport: str) -> Facing:
         asked, ice = self._directory.facing(trunk, user), self._directory.ice(trunk, transport, user)
-        told = asked.relayed, asked.follow, asked.trickle, asked.dtmf
-        return Facing(asked.interface, local, asked.family, asked.latch, ice, *told)
+        return replace(asked, signalling=local, ice=ice)
 
     def _keep(self, kind: str, key: str, text: str) -> None:
         """Write live state, "" being its end; a full disk costs the ability to restore this call, not the call."""

@@ -123,14 +123,21 @@ class Directory:
         """Return what is asked of our side toward a party: a trunk, or else a user, "" for neither."""
         if not trunk:
             known = self._keeper.current
-            return Facing(known.media_of(user), dtmf=cast("Dtmf", known.dtmf_of(user))) if user else ANY
+            if not user:
+                return ANY
+            dtmf, account = cast("Dtmf", known.dtmf_of(user)), find_account(known, user)
+            return Facing(known.media_of(user), dtmf=dtmf, srtp=known.plan(account.tenant).srtp if account else None)
         key = key_of(trunk)
         if key is None:
             section = self._section(trunk)
-            return Facing(section.media, latch=section.latch, dtmf=section.dtmf) if section else ANY
+            return Facing(section.media, latch=section.latch, dtmf=section.dtmf, srtp=section.srtp) if section else ANY
         tenant, name = key
-        found = self._keeper.current.plan(tenant).trunks.get(name)
-        return Facing(found.media or "", latch=found.latch, dtmf=cast("Dtmf", found.dtmf)) if found else ANY
+        plan = self._keeper.current.plan(tenant)
+        found = plan.trunks.get(name)
+        if found is None:
+            return Facing(srtp=plan.srtp)
+        dtmf = cast("Dtmf", found.dtmf)
+        return Facing(found.media or "", latch=found.latch, dtmf=dtmf, srtp=found.srtp or plan.srtp)
 
     def ice(self, trunk: str, transport: str, user: str = "") -> IcePolicy:
         """Return whether ICE is spoken with a party: a trunk, or a user, who signals by `transport`."""

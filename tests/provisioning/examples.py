@@ -39,8 +39,8 @@ EXAMPLES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {"name": "paris", "host": "sip.example.com", "username": "u", "password": "pw", "rate_deck": "cheap"},
         {
             "channel_limit": 30, "retry_causes": [34], "trusted": True, "refer": True, "probe_seconds": 0,
-            "media": "pub", "latch": True, "ice": "lite", "dtmf": "inband", "certificates": ["sip.example.com"],
-            "from_user": "+33123456789",
+            "media": "pub", "latch": True, "ice": "lite", "srtp": "off", "dtmf": "inband",
+            "certificates": ["sip.example.com"], "from_user": "+33123456789",
         },
     ),
     "route": (

@@ -21,7 +21,7 @@ from provisioning.models import User
 from provisioning.plan import Member
 from provisioning.rates import replace_rates
 from provisioning.refresh import SnapshotKeeper
-from provisioning.resources import NUMBER, OBJECTS, ROUTE, TRUNK, USER
+from provisioning.resources import NUMBER, OBJECTS, ROUTE, TENANT, TRUNK, USER
 from provisioning.store import Store, Workspace
 from provisioning.vault import Vault
 from tests.provisioning.examples import EXAMPLES
@@ -112,9 +112,13 @@ async def test_every_change_of_a_plan_arrives_within_a_second(conninfo: str, vau
             ({"channel_limit": 5}, TRUNK, "paris", lambda plan: plan.trunks["paris"].channel_limit == 5),
             ({"enabled": False}, ROUTE, "france", lambda plan: not plan.routes),
             ({"queue": None}, NUMBER, "+33123456789", lambda plan: plan.numbers["+33123456789"].queue is None),
+            ({"srtp": "preferred"}, TRUNK, "paris", lambda plan: plan.trunks["paris"].srtp == "preferred"),
         ):
             await put(store, lambda work, r=resource, k=key, c=changes: work.merge(r, k, c))  # type: ignore[misc]
             assert await seconds_until(partial(lambda test: test(keeper.current.plan(1)), arrived)) < 1
+        async with store.open(await store.scope("default", "test", platform=True), as_platform=True) as work:
+            await work.merge(TENANT, "default", {"srtp": "required"})
+        assert await seconds_until(lambda: keeper.current.plan(1).srtp == "required") < 1
         await put(store, lambda work: replace_rates(work, "cheap", [("33", 5)]))
         assert await seconds_until(lambda: keeper.current.plan(1).decks["cheap"].price("33123") == 5) < 1
 

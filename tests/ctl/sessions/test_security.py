@@ -20,6 +20,7 @@ from ctl.sessions.security import (
     agree_all,
     answer,
     attempts,
+    of_both,
     propose,
     shared,
 )
@@ -86,6 +87,30 @@ def test_no_policy_is_ever_undercut(policy: Policy, offer: str, said: str) -> No
         assert ours != PLAIN
         assert (theirs == PLAIN) == (said == "plain")
     assert offered.secured <= (ours != PLAIN)
+
+
+@pytest.mark.parametrize(("here", "there"), [*itertools.product(POLICIES, POLICIES)])
+def test_each_party_has_its_own_policy_and_who_requires_srtp_requires_it_of_both(here: Policy, there: Policy) -> None:
+    if {here, there} == {"off", "required"}:
+        with pytest.raises(Insecure, match="required by one party"):
+            of_both(here, there)
+        return
+    mine, theirs = of_both(here, there)
+    for offered, said, attempt in itertools.product(OFFERS.values(), ANSWERS.values(), range(3)):
+        proposed = offered
+        try:
+            proposed = propose(offered, mine, OURS, draw, attempt=attempt, toward=theirs)
+            if said is ANSWERS["sdes"] and not proposed.cryptos:
+                continue
+            other = agree(proposed, said(proposed))
+            ours, answered = answer(offered, mine, other, PLAIN, OURS, draw)
+        except Insecure:
+            assert mine == "required" or offered.secured or proposed.secured
+            continue
+        assert answered.protocol == offered.protocol
+        assert mine != "required" or PLAIN not in (ours, other)
+        assert mine != "off" or not (answered.touched or ours != PLAIN)
+        assert theirs != "off" or not (proposed.touched or other != PLAIN)
 
 
 def test_a_callers_keys_are_offered_on_and_shared() -> None:

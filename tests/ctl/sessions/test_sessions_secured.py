@@ -4,10 +4,12 @@
 import random
 from base64 import b64encode
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
 from ctl.sessions.media_sessions import MediaRefused
+from ctl.sessions.relay_choice import ANY, Facing
 from media.flows import EngineFlow, EngineKeys
 from tests.ctl.world import ALICE, AUDIO, BOB, PLANE, World, m_lines, sdp
 
@@ -137,6 +139,57 @@ def test_off_means_neither(lab: World) -> None:
     to_bob, to_alice = lab.call(a=secured(ALICE, 1, "RTP/AVP"), b=secured(BOB, 2, "RTP/AVP"))
     assert b"crypto" not in to_bob + to_alice
     assert flows(lab) == [("kernel", "")] * 2
+
+
+def test_a_party_that_requires_srtp_has_it_on_both_sides_or_no_call(lab: World) -> None:
+    strict, loose, none = (Facing(srtp=policy) for policy in ("required", "preferred", "off"))
+    offer = partial(lab.sessions.offer, "call", "a", source=ALICE, now=0.0, toward=BOB)
+    for here, there in ((strict, loose), (loose, strict), (ANY, strict), (strict, none), (none, strict)):
+        with pytest.raises(MediaRefused, match="SRTP is required") as refused:
+            offer(sdp=sdp(ALICE), here=here, there=there)
+        assert refused.value.status == 488
+    to_bob = offer(sdp=secured(ALICE, 1), here=loose, there=strict)
+    assert m_lines(to_bob)[0].split()[2] == b"RTP/SAVP"
+    with pytest.raises(MediaRefused, match="that was offered"):
+        lab.sessions.answer("call", "b", sdp(BOB), BOB, 0.0)
+    lab.sessions.rollback("call", 0.0)
+    offer(sdp=secured(ALICE, 1), here=loose, there=strict)
+    lab.sessions.answer("call", "b", secured(BOB, 2), BOB, 0.0)
+    assert flows(lab) == [("kernel", "")] * 2
+
+
+def test_a_party_without_srtp_has_none_and_the_other_one_has_its_own(lab: World) -> None:
+    none = Facing(srtp="off")
+    offer = partial(lab.sessions.offer, "call", "a", source=ALICE, now=0.0, toward=BOB)
+    with pytest.raises(MediaRefused, match="switched off"):
+        offer(sdp=secured(ALICE, 1), here=none)
+    to_bob = offer(sdp=secured(ALICE, 1), there=none)
+    assert m_lines(to_bob)[0].split()[2] == b"RTP/AVP"
+    assert b"crypto" not in to_bob
+    assert b"fingerprint" not in to_bob
+    to_alice = lab.sessions.answer("call", "b", sdp(BOB), BOB, 0.0)
+    assert len(attributes(to_alice, b"crypto")) == 1
+    assert flows(lab) == [("engine", "SRTP on one side only")] * 2
+
+
+def test_the_policy_of_an_exchange_outlives_a_restart(lab: World) -> None:
+    lab.sessions.data_plane = replace(PLANE, srtp="off")
+    offer = partial(lab.sessions.offer, "call", "a", source=ALICE, now=0.0, toward=BOB)
+    offer(sdp=secured(ALICE, 1), here=Facing(srtp="required"), there=Facing(srtp="required"))
+    state = lab.sessions.snapshot("call")
+    lab.restart()
+    lab.sessions.data_plane = replace(PLANE, srtp="off")
+    lab.sessions.restore("call", state)
+    to_alice = lab.sessions.answer("call", "b", secured(BOB, 2), BOB, 0.0)
+    assert len(attributes(to_alice, b"crypto")) == 1
+    assert flows(lab) == [("kernel", "")] * 2
+
+
+def test_who_requires_srtp_can_be_called_by_ourselves(lab: World) -> None:
+    offer = lab.sessions.attend("call", "a", b"", ALICE, 0.0, Facing(srtp="required"))
+    assert m_lines(offer)[0].split()[2] == b"RTP/SAVP"
+    lab.sessions.answer("call", "a", secured(ALICE, 1, tag=4), ALICE, 0.0)
+    assert all(flow.seal or flow.open for flow in pair(lab, 0))
 
 
 def test_plain_calls_are_not_touched(lab: World) -> None:

@@ -55,6 +55,19 @@ async def test_who_signals_by_websocket_is_spoken_ice_with_and_has_one_port(tmp_
         assert media["terms"]["mux"] == {"offered": "also"}
 
 
+async def test_a_tenant_that_requires_srtp_has_no_plain_call(tmp_path, table, hops):
+    async with Host(tmp_path, table, hops) as host:
+        register(host, "bert", BERT)
+        for side in ("anna", "bert"):
+            host.users.sides = {("", side): Facing(srtp="required")}
+            with capture_logs() as lines:
+                call(host)
+            assert (host.heard(ANNA)[-1].status, host.heard(BERT)) == (488, [])
+            (why,) = [each["why"] for each in lines if each["event"] == "media refused"]
+            assert why.startswith("SRTP is required; offer")
+            assert not host.sessions.calls()
+
+
 async def test_what_is_wrong_with_us_is_logged_and_not_told(tmp_path, table, hops):
     async with Host(tmp_path, table, hops) as host:
         host.users.sides = {("", "anna"): Facing("nowhere")}

@@ -144,6 +144,20 @@ def test_where_the_media_of_each_party_goes():
     assert [directory.ice(trunk, "udp") for trunk in asked] == ["lite", "full", "remove", "remove", "remove"]
 
 
+def test_whose_media_is_protected():
+    keeper = Keeper()
+    plan = keeper.current.plan(1)
+    trunks = {**plan.trunks, "own": replace(plan.trunks["paris"], name="own", srtp="preferred")}
+    keeper.current = replace(keeper.current, plans={1: replace(plan, trunks=trunks, srtp="required")})
+    facing = Directory(keeper, (CARRIER, TrunkSection(name="file", domain="pbx.example", srtp="off"))).facing
+    parties = [("", "anna"), ("1/paris", ""), ("1/own", ""), ("1/gone", ""), ("file", ""), ("carrier", ""), ("", "who")]
+    asked = [facing(trunk, user).srtp for trunk, user in parties]
+    assert asked == ["required", "required", "preferred", "required", "off", None, None]
+    elsewhere = Snapshot.of("other.example", keeper.current.accounts.values())
+    keeper.current = replace(elsewhere, plans=keeper.current.plans)
+    assert facing("", "anna").srtp == "required", "whatever her realm"
+
+
 def test_users_say_whether_ice_is_spoken_and_so_does_how_they_signal():
     ice = Directory(Keeper(), (CARRIER,), ice=("remove", "lite")).ice
     assert [ice("", transport, "bert") for transport in ("udp", "tls", "ws", "wss")] == [
