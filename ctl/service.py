@@ -33,7 +33,7 @@ from ctl.queues.boards import StoredBoards, node_of
 from ctl.queues.desk import Desk
 from ctl.queues.sounds import Sounds
 from ctl.randomness import dice
-from ctl.recording.recordings import Recordings
+from ctl.recording.recordings import Recordings, tenant_of
 from ctl.rest import make_rest
 from ctl.seat import Seat, collect_rarely, open_many_files
 from ctl.sessions.dataplane import Carriers
@@ -127,7 +127,10 @@ class Service:
         inactivity = Inactivity(media.timeout, media.hold_timeout, time.monotonic())
         self._figures, self._former_figures = Journal.open(self._seat.state / "quality", offset)
         self.captures = Captures(self.programmer, self.carriers)
-        self.recordings = Recordings(config, self.programmer, self.sessions, self.carriers, self._recordable)
+        self.recordings = Recordings(
+            *(config, self.programmer, self.sessions, self.carriers, self._recordable),
+            lambda call: tenant_of(self.storage.keeper.current, self.core.call(call)),
+        )
         self.ice_watch = IceWatch(self.sessions, self.meters.ice)
         self.media_watch = MediaWatch(self.programmer, self._figures, self.meters.interval)
         self.media_watch.subscribe(self.meters.media)

@@ -29,11 +29,19 @@ def charge(
     """Return the charge of a call that talked so many seconds; begun ones count whole."""
     account = find_account(snapshot, caller)
     if to_trunk is None:
-        known = from_trunk[0] if from_trunk else account.tenant if account else None
-        return Charge(FIRST_TENANT if known is None else known)
+        return Charge(owner(snapshot, caller, dialled, from_trunk))
     plan = snapshot.plan(to_trunk[0])
     price = price_of(plan, to_trunk[1], dialled, account)
     return Charge(to_trunk[0], None if price is None else ceil(price * ceil(seconds) / 60))
+
+
+def owner(snapshot: Snapshot, caller: str, dialled: str, from_trunk: TrunkKey | None = None) -> int:
+    """Return whose call it is: the tenant of the trunk it came by, of the caller, or of the number that was dialled."""
+    if from_trunk:
+        return from_trunk[0]
+    account = find_account(snapshot, caller)
+    known = account.tenant if account else snapshot.owners.get(f"+{dialled.removeprefix('+')}")
+    return FIRST_TENANT if known is None else known
 
 
 def price_of(plan: TenantPlan, trunk: str, dialled: str, account: Account | None) -> int | None:

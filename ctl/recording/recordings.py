@@ -27,11 +27,16 @@ from ctl.sessions.media_sessions import MediaSessions
 from ctl.sessions.plan import FlowPlan
 from ctl.sessions.programmer import Programmer
 from ctl.sessions.streams import Stream
+from ctl.signalling.trunk_keeper import key_of
 from ctl.verbs.control import ControlError
 from media.flows import EngineError
 from media.recorder_client import RecorderClient
 from media.recording_settings import FORMATS, LAYOUTS, Format, Layout, LegCodecs, RecordingSettings
 from media.stages import Tap
+from provisioning.charging import FIRST_TENANT, owner
+from provisioning.snapshot import Snapshot
+from provisioning.store import DEFAULT_TENANT
+from sip.views import CallView
 
 Consent = Literal["", "given", "announced"]
 CONSENTS: tuple[Consent, ...] = ("", "given", "announced")
@@ -51,7 +56,7 @@ class Recorded:
 
 
 class Recordings:
-    """One per controller. calls: ids of the calls that are up."""
+    """One per controller. calls: ids of the calls that are up; tenant: name of the one whose a call is."""
 
     def __init__(
         self,
@@ -60,12 +65,14 @@ class Recordings:
         sessions: MediaSessions,
         carriers: Carriers,
         calls: Callable[[], Iterable[str]],
+        tenant: Callable[[str], str],
     ) -> None:
         self._config = config
         self._programmer = programmer
         self._sessions = sessions
         self._carriers = carriers
         self._calls = calls
+        self._tenant = tenant
         self._recorded: dict[str, Recorded] = {}
         self._refused: set[str] = set()
         self.finished: Callable[[str, dict[str, Any]], None] = lambda _call, _state: None
@@ -180,7 +187,7 @@ class Recordings:
             raise ControlError(f"call {call} has no media yet", NOT_FOUND)
         about = {"call": call, "consent": consent}
         chosen: tuple[Layout, Format] = layout, form
-        return RecordingSettings(uuid4(), self._legs(call), "default", *chosen, section.rate, about)
+        return RecordingSettings(uuid4(), self._legs(call), self._tenant(call), *chosen, section.rate, about)
 
     def _legs(self, call: str) -> tuple[LegCodecs, LegCodecs]:
         described = self._sessions.described(call)
@@ -249,6 +256,13 @@ class Recordings:
             return question(*arguments)
         except EngineError as error:
             raise ControlError(str(error)) from None
+
+
+def tenant_of(snapshot: Snapshot, call: CallView | None) -> str:
+    """Return the name of the tenant whose call it is; None, which proxies signal, is the first one's."""
+    trunk = key_of(call.trunk) if call and call.trunk else None
+    tenant = owner(snapshot, call.caller, call.dialled, trunk) if call else FIRST_TENANT
+    return snapshot.plan(tenant).name or DEFAULT_TENANT
 
 
 def _number(plan: FlowPlan) -> int:

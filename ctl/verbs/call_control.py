@@ -13,8 +13,9 @@ from ctl.sessions.call_media import LEGS
 from ctl.sessions.media_sessions import MediaRefused, MediaSessions
 from ctl.signalling.conductor import Conductor
 from ctl.signalling.directory import Directory
+from ctl.signalling.trunk_keeper import key_of
 from ctl.verbs.control import ControlError
-from provisioning.charging import FIRST_TENANT, find_account
+from provisioning.charging import owner
 from provisioning.refresh import SnapshotKeeper
 from provisioning.routing import Refusal
 from sip.call_table import CallState
@@ -53,11 +54,9 @@ class CallController:
         self._sounds = sounds
 
     def owner(self, call: CallView) -> int:
-        """Return whose call it is: the caller's tenant; of a call from outside, the tenant of the number."""
-        snapshot = self._keeper.current
-        account = find_account(snapshot, call.caller)
-        known = account.tenant if account else snapshot.owners.get(f"+{call.dialled.removeprefix('+')}")
-        return FIRST_TENANT if known is None else known
+        """Return whose call it is, a tenant."""
+        trunk = key_of(call.trunk) if call.trunk else None
+        return owner(self._keeper.current, call.caller, call.dialled, trunk)
 
     def hang_up(self, call: CallView, cause: int) -> None:
         """End it on both legs, with this cause of Q.850."""

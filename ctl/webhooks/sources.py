@@ -9,7 +9,7 @@ from typing import Any
 
 from ctl.queues.services import queue_of
 from ctl.signalling.trunk_keeper import key_of
-from provisioning.charging import FIRST_TENANT, find_account
+from provisioning.charging import FIRST_TENANT, owner
 from provisioning.snapshot import Snapshot
 from sip.effects import CallAnswered, CallEnded, CallStarted, Effect, Joined, SaveBindings, Waiting
 from sip.views import CallView, TrunkView
@@ -108,10 +108,4 @@ class Sources:
         self._tell(tenant, kind, **(known | data))
 
     def _tenant(self, caller: str, dialled: str, trunk: str) -> int:
-        """Whose it is: the tenant of the trunk it came by, of the caller, or of the number that was dialled."""
-        if trunk and (key := key_of(trunk)):
-            return key[0]
-        snapshot = self._snapshot()
-        account = find_account(snapshot, caller)
-        known = account.tenant if account else snapshot.owners.get(f"+{dialled.removeprefix('+')}")
-        return FIRST_TENANT if known is None else known
+        return owner(self._snapshot(), caller, dialled, key_of(trunk) if trunk else None)

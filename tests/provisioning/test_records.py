@@ -26,7 +26,7 @@ from provisioning.errors import BackupError
 from provisioning.journal import CdrJournal
 from provisioning.models import Tenant
 from provisioning.numbering import DialPlan
-from provisioning.plan import TenantPlan, Trunk
+from provisioning.plan import Number, TenantPlan, Trunk
 from provisioning.prefixes import PrefixPrices
 from provisioning.resources import OBJECTS, TENANT
 from provisioning.retention import purge
@@ -71,6 +71,8 @@ def test_charges() -> None:
     assert charge(snapshot, "anna", "bert", 61.2) == Charge(2)
     assert charge(snapshot, "+49301234567", "+33123456789", 10, (2, "paris")) == Charge(2)
     assert charge(snapshot, "nobody", "bert", 10) == Charge(1)
+    numbered = snapshot.planned({2: replace(plan, numbers={"+33123456789": Number("+33123456789", user="anna")})})
+    assert charge(numbered, "+49301234567", "33123456789", 10) == Charge(2), "by a trunk of the file, to its number"
 
 
 @pytest.mark.parametrize(("text", "expected"), [("=1", "'=1"), ("+33123", "+33123"), ("-1", "-1"), ("+1+1", "'+1+1"),

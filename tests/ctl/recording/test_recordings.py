@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which calls are recorded, and whose key seals them; the recorder is the real one, but for its process."""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+from uuid import UUID
+
+import pytest
+from pydantic import ValidationError
+from structlog.testing import capture_logs
+
+from ctl.config import Config, RecordingSection
+from ctl.kernel.flowrule import FlowFlag
+from ctl.recording import recordings as module
+from ctl.recording.recordings import Recordings, tenant_of
+from ctl.sessions.carriers import KernelCarrier
+from ctl.verbs.control import ControlError
+from media.flows import EngineError
+from media.recorder import Recorder
+from media.recording_settings import RecorderError, RecordingSettings
+from media.sealed import Keys, SealedError, SealedReader
+from provisioning.plan import EMPTY
+from provisioning.snapshot import Account, Snapshot
+from sip.views import CallView, LegView
+from tests.ctl.world import ALICE, BOB, World, sdp
+
+LINES = {"default": "default " + "aa" * 32, "acme": "acme " + "bb" * 32}
+LEG = LegView("confirmed", "c", None, None)
+
+
+class Client:
+    """The recorder, asked without a socket."""
+
+    taps = ""
+
+    def __init__(self, spool: Path, keys: str) -> None:
+        self.spool, self.recorder = spool, Recorder(spool, Keys.parse(keys))
+
+    def ensure(self, *_: Any) -> None:
+        """It runs."""
+
+    def start(self, settings: RecordingSettings) -> None:
+        try:
+            self.recorder.start(settings, time.monotonic_ns())
+        except RecorderError as error:
+            raise EngineError("system", str(error)) from None
+
+    def source(self, recording: UUID, flow: int, leg: int) -> None:
+        self.recorder.source(recording, flow, leg)
+
+    def forget(self, flow: int) -> None:
+        self.recorder.forget_source(flow)
+
+    def states(self) -> list[dict[str, Any]]:
+        return self.recorder.states()
+
+    def stop(self, recording: UUID) -> dict[str, Any]:
+        return self.recorder.stop(recording, time.monotonic_ns())
+
+
+class Host:
+    """The recordings of a host: `up` are its calls, `owners` their tenants."""
+
+    def __init__(self, world: World, path: Path, **section: Any) -> None:
+        self.world, self.spool, self.up, self.owners = world, path / "spool", ["call"], {"call": "acme"}
+        key_file = path / "keys"
+        key_file.write_text("\n".join(LINES.values()))
+        self.config = Config(recording=RecordingSection(key_file=key_file, **section))
+        self.kernel = KernelCarrier(world.table, world.hops)
+        carriers = cast("Any", SimpleNamespace(kernel=self.kernel, engine=None))
+        self.recordings = Recordings(
+            self.config, world.programmer, world.sessions, carriers, lambda: self.up, self.owners.__getitem__
+        )
+        self.ended: list[str] = []
+        self.recordings.finished = lambda call, _state: self.ended.append(call)
+
+    def recorded(self) -> dict[str, dict[str, Any]]:
+        """What is under way, by call."""
+        return {each: state for each in self.up if (state := self.recordings.state(each))}
+
+    def mirrored(self) -> int:
+        """How many flows the kernel copies."""
+        return sum(bool(rule.flags & FlowFlag.MIRROR) for rule in self.world.table.rules.values())
+
+    def reader(self, recording: UUID | str, keys: str) -> SealedReader:
+        return SealedReader(io.BytesIO((self.spool / f"{recording}.vxr").read_bytes()), Keys.parse(keys))
+
+
+@pytest.fixture
+def host(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Host]]:
+    """Makes a host; keys: lines of those that its recorder knows."""
+    clients: list[Client] = []
+
+    def make(keys: str = "\n".join(LINES.values()), **section: Any) -> Host:
+        clients.append(Client(tmp_path / "spool", keys))
+        monkeypatch.setattr(module, "RecorderClient", lambda _socket: clients[-1])
+        return Host(world, tmp_path, **section)
+
+    yield make
+    for client in clients:
+        client.recorder.close(time.monotonic_ns())
+
+
+def test_a_recording_is_sealed_by_the_key_of_the_calls_tenant(host: Callable[..., Host], world: World) -> None:
+    made = host()
+    world.call()
+    found = made.recordings.start("call", "given")
+    made.recordings.stop("call")
+    reader = made.reader(found, LINES["acme"])
+    assert (reader.header.tenant, reader.about["call"], reader.about["consent"]) == ("acme", "call", "given")
+    with pytest.raises(SealedError, match="is not there"):
+        made.reader(found, LINES["default"])
+
+
+def test_whose_a_call_is() -> None:
+    plans = {1: replace(EMPTY, tenant=1, name="default"), 3: replace(EMPTY, tenant=3, name="acme")}
+    anna = Account("example.org", "anna", True, "", "", tenant=3)
+    snapshot = replace(Snapshot.of("example.org", [anna]), plans=plans, owners={"+33123": 3})
+    view = CallView("call", "talking", "+331", "900", 0, None, 1, LEG, LEG)
+    asked = (view, replace(view, caller="anna"), replace(view, dialled="33123"), replace(view, trunk="3/paris"))
+    assert [tenant_of(snapshot, each) for each in asked] == ["default", "acme", "acme", "acme"]
+    assert tenant_of(snapshot, replace(view, caller="anna", trunk="1/carrier")) == "default"
+    assert tenant_of(snapshot, replace(view, caller="anna", trunk="carrier")) == "acme", (
+        "a trunk of the file is nobody's"
+    )
+    assert tenant_of(snapshot, None) == tenant_of(Snapshot.of("example.org", []), view) == "default"
+
+
+def test_every_call_is_recorded_from_its_answer_to_its_end(host: Callable[..., Host], world: World) -> None:
+    made = host(policy="all", consent="not-needed")
+    made.up, made.owners["other"] = ["call", "other"], "default"
+    world.sessions.offer("call", "a", sdp(ALICE), ALICE, 0.0, toward=BOB)
+    made.recordings.look()
+    assert made.recorded() == {}, "it rings"
+    world.sessions.answer("call", "b", sdp(BOB), BOB, 1.0)
+    made.recordings.look()
+    world.call("other")
+    made.recordings.look()
+    states = made.recorded()
+    assert list(states) == ["call", "other"]
+    assert made.mirrored() == 4
+    owners = {call: made.reader(state["id"], "\n".join(LINES.values())).header.tenant for call, state in states.items()}
+    assert owners == {"call": "acme", "other": "default"}
+    made.recordings.stop("other")
+    made.recordings.look()
+    assert list(made.recorded()) == ["call"], "who was told to stop begins no other"
+    assert made.mirrored() == 2
+    world.sessions.delete("call", 2.0)
+    made.up.remove("call")
+    made.recordings.look()
+    assert made.ended == ["other", "call"]
+
+
+def test_a_tenant_without_a_key_is_not_recorded_and_the_others_are(host: Callable[..., Host], world: World) -> None:
+    made = host(LINES["acme"], policy="all", consent="not-needed")
+    made.up, made.owners["other"] = ["call", "other"], "nokey"
+    world.call()
+    world.call("other")
+    with capture_logs() as lines:
+        made.recordings.look()
+        made.recordings.look()
+    assert list(made.recorded()) == ["call"]
+    (why,) = [line["why"] for line in lines if line["event"] == "call not recorded"]
+    assert "no key for recordings of nokey" in why
+
+
+def test_nobody_is_recorded_without_consent_where_that_is_required(host: Callable[..., Host], world: World) -> None:
+    made = host()
+    world.call()
+    with pytest.raises(ControlError, match=r"recording\.consent"):
+        made.recordings.start("call")
+    made.recordings.look()
+    assert (made.recorded(), made.mirrored()) == ({}, 0)
+    with pytest.raises(ValidationError, match="asks nobody"):
+        RecordingSection(policy="all")
