@@ -64,12 +64,16 @@ static __always_inline union control control_of(const struct flow_rule *rule)
 	return control;
 }
 
-/* Is the rule another than when `control` was read? Flags may change while a flow goes on. */
+/*
+ * Is the rule another than when `control` was read? Flags may change while a flow goes on; and a packet under
+ * way when its flow is handed to the engine still leaves by the rule that it found.
+ */
 static __always_inline bool is_changed(const struct flow_rule *rule, union control control)
 {
-	_Static_assert(__builtin_offsetof(union control, flags) == 6, "flags are the upper 16 bits");
+	_Static_assert(__builtin_offsetof(union control, action) == 5,
+		       "action and flags are the upper 24 bits");
 
-	return (control_of(rule).word ^ control.word) << 16;
+	return (control_of(rule).word ^ control.word) << 24;
 }
 
 static __always_inline bool same_address(const void *one, const void *other)

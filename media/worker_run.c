@@ -127,8 +127,11 @@ static void read_slots(const struct running *running, struct command *command)
 		flow_report(&running->shared->slots[command->slots[i]], &command->reports[i]);
 }
 
+/* What came before another carrier took the flows over is in the sockets yet: it goes on its way first. */
 static void close_slots(struct running *running, struct command *command)
 {
+	for (unsigned i = 0; i < command->count; i++)
+		relay_socket(&running->relay, &running->shared->slots[command->slots[i]]);
 	read_slots(running, command);
 	for (unsigned i = 0; i < command->count; i++)
 		drop(running, &running->shared->slots[command->slots[i]]);

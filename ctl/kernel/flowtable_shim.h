@@ -90,12 +90,21 @@ static void settle(void)
 		;
 }
 
-/* Switches off; returns whether a packet under way could undo what is to be written. */
-static bool flow_off_to_write(struct flow *flow, bool fresh)
+/*
+ * Takes a flow out of forwarding while its rule is written; returns whether a packet under way could undo
+ * what is to be written. What comes meanwhile is dropped, or goes to the engine where that has the flow or is
+ * to have it: on a move between the two its sockets are open at either end, and no packet is lost.
+ */
+static bool flow_aside(struct flow *flow, uint8_t action, bool fresh)
 {
-	bool learning = control_load(flow).state != FLOW_PINNED;
+	union control_word control = control_load(flow);
+	bool learning = control.state != FLOW_PINNED;
 
-	return flow_off(flow) && (fresh || learning);
+	if (action != ACTION_ENGINE && control.action != ACTION_ENGINE)
+		return flow_off(flow) && (fresh || learning);
+	control.action = ACTION_ENGINE;
+	control_store(flow, control);
+	return control.state != FLOW_OFF && (fresh || learning);
 }
 
 /*
@@ -182,11 +191,23 @@ static void flow_clear_counters(struct flow *flow, struct flow_ledger *ledger)
 	memset(&ledger->tally, 0, sizeof(ledger->tally));
 }
 
-static union control_word control_of_rule(const struct flow_rule *rule, uint32_t generation, uint8_t state)
+static union control_word control_of_rule(const struct flow_rule *rule, uint32_t generation)
 {
 	union control_word control = {
-		.generation = generation, .state = state, .action = rule->action, .flags = rule->flags};
+		.generation = generation, .state = rule->state, .action = rule->action, .flags = rule->flags};
 
+	return control;
+}
+
+/* The same for a flow that is still aside: off, or with the engine. */
+static union control_word control_aside(struct flow *flow, const struct flow_rule *rule, uint32_t generation)
+{
+	union control_word before = control_load(flow), control = control_of_rule(rule, generation);
+
+	if (before.state == FLOW_OFF)
+		control.state = FLOW_OFF;
+	else
+		control.action = ACTION_ENGINE;
 	return control;
 }
 
@@ -209,8 +230,8 @@ static uint32_t next_generation(struct flow_table *table)
 }
 
 /*
- * Writes flows that share a generation, so that no packet sees half of it: all off, filled, given the
- * generation while still off, then on.
+ * Writes flows that share a generation, so that no packet sees half of it: all aside, filled, given the
+ * generation while still aside, then on.
  */
 static void group_write(struct flow_table *table, const struct flow_wanted *group, unsigned int size,
 			uint32_t tenant, bool fresh)
@@ -227,7 +248,7 @@ static void group_write(struct flow_table *table, const struct flow_wanted *grou
 		ledgers[i] = &table->ledgers[group[i].index];
 		rule_encode(&group[i], table->addresses[group[i].index / FLOWS_PER_ADDRESS], &rules[i],
 			    &wide[i]);
-		wait |= flow_off_to_write(flows[i], fresh);
+		wait |= flow_aside(flows[i], group[i].action, fresh);
 	}
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	if (wait)
@@ -247,18 +268,18 @@ static void group_write(struct flow_table *table, const struct flow_wanted *grou
 		flows[i]->track.target = binding[partner];
 		flows[i]->track.moved = latched[partner];
 		flow_fill(flows[i], ledgers[i], &rules[i], &wide[i], tenant);
-		control_store(flows[i], control_of_rule(&rules[i], generation, FLOW_OFF));
+		control_store(flows[i], control_aside(flows[i], &rules[i], generation));
 	}
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	for (unsigned int i = 0; i < size; i++)
-		control_store(flows[i], control_of_rule(&rules[i], generation, rules[i].state));
+		control_store(flows[i], control_of_rule(&rules[i], generation));
 }
 
 /*
  * Writes `count` flows in groups of `size`, 1 or GROUP_MAX, each of which gets a generation of its own. With
- * `fresh` the counters begin anew, and all flows are off before the first is written, so that waiting once
+ * `fresh` the counters begin anew, and all flows are aside before the first is written, so that waiting once
  * does for all; otherwise counters stay, and so does what was learned where its source is the same, and no
- * flow is off for longer than its own group takes. `packed` holds struct flow_wanted. Returns false, having
+ * flow is aside for longer than its own group takes. `packed` holds struct flow_wanted. Returns false, having
  * written nothing, if an index is not in the table.
  */
 static bool flows_write(struct flow_table *table, const void *packed, uint32_t count, uint32_t size,
@@ -271,7 +292,7 @@ static bool flows_write(struct flow_table *table, const void *packed, uint32_t c
 		if (wanted[i].index >= table->entries)
 			return false;
 	for (uint32_t i = 0; i < count && fresh; i++)
-		wait |= flow_off_to_write(&table->flows[wanted[i].index], fresh);
+		wait |= flow_aside(&table->flows[wanted[i].index], wanted[i].action, fresh);
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	if (wait)
 		settle();

@@ -339,6 +339,29 @@ def test_no_packet_sees_a_rule_half_written(loaded, pair, rtp, checksum) -> None
     assert min(seen[packet] for packet in whole) > 100
 
 
+def test_a_move_between_kernel_and_engine_drops_no_packet(loaded, pair, rtp) -> None:
+    """Written in turn while packets pass, each packet finds the one or the other, never a flow that is off."""
+    forwarded = [(index, replace(rule, state=FlowState.PINNED, source=CALLER)) for index, rule in pair]
+    above = [(index, replace(rule, action=FlowAction.ENGINE)) for index, rule in forwarded]
+    frame, stopping, seen = rtp(CALLER, LOCAL_A), threading.Event(), Counter()
+
+    def move() -> None:
+        for rules in cycle((above, forwarded)):
+            loaded.table.write_pair(*rules)
+            if stopping.is_set():
+                return
+
+    loaded.table.write_pair(*forwarded)
+    mover = threading.Thread(target=move)
+    mover.start()
+    for _ in range(50_000):
+        seen[loaded.program.test_run(frame).retval] += 1
+    stopping.set()
+    mover.join()
+    assert set(seen) == {REDIRECT, PASS}
+    assert min(seen.values()) > 100
+
+
 def test_many_pairs_are_written_as_each_would_be(loaded, pair, rtp) -> None:
     """Each with a generation of its own, counters of the former call cleared, the tenant in the ledger."""
     table, program = loaded.table, loaded.program

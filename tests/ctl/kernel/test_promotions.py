@@ -101,7 +101,7 @@ def test_moves_in_mid_call_lose_nothing(
     late = sum(one > other for one, other in itertools.pairwise(heard))
     print(f"{MOVES} moves, {len(heard)} packets, {missing} lost, {late} late, longest way {ear.delay * 1000:.1f} ms")
     assert len(heard) == len(set(heard))
-    assert missing <= RARE, "a packet may be in hand while its socket closes, hardly ever"
+    assert missing == 0
     assert late <= RARE, "the engine may still have one in hand when the kernel forwards the next"
     assert ear.delay <= LIMIT
     paths = [each.path for each in relay.sessions.delete("call", 0.0) if (each.leg, each.kind) == ("a", "rtp")]
