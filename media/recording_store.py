@@ -2,17 +2,21 @@
 """Where complete recordings are kept: a folder, or an S3 bucket, by one interface (obstore).
 
 Names are made of the day and the recording's UUID alone. A recording stays in the spool until the store has it, so
-that a store that is away loses nothing; it is tried again at the next start and with the next recording.
+that a store that is away loses nothing; it is tried again every minute, with the next recording, and at the next start.
 """
 
 from __future__ import annotations
 
 import os
 import queue
+import re
+import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -20,6 +24,13 @@ from uuid import UUID
 from media.recording_settings import SUFFIX, RecorderError
 
 CLOSE_SECONDS = 10.0
+AGAIN_SECONDS = 60.0
+RETRIES = 2
+"""Of one request, within RETRY_TIME: for longer, recordings wait in the spool."""
+RETRY_TIME = timedelta(seconds=30)
+UNREADABLE = "the store of recordings cannot be read"
+ERROR_CODE = re.compile(r"<Code>(\w+)</Code>")
+"""In the body of what an S3 server refuses."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +46,12 @@ class Stored:
 class Store:
     """Moves recordings from the spool to the store, by a thread of its own."""
 
-    def __init__(self, url: str, spool: Path) -> None:
-        """Raise RecorderError for a store that cannot be."""
+    def __init__(self, url: str, spool: Path, again: float = AGAIN_SECONDS) -> None:
+        """again: seconds until what the store would not have is tried anew. Raises RecorderError: no such store."""
         self._store = open_store(url)
         self._spool = spool
+        self._again = again
+        self._behind: list[UUID] = []
         self._waiting: queue.SimpleQueue[UUID | None] = queue.SimpleQueue()
         self._mover = threading.Thread(target=self._move_all, name="recording store", daemon=True)
         self._mover.start()
@@ -61,20 +74,42 @@ class Store:
         self._mover.join(CLOSE_SECONDS)
 
     def _move_all(self) -> None:
-        while (recording := self._waiting.get()) is not None:
-            self._move(recording)
+        while True:
+            try:
+                recording = self._waiting.get(timeout=self._again if self._behind else None)
+            except queue.Empty:
+                self._catch_up()
+                continue
+            if recording is None:
+                return
+            trouble = self._move(recording)
+            if trouble:
+                self._behind.append(recording)
+                _say(f"recording {recording} stays in {self._spool}: {trouble}")
+            elif self._behind:
+                self._catch_up()
 
-    def _move(self, recording: UUID) -> None:
+    def _catch_up(self) -> None:
+        """Try what had to wait, as far as the store takes it. Said once it did, not at each try."""
+        self._behind = [each for each in self._behind if self._spooled(each).exists()]
+        while self._behind and not self._move(self._behind[0]):
+            _say(f"recording {self._behind.pop(0)} is in the store now")
+
+    def _move(self, recording: UUID) -> str:
+        """Why it stays where it is; empty: it has moved."""
         import obstore
 
-        spooled = self._spool / f"{recording}{SUFFIX}"
+        spooled = self._spooled(recording)
         try:
             day = time.strftime("%Y/%m/%d", time.gmtime(spooled.stat().st_mtime))
             obstore.put(self._store, f"{day}/{recording}{SUFFIX}", spooled)
+            os.unlink(spooled)
         except (OSError, obstore.exceptions.BaseError) as error:
-            print(f"recording {recording} stays in {self._spool}: {error}", flush=True)
-            return
-        os.unlink(spooled)
+            return _in_a_line(error)
+        return ""
+
+    def _spooled(self, recording: UUID) -> Path:
+        return self._spool / f"{recording}{SUFFIX}"
 
 
 def open_store(url: str) -> Any:
@@ -84,28 +119,24 @@ def open_store(url: str) -> Any:
     """
     import obstore.store
 
-    try:
+    with _told(f"recording.url {url}"):
         if url.startswith("file://"):
             folder = Path(url.removeprefix("file://"))
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             return obstore.store.LocalStore(folder)
-        return obstore.store.from_url(url)
-    except (OSError, ValueError, obstore.exceptions.BaseError) as error:
-        raise RecorderError("system", f"recording.url {url}: {error}") from None
+        return obstore.store.from_url(url, retry_config={"max_retries": RETRIES, "retry_timeout": RETRY_TIME})
 
 
 def stored(store: Any) -> Iterator[Stored]:
     """What is in the store. Raises RecorderError."""
     import obstore
 
-    try:
-        for part in obstore.list(store):
-            for entry in part:
-                recording = recording_of(entry["path"].rpartition("/")[2])
-                if recording:
-                    yield Stored(recording, entry["path"], entry["size"], entry["last_modified"].timestamp())
-    except obstore.exceptions.BaseError as error:
-        raise RecorderError("system", f"the store of recordings cannot be read: {error}") from None
+    with _told(UNREADABLE):
+        listed = [entry for part in obstore.list(store) for entry in part]
+    for entry in listed:
+        recording = recording_of(entry["path"].rpartition("/")[2])
+        if recording:
+            yield Stored(recording, entry["path"], entry["size"], entry["last_modified"].timestamp())
 
 
 def fetch(store: Any, recording: UUID) -> bytes:
@@ -114,7 +145,8 @@ def fetch(store: Any, recording: UUID) -> bytes:
 
     for each in stored(store):
         if each.id == recording:
-            return bytes(obstore.get(store, each.path).bytes())
+            with _told(UNREADABLE):
+                return bytes(obstore.get(store, each.path).bytes())
     raise RecorderError("unknown", f"no recording {recording} is in the store; see: voxdp recording list")
 
 
@@ -124,3 +156,29 @@ def recording_of(name: str) -> UUID | None:
         return UUID(name.removesuffix(SUFFIX)) if name.endswith(SUFFIX) else None
     except ValueError:
         return None
+
+
+def _say(line: str) -> None:
+    """To the recorder's log."""
+    print(line, file=sys.stderr, flush=True)
+
+
+@contextmanager
+def _told(what: str) -> Iterator[None]:
+    """What the store cannot do is a RecorderError of one line."""
+    import obstore
+
+    try:
+        yield
+    except (OSError, ValueError, obstore.exceptions.BaseError) as error:
+        raise RecorderError("system", f"{what}: {_in_a_line(error)}") from None
+
+
+def _in_a_line(error: Exception) -> str:
+    """obstore tells all it knows, in many lines; of a server's refusal the code is what helps."""
+    code = ERROR_CODE.search(str(error))
+    if code is None:
+        return str(error).partition("\n")[0]
+    if code[1] == "NoSuchBucket":
+        return "the store answers NoSuchBucket; make the bucket, or set recording.url"
+    return f"the store answers {code[1]}; see AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_REGION of the recorder"
