@@ -104,7 +104,17 @@ static bool flow_aside(struct flow *flow, uint8_t action, bool fresh)
 		return flow_off(flow) && (fresh || learning);
 	control.action = ACTION_ENGINE;
 	control_store(flow, control);
-	return control.state != FLOW_OFF && (fresh || learning);
+	return control.state != FLOW_OFF; /* one under way leaves by the rule that it found */
+}
+
+/* Before a rule is written over: a packet that is under way for longer than settling takes is dropped at its
+ * end. */
+static void flow_supersede(struct flow *flow, uint32_t generation)
+{
+	union control_word control = control_load(flow);
+
+	control.generation = generation;
+	control_store(flow, control);
 }
 
 /*
@@ -230,8 +240,8 @@ static uint32_t next_generation(struct flow_table *table)
 }
 
 /*
- * Writes flows that share a generation, so that no packet sees half of it: all aside, filled, given the
- * generation while still aside, then on.
+ * Writes flows that share a generation, so that no packet sees half of it: all aside, given the generation,
+ * filled while still aside, then on.
  */
 static void group_write(struct flow_table *table, const struct flow_wanted *group, unsigned int size,
 			uint32_t tenant, bool fresh)
@@ -257,6 +267,9 @@ static void group_write(struct flow_table *table, const struct flow_wanted *grou
 		binding[i] = kept_binding(flows[i], ledgers[i], &rules[i], &wide[i], generation);
 		latched[i] = rules[i].state != FLOW_LEARNING && has_latched(&ledgers[i]->tally);
 	}
+	for (unsigned int i = 0; i < size; i++)
+		flow_supersede(flows[i], generation);
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	for (unsigned int i = 0; i < size; i++) {
 		unsigned int partner = partner_place(&rules[i], group, size);
 
