@@ -430,15 +430,14 @@ def test_columns_are_the_same_counters(loaded, pair, rtp) -> None:
     assert list(table.columns([]).packets) == []
 
 
-def test_twenty_thousand_flows_are_read_in_milliseconds(loaded) -> None:
-    """A fifth of one on an idle machine; `scripts/bench relay` holds it to one."""
+def test_twenty_thousand_flows_are_read_within_a_millisecond(loaded) -> None:
     indexes = array("I", range(10000, 30000))
     spent = [1.0]
-    while min(spent) > 0.003 and len(spent) < 300:  # whatever else the machine does takes the caches away
+    while min(spent) > 0.001 and len(spent) < 5000:  # whatever else the machine does takes the caches away
         start = time.thread_time()
         loaded.table.columns(indexes)
         spent.append(time.thread_time() - start)
-    assert min(spent) < 0.003
+    assert min(spent) < 0.001
 
 
 def test_generations_go_on_where_another_writer_ended(loaded, pair) -> None:
