@@ -8,45 +8,28 @@ run is worse off than one that knows.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property, partial
-from hashlib import blake2b
 from typing import Any
 
 import structlog
 
-from ctl.network.addresses import unspecified
 from ctl.ng import recording
 from ctl.ng.calls import PREFIX, Call, Calls, Dialogue, Participant, answered, offered
-from ctl.ng.describe import Line, describe
 from ctl.ng.errors import Malformed, NgError
-from ctl.ng.filters import show, strip
+from ctl.ng.exchange import Exchange
 from ctl.ng.media import Command as MediaCommand
 from ctl.ng.media import MediaCommands, Player
-from ctl.ng.options import Options, options, received_from
 from ctl.ng.replies import call_statistics
 from ctl.ng.request import Request
 from ctl.ng.statistics import Statistics
-from ctl.sessions.call_media import Media
-from ctl.sessions.descriptions import Description
-from ctl.sessions.ice import candidates as usable_candidates
-from ctl.sessions.ice_exchange import own_at
 from ctl.sessions.media_sessions import MediaRefused, MediaSessions
 from ctl.sessions.programmer import FlowView
-from ctl.sessions.relay_choice import Facing
 from ctl.sessions.streams import Stream
-from ctl.sessions.terms import Terms, is_offered
-from sip.effects import Leg
-from sip.errors import SdpError
-from sip.sdp import Media as Medium
-from sip.sdp import SessionDescription
 
 DELETE_DELAY = 30
 LIST_LIMIT = 32
-WORDS_TOLD = 256
-"""So many words that nobody knows are reported; a proxy that sends more of them sends anything."""
 NO_MATCH = "Call-ID not found or tags didn't match"
-OUT_OF_PORTS = "Ran out of ports"
 TOO_MANY = "Parallel session limit reached"
 UNAVAILABLE = "is not available on this relay"
 
@@ -85,7 +68,6 @@ class Relay:
     player: Player | None = None
     calls: Calls = field(default_factory=Calls)
     statistics: Statistics = field(default_factory=Statistics)
-    _told: set[str] = field(default_factory=set)
 
     def handle(self, dictionary: Mapping[str, Any], proxy: str, now: float) -> Reply:
         """Return the reply to a request that came from the address `proxy`. Never raises."""
@@ -117,6 +99,11 @@ class Relay:
         for call in self.calls:
             if call.ending is not None and call.ending <= now:
                 self._remove(call)
+
+    @cached_property
+    def exchange(self) -> Exchange:
+        """How descriptions are read and written."""
+        return Exchange(self.sessions, self.steady, self.secret, self.limits.tos, self.statistics.refused)
 
     @cached_property
     def media(self) -> MediaCommands:
@@ -176,8 +163,8 @@ class Relay:
         sdp, call_id = _sdp(request), request.required("call-id", "No call-id in message")
         if request.has("fragment"):
             return self._trickle(self.calls.get(call_id), "from-tag", request, sdp)
-        asked = self._options(request)
-        if asked.manner.loop_protect and self._is_ours(sdp):
+        asked = self.exchange.options(request)
+        if asked.manner.loop_protect and self.exchange.is_ours(sdp):
             return {"sdp": sdp}
         call = self.calls.find(call_id)
         if call is None:
@@ -192,13 +179,13 @@ class Relay:
         dialogue.transcoded = asked.codecs.bridged
         offer = partial(
             self.sessions.offer,
-            here=self._known(asked.here),
-            there=self._known(asked.there),
+            here=self.exchange.known(asked.here),
+            there=self.exchange.known(asked.there),
             bridge=asked.bridge,
             transcode=asked.codecs.transcoded,
-            terms=self._terms(asked),
+            terms=self.exchange.terms(asked),
         )
-        body = self._exchange(offer, dialogue, leg, sdp, asked, request)
+        body = self.exchange.hand(offer, dialogue.session, leg, sdp, asked, request)
         if not known:
             self.calls.add(call)
             self.statistics.began()
@@ -212,14 +199,14 @@ class Relay:
         request.required("to-tag", "No to-tag in message")
         if request.has("fragment"):
             return self._trickle(self.calls.get(call_id), "to-tag", request, sdp)
-        asked = self._options(request)
-        if asked.manner.loop_protect and self._is_ours(sdp):
+        asked = self.exchange.options(request)
+        if asked.manner.loop_protect and self.exchange.is_ours(sdp):
             return {"sdp": sdp}
         call = self.calls.get(call_id)
         dialogue, answerer = answered(call, request)
         _keep(call, request, answerer)
         answer = partial(self.sessions.answer, transcode=dialogue.transcoded, ice=asked.ice, passive=asked.passive)
-        body = self._exchange(answer, dialogue, dialogue.leg_of(answerer), sdp, asked, request)
+        body = self.exchange.hand(answer, dialogue.session, dialogue.leg_of(answerer), sdp, asked, request)
         call.last_signal, call.answered = now, self.steady()
         self.changed(call_id, call)
         return {"sdp": body, **self._record_answered(call, request)}
@@ -322,57 +309,6 @@ class Relay:
             return {"result": "load limit", "message": f"{used:.0%} of the media ports are in use"}
         return None
 
-    def _options(self, request: Request) -> Options:
-        asked = options(request)
-        for word in asked.unknown:
-            if word not in self._told and len(self._told) < WORDS_TOLD:
-                self._told.add(word)
-                log.warning("a word of the ng protocol is not known and has no effect", word=word)
-        return asked
-
-    def _terms(self, asked: Options) -> Terms:
-        tos = self.limits.tos if asked.tos is None else asked.tos
-        return Terms(asked.mux, tos >> 2 if tos >= 0 else None, asked.codecs.bridged)
-
-    def _known(self, asked: Facing) -> Facing:
-        """A name that is none of our interfaces' says nothing, as with other relays."""
-        names = {each.name for each in self.sessions.data_plane.addresses}
-        return asked if asked.interface in names else replace(asked, interface="")
-
-    def _exchange(
-        self,
-        exchange: Callable[..., bytes],
-        dialogue: Dialogue,
-        leg: Leg,
-        sdp: bytes,
-        asked: Options,
-        request: Request,
-    ) -> bytes:
-        """Hand a description to the media sessions; they hand back what `_write` makes of it."""
-        try:
-            description = Description(sdp)
-            source = received_from(request) or _first_address(description.sdp)
-        except SdpError:
-            raise NgError("Failed to parse SDP") from None
-        strip(description.sdp, asked.codecs)
-        write = partial(_write, asked, request.text("label"), self._mark)
-        try:
-            return exchange(dialogue.session, leg, description, source, self.steady(), write=write)
-        except MediaRefused as refused:
-            if refused.status == 503 and "port" in refused.reason:
-                self.statistics.refused()
-                raise NgError(OUT_OF_PORTS) from None
-            raise NgError(refused.reason) from None
-
-    @cached_property
-    def _mark(self) -> str:
-        """What our descriptions are known by, should they come back: twelve digits that nobody else can say."""
-        return blake2b(b"loop", key=self.secret, digest_size=6).hexdigest()
-
-    def _is_ours(self, sdp: bytes) -> bool:
-        """Whether a description has been here already."""
-        return f"a=rtpengine:{self._mark}".encode() in sdp
-
     def _streams(self, call: Call) -> dict[str, tuple[Stream, ...]]:
         return {each.session: self.sessions.streams(each.session) for each in call.dialogues}
 
@@ -399,17 +335,6 @@ class Relay:
 
 def _sdp(request: Request) -> bytes:
     return request.required("sdp", "No SDP body in message").encode("utf-8", "surrogateescape")
-
-
-def _first_address(sdp: SessionDescription) -> str:
-    """Return where media comes from, by the description itself: a proxy that does not say where its request is from
-    trusts that. Raises SdpError.
-    """
-    found = (sdp.connection_of(medium) for medium in sdp.media)
-    named = [each.address for each in found if each]
-    candidates = [each.address for medium in sdp.media for each in usable_candidates(medium)]
-    meant = [each for each in (*named, *candidates) if not unspecified(each)]
-    return next(iter((*meant, *named)), sdp.origin.connection.address)
 
 
 def _no_command(command: str) -> str:
@@ -451,23 +376,3 @@ def _selected(call: Call, request: Request) -> list[Dialogue]:
         to_tag = request.text("to-tag") if request.has("to-tag") else None
         return [each for each in named if to_tag is None or each.other(participant).named(to_tag)]
     return call.dialogues[:]
-
-
-def _write(asked: Options, label: str | None, mark: str, description: Description, media: Media, toward: Leg) -> bytes:
-    show(description.sdp, asked.codecs, answer=media.agreed)
-    lines = [_line(medium, media, toward, index) for index, medium in enumerate(description.sdp.media)]
-    return describe(description.sdp, asked.media_address or media.address(toward), lines, asked.manner, label, mark)
-
-
-def _line(medium: Medium, media: Media, toward: Leg, index: int) -> Line:
-    """An offer of multiplexing names a port for RTCP too, for those who cannot (RFC 5761 section 5.1.1)."""
-    port = media.port(toward, index)
-    if not medium.port or port is None:
-        return Line(None)
-    if "RTP/" not in medium.proto:
-        return Line(port)
-    if media.agreed:
-        mux = media.muxed[toward][index]
-        return Line(port, port if mux else port + 1, mux, own_at(media, toward, index))
-    mux = is_offered(media.terms.mux, medium.rtcp_mux)
-    return Line(port, port if media.terms.mux.offered == "alone" else port + 1, mux, own_at(media, toward, index))
