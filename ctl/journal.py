@@ -5,15 +5,16 @@ A log of JSON lines, `[kind, key, state]`, the last line for a key being the tru
 Writes go to the page cache, which a SIGKILL does not take away; once a second, off the event loop, they are
 brought to the disk, so that a power cut costs one second of them. A boot ends every call and leaves registrations,
 whose phones know nothing of it. There is no fsync in the path of a call. Call records, none of which may be lost,
-have a journal of their own in `provisioning.cdr`.
+have a journal of their own in `provisioning.cdr`. What is kept in memory is where each line is, not the line.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import mmap
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from json.encoder import encode_basestring_ascii
 from pathlib import Path
@@ -30,6 +31,7 @@ COMPACT_AT = 1 << 20
 SYNC_SECONDS = 1.0
 encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+_LENGTH_BITS = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +60,13 @@ class Journal:
 
     path: Path
     offset: float
-    _lines: dict[Key, bytes] = field(default_factory=dict)
+    _places: dict[str, dict[str, int]] = field(default_factory=dict)
+    """By kind and key, where the line that holds is in the file: offset and length in one number."""
     _file: int = -1
     _size: int = 0
     _live: int = 0
     _unsynced: bool = False
+    _compact_at: int = COMPACT_AT
 
     @classmethod
     def open(cls, path: Path, offset: float) -> tuple[Journal, Recovered]:
@@ -72,9 +76,7 @@ class Journal:
         """
         recovered = read(path)
         journal = cls(path, offset)
-        journal._lines = {key: line_of(key, encode(state)) for key, state in recovered.states.items()}
-        journal._live = sum(map(len, journal._lines.values()))
-        journal._rewrite()
+        journal._replace((key, line_of(key, encode(state))) for key, state in recovered.states.items())
         return journal, recovered
 
     def put(self, kind: str, key: str, state: State) -> None:
@@ -84,16 +86,19 @@ class Journal:
     def put_text(self, kind: str, key: str, text: str) -> None:
         """`put` of what `encode` has made, or what looks the same."""
         line = line_of((kind, key), text)
-        self._live += len(line) - len(self._lines.get((kind, key), b""))
-        self._lines[kind, key] = line
-        self._append(line)
+        place = self._append(line)
+        places = self._places.setdefault(kind, {})
+        self._live += len(line) - _length(places.get(key, 0))
+        places[key] = place
+        self._compact()
 
     def remove(self, kind: str, key: str) -> None:
         """Forget what is kept under `key`, if anything."""
-        line = self._lines.pop((kind, key), None)
-        if line is not None:
-            self._live -= len(line)
+        place = self._places.get(kind, {}).pop(key, None)
+        if place is not None:
+            self._live -= _length(place)
             self._append(line_of((kind, key), "null"))
+            self._compact()
 
     def sync(self) -> None:
         """Bring what was put to the disk. May be called from another thread: it works on a descriptor of its own."""
@@ -112,21 +117,53 @@ class Journal:
             os.close(self._file)
             self._file = -1
 
-    def _append(self, line: bytes) -> None:
-        self._size += _write(self._file, line)
+    def _append(self, line: bytes) -> int:
+        """Write a line and return its place. Raises OSError, and then nothing has been written."""
+        at = self._size
+        try:
+            self._size += _write(self._file, line)
+        except OSError:
+            os.ftruncate(self._file, at)  # a torn line would hide the next one
+            raise
         self._unsynced = True
-        if self._size > COMPACT_AT and self._size > 4 * self._live:
-            self._rewrite()
+        return at << _LENGTH_BITS | len(line)
 
-    def _rewrite(self) -> None:
-        """Replace the log by one with the live lines only; a kill in between leaves the former one whole."""
-        self.close()
+    def _compact(self) -> None:
+        """Write the live lines anew, where most are none. If that fails, all is still in the former log."""
+        if self._size <= self._compact_at or self._size <= 4 * self._live:
+            return
+        try:
+            with mmap.mmap(self._file, self._size, prot=mmap.PROT_READ) as former:
+                self._replace(
+                    ((kind, key), former[(at := place >> _LENGTH_BITS) : at + _length(place)])
+                    for kind, places in self._places.items()
+                    for key, place in places.items()
+                )
+        except OSError as error:
+            self._compact_at = 2 * self._size
+            log.error("live state not compacted; free space on its disk", path=str(self.path), error=error.strerror)
+
+    def _replace(self, lines: Iterable[tuple[Key, bytes]]) -> None:
+        """Begin a log with these lines only. Raises OSError and leaves the former one, as a kill in between does."""
+        written = [line_of(("boot", BOOT_ID.read_text().strip()), encode({"offset": self.offset}))]
+        size = len(written[0])
+        places: dict[str, dict[str, int]] = {}
+        for (kind, key), line in lines:
+            places.setdefault(kind, {})[key] = size << _LENGTH_BITS | len(line)
+            written.append(line)
+            size += len(line)
         fresh = self.path.with_suffix(".new")
-        self._file = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        header = line_of(("boot", BOOT_ID.read_text().strip()), encode({"offset": self.offset}))
-        self._size = _write(self._file, header + b"".join(self._lines.values()))
-        os.fdatasync(self._file)
-        fresh.replace(self.path)
+        file = os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        try:
+            _write(file, b"".join(written))
+            os.fdatasync(file)
+            fresh.replace(self.path)
+        except OSError:
+            os.close(file)
+            raise
+        self.close()
+        self._file, self._places = file, places
+        self._size, self._live, self._compact_at = size, size - len(written[0]), COMPACT_AT
 
 
 async def keep_synced(journal: Journal) -> None:
@@ -140,8 +177,12 @@ async def keep_synced(journal: Journal) -> None:
             log.error("live state not on disk; look at its disk", path=str(journal.path), error=error.strerror)
 
 
+def _length(place: int) -> int:
+    return place & (1 << _LENGTH_BITS) - 1
+
+
 def _write(file: int, data: bytes) -> int:
-    """Write all of `data`. A torn line would hide the next one, so a short write is completed or raised."""
+    """Write all of `data`; how many bytes. A short write is completed or raised."""
     done = 0
     while done < len(data):
         done += os.write(file, data[done:])

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 import asyncio
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -79,6 +80,48 @@ def test_the_log_stays_near_the_size_of_what_lives(tmp_path: Path) -> None:
     journal.close()
     assert (tmp_path / "live").stat().st_size < 2 << 20
     assert len(Journal.open(tmp_path / "live", 0.0)[1].of("call")) == 50
+
+
+def test_compacting_keeps_the_last_state_of_every_kind(tmp_path: Path) -> None:
+    journal, _ = Journal.open(tmp_path / "live", 0.0)
+    for number in range(12_000):
+        journal.put("call", str(number % 7), {"number": number, "padding": "x" * 300})
+        journal.put("bindings", f"ünü{number % 5}", [number])
+    journal.close()
+    assert (tmp_path / "live").stat().st_size < 2 << 20
+    _, after = Journal.open(tmp_path / "live", 0.0)
+    assert sorted(state["number"] for state in after.of("call").values()) == list(range(11_993, 12_000))
+    assert after.of("bindings") == {f"ünü{number % 5}": [number] for number in range(11_995, 12_000)}
+
+
+def test_a_full_disk_harms_no_line_but_the_one_that_does_not_fit(tmp_path: Path) -> None:
+    journal, _ = Journal.open(tmp_path / "live", 0.0)
+    journal.put("call", "1", {"n": 1})
+    former = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, ((tmp_path / "live").stat().st_size + 20, former[1]))
+    try:
+        with pytest.raises(OSError, match="too large"):
+            journal.put("call", "1", {"n": 2, "padding": "x" * 100})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, former)
+        signal.signal(signal.SIGXFSZ, ignored)
+    journal.put("call", "2", {"n": 3})
+    journal.close()
+    _, after = Journal.open(tmp_path / "live", 0.0)
+    assert after.of("call") == {"1": {"n": 1}, "2": {"n": 3}}
+    assert after.torn == 0
+
+
+def test_a_log_that_cannot_be_compacted_goes_on(tmp_path: Path) -> None:
+    journal, _ = Journal.open(tmp_path / "live", 0.0)
+    (tmp_path / "live.new").mkdir()
+    for number in range(6_000):
+        journal.put("call", "1", {"n": number, "padding": "x" * 300})
+    (tmp_path / "live.new").rmdir()
+    journal.close()
+    assert (tmp_path / "live").stat().st_size > 1 << 20
+    assert Journal.open(tmp_path / "live", 0.0)[1].of("call")["1"]["n"] == 5_999
 
 
 WRITER = """

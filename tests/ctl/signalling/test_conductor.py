@@ -11,7 +11,7 @@ import pytest
 from structlog.testing import capture_logs
 
 import ctl.journal
-from ctl.journal import Journal
+from ctl.journal import Journal, read
 from ctl.observe.metrics import Meters
 from ctl.sessions.carriers import KernelCarrier
 from ctl.sessions.inactivity import Inactivity
@@ -219,7 +219,7 @@ async def test_a_call_is_programmed_before_the_caller_hears_of_it(tmp_path, tabl
         flows = host.programmer.flows(view.id)
         assert {(flow.kind, flow.path) for flow in flows} == {("rtp", "kernel"), ("rtcp", "kernel")}
         assert b"c=IN IP4 192.0.2.1" in accepted.body
-        assert set(host.live._lines) == {("bindings", "bert"), ("call", view.id)}
+        assert set(read(host.live.path).states) == {("bindings", "bert"), ("call", view.id)}
 
 
 async def test_hang_up_leaves_one_record_and_nothing_live(tmp_path, table, hops):
@@ -240,7 +240,7 @@ async def test_hang_up_leaves_one_record_and_nothing_live(tmp_path, table, hops)
         for message in host.heard(ANNA) + host.heard(BERT):
             if isinstance(message, Request):
                 host.say(response_to(message, 200), ANNA if "anna" in str(message.to) else BERT)
-        assert ("call", view.id) not in host.live._lines
+        assert ("call", view.id) not in read(host.live.path).states
         assert host.meters.calls["", "answered", "16"] == 1
 
 
