@@ -16,10 +16,11 @@ from sip.effects import Address, Authenticate
 from sip.headers import AuthValue
 from sip.message import Request
 from sip.nonces import Guard, Verdict
+from sip.recent import Recent
 
 GRANTED = Verdict.GRANTED
 MAX_OFFENDERS = 10_000
-MAX_PROVEN = 100_000
+MAX_PROVEN = 200_000
 Offender = tuple[str, str]
 """A user's name as it was offered, and the address that offered it."""
 _NAME_LENGTH = 64
@@ -44,7 +45,8 @@ class Authentication:
             since=started,
         )
         self._offences: OrderedDict[Offender, tuple[int, float]] = OrderedDict()
-        self._proven: OrderedDict[Offender, None] = OrderedDict()
+        self._proven: Recent[int, bool] = Recent(MAX_PROVEN)
+        """By the hash of the offender, which Python keys."""
         per_hour = settings.guesses_per_hour
         self._guesses = Buckets(per_hour / 3600, per_hour, MAX_OFFENDERS)
 
@@ -60,7 +62,10 @@ class Authentication:
         offender = (username[:_NAME_LENGTH], source.host)
         if offered is None or offered.username != username or offender in self._offences:
             return False
-        if offender not in self._proven or self._guard.verify(offered, "REGISTER", uri, secrets, now) is not GRANTED:
+        if (
+            not self._proven.get(hash(offender))
+            or self._guard.verify(offered, "REGISTER", uri, secrets, now) is not GRANTED
+        ):
             return False
         self._defence.know(source, now)
         return True
@@ -112,14 +117,11 @@ class Authentication:
         """Remember that this user's password is known there."""
         self._offences.pop(offender, None)
         self._defence.know(source, now)
-        self._proven[offender] = None
-        self._proven.move_to_end(offender)
-        if len(self._proven) > MAX_PROVEN:
-            self._proven.popitem(last=False)
+        self._proven.put(hash(offender), True)
 
     def _guessed(self, offender: Offender, now: float) -> bool:
         """Whether the password was guessed at so often that only those are heard who have known it before."""
-        return offender not in self._proven and self._guesses.empty(offender[0], now)
+        return not self._proven.get(hash(offender)) and self._guesses.empty(offender[0], now)
 
     def _locked(self, offender: Offender, now: float) -> bool:
         count, since = self._offences.get(offender, (0, now))

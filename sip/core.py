@@ -55,7 +55,7 @@ class Core:
         self.defence = Defence(settings)
         self._front = Front(self._agent, self._registration, self._calls, self.defence, started)
         self.refreshes = Refreshes(self._agent, self._front.authentication, self._registration)
-        self._register: tuple[Request, Address, Address] | None = None
+        self._register: Request | None = None
         self.draining = False
         self.overloaded = False
 
@@ -79,7 +79,7 @@ class Core:
         elif not self.defence.scans(message.get("user-agent"), source, now):
             self._front.draining, self._front.overloaded = self.draining, self.overloaded
             message.stamp(source.host, source.port)
-            self._register = (message, source, local) if repeatable else None
+            self._register = message if repeatable else None
             self._front.take(message, source, local, now)
         return self._drain()
 
@@ -308,8 +308,8 @@ class Core:
     def _learn(self) -> None:
         """Remember a REGISTER that was granted at once."""
         granted, self._registration.granted = self._registration.granted, None
-        if granted and self._register and granted[0] is self._register[0]:
-            self.refreshes.learn(*self._register, granted[1])
+        if granted and granted[0] is self._register:
+            self.refreshes.learn(*granted)
 
     def _drain(self) -> list[Effect]:
         effects = self._agent.effects[:]

@@ -9,7 +9,6 @@ long way, which `tests/sip/test_refreshes.py` holds this one to.
 from __future__ import annotations
 
 import re
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from hashlib import blake2s
@@ -19,11 +18,13 @@ from sip.authentication import Authentication
 from sip.effects import Address
 from sip.headers import DEFAULT_PORTS, AuthValue
 from sip.message import Request
+from sip.recent import Recent
 from sip.registrar import Binding, contact_value
 from sip.registration import Registration
 from sip.transaction_table import SERVER
 
-MAX_REMEMBERED = 20_000
+MAX_REMEMBERED = 40_000
+MAX_LINES = 256
 _VIA = re.compile(
     r"(SIP/2\.0/(UDP|TCP|TLS) ([A-Za-z0-9.-]{1,64})(?::([0-5]?[0-9]{1,4}))?)"
     r"((?:;rport)?;branch=(z9hG4bK[A-Za-z0-9._-]{1,128})(?:;rport)?)"
@@ -37,20 +38,20 @@ CREDENTIALS = b"\r\nAuthorization: "
 
 Lookup = Callable[[str, str], Mapping[str, str] | None]
 """HA1 in hex by algorithm, of a user of a realm; None where it cannot be told at once."""
-Key = tuple[Address, Address, bytes]
-Parts = tuple[bytes, str, str, str]
-"""A keyed hash of all lines but three, as ten thousand phones have many, and the values of Via, CSeq, Authorization."""
+Parts = tuple[bytes, str, str, str, list[str]]
+"""A keyed hash of all lines but three, as ten thousand phones have many; the values of Via, CSeq, Authorization; and
+those lines.
+"""
 
 
 @dataclass(slots=True)
 class Granted:
-    """A REGISTER that was granted, as its repetition needs it. named: From, To and Call-ID as they were spelled."""
+    """A REGISTER that was granted, as its repetition needs it. named: in which lines From, To and Call-ID are."""
 
     username: str
-    uri: str
     seconds: float
     bindings: tuple[Binding, ...]
-    named: tuple[str, str, str]
+    named: bytes
 
 
 class Refreshes:
@@ -61,7 +62,8 @@ class Refreshes:
         self._agent = agent
         self._authentication = authentication
         self._registration = registration
-        self._granted: OrderedDict[Key, Granted] = OrderedDict()
+        self._granted: Recent[bytes, Granted] = Recent(MAX_REMEMBERED)
+        """By the hash of `Parts`; from where and to where the REGISTER came is in its binding."""
         self._parts: Parts | None = None
         """Of the REGISTER that `take` was asked about last."""
         self._marks = blake2s(key=agent.settings.secret[:32], digest_size=16, person=b"register")
@@ -69,24 +71,25 @@ class Refreshes:
     def __len__(self) -> int:
         return len(self._granted)
 
-    def learn(self, request: Request, source: Address, local: Address, seconds: float) -> None:
+    def learn(self, request: Request, username: str, seconds: float) -> None:
         """Remember the REGISTER that `take` was asked about last: it has one contact, granted for so many seconds."""
         parts = self._parts
         if parts is None or self.lookup is None or request.values("via") != [str(request.via)]:
             return
-        username = request.to.uri.decoded_user() or ""
-        from_, to, call_id = (request.values(name)[0] for name in ("from", "to", "call-id"))
-        bindings = self._registration.registrar.bindings(username)
-        key = (source, local, parts[0])
-        self._granted[key] = Granted(username, request.uri, seconds, bindings, (from_, to, call_id))
-        self._granted.move_to_end(key)
-        if len(self._granted) > MAX_REMEMBERED:
-            self._granted.popitem(last=False)
+        lines = parts[4]
+        values = [_value(line) for line in lines[:MAX_LINES]]
+        try:
+            named = bytes(values.index(request.values(name)[0]) for name in ("from", "to", "call-id"))
+        except ValueError:
+            return
+        if lines[0] == f"REGISTER {request.uri} SIP/2.0":
+            bindings = self._registration.registrar.bindings(username)
+            self._granted.put(parts[0], Granted(username, seconds, bindings, named))
 
     def take(self, data: bytes, source: Address, local: Address, now: float) -> bool:
         """Whether this was a repetition, and was granted; else nothing has happened."""
         parts = self._parts = self._take_apart(data)
-        granted = self._granted.get((source, local, parts[0])) if parts else None
+        granted = self._granted.get(parts[0]) if parts else None
         if parts is None or granted is None:
             return False
         via, cseq = _VIA.fullmatch(parts[1]), _CSEQ.fullmatch(parts[2])
@@ -95,14 +98,18 @@ class Refreshes:
         last = granted.bindings
         if self._registration.registrar.bindings(granted.username) is not last or int(cseq[1]) <= last[0].cseq:
             return False
+        if last[0].received != source or last[0].local != local:
+            return False
         key = ("REGISTER", via[6], (via[3].lower(), int(via[4] or DEFAULT_PORTS.get(via[2].lower(), 5060))))
-        if self._agent.layer.find_server(key) or not self._proves(parts[3], granted, source, now):
+        if self._agent.layer.find_server(key) or not self._proves(parts, granted, source, now):
             return False
         stamped = f"{via[1]}{via[5].replace(';rport', f';rport={source.port}')};received={source.host}"
         transaction = self._agent.layer.begin(SERVER, key, source, local, now)
         binding = self._registration.extend(granted.username, int(cseq[1]), now + granted.seconds)
         granted.bindings = self._registration.registrar.bindings(granted.username)
-        transaction.respond(200, self._answer(stamped, cseq[0], granted.named, contact_value(binding, now)), now)
+        from_, to, call_id = (_value(parts[4][line]) for line in granted.named)
+        answer = self._answer(stamped, cseq[0], from_, to, call_id, contact_value(binding, now))
+        transaction.respond(200, answer, now)
         self._registration.changed(granted.username)
         return True
 
@@ -128,22 +135,26 @@ class Refreshes:
             return None
         mark = self._marks.copy()
         mark.update("\r\n".join(rest).encode("utf-8", "surrogateescape"))
-        return mark.digest(), via, cseq, credentials
+        return mark.digest(), via, cseq, credentials, rest
 
-    def _proves(self, credentials: str, granted: Granted, source: Address, now: float) -> bool:
-        if self.lookup is None or not _CREDENTIALS.fullmatch(credentials):
+    def _proves(self, parts: Parts, granted: Granted, source: Address, now: float) -> bool:
+        if self.lookup is None or not _CREDENTIALS.fullmatch(parts[3]):
             return False
         secrets = self.lookup(self._agent.settings.realm, granted.username)
         if secrets is None:
             return False
-        value = AuthValue.parse(credentials)
-        return self._authentication.repeats(value, granted.username, granted.uri, secrets, source, now)
+        value, uri = AuthValue.parse(parts[3]), parts[4][0][len("REGISTER ") : -len(" SIP/2.0")]
+        return self._authentication.repeats(value, granted.username, uri, secrets, source, now)
 
-    def _answer(self, via: str, cseq: str, named: tuple[str, str, str], contact: str) -> bytes:
+    def _answer(self, via: str, cseq: str, from_: str, to: str, call_id: str, contact: str) -> bytes:
         """As `build.response_bytes` writes it; all of it was checked when it was first granted."""
-        from_, to, call_id = named
         tag = self._agent.tag_of(call_id, from_, cseq)
         return (
             f"SIP/2.0 200 OK\r\nVia: {via}\r\nFrom: {from_}\r\nTo: {to};tag={tag}\r\nCall-ID: {call_id}\r\n"
             f"CSeq: {cseq}\r\nContact: {contact}\r\nServer: {self._agent.settings.server}\r\nContent-Length: 0\r\n\r\n"
         ).encode("utf-8", "surrogateescape")
+
+
+def _value(line: str) -> str:
+    """Of a header line, as the parser reads it."""
+    return line.partition(":")[2].strip(" \t")

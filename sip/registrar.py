@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from sys import intern
 from typing import Any
 
 from sip.effects import Address
@@ -208,7 +209,7 @@ def _bound(contact: NameAddr, request: Request, source: Address, local: Address,
     number = request.cseq.number
     agent = request.get("user-agent") or ""
     path = tuple(map(str, request.path)) if "path" in request else ()
-    return Binding(str(contact.uri), contact.q, expires, request.call_id, number, source, local, agent, path)
+    return Binding(str(contact.uri), contact.q, expires, request.call_id, number, source, local, intern(agent), path)
 
 
 def _state(binding: Binding) -> Mapping[str, Any]:

@@ -25,9 +25,9 @@ class Registration:
         self.registrar = Registrar(agent.settings)
         self._agent = agent
         self._keepalive = Keepalive(agent, self.registrar) if keeps else None
-        self._alarms: dict[str, Alarm] = {}
-        self.granted: tuple[Request, float] | None = None
-        """The last REGISTER that left its user with one contact, and for how many seconds."""
+        self._alarms: dict[str, tuple[float, Alarm]] = {}
+        self.granted: tuple[Request, str, float] | None = None
+        """The last REGISTER that left its user with one contact, the user, and for how many seconds."""
 
     def register(self, username: str, request: Request, transaction: Transaction, source: Address, now: float) -> None:
         """Answer the REGISTER of an authenticated user."""
@@ -47,7 +47,7 @@ class Registration:
                 self.changed(username)
                 self._keep(username, now)
             if len(live) == len(request.contacts) == 1 and not live[0].path:
-                self.granted = request, live[0].expires - now
+                self.granted = request, username, live[0].expires - now
 
     def extend(self, username: str, cseq: int, expires: float) -> Binding:
         """The one contact of a user is there for longer, by a REGISTER of this number."""
@@ -68,11 +68,13 @@ class Registration:
         self._keep(change.username, now)
 
     def ring(self, name: str, now: float) -> None:
-        """Contacts of the user `name` have expired."""
-        self._alarms.pop(name, None)
+        """Contacts of the user `name` have expired, or were to when the timer was started."""
+        del self._alarms[name]
         if self.registrar.purge(name, now):
             self.changed(name)
             self._keep(name, now)
+        else:
+            self._watch(name)
 
     def _update(self, username: str, request: Request, source: Address, local: Address, now: float) -> bool:
         """Whether the bindings changed; a user registers nobody but itself (RFC 3261 §10.3 step 4)."""
@@ -86,10 +88,13 @@ class Registration:
         self._watch(username)
 
     def _watch(self, username: str) -> None:
-        self._agent.timers.stop(self._alarms.pop(username, None))
-        expiry = self.registrar.next_expiry(username)
-        if expiry is not None:
-            self._alarms[username] = self._agent.timers.start(self, username, expiry)
+        """A timer that is due too early is left alone: refreshes are many, and it looks again when it rings."""
+        expiry, running = self.registrar.next_expiry(username), self._alarms.get(username)
+        if running and (expiry is None or expiry < running[0]):
+            self._agent.timers.stop(self._alarms.pop(username)[1])
+            running = None
+        if expiry is not None and running is None:
+            self._alarms[username] = expiry, self._agent.timers.start(self, username, expiry)
 
     def _keep(self, username: str, now: float) -> None:
         """What refreshes leave as it is, and so do not ask for: who is behind NAT."""

@@ -174,9 +174,25 @@ def test_what_is_damaged_is_answered_as_ever(pair, phone):
     assert pair.short.core.bindings() == pair.long.core.bindings()
 
 
-def test_no_more_is_remembered_than_allowed(pair, monkeypatch):
-    monkeypatch.setattr(refreshes, "MAX_REMEMBERED", 3)
+def test_no_more_is_remembered_than_allowed(monkeypatch):
+    monkeypatch.setattr(refreshes, "MAX_REMEMBERED", 4)
+    pair = Pair()
     for number in range(6):
         one = Phone(pair, call_id=f"c{number}")
         pair.say(one.next())
-    assert len(pair.short.core.refreshes) == 3
+    assert len(pair.short.core.refreshes) == 4
+
+
+def test_the_same_from_elsewhere_is_no_repetition(pair, phone):
+    elsewhere = Address("192.0.2.8", 40000)
+    before = pair.taken
+    assert pair.say(phone.next(), elsewhere).startswith(b"SIP/2.0 200")
+    assert pair.taken == before
+
+
+def test_headers_may_be_spelled_as_they_like(pair):
+    compact = Phone(pair)
+    spelled = [compact.next().replace(b"From: ", b"f :\t").replace(b"Call-ID: ", b"i:") for _ in range(3)]
+    before = pair.taken
+    assert all(pair.say(each).startswith(b"SIP/2.0 200") for each in spelled)
+    assert pair.taken == before + 2
