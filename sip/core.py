@@ -88,6 +88,11 @@ class Core:
         self._refuse_unread(error, source, local)
         return self._drain()
 
+    def parted(self, peer: Address, now: float) -> list[Effect]:
+        """A peer that had connected to us is connected no more: there is no way to the contacts that it had."""
+        self._registration.parted(peer, now)
+        return self._drain()
+
     def undelivered(self, effect: Send, now: float) -> list[Effect]:
         """This effect certainly did not reach its target (RFC 3261 §8.1.3.1, §17.1.4)."""
         self._agent.undelivered(effect.data, effect.target, now)

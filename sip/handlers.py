@@ -19,6 +19,9 @@ class Handlers(Protocol):
     def unreadable(self, error: ParseError, source: Address, local: Address) -> None:
         """A stream from `source` cannot be followed any more; it is about to be closed."""
 
+    def parted(self, peer: Address) -> None:
+        """A peer that had connected to us is connected no more."""
+
     def undelivered(self, effect: Send) -> None:
         """A message certainly did not reach its target."""
 

@@ -65,6 +65,8 @@ class Registrar:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._users: dict[str, tuple[Binding, ...]] = {}
+        self._connected: dict[Address, set[str]] = {}
+        """The users with contacts that are reached by the connection of a peer."""
 
     def __len__(self) -> int:
         return len(self._users)
@@ -115,6 +117,14 @@ class Registrar:
         self._put(username, after)
         return after != before
 
+    def part(self, peer: Address) -> list[str]:
+        """Drop the contacts that were reached by the connection of a peer; returns whose they were."""
+        parted = sorted(self._connected.get(peer, ()))
+        for username in parted:
+            before = self._users[username]
+            self._put(username, tuple(each for each in before if not (each.connected and each.received == peer)))
+        return parted
+
     def next_expiry(self, username: str) -> float | None:
         """When the next binding of a user ends."""
         return min((binding.expires for binding in self._users.get(username, ())), default=None)
@@ -146,10 +156,21 @@ class Registrar:
         self._put(change.username, tuple(each for each in (*kept, *there.values()) if each.expires > now))
 
     def _put(self, username: str, bindings: tuple[Binding, ...]) -> None:
+        self._note_connections(username, self._users.get(username, ()), bindings)
         if bindings:
             self._users[username] = bindings
         else:
             self._users.pop(username, None)
+
+    def _note_connections(self, username: str, before: tuple[Binding, ...], after: tuple[Binding, ...]) -> None:
+        for binding in before:
+            if binding.connected and (users := self._connected.get(binding.received)):
+                users.discard(username)
+                if not users:
+                    del self._connected[binding.received]
+        for binding in after:
+            if binding.connected:
+                self._connected.setdefault(binding.received, set()).add(username)
 
     def _cleared(self, before: tuple[Binding, ...], request: Request) -> tuple[Binding, ...]:
         if request.expires != 0:

@@ -67,6 +67,12 @@ class Registration:
         self._watch(change.username)
         self._keep(change.username, now)
 
+    def parted(self, peer: Address, now: float) -> None:
+        """Forget the contacts that were reached by a peer's connection (RFC 5626 §7)."""
+        for username in self.registrar.part(peer):
+            self.changed(username)
+            self._keep(username, now)
+
     def ring(self, name: str, now: float) -> None:
         """Contacts of the user `name` have expired, or were to when the timer was started."""
         del self._alarms[name]

@@ -56,6 +56,7 @@ class StreamTransport:
         self._connections: dict[Key, Connection] = {}
         self._dials: dict[Key, _Dial] = {}
         self._sweeper: asyncio.TimerHandle | None = None
+        self._closing = False
         self._made_room = 0.0
 
     @property
@@ -99,6 +100,7 @@ class StreamTransport:
 
     def close(self) -> None:
         """Close all connections and listen no more."""
+        self._closing = True
         self.acceptor.close()
         if self._sweeper:
             self._sweeper.cancel()
@@ -120,6 +122,8 @@ class StreamTransport:
         """A connection is there no more."""
         if self._connections.get(key) is connection:
             del self._connections[key]
+            if connection.inbound and not self._closing:
+                self._handlers.parted(connection.peer)
 
     def _accepted(self, source: Address, local: Address, leave: Leave) -> Connection:
         return Connection(self, self._handlers, _key(source), source, local, leave)

@@ -42,7 +42,7 @@ class Facing:
     None: not said.
     ice: whether we speak it with the party. follow: only where the other party speaks it too; relayed: our candidate is
     called a relayed one; trickle: the party may send its own one by one. srtp: whether media with the party is
-    protected; None: as with all others.
+    protected; None: as with all others. web: it is a web page.
     """
 
     interface: str = ""
@@ -55,6 +55,7 @@ class Facing:
     trickle: bool = False
     dtmf: Dtmf = "auto"
     srtp: Policy | None = None
+    web: bool = False
 
 
 ANY = Facing()

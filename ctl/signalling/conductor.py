@@ -19,7 +19,7 @@ from ctl.sessions.codecs import MediaPlan
 from ctl.sessions.media_sessions import FlowReport, MediaRefused, MediaSessions
 from ctl.sessions.relay_choice import Facing
 from ctl.sessions.terms import beside
-from ctl.signalling.directory import Answer, Directory
+from ctl.signalling.directory import WEB, Answer, Directory
 from ctl.signalling.records import Records
 from ctl.signalling.resolver import Resolver
 from sip.call_table import CallState
@@ -105,6 +105,10 @@ class Conductor:
     def unreadable(self, error: ParseError, source: Address, local: Address) -> None:
         """A stream cannot be followed any more."""
         self.perform(self._core.unreadable(error, source, local))
+
+    def parted(self, peer: Address) -> None:
+        """A peer that had connected to us is connected no more."""
+        self.perform(self._core.parted(peer, time.monotonic()))
 
     def undelivered(self, effect: Send) -> None:
         """A message did not go out; told later, for it may be the core's effects that are being carried out now."""
@@ -303,7 +307,7 @@ class Conductor:
 
     def _facing(self, trunk: str, user: str, local: str, transport: str) -> Facing:
         asked, ice = self._directory.facing(trunk, user), self._directory.ice(trunk, transport, user)
-        return replace(asked, signalling=local, ice=ice)
+        return replace(asked, signalling=local, ice=ice, web=transport in WEB and not trunk)
 
     def _keep(self, kind: str, key: str, text: str) -> None:
         """Write live state, "" being its end; a full disk costs the ability to restore this call, not the call."""

@@ -46,6 +46,7 @@ class WebSocketTransport:
         self._context = server_context
         self._connections: dict[Key, asyncio.Queue[bytes]] = {}
         self._servers: dict[Address, web.Server] = {}
+        self._closing = False
 
     def __len__(self) -> int:
         return len(self._connections)
@@ -76,6 +77,7 @@ class WebSocketTransport:
 
     async def close(self) -> None:
         """Close all connections and listen no more."""
+        self._closing = True
         self.acceptor.close()
         for server in self._servers.values():
             await server.shutdown(1.0)
@@ -108,6 +110,8 @@ class WebSocketTransport:
             writer.cancel()
             if self._connections.get((source.host, source.port)) is queue:
                 del self._connections[source.host, source.port]
+                if not self._closing:
+                    self._handlers.parted(source)
         return socket
 
     async def _read(

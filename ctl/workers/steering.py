@@ -77,6 +77,10 @@ class Steered:
         """See Handlers."""
         self._conductor.unreadable(error, source, local)
 
+    def parted(self, peer: Address) -> None:
+        """See Handlers."""
+        self._conductor.parted(peer)
+
     def undelivered(self, effect: Send) -> None:
         """See Handlers."""
         if isinstance(effect, SendFor):

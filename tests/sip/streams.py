@@ -20,6 +20,7 @@ class Heard:
         self.errors: list[ParseError] = []
         self.lost: list[Send] = []
         self.peers: set[Address] = set()
+        self.gone: list[Address] = []
 
     def received(self, data: bytes, source: Address, local: Address) -> None:
         self.messages.put_nowait((data, source, local))
@@ -29,6 +30,9 @@ class Heard:
 
     def undelivered(self, effect: Send) -> None:
         self.lost.append(effect)
+
+    def parted(self, peer: Address) -> None:
+        self.gone.append(peer)
 
     def wanted(self) -> Set[Address]:
         return self.peers

@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from sip.effects import Address
+from sip.effects import Address, SaveBindings
 from sip.errors import ProtocolError
 from sip.parser import parse
 from sip.registrar import IntervalTooBrief, Registrar, contact_value
@@ -150,6 +150,21 @@ def test_restored_after_a_boot_by_another_clock_and_without_what_hung_on_connect
     other = Registrar(Settings(realm="example.org", secret=b"k" * 32))
     assert other.restore("anna", [*state, connected], -950.0, -1000.0)
     assert [(each.uri, each.expires) for each in other.contacts("anna", -950.0)] == [("sip:a@h1", -900.0)]
+
+
+def test_who_parts_takes_along_what_its_connection_led_to(world, anna):
+    """Nobody waits for a contact that there is no way to; one that came back by another connection stays."""
+    here, again, beside = (Address("203.0.113.5", port, "tls", inbound=True) for port in (4000, 4001, 4002))
+    bert = Peer(world, "bert", "203.0.113.5")
+    for address, contact in ((here, "<sip:bert@one>"), (beside, "<sip:bert@two>"), (again, "<sip:bert@one>")):
+        bert.address = address
+        assert bert.register(contact=contact).status == 200
+    left = [["sip:bert@one", "sip:bert@two"], ["sip:bert@one"], []]
+    for address, uris in zip((here, beside, again), left, strict=True):
+        world.run(world.core.parted(address, world.now))
+        assert sorted(item["uri"] for item in world.core.bindings_state("bert")) == uris
+        assert len(world.effects(SaveBindings)[-1].state) == len(uris)
+    assert world.core.bindings() == []
 
 
 def test_a_path_is_kept_and_leads_to_the_contact(world, anna):

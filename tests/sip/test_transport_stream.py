@@ -86,6 +86,7 @@ def test_a_client_is_never_connected_to_at_the_port_it_came_from(run):
                 _, source, local = await heard.next()
                 writer.close()
                 await until(lambda: not transport.acceptor.connections)
+                assert heard.gone == [source]
                 transport.send(Send(ANSWER, source, local))
                 assert [effect.data for effect in heard.lost] == [ANSWER]
                 gone = Address("127.0.0.1", watch.getsockname()[1], "tcp", inbound=True)
@@ -109,6 +110,7 @@ def test_a_connection_of_ours_is_opened_once_and_used_both_ways(run):
             far.send(Send(REQUEST, came[0][1], target))
             data, source, local = await heard.next()
             assert (data, source, source.inbound, local) == (REQUEST, target, False, near.addresses[0])
+        assert heard.gone == far_heard.gone == [], "who closes all is told of none"
 
     run(scenario())
 

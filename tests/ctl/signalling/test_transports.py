@@ -85,6 +85,7 @@ async def test_every_form_of_transport_takes_a_message_and_answers_it(authority)
                     await client.send_bytes(b"\r\n\r\n")
                     assert (await client.receive()).data == "\r\n"
                 await until(lambda: not transports.connections()["open"])
+                assert heard.gone.pop() == source
                 transports.send(Send(ANSWER, source, to))
                 assert heard.lost.pop().target == source
 
