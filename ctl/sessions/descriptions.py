@@ -109,9 +109,9 @@ class Description:
     ) -> bytes:
         """Return the description with `address` and, for each m-line, our RTP port in place of the peer's.
 
-        Rewrites o=, c=, the port of m= and a=rtcp, puts our lines of ICE, if any, in place of the peer's and, where
-        there are several m-lines, takes those of BUNDLE out. What says hold (0.0.0.0) or refuses (port 0) stays, and an
-        m-line without a port of ours is refused. May be called once.
+        Rewrites o=, c=, the port of m= and a=rtcp, puts our lines of ICE, if any, in place of the peer's and takes out
+        a=ssrc of audio and, where there are several m-lines, BUNDLE. What says hold (0.0.0.0) or refuses (port 0)
+        stays, and an m-line without a port of ours is refused. May be called once.
         """
         ours, found = Connection.to(address), any(read_ice(self._sdp, medium) for medium in self._sdp.media)
         self._sdp.origin = replace(self._origin, connection=ours)
@@ -119,6 +119,7 @@ class Description:
             _redirect_connection(section, ours, holds=not found)
             section.remove_attributes(*ICE)
         self._unbundle()
+        self._promise_no_sources()
         for medium, port in zip(self._sdp.media, ports, strict=True):
             if medium.port:
                 _redirect_ports(medium, (address, port or 0))
@@ -146,6 +147,12 @@ class Description:
         self._sdp.session.remove_values("group", "BUNDLE")
         for medium in self._sdp.media:
             medium.remove_attributes("bundle-only")
+
+    def _promise_no_sources(self) -> None:
+        """Sound may come under an SSRC of ours, and browsers play none but those that are named, if any are."""
+        for medium in self._sdp.media:
+            if medium.media == "audio":
+                medium.remove_attributes("ssrc", "ssrc-group")
 
     def _speak_ice(self, address: str, ices: Sequence[IceOwn | None], *, answer: bool) -> None:
         """An offer of multiplexing has a candidate for RTCP too, for those who cannot."""

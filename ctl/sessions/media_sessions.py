@@ -380,7 +380,8 @@ class MediaSessions:
             here, there = of_both(sides[0].srtp or plane.srtp, sides[1].srtp or plane.srtp)
             if any(each.house for each in streams):
                 here = "off"  # what we send to ourselves does not leave the host
-            return propose_all(spoken, (here, there), plane.fingerprint, token_bytes, before, attempt, bridge), here
+            both, web = (here, there), sides[1].web
+            return propose_all(spoken, both, plane.fingerprint, token_bytes, before, attempt, bridge, web), here
         except Insecure as insecure:
             raise MediaRefused(488, str(insecure)) from None
 

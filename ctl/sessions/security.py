@@ -184,6 +184,7 @@ def propose_all(
     before: Sequence[str] = (),
     attempt: int = 0,
     bridge: Bridge | None = None,
+    web: bool = False,
 ) -> tuple[Spoken, ...]:
     """`bridged`, or else `propose`, for each m-line; None is one that is refused or ended. Raises Insecure.
 
@@ -196,7 +197,7 @@ def propose_all(
         if each is None
         else bridged(each, bridge, here, fingerprint, draw, there)
         if bridge
-        else propose(each, here, fingerprint, draw, profile, attempt, there)
+        else propose(each, here, fingerprint, draw, profile, attempt, there, web)
         for each, profile in zip(offers, known, strict=True)
     )
 
@@ -265,8 +266,9 @@ def propose(
     before: str = "",
     attempt: int = 0,
     toward: Policy | None = None,
+    web: bool = False,
 ) -> Spoken:
-    """Return what is offered on to the other leg. fingerprint: ours.
+    """Return what is offered on to the other leg. fingerprint: ours. web: that leg is a web page, which has DTLS alone.
 
     before: the profile that leg agreed to earlier in this call, which is offered again. attempt: how many offers of
     this exchange it has refused by 488; each time another profile is tried. policy: of the leg that offers; toward: of
@@ -274,9 +276,11 @@ def propose(
     """
     if toward is None:
         toward = policy
-    if toward != "required" and wanted(offer, policy) == "plain" and not before and not attempt:
+    if toward != "required" and wanted(offer, policy) == "plain" and not before and not attempt and not web:
         return Spoken(offer.protocol)
     ways = _ways(offer, policy, toward, fingerprint, draw)
+    if web:
+        ways.sort(key=lambda way: not way.protocol.startswith("UDP/TLS"))
     if before:
         same = [way for way in ways if way.protocol.removesuffix("F") == before.removesuffix("F")]
         ways = same + [way for way in ways if way not in same]

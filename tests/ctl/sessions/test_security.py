@@ -143,6 +143,14 @@ def test_each_refusal_leads_to_another_profile(policy: Policy, offer: str, profi
     assert again == profiles
 
 
+@pytest.mark.parametrize("offer", ["plain", "sdes", "dtls"])
+def test_a_web_page_is_offered_dtls_before_all_else(offer: str) -> None:
+    tried = [propose(OFFERS[offer], "preferred", OURS, draw, attempt=i, web=True).protocol for i in range(3)]
+    assert tried[0].startswith("UDP/TLS/RTP/SAVP")
+    assert sorted(tried[1:]) == ["RTP/AVP", "RTP/SAVP"]
+    assert propose(OFFERS["plain"], "off", OURS, draw, web=True).protocol == "RTP/AVP"
+
+
 def test_a_plain_callee_leaves_the_callers_protection_to_us() -> None:
     offered = OFFERS["sdes"]
     proposed = propose(offered, "preferred", OURS, draw)

@@ -50,6 +50,14 @@ def test_only_addresses_ports_and_ice_change(world: World) -> None:
     assert sources == {("rtp", ("192.0.2.11", 4000)), ("rtcp", ("192.0.2.11", 4005))}
 
 
+def test_no_source_is_promised_for_what_may_come_under_one_of_ours(world: World) -> None:
+    named = "a=ssrc:7 cname:a\r\na=ssrc-group:FID 7 8\r\n"
+    to_bob, _ = world.call(a=sdp(ALICE, AUDIO + named, VIDEO + named), b=sdp(BOB, AUDIO, VIDEO))
+    audio, video = to_bob.split(b"m=")[1:]
+    assert b"a=ssrc" not in audio
+    assert video.count(b"a=ssrc") == 2
+
+
 def test_rtcp_on_the_rtp_port_stays_there(world: World) -> None:
     mux = AUDIO + "a=rtcp:4000\r\na=rtcp-mux\r\n"
     to_bob, _ = world.call(a=sdp(ALICE, mux), b=sdp(BOB, AUDIO + "a=rtcp-mux\r\n"))
