@@ -10,6 +10,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 
 from sip.agent import Agent
+from sip.counters import Counters
 from sip.defence import Buckets, Defence
 from sip.digest import Credentials
 from sip.effects import Address, Authenticate
@@ -33,16 +34,17 @@ Admit = Callable[[str, float], None]
 class Authentication:
     """Digest for all users of the realm, and a limit to wrong guesses of one user from one address."""
 
-    def __init__(self, agent: Agent, defence: Defence, started: float) -> None:
+    def __init__(self, agent: Agent, defence: Defence, counters: Counters | None) -> None:
+        """counters: see Guard."""
         self._agent = agent
         self._defence = defence
         settings = agent.settings
         self._guard = Guard(
-            settings.secret,
+            settings.nonce_key or settings.secret,
             settings.realm,
             algorithms=settings.algorithms,
             lifetime=settings.nonce_life,
-            since=started,
+            counters=counters,
         )
         self._offences: OrderedDict[Offender, tuple[int, float]] = OrderedDict()
         self._proven: Recent[int, bool] = Recent(MAX_PROVEN)

@@ -35,8 +35,7 @@ class Core:
     """One per process.
 
     token: random text, 64 bits or more, of characters that a SIP token allows. local_for: the address of ours that
-    faces a peer, pure and cheap. started: now; no nonce given out before counts. among: where others serve the same
-    addresses. While `draining` is set, calls go
+    faces a peer, pure and cheap. among: where others serve the same addresses. While `draining` is set, calls go
     on, but a new one is answered 503; while `overloaded` is, so is whatever is no part of a call.
     """
 
@@ -45,7 +44,6 @@ class Core:
         settings: Settings,
         token: Callable[[], str],
         local_for: Callable[[Address], Address],
-        started: float = 0.0,
         among: Among | None = None,
     ) -> None:
         self._agent = Agent(settings, token, local_for, among.call_id if among else None)
@@ -53,7 +51,9 @@ class Core:
         trunks = Trunks(self._agent, among.channels, among.leads) if among else Trunks(self._agent)
         self._calls = Calls(self._agent, self._registration.registrar, trunks)
         self.defence = Defence(settings)
-        self._front = Front(self._agent, self._registration, self._calls, self.defence, started)
+        self._front = Front(
+            self._agent, self._registration, self._calls, self.defence, among.counters if among else None
+        )
         self.refreshes = Refreshes(self._agent, self._front.authentication, self._registration)
         self._register: Request | None = None
         self.draining = False

@@ -14,6 +14,7 @@ from sip.agent import ALLOW, ALLOWED, EXTENSIONS, SUPPORTED, Agent, Fields
 from sip.authentication import Authentication
 from sip.bodies import SDP, session_description
 from sip.calls import Calls
+from sip.counters import Counters
 from sip.defence import Buckets, Defence
 from sip.dialog import contact_of
 from sip.effects import Address
@@ -35,12 +36,17 @@ class Front:
     """Takes every request that came in, its top Via stamped with its source."""
 
     def __init__(
-        self, agent: Agent, registration: Registration, calls: Calls, defence: Defence, started: float
+        self,
+        agent: Agent,
+        registration: Registration,
+        calls: Calls,
+        defence: Defence,
+        counters: Counters | None = None,
     ) -> None:
         self._agent = agent
         self._registration = registration
         self._calls = calls
-        self.authentication = Authentication(agent, defence, started)
+        self.authentication = Authentication(agent, defence, counters)
         self._defence = defence
         self._begun = Buckets(agent.settings.calls_per_user, agent.settings.calls_per_user * 4)
         self._in_dialog = InDialog(agent, calls)

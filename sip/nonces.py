@@ -2,25 +2,23 @@
 """The server's side of Digest: nonces that need no memory, counters that do (RFC 7616 §3.3, §3.4, §5.4, §5.5).
 
 A nonce is its own proof: time, randomness, and a keyed hash of both and the realm (BLAKE2s, RFC 7693). Only nonces that
-a right response has used are remembered, for their counters, so that nobody without a password can fill the table.
+a right response has used are remembered, for their counters, so that nobody without a password can fill their table.
 """
 
 from __future__ import annotations
 
 import hmac
 import re
-from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum, auto
 from hashlib import blake2s
 
+from sip.counters import Counters
 from sip.digest import Challenge, Credentials, digest
 from sip.errors import ParseError
 from sip.headers import AuthValue
 from sip.uri import Uri, equivalent
 
-WINDOW = 64
-"""Counters that may still arrive out of order behind the highest one seen."""
 _COUNT = re.compile(r"[0-9A-Fa-f]{8}")
 
 
@@ -35,10 +33,10 @@ class Verdict(Enum):
 class Guard:
     """Challenges and verifies for one realm.
 
-    secret: key of the nonces, at least 16 bytes. algorithms: those offered and accepted, the preferred first.
-    lifetime: seconds for which a nonce holds. since: nonces given out before this time are stale, which is what keeps
-    a replay from outliving our memory of it; give the time of the start. require_qop: False lets RFC 2069
-    clients in, for whom each nonce then holds once. capacity: nonces whose counters are remembered.
+    secret: key of the nonces, at least 16 bytes, and another wherever `counters` begin anew: so that no replay outlives
+    our memory of it. algorithms: those offered and accepted, the preferred first. lifetime: seconds for which a nonce
+    holds. require_qop: False lets RFC 2069 clients in, for whom each nonce then holds once. counters: where others
+    verify the same nonces, the table of all of them.
     """
 
     def __init__(
@@ -48,19 +46,16 @@ class Guard:
         *,
         algorithms: Sequence[str] = ("SHA-256", "MD5"),
         lifetime: float = 300.0,
-        since: float = 0.0,
         require_qop: bool = True,
-        capacity: int = 65536,
+        counters: Counters | None = None,
     ) -> None:
         self.realm = realm
         self.algorithms = tuple(name.upper() for name in algorithms)
         self.lifetime = lifetime
         self._secret = secret
         self._proofs = blake2s(key=secret[:32], digest_size=16, person=b"nonce")
-        self._floor = int(since * 1000)
         self._require_qop = require_qop
-        self._capacity = capacity
-        self._counters: OrderedDict[str, tuple[int, int]] = OrderedDict()
+        self._counters = counters or Counters()
 
     def challenges(self, now: float, entropy: bytes, *, stale: bool = False) -> tuple[Challenge, ...]:
         """One challenge per algorithm, in order; write each as a line of its own (RFC 8760 §2.3).
@@ -123,37 +118,19 @@ class Guard:
 
     def _take(self, credentials: Credentials, now: float) -> bool:
         """Whether this use of the nonce is in time and the first with its counter; it is used up then."""
-        nonce = credentials.nonce
-        issued = self._issued(nonce)
+        issued = self._issued(credentials.nonce)
         if issued is None or not 0 <= now * 1000 - issued < self.lifetime * 1000 + 1:
             return False
-        if nonce not in self._counters and issued < self._floor:
-            return False
         count = _counter(credentials.nc) if credentials.qop else 1
-        highest, seen = self._counters.get(nonce, (0, 0))
-        if count > highest:
-            shift = min(count - highest, WINDOW)
-            self._remember(nonce, now, count, (seen << shift | 1) & (1 << WINDOW) - 1)
-            return True
-        bit = 1 << highest - count if highest - count < WINDOW else 0
-        if not bit or seen & bit:
-            return False
-        self._remember(nonce, now, highest, seen | bit)
-        return True
-
-    def _remember(self, nonce: str, now: float, highest: int, seen: int) -> None:
-        """Keep a counter. What is forgotten for it has expired, or makes all nonces as old stale."""
-        self._counters[nonce] = (highest, seen)
-        oldest = next(iter(self._counters))
-        issued = int(oldest[:12], 16)
-        if issued + self.lifetime * 1000 < now * 1000 - 1:
-            del self._counters[oldest]
-        elif len(self._counters) > self._capacity:
-            del self._counters[oldest]
-            self._floor = max(self._floor, issued + 1)
+        return self._counters.take(_key(credentials.nonce), issued, count, int((now - self.lifetime) * 1000))
 
     def _no_ones_ha1(self, algorithm: str, username: str) -> str:
         return digest(algorithm, f"{username}:{self.realm}:{self._secret.hex()}")
+
+
+def _key(nonce: str) -> int:
+    """Half of the proof in a nonce of ours; 0 stands for none."""
+    return int(nonce[-16:], 16) or 1
 
 
 def _counter(text: str) -> int:

@@ -13,13 +13,14 @@ from sip.timers import Intervals
 class Settings:
     """Constant for the life of a core.
 
-    realm: of every digest challenge. secret: the key of nonces and of stateless tags; keep it over a restart and
-    clients need not be challenged anew. domain: host of the address that a caller has towards the callee, the realm
-    where empty. Times are in seconds.
+    realm: of every digest challenge. secret: the key of stateless tags, the same after a restart. domain: host of the
+    address that a caller has towards the callee, the realm where empty. Times are in seconds.
     """
 
     realm: str
     secret: bytes
+    nonce_key: bytes = b""
+    """Another at each start, so that no nonce outlives what we remember of its use; the secret where empty."""
     domain: str = ""
     server: str = "voxdp"
     algorithms: tuple[str, ...] = ("SHA-256", "MD5")

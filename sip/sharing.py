@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
+from sip.counters import Counters
 from sip.facts import fact
 
 Gone = tuple[str, str, int]
@@ -54,11 +55,13 @@ class OwnChannels:
 class Among:
     """call_id: makes the Call-ID of a dialog of ours, from that of the call's other leg or "". channels: of trunks, as
     all of them take them. leads: whether it is this one that registers with trunks and asks whether they are there.
+    counters: of nonces, where all of them verify the same ones.
     """
 
     call_id: Callable[[str], str]
     channels: Channels
     leads: bool
+    counters: Counters | None = None
 
 
 @fact

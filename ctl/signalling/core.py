@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 import secrets
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -44,10 +43,16 @@ def stream_limits(config: Config) -> StreamLimits:
 
 
 def make_core(
-    config: Config, secret: bytes, facing: Callable[[Address], Address], among: Among | None = None, cores: int = 1
+    config: Config,
+    secret: bytes,
+    facing: Callable[[Address], Address],
+    among: Among | None = None,
+    cores: int = 1,
+    nonce_key: bytes = b"",
 ) -> Core:
     """Return an empty core. among, cores: where others serve the same addresses, and how many there are in all.
 
+    nonce_key: of all of them; drawn where empty.
     Who guesses at passwords or sends rubbish spreads it over all cores, so that each forgives its part of it.
     """
     usual = Settings("", b"")
@@ -56,6 +61,7 @@ def make_core(
         offences=usual.offences / cores,
         realm=config.sip.domain,
         secret=secret,
+        nonce_key=nonce_key or secrets.token_bytes(SECRET_BYTES),
         domain=config.sip.domain,
         algorithms=config.sip.algorithms,
         min_expires=config.sip.min_expires,
@@ -73,7 +79,7 @@ def make_core(
         offers=attempts(config.media.srtp),
         connects=any(address.transport == "tcp" for address in listen_addresses(config)),
     )
-    return Core(settings, texts(TOKEN_BYTES).__next__, facing, time.monotonic(), among)
+    return Core(settings, texts(TOKEN_BYTES).__next__, facing, among)
 
 
 def facing(hops: NextHops, ours: tuple[Address, ...]) -> Callable[[Address], Address]:
@@ -94,7 +100,7 @@ def facing(hops: NextHops, ours: tuple[Address, ...]) -> Callable[[Address], Add
 
 
 def read_secret(path: Path) -> bytes:
-    """Return the key of nonces, kept over restarts so that clients are not challenged anew. Raises OSError."""
+    """Return the key of tags and cookies, the same over restarts. Raises OSError."""
     if path.exists() and len(secret := path.read_bytes()) == SECRET_BYTES:
         return secret
     secret = secrets.token_bytes(SECRET_BYTES)

@@ -1,23 +1,19 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Calls on trunks, counted in one file that all workers map: each in a column of its own, and together under a lock.
 
-The lock is the kernel's, on the file, so that a worker that dies with it leaves it free; so it does with its column,
-which its successor sets to the calls that it takes up.
+A worker that dies leaves its column, which its successor sets to the calls that it takes up.
 """
 
 from __future__ import annotations
 
-import fcntl
-import mmap
-import os
 import struct
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from hashlib import blake2s
 from pathlib import Path
 
 import structlog
+
+from ctl.workers.shared import SharedMemory
 
 COLUMNS = 16
 TRUNKS = 4096
@@ -34,11 +30,9 @@ class SharedChannels:
 
     def __init__(self, path: Path, number: int) -> None:
         self._column = number
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        with self._locked():
-            if os.fstat(self._file).st_size < TRUNKS * _ROW:
-                os.ftruncate(self._file, TRUNKS * _ROW)
-            self._table = mmap.mmap(self._file, TRUNKS * _ROW)
+        self._memory = SharedMemory(path, TRUNKS * _ROW)
+        self._table = self._memory.table
+        with self._memory:
             for row in range(self._used()):
                 self._set(row, 0)
         self._rows: dict[str, int | None] = {}
@@ -56,7 +50,7 @@ class SharedChannels:
             self.add(trunk, 1)
             return True
         row = self._row(trunk)
-        with self._locked():
+        with self._memory:
             if self.calls(trunk) >= limit:
                 return False
             self._add(trunk, row, 1)
@@ -68,8 +62,7 @@ class SharedChannels:
 
     def close(self) -> None:
         """Let go of the file; our calls are on."""
-        self._table.close()
-        os.close(self._file)
+        self._memory.close()
 
     def _add(self, trunk: str, row: int | None, calls: int) -> None:
         if row is None:
@@ -92,7 +85,7 @@ class SharedChannels:
         return self._rows[trunk]
 
     def _find(self, key: bytes) -> int | None:
-        with self._locked():
+        with self._memory:
             for row in range(TRUNKS):
                 found = self._table[row * _ROW : row * _ROW + _KEY]
                 if found == _EMPTY:
@@ -104,11 +97,3 @@ class SharedChannels:
     def _used(self) -> int:
         rows = range(TRUNKS)
         return next((row for row in rows if self._table[row * _ROW : row * _ROW + _KEY] == _EMPTY), TRUNKS)
-
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        fcntl.flock(self._file, fcntl.LOCK_EX)
-        try:
-            yield
-        finally:
-            fcntl.flock(self._file, fcntl.LOCK_UN)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import pickle
+import secrets
 import time
 from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import replace
@@ -28,6 +29,7 @@ from ctl.seat import Seat
 from ctl.service import Service
 from ctl.sessions.ports import PortShare
 from ctl.signalling.billing import Billing
+from ctl.signalling.core import SECRET_BYTES
 from ctl.signalling.load import LOOK_SECONDS
 from ctl.signalling.restore import Restored
 from ctl.surfaces import Surfaces
@@ -47,7 +49,7 @@ from provisioning.admission import Admission
 from provisioning.errors import DatabaseUnavailable
 from sip.steering import slot_of
 
-CHANNELS = "channels"
+CHANNELS, NONCES = "channels", "nonces"
 STUCK_SECONDS = 20.0
 """Without a report, of which there is one each second."""
 
@@ -67,7 +69,9 @@ class Controller(Service):
         proxies = bool(config.ng.listen or config.ng.listen_tcp or config.ng.listen_http)
         share = PortShare(self._workers, self._workers + proxies, self._dealt.held)
         super().__init__(config, Seat(run.directory, run.state, share))
-        (run.directory / CHANNELS).unlink(missing_ok=True)
+        for shared in (CHANNELS, NONCES):
+            (run.directory / shared).unlink(missing_ok=True)
+        self._nonce_key = secrets.token_bytes(SECRET_BYTES)
         self._sockets: SharedSockets | None = None
         self._pool = Pool(self._workers, self._welcome, self._handlers, self._begin, self._lost)
         self._reports = Reports(ControllerFigures(self), self._workers)
@@ -86,8 +90,9 @@ class Controller(Service):
     def _welcome(self, number: int) -> Welcome:
         assert self._sockets
         share = replace(self._seat.ports, number=number)
-        channels = self._config.run.directory / CHANNELS
-        return Welcome(self._config, number, self._workers, share, self._sockets.of(number), channels)
+        run = self._config.run.directory
+        shared = run / CHANNELS, run / NONCES, self._nonce_key
+        return Welcome(self._config, number, self._workers, share, self._sockets.of(number), *shared)
 
     def _begin(self, number: int, tell: Any) -> None:
         """Tell a worker what it must know before it serves."""

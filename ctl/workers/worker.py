@@ -46,10 +46,12 @@ from ctl.workers.channels import SharedChannels
 from ctl.workers.link import Link, read_one
 from ctl.workers.live import live_verbs
 from ctl.workers.report import Report, samples
+from ctl.workers.shared import SharedMemory
 from ctl.workers.sockets import Lent
 from ctl.workers.steering import Steered
 from ctl.workers.storage import WorkerStorage
 from sip.core import Core
+from sip.counters import BUCKET_BYTES, BUCKETS, Counters
 from sip.effects import Address, Send
 from sip.sharing import Among
 from sip.steering import drawn_for, kin, slot_of
@@ -63,7 +65,10 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Welcome:
-    """What a worker is told before all else. number: from 0; descriptors: of the sockets that it is lent."""
+    """What a worker is told before all else. number: from 0; descriptors: of the sockets that it is lent.
+
+    channels, nonces: what all of them map. nonce_key: another with each controller, and with it the file of nonces.
+    """
 
     config: Config
     number: int
@@ -71,6 +76,8 @@ class Welcome:
     ports: PortShare
     descriptors: Mapping[Address, int]
     channels: Path
+    nonces: Path
+    nonce_key: bytes
 
 
 def seat_of(config: Config, number: int, ports: PortShare) -> Seat:
@@ -157,11 +164,12 @@ class Worker(Service):
         return WorkerStorage(self._config, self._seat.state)
 
     def _make_core(self) -> Core:
-        """Return an empty core. Its nonces are its own: where it is not, they are stale, and no counter is needed."""
+        """Return an empty core. Its tags are its own; nonces are of all workers, and so are the uses of each."""
         number, workers = self._welcome.number, self._welcome.workers
         secret = hmac.digest(self._secret, f"worker {number}".encode(), "sha256")
         if not hasattr(self, "_channels"):
             self._channels = SharedChannels(self._welcome.channels, number)
+            self._nonces = SharedMemory(self._welcome.nonces, BUCKETS * BUCKET_BYTES)
         token = texts(TOKEN_BYTES).__next__
 
         def call_id(other: str) -> str:
@@ -170,7 +178,9 @@ class Worker(Service):
             slot = slot_of(other.encode("utf-8", "surrogateescape"))
             return kin(token(), slot) if slot % workers == number else drawn_for(number, workers, token)
 
-        return make_core(self._config, secret, self._facing, Among(call_id, self._channels, number == 0), workers)
+        counters = Counters(self._nonces.table, self._nonces)
+        among = Among(call_id, self._channels, number == 0, counters)
+        return make_core(self._config, secret, self._facing, among, workers, self._welcome.nonce_key)
 
     def _make_billing(self) -> Billing:
         return Billing(self.storage.keeper, self._admission)

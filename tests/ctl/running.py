@@ -82,6 +82,7 @@ class Phone:
         self._socket.connect((host, int(port)))
         self._local = "{}:{}".format(*self._socket.getsockname())
         self._cseq = 0
+        self.call_id = f"{user}-{self._local}"
 
     def close(self) -> None:
         self._socket.close()
@@ -101,7 +102,7 @@ class Phone:
             ("Via", f"SIP/2.0/UDP {self._local};rport;branch=z9hG4bK{self._cseq}"),
             ("From", f"<sip:{self._user}@localhost>;tag=phone"),
             ("To", f"<sip:{self._user}@localhost>"),
-            ("Call-ID", f"{self._user}-{self._local}"),
+            ("Call-ID", self.call_id),
             ("CSeq", f"{self._cseq} REGISTER"),
             ("Contact", f"<sip:{self._user}@{self._local}>"),
             ("Max-Forwards", "70"),

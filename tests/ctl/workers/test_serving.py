@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Two workers without the kernel's help, on loopback: each passes on what is the other's, and both see each change."""
 
+import itertools
+import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -10,6 +13,8 @@ from pathlib import Path
 import pytest
 
 from ctl.terminal.client import CommandError
+from sip.digest import authorization, choose, ha1
+from sip.steering import slot_of
 from tests.ctl.running import Phone, ask, free_port, write_config
 
 PATIENCE = 90.0
@@ -69,3 +74,50 @@ def test_whoever_has_a_phone_both_know_it_and_another_key_locks_nobody_out(serve
     assert status["handed"] > 0
     with pytest.raises(CommandError, match="no call"):
         ask(run, "call.show", id="nothing")
+
+
+def test_credentials_hold_at_every_worker_once_and_for_one_that_was_killed(served):
+    directory, listen = served
+    ask(directory / "run", "user.add", key="anna", values={"password": "secret"})
+    phone = Phone("anna", listen)
+    at = [next(id for n in range(99) if slot_of((id := f"anna-{n}").encode()) % 2 == number) for number in range(2)]
+
+    def register(worker: int, *credentials: tuple[str, str]):
+        phone.call_id = at[worker]
+        return phone.put(*credentials)
+
+    def known() -> bool:
+        phone.call_id = at[0]
+        return phone.register("secret").status == 200
+
+    until(known)
+    chosen = choose(register(0).www_authenticate, ("SHA-256",))
+    secret = ha1(chosen.algorithm, "anna", chosen.realm, "secret")
+    counts = itertools.count(1)
+
+    def credentials() -> tuple[str, str]:
+        count = next(counts)
+        uri = "sip:localhost"
+        answer = authorization(chosen, "REGISTER", uri, "anna", ha1=secret, cnonce="c0ffee", nc=count)
+        return "Authorization", answer
+
+    used = [credentials() for _ in range(4)]
+    assert [register(worker, each).status for worker, each in zip((0, 1, 1, 0), used, strict=True)] == [200] * 4
+
+    def refused(worker: int, each: tuple[str, str]) -> bool:
+        (answer, *_) = register(worker, each).www_authenticate
+        return answer.params.get("stale") == "true"
+
+    assert all(refused(worker, each) for worker in (0, 1) for each in used)
+    victim = worker_process(directory, 1)
+    os.kill(victim, signal.SIGKILL)
+    until(lambda: worker_process(directory, 1) not in (0, victim))
+    until(lambda: register(1, credentials()).status == 200)  # 503 before it has read the users
+    assert all(refused(1, each) for each in used)
+    phone.close()
+
+
+def worker_process(directory, number):
+    """The process id of a worker, 0 while there is none."""
+    lock = directory / "run" / f"worker-{number + 1}" / "run.lock"
+    return int(lock.read_text() or 0) if lock.exists() else 0
