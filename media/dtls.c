@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/time.h>
+#include <time.h>
 
 #include "srtp.h"
 
@@ -21,6 +22,7 @@
 #define RETRY	 1000000000ULL	/* ns after a failure */
 #define LINGER	 10000000000ULL /* ns for which the peer may ask for our last flight again */
 #define VALID	 (365 * 24 * 3600L)
+#define SOON	 (30 * 24 * 3600L)
 
 struct dtls {
 	SSL *ssl;
@@ -122,10 +124,55 @@ failed:
 	return NULL;
 }
 
-static int use_certificate(struct dtls_identity *identity)
+/* What is kept, if it can be read and will not expire soon. */
+static X509 *recall(const struct vault_identity *kept, EVP_PKEY **key)
 {
-	EVP_PKEY *key = EVP_EC_gen("P-256");
-	X509 *certificate = key ? make_certificate(key) : NULL;
+	const __u8 *text = kept->certificate, *secret = kept->key;
+	time_t soon = time(NULL) + SOON;
+	X509 *certificate;
+
+	if (!kept->key_bytes || kept->key_bytes > sizeof(kept->key) ||
+	    kept->certificate_bytes > sizeof(kept->certificate))
+		return NULL;
+	*key = d2i_AutoPrivateKey(NULL, &secret, (long)kept->key_bytes);
+	certificate = d2i_X509(NULL, &text, (long)kept->certificate_bytes);
+	if (*key && certificate && X509_check_private_key(certificate, *key) == 1 &&
+	    X509_cmp_time(X509_get0_notAfter(certificate), &soon) > 0)
+		return certificate;
+	X509_free(certificate);
+	EVP_PKEY_free(*key);
+	*key = NULL;
+	return NULL;
+}
+
+/* The key's length last: without it nothing is kept. */
+static void keep(struct vault_identity *kept, X509 *certificate, EVP_PKEY *key)
+{
+	__u8 *text = kept->certificate, *secret = kept->key;
+
+	kept->key_bytes = 0;
+	if (i2d_X509(certificate, NULL) > (int)sizeof(kept->certificate) ||
+	    i2d_PrivateKey(key, NULL) > (int)sizeof(kept->key))
+		return;
+	kept->certificate_bytes = (__u32)i2d_X509(certificate, &text);
+	__atomic_store_n(&kept->key_bytes, (__u32)i2d_PrivateKey(key, &secret), __ATOMIC_RELEASE);
+}
+
+static X509 *make(struct vault_identity *kept, EVP_PKEY **key)
+{
+	X509 *certificate;
+
+	*key = EVP_EC_gen("P-256");
+	certificate = *key ? make_certificate(*key) : NULL;
+	if (certificate)
+		keep(kept, certificate, *key);
+	return certificate;
+}
+
+static int use_certificate(struct dtls_identity *identity, struct vault_identity *kept)
+{
+	EVP_PKEY *key = NULL;
+	X509 *known = recall(kept, &key), *certificate = known ? known : make(kept, &key);
 	unsigned length = ENGINE_OWN_HASH;
 	int good = certificate && SSL_CTX_use_certificate(identity->context, certificate) &&
 		   SSL_CTX_use_PrivateKey(identity->context, key) &&
@@ -136,13 +183,13 @@ static int use_certificate(struct dtls_identity *identity)
 	return good ? 0 : -1;
 }
 
-int dtls_identity_create(struct dtls_identity *identity)
+int dtls_identity_create(struct dtls_identity *identity, struct vault_identity *kept)
 {
 	SSL_CTX *context = SSL_CTX_new(DTLS_method());
 
 	memset(identity, 0, sizeof(*identity));
 	identity->context = context;
-	if (context && !use_certificate(identity) && datagram_method() &&
+	if (context && !use_certificate(identity, kept) && datagram_method() &&
 	    SSL_CTX_set_min_proto_version(context, DTLS1_2_VERSION) &&
 	    SSL_CTX_set_cipher_list(context, CIPHERS) && !SSL_CTX_set_tlsext_use_srtp(context, PROFILES)) {
 		SSL_CTX_set_verify(context, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, accept_any);

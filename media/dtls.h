@@ -13,6 +13,7 @@
 #include <linux/types.h>
 
 #include "engine.h"
+#include "vault.h"
 
 /* Our certificate (ECDSA P-256, self-signed, as RFC 5763 §5 would have it) and what all handshakes share. */
 struct dtls_identity {
@@ -31,8 +32,9 @@ enum dtls_state {
 
 struct dtls;
 
-/* 0, or -1 if the crypto library fails. */
-int dtls_identity_create(struct dtls_identity *identity);
+/* The certificate that is kept, as long as it is good for a month yet, or a new one, which is kept then. 0,
+ * or -1 if the crypto library fails. */
+int dtls_identity_create(struct dtls_identity *identity, struct vault_identity *kept);
 
 void dtls_identity_destroy(struct dtls_identity *identity);
 

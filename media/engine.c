@@ -100,6 +100,8 @@ static void unbind_pair(struct engine *engine, const __u32 *numbers)
 	engine->workers[engine->table.bindings[numbers[0]].worker].flows -= 2;
 	for (unsigned i = 0; i < 2; i++) {
 		close(engine->table.bindings[numbers[i]].socket);
+		if (engine->table.wanted[numbers[i]].dtls.role)
+			vault_forget(&engine->vault, &engine->table.bindings[numbers[i]].key);
 		OPENSSL_cleanse(&engine->shared.slots[numbers[i]], sizeof(struct flow_slot));
 		OPENSSL_cleanse(&engine->table.wanted[numbers[i]], sizeof(struct engine_flow));
 		engine->shared.stages[numbers[i]].type = 0;

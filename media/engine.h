@@ -217,9 +217,10 @@ struct engine;
 
 /*
  * Starts `workers` processes with room for `flows` flows in all. history: file that remembers which packet
- * indexes each key was used for, made if it is not there; NULL: nothing outlives the engine. NULL: see errno.
+ * indexes each key was used for; vault: one that keeps what DTLS agreed on. Made if they are not there; NULL:
+ * nothing outlives the engine. NULL: see errno.
  */
-struct engine *engine_create(unsigned workers, unsigned flows, const char *history);
+struct engine *engine_create(unsigned workers, unsigned flows, const char *history, const char *vault);
 
 /* Ends the workers and closes every socket. */
 void engine_destroy(struct engine *engine);

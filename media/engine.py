@@ -51,17 +51,21 @@ MOST_WORKERS = int(lib.ENGINE_WORKERS)
 class Engine:
     """Flows carried by sockets, in worker processes that it starts, watches and replaces.
 
-    history: file that remembers what SRTP keys were used for. For one thread at a time, in a process that has no
-    other. Every method may raise EngineError.
+    history: file that remembers what SRTP keys were used for; vault: one that keeps certificate and keys of DTLS. For
+    one thread at a time, in a process that has no other. Every method may raise EngineError.
     """
 
-    def __init__(self, workers: int = 1, flows: int = 1024, history: Path | None = None) -> None:
+    def __init__(
+        self, workers: int = 1, flows: int = 1024, history: Path | None = None, vault: Path | None = None
+    ) -> None:
         if not 1 <= workers <= lib.ENGINE_WORKERS:
             raise EngineError("system", f"{workers} workers; the engine has 1 to {lib.ENGINE_WORKERS}")
         if not 2 <= flows <= MOST_FLOWS:
             raise EngineError("system", f"room for {flows} flows; it must be between 2 and {MOST_FLOWS}")
         self.workers = workers
-        self._engine = lib.engine_create(workers, flows, bytes(history) if history else ffi.NULL)
+        self._engine = lib.engine_create(
+            workers, flows, *(bytes(path) if path else ffi.NULL for path in (history, vault))
+        )
         if self._engine == ffi.NULL:
             raise EngineError("system", f"the engine cannot start: {os.strerror(ffi.errno)}")
 

@@ -8,12 +8,14 @@
 #include "history_store.h"
 #include "intake.h"
 #include "table.h"
+#include "vault.h"
 #include "worker.h"
 
 struct engine {
 	struct table table;
 	struct worker_shared shared;
 	struct history_store store;
+	struct vault vault;
 	struct dtls_identity identity;
 	struct exchange exchange;
 	struct worker_page *pages; /* one per worker */

@@ -89,6 +89,14 @@ void flow_crypto_update(const struct crypto_place *place, struct flow_slot *slot
 	slot->security = security_of(slot->crypto);
 }
 
+void flow_crypto_recall(const struct crypto_place *place, struct flow_slot *slot)
+{
+	if (!slot->wanted.dtls.role || slot->derived)
+		return;
+	slot->derived = vault_recall(place->vault, &slot->wanted.local, &slot->wanted.dtls, &slot->open_keys,
+				     &slot->partner->seal_keys);
+}
+
 void flow_crypto_drop(const struct crypto_place *place, struct flow_slot *slot)
 {
 	struct flow_crypto *crypto = slot->crypto;
@@ -109,6 +117,8 @@ int flow_crypto_derive(const struct crypto_place *place, struct flow_slot *slot)
 	if (dtls_keys(slot->crypto->dtls, &slot->open_keys, &slot->partner->seal_keys))
 		return -1;
 	slot->derived = 1;
+	vault_keep(place->vault, &slot->wanted.local, &slot->wanted.dtls, &slot->open_keys,
+		   &slot->partner->seal_keys);
 	flow_crypto_update(place, slot, false);
 	flow_crypto_update(place, slot->partner, false);
 	return 0;

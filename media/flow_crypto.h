@@ -9,6 +9,7 @@
 #include "flow_slot.h"
 #include "history_store.h"
 #include "srtp.h"
+#include "vault.h"
 
 struct flow_crypto {
 	bool opens, seals; /* must packets be unprotected, protected? */
@@ -48,6 +49,7 @@ static inline void flow_fetch_keys(const struct flow_slot *slot)
 /* Where keys find their history, and DTLS its certificate. */
 struct crypto_place {
 	struct history_store *store;
+	struct vault *vault;
 	const struct dtls_identity *identity;
 	const struct flow_slot *slots;
 	dtls_send send;
@@ -58,6 +60,10 @@ struct crypto_place {
  * slot's security tells how that went.
  */
 void flow_crypto_update(const struct crypto_place *place, struct flow_slot *slot, bool renew);
+
+/* A flow whose keys DTLS gave to an engine before has them still. Before flow_crypto_update of either half.
+ */
+void flow_crypto_recall(const struct crypto_place *place, struct flow_slot *slot);
 
 /* Wipes and frees all of it. */
 void flow_crypto_drop(const struct crypto_place *place, struct flow_slot *slot);

@@ -2,12 +2,11 @@
 #include "history_store.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <openssl/rand.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
+
+#include "kept_file.h"
 
 #define MAGIC	  0x33786f767274732eULL /* with the layout's number as its first digit */
 #define ALIGNMENT 64
@@ -31,25 +30,6 @@ static void place_parts(struct history_store *store, void *memory, __u32 capacit
 	store->places = (struct history_place *)(start + aligned(sizeof(struct history_header)));
 	store->histories = (struct srtp_history *)((__u8 *)store->places +
 						   aligned(capacity * sizeof(struct history_place)));
-}
-
-/* A file of another size or layout is emptied: what it says cannot be read. */
-static void *map_file(const char *path, size_t bytes)
-{
-	int descriptor = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-	struct stat status;
-	void *memory = MAP_FAILED;
-	int error;
-
-	if (descriptor < 0)
-		return MAP_FAILED;
-	if (!fstat(descriptor, &status) && ((size_t)status.st_size == bytes || !ftruncate(descriptor, 0)) &&
-	    !ftruncate(descriptor, (off_t)bytes))
-		memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, descriptor, 0);
-	error = errno;
-	close(descriptor);
-	errno = error;
-	return memory;
 }
 
 static int init_lock(pthread_mutex_t *lock)
@@ -92,12 +72,8 @@ int history_store_open(struct history_store *store, const char *path, __u32 capa
 	void *memory;
 
 	store->bytes = bytes_for(capacity);
-	if (path)
-		memory = map_file(path, store->bytes);
-	else
-		memory = mmap(NULL, store->bytes, PROT_READ | PROT_WRITE,
-			      MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (memory == MAP_FAILED)
+	memory = kept_file_map(path, store->bytes);
+	if (!memory)
 		return -1;
 	place_parts(store, memory, capacity);
 	if (!begin(store, capacity))

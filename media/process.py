@@ -30,6 +30,8 @@ CHECK_INTERVAL = 0.1
 """Seconds between two looks at whether a worker hangs; one that dies is noticed at once."""
 HISTORY_SUFFIX = ".history"
 """Beside the control socket: what SRTP keys were used for, without the keys."""
+VAULT_SUFFIX = ".keys"
+"""Beside it: the certificate of DTLS, and the keys of calls that have shaken hands."""
 OWN_FILES = 128
 """Open files that are no flow's: the control socket, its clients, the workers', Python's."""
 
@@ -72,14 +74,15 @@ def run(settings: EngineSettings) -> int:
 
 
 def carry(control: ControlSocket, settings: EngineSettings) -> None:
-    """Run the engine. Who has the control socket has the history too."""
+    """Run the engine. Who has the control socket has the files beside it too."""
     workers = settings.workers or min(len(os.sched_getaffinity(0)), MOST_WORKERS)
-    history = settings.socket.with_name(settings.socket.name + HISTORY_SUFFIX)
-    engine = Engine(workers, min(settings.flows, room_for_flows()), history)
+    kept = [settings.socket.with_name(settings.socket.name + suffix) for suffix in (HISTORY_SUFFIX, VAULT_SUFFIX)]
+    engine = Engine(workers, min(settings.flows, room_for_flows()), *kept)
     try:
         serve(control, engine, settings)
         if not engine.summary().flows:
-            history.unlink()  # nobody can come back with a key
+            for path in kept:
+                path.unlink()  # nobody can come back with a key
     finally:
         engine.close()
 

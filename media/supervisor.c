@@ -63,7 +63,8 @@ static void give_exchange(struct exchange *exchange, unsigned workers)
 	give_shared(exchange->handovers, handover_bytes(workers));
 }
 
-static int take_memory(struct engine *engine, unsigned workers, unsigned flows, const char *history)
+static int take_memory(struct engine *engine, unsigned workers, unsigned flows, const char *history,
+		       const char *vault)
 {
 	engine->workers = calloc(workers, sizeof(*engine->workers));
 	engine->pages = take_shared(workers * sizeof(*engine->pages));
@@ -75,16 +76,18 @@ static int take_memory(struct engine *engine, unsigned workers, unsigned flows, 
 	if (!engine->workers || !engine->pages || !engine->shared.slots || !engine->shared.stages ||
 	    !engine->shared.ices)
 		return -1;
-	if (history_store_open(&engine->store, history, 2 * flows) || take_exchange(engine, workers))
+	if (history_store_open(&engine->store, history, 2 * flows) ||
+	    vault_open(&engine->vault, vault, flows) || take_exchange(engine, workers))
 		return -1;
 	engine->shared.table = &engine->table;
 	engine->shared.store = &engine->store;
+	engine->shared.vault = &engine->vault;
 	engine->shared.identity = &engine->identity;
 	engine->shared.exchange = &engine->exchange;
 	engine->watch = epoll_create1(EPOLL_CLOEXEC);
 	if (engine->watch < 0)
 		return -1;
-	if (dtls_identity_create(&engine->identity)) {
+	if (dtls_identity_create(&engine->identity, &engine->vault.header->identity)) {
 		errno = EIO;
 		return -1;
 	}
@@ -97,6 +100,7 @@ static void release(struct engine *engine, unsigned workers, unsigned flows)
 		close(engine->watch);
 	dtls_identity_destroy(&engine->identity);
 	history_store_close(&engine->store);
+	vault_close(&engine->vault);
 	table_destroy(&engine->table);
 	give_exchange(&engine->exchange, workers);
 	give_shared(engine->shared.slots, flows * sizeof(*engine->shared.slots));
@@ -137,7 +141,7 @@ static void stop_workers(struct engine *engine)
 		worker_stop(&engine->workers[i]);
 }
 
-struct engine *engine_create(unsigned workers, unsigned flows, const char *history)
+struct engine *engine_create(unsigned workers, unsigned flows, const char *history, const char *vault)
 {
 	struct engine *engine;
 	int error;
@@ -150,7 +154,7 @@ struct engine *engine_create(unsigned workers, unsigned flows, const char *histo
 	if (!engine)
 		return NULL;
 	engine->watch = -1;
-	if (!take_memory(engine, workers, flows, history) && !start_workers(engine, workers))
+	if (!take_memory(engine, workers, flows, history, vault) && !start_workers(engine, workers))
 		return engine;
 	error = errno;
 	stop_workers(engine);

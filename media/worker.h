@@ -23,6 +23,7 @@ struct worker_shared {
 	struct engine_stage *stages; /* by slot; type 0: none */
 	struct engine_ice *ices;     /* by slot; role ICE_OFF: none */
 	struct history_store *store;
+	struct vault *vault;
 	struct dtls_identity *identity;
 	struct exchange *exchange; /* what workers give each other */
 };

@@ -78,6 +78,8 @@ static void change_pair(struct running *running, struct flow_slot *one, struct f
 		relay_ice_drop(one);
 	if (!wanted[1].ice)
 		relay_ice_drop(other);
+	flow_crypto_recall(&running->relay.place, one);
+	flow_crypto_recall(&running->relay.place, other);
 	update_crypto(running, one, renew || wanted[0].resumed);
 	update_crypto(running, other, renew || wanted[1].resumed);
 }
@@ -444,6 +446,7 @@ _Noreturn void worker_run(const struct worker *worker, int channel)
 	running->relay.page = worker->page;
 	running->relay.place = (struct crypto_place){
 		.store = worker->shared->store,
+		.vault = worker->shared->vault,
 		.identity = worker->shared->identity,
 		.slots = worker->shared->slots,
 		.send = send_dtls,

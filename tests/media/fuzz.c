@@ -196,7 +196,7 @@ static void shoot(const int *peers, unsigned count)
 static struct engine_summary fuzz_engine(unsigned packets)
 {
 	const int peers[] = {peer("127.78.1.1"), peer("127.78.2.1"), peer("127.78.9.9")};
-	struct engine *engine = engine_create(2, 2 * PAIRS, NULL);
+	struct engine *engine = engine_create(2, 2 * PAIRS, NULL, NULL);
 	struct engine_summary summary;
 
 	REQUIRE(engine);

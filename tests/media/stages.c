@@ -239,7 +239,7 @@ static void test_crash(struct engine *engine)
 
 int main(void)
 {
-	struct engine *engine = engine_create(1, 16, NULL);
+	struct engine *engine = engine_create(1, 16, NULL, NULL);
 
 	REQUIRE(engine);
 	test_echo(engine);

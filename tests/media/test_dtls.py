@@ -40,7 +40,10 @@ class Chain:
 
 @pytest.fixture
 def chain(process, make_peer):
-    client = process.client
+    return make_chain(process.client, make_peer)
+
+
+def make_chain(client, make_peer):
     a, b = make_peer("127.77.1.1"), make_peer("127.77.2.1")
     ours = bytes.fromhex(client.summary().fingerprint.replace(":", ""))
     near = (
@@ -137,3 +140,63 @@ def test_a_change_of_ports_alone_keeps_the_keys(chain, rtp):
     assert chain.states() == ["secure", "secure"]
     chain.a.send(rtp(2), NEAR)
     assert chain.b.receive()[0] == rtp(2)
+
+
+def kill(process):
+    """The whole engine, its workers with it, as at a crash."""
+    os.kill(process.pid, signal.SIGKILL)
+    process.stop()
+
+
+def test_keys_outlive_the_engine(engine_process, make_peer, rtp):
+    """Nobody shakes hands again: the peers know nothing of it. Twice, for what is recalled is kept on."""
+    process = engine_process()
+    chain = make_chain(process.client, make_peer)
+    chain.open()
+    chain.wait(["secure", "secure"])
+    certificate = process.client.summary().fingerprint
+    ssrcs = set()
+    for _ in range(3):
+        chain.a.send(rtp(1), NEAR)
+        packet, _ = chain.b.receive()
+        assert packet[:8] + packet[12:] == rtp(1)[:8] + rtp(1)[12:]
+        ssrcs.add(packet[8:12])
+        chain.b.send(rtp(1), FAR)
+        assert chain.a.receive()[0][12:] == rtp(1)[12:]
+        kill(process)
+        process = engine_process()
+        chain.client = process.client
+        assert process.client.summary().fingerprint == certificate
+        chain.open()
+        assert chain.states() == ["secure", "secure"]
+    assert len(ssrcs) == 3, "an index of a key served two packets"
+    assert process.client.events() == ()
+
+
+def test_keys_of_another_peer_are_not_those_that_were_kept(engine_process, make_peer):
+    process = engine_process()
+    chain = make_chain(process.client, make_peer)
+    chain.open()
+    chain.wait(["secure", "secure"])
+    kill(process)
+    chain.client = engine_process().client
+    chain.near = (chain.near[0], replace(chain.near[1], dtls=EngineDtls(True, bytes(32))))
+    chain.open()
+    assert chain.states()[0] != "secure"
+
+
+def test_keys_are_kept_no_longer_than_their_flow(engine_process, make_peer, tmp_path):
+    process = engine_process()
+    chain = make_chain(process.client, make_peer)
+    chain.open()
+    chain.wait(["secure", "secure"])
+    kept = tmp_path / "engine.keys"
+    assert kept.stat().st_mode & 0o777 == 0o600
+    chain.client.remove([NEAR, FAR])
+    kill(process)
+    chain.client = engine_process().client
+    chain.open()
+    assert chain.states() == ["waiting", "waiting"]
+    chain.wait(["secure", "secure"])
+    chain.client.remove([NEAR, FAR])
+    chain.client.shutdown()

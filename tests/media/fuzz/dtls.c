@@ -8,6 +8,7 @@
 #define SECOND 1000000000ULL
 
 static struct dtls_identity identity;
+static struct vault_identity kept;
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -23,7 +24,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct dtls *dtls;
 	__u64 now = SECOND;
 
-	if (!identity.context && dtls_identity_create(&identity))
+	if (!identity.context && dtls_identity_create(&identity, &kept))
 		abort();
 	dtls = dtls_create(&identity, &wanted, nowhere, NULL);
 	if (!dtls)
