@@ -28,6 +28,7 @@
 #define ENGINE_CANDIDATES  24  /* of a peer: more are not tried */
 #define ENGINE_OWN_HASH	   32  /* our certificate's, SHA-256 */
 #define ENGINE_WIRES	   16  /* most AF_XDP sockets of one worker */
+#define ENGINE_COPIES	   4   /* most copies of one flow */
 #define ENGINE_HANG_MILLIS 700 /* a worker silent for longer is taken for hung */
 
 enum engine_status {
@@ -130,6 +131,8 @@ struct engine_flow {
 	struct srtp_keys open;	 /* of what comes in; not with dtls */
 	struct srtp_keys seal;	 /* of what goes out; not with the partner's dtls */
 	struct engine_dtls dtls; /* with `source` */
+	struct engine_key
+		copies[ENGINE_COPIES]; /* other flows that get what comes in too, RTP alone; port 0: none */
 };
 
 enum engine_security {

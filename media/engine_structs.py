@@ -103,6 +103,10 @@ def fill_flow(place: Any, flow: EngineFlow) -> None:
     place.dscp = lib.DSCP_KEEP if flow.dscp is None else flow.dscp
     place.mux, place.demux, place.resumed = flow.mux, flow.demux, flow.resumed
     place.ice, place.afresh = flow.ice is not None, flow.afresh
+    if len(flow.copies) > lib.ENGINE_COPIES:
+        raise EngineError("bad-flow", f"a flow has at most {lib.ENGINE_COPIES} copies, not {len(flow.copies)}")
+    for copied, (address, port) in zip(place.copies, flow.copies, strict=False):
+        copied.address, copied.port = pack_address(address), port
     fill_srtp(place.open, flow.open)
     fill_srtp(place.seal, flow.seal)
     if flow.hop:
@@ -220,6 +224,7 @@ def read_flow(place: Any, ice: Any = None) -> EngineFlow:
         ice=read_ice(ice) if ice is not None else None,
         afresh=bool(place.afresh),
         hop=read_hop(place.hop),
+        copies=tuple(read_key(each) for each in place.copies if each.port),
     )
 
 

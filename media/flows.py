@@ -127,6 +127,8 @@ class EngineFlow:
     """Count from zero, also where the flow stands already."""
     hop: EngineHop | None = None
     """None: not known, so that what goes to the target has to leave by a socket."""
+    copies: tuple[FlowKey, ...] = ()
+    """Other flows of the local address's family, whose source this one is: they get its RTP too, opened."""
 
     @property
     def key(self) -> FlowKey:
@@ -330,6 +332,7 @@ def flow_from_json(value: object) -> EngineFlow:
         raise EngineError("bad-flow", f"kind is {flow['kind']!r}; it must be rtp or rtcp")
     made: dict[str, Any] = {"open": keys_from_json(flow.get("open")), "seal": keys_from_json(flow.get("seal"))}
     made |= {"dtls": dtls_from_json(flow.get("dtls")), "ice": _ice(flow.get("ice"))}
+    made["copies"] = tuple(map(key_from_json, flow.get("copies", ())))
     return EngineFlow(**{**flow, **made, "hop": hop_from_json(flow.get("hop"))})
 
 
@@ -445,6 +448,7 @@ FLOW_TYPES: dict[str, tuple[type, ...]] = {
     "ice": (dict, NONE),
     "afresh": (bool,),
     "hop": (dict, NONE),
+    "copies": (list, tuple),
 }
 CONTENTS: tuple[Literal["rtp", "rtcp", "raw"], ...] = ("rtp", "rtcp", "raw")
 """In the order of enum engine_content."""

@@ -6,6 +6,7 @@
 
 #include "flow_stage.h"
 #include "packet.h"
+#include "relay_copies.h"
 #include "relay_ice.h"
 #include "relay_socket.h"
 
@@ -297,6 +298,8 @@ static enum reason carry(struct relay *relay, struct flow_slot *slot, struct rel
 		return reason;
 	if (kind == PACKET_RTCP)
 		return carry_control(relay, slot, packet, bytes);
+	if (slot->wanted.copies[0].port)
+		relay_copy(slot, packet);
 	if (ends_rtcp(slot))
 		rtcp_report_counts(&slot->heard, rtp.sequence);
 	if (slot->stage)

@@ -167,15 +167,15 @@ class InsertStage:
 
 @dataclass(frozen=True, slots=True)
 class TapStage:
-    """Passes packets on as they are, and copies of them to the recorder."""
+    """Passes packets on as they are, and copies of them to the recorder; takes them in where they go to nobody."""
 
-    tap: Tap
+    tap: Tap | None
 
     kind = TAP
 
     def pack(self) -> bytes:
         """As struct tap_stage."""
-        return self.tap.pack()
+        return self.tap.pack() if self.tap else bytes(_TAP.size)
 
 
 Stage = TranscodeStage | InsertStage | TapStage

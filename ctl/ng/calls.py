@@ -50,6 +50,11 @@ class Dialogue:
     recorded: bool = False
     paused: bool = False
 
+    @property
+    def published(self) -> bool:
+        """Whether there is nobody but a; who wants to hear it subscribes."""
+        return self.a is self.b
+
     def leg_of(self, participant: Participant) -> Leg:
         """Return the leg that a participant of this dialogue is."""
         return "a" if participant is self.a else "b"
@@ -61,6 +66,18 @@ class Dialogue:
     def other(self, participant: Participant) -> Participant:
         """Return whom this participant talks to."""
         return self.b if participant is self.a else self.a
+
+
+@dataclass(slots=True)
+class Subscription:
+    """Somebody who gets copies of what participants send: an m-line for each of `sources`, a participant and the number
+    of its m-line from 0. It is leg b of a session of its own. created: seconds since the epoch.
+    """
+
+    session: str
+    subscriber: Participant
+    sources: list[tuple[Participant, int]] = field(default_factory=list)
+    transcoded: bool = False
 
 
 @dataclass(slots=True)
@@ -76,10 +93,25 @@ class Call:
     metadata: str = ""
     participants: list[Participant] = field(default_factory=list)
     dialogues: list[Dialogue] = field(default_factory=list)
+    subscriptions: list[Subscription] = field(default_factory=list)
     ending: float | None = None
     answered: float | None = None
     record: bool = False
     sequence: int = 0
+
+    @property
+    def sessions(self) -> list[str]:
+        """Every name by which the media sessions know something of the call."""
+        return [*(each.session for each in self.dialogues), *(each.session for each in self.subscriptions)]
+
+    def next_session(self) -> str:
+        """Return a name for another one."""
+        self.sequence += 1
+        return f"{PREFIX}{self.sequence}/{self.call_id}"
+
+    def subscription(self, tag: str) -> Subscription | None:
+        """Return what the subscriber of that tag gets."""
+        return next((each for each in self.subscriptions if each.subscriber.named(tag)), None)
 
     def find(self, tag: str | None) -> Participant | None:
         """Return the participant of that tag."""
@@ -132,7 +164,7 @@ class Calls:
 
 def offered(call: Call, request: Request, now: float) -> tuple[Dialogue, Participant]:
     """Return the dialogue of an offer and who offers; both are made where they are new."""
-    offerer = _participant(call, request.required("from-tag", "No from-tag in message"), now)
+    offerer = participant(call, request.required("from-tag", "No from-tag in message"), now)
     to_tag, branch = request.text("to-tag"), request.text("via-branch")
     if to_tag is not None:
         known = call.find(to_tag)
@@ -162,7 +194,8 @@ def answered(call: Call, request: Request) -> tuple[Dialogue, Participant]:
     return found, answerer
 
 
-def _participant(call: Call, tag: str, now: float) -> Participant:
+def participant(call: Call, tag: str, now: float) -> Participant:
+    """Return who has a tag; made where it is new."""
     found = call.find(tag)
     if found is None:
         found = Participant(created=now, tag=tag)
@@ -184,8 +217,7 @@ def _awaiting(call: Call, offerer: Participant, branch: str | None) -> Dialogue 
 def _fork(call: Call, offerer: Participant, branch: str | None, now: float) -> Dialogue:
     nameless = Participant(created=now, branch=branch)
     call.participants.append(nameless)
-    call.sequence += 1
-    dialogue = Dialogue(f"{PREFIX}{call.sequence}/{call.call_id}", offerer, nameless)
+    dialogue = Dialogue(call.next_session(), offerer, nameless)
     call.dialogues.append(dialogue)
     return dialogue
 

@@ -73,18 +73,22 @@ class Exchange:
         exchange: Callable[..., bytes],
         session: str,
         leg: Leg,
-        sdp: bytes,
+        sdp: bytes | Description,
         asked: Options,
         request: Request,
+        label: str | None = None,
     ) -> bytes:
-        """Hand a description to the media sessions; they hand back what `_write` makes of it. Raises NgError."""
+        """Hand a description to the media sessions; they hand back what `_write` makes of it. Raises NgError.
+
+        label: of every medium in what is written.
+        """
         try:
-            description = Description(sdp)
+            description = sdp if isinstance(sdp, Description) else Description(sdp)
             source = received_from(request) or _first_address(description.sdp)
         except SdpError:
             raise NgError("Failed to parse SDP") from None
         strip(description.sdp, asked.codecs)
-        write = partial(_write, asked, request.text("label"), self._mark)
+        write = partial(_write, asked, label, self._mark)
         try:
             return exchange(session, leg, description, source, self.steady(), write=write)
         except MediaRefused as refused:

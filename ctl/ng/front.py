@@ -17,7 +17,7 @@ from aiohttp import web
 from ctl.config import NgSection
 from ctl.journal import Journal, Recovered
 from ctl.ng.access import Access
-from ctl.ng.calls import Call, Dialogue, Participant
+from ctl.ng.calls import Call, Dialogue, Participant, Subscription
 from ctl.ng.digits import DigitLog
 from ctl.ng.http import create_app
 from ctl.ng.media import Player
@@ -83,7 +83,7 @@ class NgFront:
             except (ValueError, KeyError, TypeError) as error:
                 log.error("call not taken up again", call=call_id, why=str(error))
                 self._journal.remove(NG, call_id)
-        return frozenset(each.session for call in self.relay.calls for each in call.dialogues)
+        return frozenset(session for call in self.relay.calls for session in call.sessions)
 
     async def open(self) -> None:
         """Listen. Raises NgUnavailable."""
@@ -120,7 +120,7 @@ class NgFront:
         if call is None:
             self._journal.remove(NG, call_id)
             return
-        media = {each.session: self.relay.sessions.snapshot(each.session) for each in call.dialogues}
+        media = {session: self.relay.sessions.snapshot(session) for session in call.sessions}
         self._journal.put(NG, call_id, {"call": _to_json(call), "media": media})
 
     def _take_up(self, state: Mapping[str, Any]) -> None:
@@ -161,7 +161,15 @@ def _to_json(call: Call) -> dict[str, Any]:
         for name in ("call_id", "created", "last_signal", "metadata", "ending", "answered", "record")
     }
     participants = [{name: getattr(each, name) for name in _PARTICIPANT} for each in call.participants]
-    return {**kept, "sequence": call.sequence, "participants": participants, "dialogues": dialogues}
+    made = {"sequence": call.sequence, "participants": participants, "dialogues": dialogues}
+    subscriptions = [_subscription(each, places) for each in call.subscriptions]
+    return {**kept, **made, **({"subscriptions": subscriptions} if subscriptions else {})}
+
+
+def _subscription(subscription: Subscription, places: Mapping[int, int]) -> list[Any]:
+    sources = [[places[id(participant)], index] for participant, index in subscription.sources]
+    subscriber = {name: getattr(subscription.subscriber, name) for name in _PARTICIPANT}
+    return [subscription.session, subscriber, sources, subscription.transcoded]
 
 
 def _from_json(state: Mapping[str, Any]) -> Call:
@@ -169,7 +177,12 @@ def _from_json(state: Mapping[str, Any]) -> Call:
     dialogues = [
         Dialogue(session, participants[a], participants[b], *states) for session, a, b, *states in state["dialogues"]
     ]
-    return Call(**{**state, "participants": participants, "dialogues": dialogues})
+    subscriptions = [
+        Subscription(session, Participant(**subscriber), [(participants[a], index) for a, index in sources], transcoded)
+        for session, subscriber, sources, transcoded in state.get("subscriptions", ())
+    ]
+    made = {"participants": participants, "dialogues": dialogues, "subscriptions": subscriptions}
+    return Call(**{**state, **made})
 
 
 def _certificates(config: NgSection) -> ssl.SSLContext | None:

@@ -36,7 +36,7 @@ IMPLIED = frozenset(
         *("trust-address", "symmetric", "debug", "allow-transcoding", "no-port-latching", "no-redis-update"),
         *("no-jitter-buffer", "early-media", "provisional", "reuse-codecs", "strict-source", "no-tls-id"),
         *("original-sendrecv", "nat-wait", "pierce-nat", "unidirectional", "recrypt", "reset", "port-latching"),
-        *("reorder-codecs", "static-codecs", "inject-dtmf", "block-egress"),
+        *("reorder-codecs", "static-codecs", "inject-dtmf", "block-egress", "siprec", "all"),
     }
 )
 """Flags that ask for what is so in any case, or for what has no meaning here."""
@@ -75,6 +75,8 @@ ICE_LITE: dict[str, frozenset[str]] = {
     "off": frozenset(),
 }
 """Which side we are lite toward."""
+OFFERS = frozenset({"offer", "subscribe-request"})
+"""Commands whose reply is an offer of ours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +154,7 @@ def _manner(request: Request) -> Manner:
     return Manner(
         **replaced,
         inactive=request.has("inactive"),
-        generate_mid=request.has("generate-mid") and request.command == "offer",
+        generate_mid=request.has("generate-mid") and request.command in OFFERS,
         rtcp_attribute=not request.has("no-rtcp-attribute"),
         full_rtcp_attribute=request.has("full-rtcp-attribute"),
         ptime=request.number("ptime"),
@@ -176,8 +178,9 @@ def _address(text: str, key: str) -> str:
 def _facing(request: Request) -> tuple[Facing, Facing]:
     """Interfaces by name, the family of our address toward the other side, and whether any source is accepted."""
     names = request.words("direction")
-    ingress = request.text("from-interface") or (names[0] if names else "")
-    egress = request.text("to-interface") or (names[1] if len(names) > 1 else "")
+    alone = request.text("interface") or ""
+    ingress = request.text("from-interface") or (names[0] if names else alone)
+    egress = request.text("to-interface") or (names[1] if len(names) > 1 else alone)
     latch = bool(LEARNING.intersection(request.list("endpoint-learning")))
     lite, words = ICE_LITE[_ice_lite(request)], request.list("ice")
     here = Facing(interface=ingress, latch=latch, ice="lite" if "here" in lite else "full")
@@ -206,7 +209,7 @@ def _family(request: Request) -> Family | None:
 
 def _bridge(request: Request) -> Bridge | None:
     value = (request.text("transport-protocol") or "").upper()
-    if value in ("", "ACCEPT") or request.command != "offer":
+    if value in ("", "ACCEPT") or request.command not in OFFERS:
         return None
     if value not in PROFILES:
         raise NgError(f"transport-protocol: {value!r} is not one of {', '.join(sorted(PROFILES))}")
@@ -248,7 +251,7 @@ def _codecs(request: Request) -> Codecs:
 def _mux(request: Request) -> Mux:
     """Words that contradict one another: the one that takes multiplexing away wins."""
     said = request.list("rtcp-mux")
-    if request.command != "offer" or not said:
+    if request.command not in OFFERS or not said:
         return Mux()
     offered: Literal["", "never", "also", "alone"] = ""
     if "demux" in said:

@@ -15,14 +15,16 @@ from typing import Any
 import structlog
 
 from ctl.ng import recording
-from ctl.ng.calls import PREFIX, Call, Calls, Dialogue, Participant, answered, offered
+from ctl.ng.calls import PREFIX, Call, Calls, Dialogue, Participant, Subscription, answered, offered
 from ctl.ng.errors import Malformed, NgError
 from ctl.ng.exchange import Exchange
 from ctl.ng.media import Command as MediaCommand
 from ctl.ng.media import MediaCommands, Player
+from ctl.ng.publishing import Publishing
 from ctl.ng.replies import call_statistics
 from ctl.ng.request import Request
 from ctl.ng.statistics import Statistics
+from ctl.ng.subscriptions import Subscriptions
 from ctl.sessions.media_sessions import MediaRefused, MediaSessions
 from ctl.sessions.programmer import FlowView
 from ctl.sessions.streams import Stream
@@ -106,6 +108,16 @@ class Relay:
         return Exchange(self.sessions, self.steady, self.secret, self.limits.tos, self.statistics.refused)
 
     @cached_property
+    def subscriptions(self) -> Subscriptions:
+        """Who listens to what participants say."""
+        return Subscriptions(self.sessions, self.exchange)
+
+    @cached_property
+    def publishing(self) -> Publishing:
+        """Participants that speak to subscribers alone."""
+        return Publishing(self.sessions, self.exchange)
+
+    @cached_property
     def media(self) -> MediaCommands:
         """What can be done to the media of calls."""
         return MediaCommands(self.sessions, self.steady, self.player)
@@ -153,6 +165,10 @@ class Relay:
             "start-recording": self._start_recording,
             "stop-recording": self._stop_recording,
             "pause-recording": self._pause_recording,
+            "publish": self._publish,
+            "subscribe-request": self._subscribe,
+            "subscribe-answer": self._subscribed,
+            "unsubscribe": self._unsubscribe,
             **{name: partial(self._treat, command) for name, command in self.media.table().items()},
         }
 
@@ -166,16 +182,13 @@ class Relay:
         asked = self.exchange.options(request)
         if asked.manner.loop_protect and self.exchange.is_ours(sdp):
             return {"sdp": sdp}
-        call = self.calls.find(call_id)
-        if call is None:
-            refusal = self._refusal(request)
-            if refusal:
-                return refusal
-            call = Call(call_id, now, now)
+        call = self.calls.find(call_id) or Call(call_id, now, now)
+        refusal = self._refusal(request, call)
+        if refusal:
+            return refusal
         dialogue, offerer = offered(call, request, now)
         _keep(call, request, offerer)
         leg = dialogue.leg_of(offerer)
-        known = self.calls.find(call_id) is not None
         dialogue.transcoded = asked.codecs.bridged
         offer = partial(
             self.sessions.offer,
@@ -185,12 +198,8 @@ class Relay:
             transcode=asked.codecs.transcoded,
             terms=self.exchange.terms(asked),
         )
-        body = self.exchange.hand(offer, dialogue.session, leg, sdp, asked, request)
-        if not known:
-            self.calls.add(call)
-            self.statistics.began()
-        call.last_signal, call.ending = now, None
-        self.changed(call_id, call)
+        body = self.exchange.hand(offer, dialogue.session, leg, sdp, asked, request, request.text("label"))
+        self._signalled(call, now)
         return {"sdp": body}
 
     def _answer(self, request: Request, now: float) -> Reply:
@@ -206,10 +215,50 @@ class Relay:
         dialogue, answerer = answered(call, request)
         _keep(call, request, answerer)
         answer = partial(self.sessions.answer, transcode=dialogue.transcoded, ice=asked.ice, passive=asked.passive)
-        body = self.exchange.hand(answer, dialogue.session, dialogue.leg_of(answerer), sdp, asked, request)
+        body = self.exchange.hand(
+            answer, dialogue.session, dialogue.leg_of(answerer), sdp, asked, request, request.text("label")
+        )
+        self._follow(call)
         call.last_signal, call.answered = now, self.steady()
         self.changed(call_id, call)
         return {"sdp": body, **self._record_answered(call, request)}
+
+    def _signalled(self, call: Call, now: float) -> None:
+        """Know a call that has come or changed."""
+        if self.calls.find(call.call_id) is None:
+            self.calls.add(call)
+            self.statistics.began()
+        call.last_signal, call.ending = now, None
+        self.changed(call.call_id, call)
+
+    def _publish(self, request: Request, now: float) -> Reply:
+        sdp, call_id = _sdp(request), request.required("call-id", "No call-id in message")
+        call = self.calls.find(call_id) or Call(call_id, now, now)
+        refusal = self._refusal(request, call)
+        if refusal:
+            return refusal
+        tag, body = self.publishing.publish(request, call, sdp, now)
+        call.answered = self.steady()
+        self._follow(call)
+        self._signalled(call, now)
+        return {"sdp": body, "call-id": call_id, "from-tag": tag}
+
+    def _subscribe(self, request: Request, now: float) -> Reply:
+        return self._treat(lambda request, call: self.subscriptions.request(request, call, now), request, now)
+
+    def _subscribed(self, request: Request, now: float) -> Reply:
+        sdp = _sdp(request)
+        return self._treat(lambda request, call: self.subscriptions.answer(request, call, sdp), request, now)
+
+    def _unsubscribe(self, request: Request, now: float) -> Reply:
+        return self._treat(self.subscriptions.end, request, now)
+
+    def _follow(self, call: Call) -> None:
+        """What subscribers get comes from where the media is now; if it cannot, the call goes on without them."""
+        try:
+            self.subscriptions.follow(call)
+        except NgError as error:
+            log.warning("subscribers get nothing", call=call.call_id, why=str(error))
 
     def _trickle(self, call: Call, key: str, request: Request, fragment: bytes) -> Reply:
         """Candidates that a participant names after its description (RFC 8840), in each of its dialogues."""
@@ -228,6 +277,9 @@ class Relay:
     def _delete(self, request: Request, now: float) -> Reply:
         call_id = request.required("call-id", "No call-id in message")
         call = self.calls.find(call_id)
+        subscribed = call.subscription(request.text("from-tag") or "") if call else None
+        if call is not None and subscribed is not None:
+            return self._drop_subscriber(call, subscribed, request)
         ended = _selected(call, request) if call else []
         if call is None or not ended:
             if request.has("fatal"):
@@ -248,6 +300,13 @@ class Relay:
         self.statistics.ended(now - call.created)
         return {} if request.has("fast") else call_statistics(call, views, streams)
 
+    def _drop_subscriber(self, call: Call, subscription: Subscription, request: Request) -> Reply:
+        views, streams = self._views(call), self._streams(call)
+        reply = {} if request.has("fast") else call_statistics(call, views, streams, subscription.subscriber.tag)
+        self.subscriptions.drop(call, subscription)
+        self.changed(call.call_id, call)
+        return reply
+
     def _query(self, request: Request, _now: float) -> Reply:
         call = self.calls.get(request.required("call-id", "No call-id in message"))
         return call_statistics(call, self._views(call), self._streams(call), request.text("from-tag"))
@@ -258,7 +317,8 @@ class Relay:
         return {"calls": [call.call_id for call, _ in zip(self.calls, range(limit), strict=False)]}
 
     def _statistics(self, _request: Request, now: float) -> Reply:
-        views = [view for call in self.calls for each in self._views(call).values() for view in each]
+        sessions = self.sessions_of_calls()
+        views = [view for session in sessions for view in self.sessions.query(session)]
         return {"statistics": self.statistics.reply(len(self.calls), views, now)}
 
     def _treat(self, command: MediaCommand, request: Request, now: float) -> Reply:
@@ -298,8 +358,10 @@ class Relay:
             log.warning("call not recorded", call=call.call_id, why=str(error))
             return {"warning": f"the call is not recorded: {error}"}
 
-    def _refusal(self, request: Request) -> Reply | None:
+    def _refusal(self, request: Request, call: Call) -> Reply | None:
         """A call more than the relay may have; the proxy asks another relay then."""
+        if self.calls.find(call.call_id):
+            return None
         if self.limits.max_sessions and len(self.calls) >= self.limits.max_sessions:
             self.statistics.refused()
             raise NgError(TOO_MANY)
@@ -310,10 +372,15 @@ class Relay:
         return None
 
     def _streams(self, call: Call) -> dict[str, tuple[Stream, ...]]:
-        return {each.session: self.sessions.streams(each.session) for each in call.dialogues}
+        of_subscribers = {each.session: self._described(each.session) for each in call.subscriptions}
+        return {**{each.session: self.sessions.streams(each.session) for each in call.dialogues}, **of_subscribers}
+
+    def _described(self, session: str) -> tuple[Stream, ...]:
+        """A subscriber's m-lines: its own, or as long as it has not answered what it was offered."""
+        return self.sessions.described(session).get("b") or self.sessions.streams(session)
 
     def _views(self, call: Call) -> dict[str, Sequence[FlowView]]:
-        return {dialogue.session: self.sessions.query(dialogue.session) for dialogue in call.dialogues}
+        return {session: self.sessions.query(session) for session in call.sessions}
 
     def _drop(self, call: Call, ended: list[Dialogue]) -> None:
         for dialogue in ended:
@@ -321,13 +388,14 @@ class Relay:
             call.dialogues.remove(dialogue)
         there = [each for dialogue in call.dialogues for each in (dialogue.a, dialogue.b)]
         call.participants = [each for each in call.participants if each in there]
+        self._follow(call)
         self.changed(call.call_id, call)
 
     def _remove(self, call: Call) -> dict[str, Sequence[FlowView]]:
         """Take a call away; return the last figures of its flows."""
-        last = {each.session: self.sessions.delete(each.session, self.steady()) for each in call.dialogues}
-        for views in last.values():
-            self.statistics.carried(views)
+        last = {session: self.sessions.delete(session, self.steady()) for session in call.sessions}
+        for dialogue in call.dialogues:
+            self.statistics.carried(last[dialogue.session])
         self.calls.remove(call)
         self.changed(call.call_id, None)
         return dict(last)
@@ -342,11 +410,10 @@ def _no_command(command: str) -> str:
     return f"{command} {UNAVAILABLE}: {why}" if why else "Unrecognized command"
 
 
-_COPIES = "a call is copied to recordings alone; see: start recording"
+_FORWARDED = "a call is copied to recordings and subscribers; see: start recording, subscribe request"
 _MADE = "calls are made by offer and answer"
 NOT_HERE = {
-    **dict.fromkeys(("start-forwarding", "stop-forwarding", "publish"), _COPIES),
-    **dict.fromkeys(("subscribe-request", "subscribe-answer", "unsubscribe"), _COPIES),
+    **dict.fromkeys(("start-forwarding", "stop-forwarding"), _FORWARDED),
     **dict.fromkeys(("connect", "create", "create-answer", "mesh", "transform"), _MADE),
     **dict.fromkeys(("inject-start", "inject-stop"), "a sound is put in by: play media"),
     "cli": "see: voxdp ng ctl",

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ctl.ng.calls import Call, Dialogue, Participant
+from ctl.ng.calls import Call, Dialogue, Participant, Subscription
 from ctl.ng.framing import Message
 from ctl.sessions.programmer import FlowView
 from ctl.sessions.streams import Endpoint, Stream
@@ -22,8 +22,12 @@ Streams = Mapping[str, Sequence[Stream]]
 def call_statistics(call: Call, views: Views, streams: Streams, tag: str | None = None) -> dict[str, Any]:
     """Return what is known of a call; with `tag`, of that participant and whom it talks to alone."""
     chosen = call.find(tag) if tag is not None else None
-    shown = _participants(call, chosen)
-    flows = [view for each in views.values() for view in each]
+    subscribed = call.subscription(tag) if tag is not None else None
+    shown = [each for each, _ in subscribed.sources] if subscribed else _participants(call, chosen)
+    flows = [view for dialogue in call.dialogues for view in views.get(dialogue.session, ())]
+    listening = [
+        each for each in call.subscriptions if each is subscribed or (not subscribed and _concerns(each, chosen))
+    ]
     return {
         "created": int(call.created),
         "created_us": int(call.created * 1e6) % 1_000_000,
@@ -32,9 +36,16 @@ def call_statistics(call: Call, views: Views, streams: Streams, tag: str | None 
         "last redis update": 0,
         **({"metadata": call.metadata} if call.metadata else {}),
         "SSRC": dict(_ssrcs(flows)),
-        "tags": {_name(call, each): _tag(call, each, views, streams) for each in shown},
+        "tags": {
+            **{_name(call, each): _tag(call, each, views, streams) for each in shown},
+            **{each.subscriber.tag: _subscriber(call, each, views, streams) for each in listening},
+        },
         "totals": {"RTP": _sum(flows, "rtp"), "RTCP": _sum(flows, "rtcp")},
     }
+
+
+def _concerns(subscription: Subscription, chosen: Participant | None) -> bool:
+    return chosen is None or any(source is chosen for source, _ in subscription.sources)
 
 
 def _participants(call: Call, chosen: Participant | None) -> list[Participant]:
@@ -52,6 +63,12 @@ def _tag(call: Call, participant: Participant, views: Views, streams: Streams) -
     peers = [
         {"tag": _name(call, dialogue.other(participant)), "type": "offer/answer"}
         for dialogue in call.dialogues_of(participant)
+        if not dialogue.published
+    ]
+    listeners = [
+        {"tag": each.subscriber.tag, "type": "pub/sub"}
+        for each in call.subscriptions
+        if any(source is participant for source, _ in each.sources)
     ]
     said = {
         "via-branch": participant.branch,
@@ -63,8 +80,27 @@ def _tag(call: Call, participant: Participant, views: Views, streams: Streams) -
         **{key: value for key, value in said.items() if value is not None},
         "created": int(participant.created),
         "subscriptions": peers,
-        "subscribers": peers,
+        "subscribers": [*peers, *listeners],
         "medias": list(_medias(call, participant, views, streams)),
+        "VSC": [],
+    }
+
+
+def _subscriber(call: Call, subscription: Subscription, views: Views, streams: Streams) -> dict[str, Any]:
+    """What is sent to a subscriber is among what went out, and in no total: it came in as somebody else's."""
+    subscriber, flows = subscription.subscriber, views.get(subscription.session, ())
+    whom = dict.fromkeys(_name(call, source) for source, _ in subscription.sources)
+    dialogue = Dialogue(subscription.session, subscription.sources[0][0], subscriber)
+    medias = [
+        _media(dialogue, subscriber, [view for view in flows if view.stream == index], stream, index)
+        for index, stream in enumerate(streams.get(subscription.session, ()))
+    ]
+    return {
+        "tag": subscriber.tag,
+        "created": int(subscriber.created),
+        "subscriptions": [{"tag": each, "type": "pub/sub"} for each in whom],
+        "subscribers": [],
+        "medias": [{**each, "flags": [flag for flag in each["flags"] if flag != "recv"]} for each in medias],
         "VSC": [],
     }
 

@@ -167,6 +167,9 @@ class Recordings:
 
     def _record_all(self) -> None:
         for call in self._programmer.calls() - self._recorded.keys() - self._refused:
+            if any(each.copied for each in self._sessions.described(call).get("a", ())):
+                self._refused.add(call)  # copies of a call that is recorded itself
+                continue
             try:
                 self.start(call)
             except ControlError as error:

@@ -61,7 +61,7 @@ class EngineCarrier:
         for plan in pair:
             if fresh:
                 self._forget(plan.local)
-            if plan.transcoding or plan.handling or not fresh:
+            if plan.transcoding or plan.handling or plan.house or not fresh:
                 self._set_stage(plan)
         if self._kernel:
             self._kernel.hand_up(pair)
@@ -163,7 +163,8 @@ class EngineCarrier:
             return plan.handling.stage(through, tap)
         if through:
             return TranscodeStage(through.heard, through.sent, tap=tap)
-        return TapStage(tap) if tap else None
+        unheard = plan.house and not plan.target[1]
+        return TapStage(tap) if tap or unheard else None
 
     def _forget(self, local: Endpoint) -> None:
         self._taps.pop(local, None)
@@ -200,6 +201,7 @@ def _engine_flow(plan: FlowPlan, hop: NextHop | None) -> EngineFlow:
         dtls=plan.dtls,
         hop=EngineHop(hop.ifindex, hop.target_mac, hop.egress_mac, hop.vlans) if hop else None,
         ice=plan.ice,
+        copies=plan.copies,
     )
 
 

@@ -7,6 +7,7 @@ wait for digits; what it hears is played by the engine. Pure.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 
 from ctl.sessions.codecs import CLOCKS, NAMES, rtpmap_of
@@ -14,6 +15,7 @@ from ctl.sessions.descriptions import Description
 from ctl.sessions.security import Bridge
 from ctl.sessions.streams import Stream
 from sip.sdp import Media, SessionDescription
+from sip.sdp_parts import Connection
 
 INSIDE = Bridge("RTP/AVP", inside=True)
 """Between the engine and ourselves nothing needs to be protected, whatever the leg's own profile."""
@@ -22,6 +24,7 @@ _NOWHERE = 9
 _ANSWERS = {"sendonly": "recvonly", "recvonly": "sendonly", "inactive": "inactive"}
 _OFFERED = {"PCMA": 8, "PCMU": 0, "G722": 9}
 _EVENTS = 101
+_SUPPLEMENTAL = frozenset({"telephone-event", "cn"})
 
 
 class House(Description):
@@ -64,6 +67,39 @@ def house_offer(address: str) -> House:
         *(f"a=rtpmap:{_EVENTS} telephone-event/8000", f"a=fmtp:{_EVENTS} 0-15", "a=ptime:20"),
     ]
     return House("".join(f"{line}\r\n" for line in lines).encode())
+
+
+def listener(offer: bytes, accepted: Collection[str]) -> House:
+    """Answer an offer as somebody who listens and says nothing: one codec of each m-line, or those `accepted`.
+
+    offer: as `MediaSessions.offer` hands it on. accepted: names in lower case; those that were not offered say nothing.
+    """
+    description = SessionDescription.parse(offer)
+    connection = description.connection_of(description.media[0]) if description.media else None
+    address = connection or description.origin.connection
+    number = description.origin.session
+    lines = ["v=0", f"o=- {number} {number} {address}", "s=-", "t=0 0"]
+    for medium in description.media:
+        lines += _listening(medium, address, accepted, description.direction_of(medium))
+    return House("".join(f"{line}\r\n" for line in lines).encode())
+
+
+def _listening(medium: Media, address: Connection, accepted: Collection[str], offered: str) -> Iterator[str]:
+    spoken = {number: codec for number, codec in medium.codecs.items() if codec.name.lower() not in _SUPPLEMENTAL}
+    chosen = {number: codec for number, codec in spoken.items() if codec.name.lower() in accepted}
+    kept = chosen or dict(list(spoken.items())[:1])
+    if not medium.port or not kept:
+        yield f"m={medium.media} 0 {medium.proto} {' '.join(medium.formats)}"
+        return
+    yield f"m={medium.media} {_NOWHERE} {medium.proto} {' '.join(map(str, kept))}"
+    yield f"c={address}"
+    for number, codec in kept.items():
+        yield f"a=rtpmap:{number} {codec.name}/{codec.clock}{f'/{codec.channels}' if codec.channels > 1 else ''}"
+        if codec.fmtp:
+            yield f"a=fmtp:{number} {codec.fmtp}"
+    yield f"a={'recvonly' if offered in ('sendrecv', 'sendonly') else 'inactive'}"
+    if medium.ptime:
+        yield f"a=ptime:{medium.ptime:g}"
 
 
 def _playable(medium: Media) -> list[str] | None:

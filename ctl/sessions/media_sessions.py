@@ -18,6 +18,7 @@ from ctl.sessions import ice_exchange
 from ctl.sessions.call_media import LEGS, CallMedia, Media
 from ctl.sessions.call_ports import CallPorts
 from ctl.sessions.codecs import NAMES, OTHER_FORMS, Dtmf, MediaPlan, media_plan
+from ctl.sessions.copies import Source, following, sources
 from ctl.sessions.descriptions import Description, redirected, refused
 from ctl.sessions.house import INSIDE, house_answer, house_offer
 from ctl.sessions.ice import IcePair, IcePolicy
@@ -25,8 +26,8 @@ from ctl.sessions.ice_exchange import heard, speaks
 from ctl.sessions.plan import NOTHING, DataPlane, FlowPlan, Side, peer_address, plan_call
 from ctl.sessions.ports import Ports, PortsExhausted
 from ctl.sessions.programmer import FlowView, Programmer
-from ctl.sessions.reachable import Routes, check_all, common_family
-from ctl.sessions.relay_choice import ANY, Facing, NoRelayAddress, NoSuchInterface, choose
+from ctl.sessions.reachable import Routes, check_all, common_family, facing
+from ctl.sessions.relay_choice import ANY, Facing, NoRelayAddress, NoSuchInterface
 from ctl.sessions.security import PLAIN, Agreement, Bridge, Insecure, Policy, Spoken, agree_all, of_both, propose_all
 from ctl.sessions.streams import Endpoint, Stream, StreamRefused
 from ctl.sessions.terms import USUAL, Terms, beside, muxed
@@ -118,7 +119,7 @@ class MediaSessions:
             self._take_ports(media, relays, streams, now),
             {leg: streams},
             latching or media.agreed.latching,
-            self._shown(relays),
+            self.data_plane.shown(relays),
             offered,
             media.agreed.protections,
             terms=terms,
@@ -272,6 +273,19 @@ class MediaSessions:
         described = media.current.streams if media else {}
         return described.get("a") or next(iter(described.values()), ())
 
+    def sources(self, call: str, leg: Leg) -> list[Source]:
+        """Return what a leg sends, by m-line; none before both legs have described themselves."""
+        media = self._calls.get(call)
+        return sources(self._programmer.rtp_of(call), media.current, leg) if media else []
+
+    def redirect(self, call: str, found: Sequence[Source]) -> None:
+        """Have copies, leg a of a subscriber's session, come from where their sources are now. Raises MediaRefused."""
+        media = self._calls.get(call)
+        moved = following(media.current, found) if media else None
+        if media and moved:
+            media.amend(moved)
+            self._program(call, moved)
+
     def media_plans(self, call: str) -> list[MediaPlan]:
         """Return what the legs of a call said of codecs, by m-line, and what came of it; none before an answer."""
         described = self.described(call)
@@ -378,8 +392,8 @@ class MediaSessions:
         plane, spoken = self.data_plane, [each.spoken for each in streams]
         try:
             here, there = of_both(sides[0].srtp or plane.srtp, sides[1].srtp or plane.srtp)
-            if any(each.house for each in streams):
-                here = "off"  # what we send to ourselves does not leave the host
+            if any(each.inside for each in streams):  # what we send to ourselves does not leave the host
+                here = "preferred" if any(each and each.secured for each in spoken) else "off"
             both, web = (here, there), sides[1].web
             return propose_all(spoken, both, plane.fingerprint, token_bytes, before, attempt, bridge, web), here
         except Insecure as insecure:
@@ -421,21 +435,10 @@ class MediaSessions:
 
     def _relay(self, have: str | None, peer: str, wanted: Facing, family: Family | None) -> str:
         """Return our address toward a party: the one that it has, as long as that fits, or the best there is."""
-        plane = self.data_plane
-        name = next((each.name for each in plane.addresses if each.address == have), None)
-        if have and name is not None and family in (None, family_of(have)) and wanted.interface in ("", name):
-            return have
-        if not plane.addresses:
-            raise MediaRefused(503, "no relay address is configured; set media.addresses")
         try:
-            route = self._routes.route(peer)
-            return choose(plane.addresses, plane.interfaces, wanted, family, route, plane.default).address
+            return facing(self.data_plane, self._routes, have, peer, wanted, family)
         except NoRelayAddress as error:
             raise MediaRefused(503 if isinstance(error, NoSuchInterface) else 488, str(error)) from None
-
-    def _shown(self, relays: Mapping[Leg, str]) -> dict[Leg, str]:
-        advertised = {each.address: each.advertised for each in self.data_plane.relays if each.advertised}
-        return {leg: advertised[relay] for leg, relay in relays.items() if relay in advertised}
 
     @staticmethod
     def _family(streams: Iterable[Stream]) -> Family | None:
@@ -473,7 +476,7 @@ class MediaSessions:
         ice = ice_exchange.side(media, pairs, leg, index)
         pair = ice.pair((relay, port)) if ice else None
         peer = pair.remote[0] if pair and pair.remote else peer_address(stream)
-        route = None if stream.house else self._routes.route(peer, relay)
+        route = None if stream.inside else self._routes.route(peer, relay)
         protections = media.protections.get(leg, ())
         protection = protections[index] if index < len(protections) else PLAIN
         interface = route.interface if route else self.data_plane.interfaces[relay]

@@ -106,6 +106,11 @@ class DataPlane:
         """All that peers may know us by: media sent there would loop."""
         return frozenset(self.interfaces) | {each.shown for each in self.relays}
 
+    def shown(self, relays: Mapping[Leg, str]) -> dict[Leg, str]:
+        """Return what legs are told of the addresses that face them, where that is another."""
+        advertised = {each.address: each.advertised for each in self.relays if each.advertised}
+        return {leg: advertised[relay] for leg, relay in relays.items() if relay in advertised}
+
     def allows(self, address: str) -> bool:
         """Whether `address` is in one of the allowed networks."""
         return any(ip_address(address) in network for network in self.allowed)
@@ -160,6 +165,8 @@ class FlowPlan:
     """One of the two is ourselves: what `leg` hears of the other is played, or what it sends goes nowhere."""
     handling: Handling | None = None
     """What the engine does with it beyond carrying it."""
+    copies: tuple[Endpoint, ...] = ()
+    """Local ends of other flows that get its RTP too, for subscribers."""
 
     @property
     def secured(self) -> bool:
@@ -218,7 +225,7 @@ def plan_call(
         for kind in _kinds(a, b):
             first = _flow("a", index, kind, a, b, data_plane, wished)
             second = _flow("b", index, kind, b, a, data_plane, wished)
-            why = next((each.handling.reason for each in (first, second) if each.handling), "")
+            why = next(filter(None, map(_engagement, (first, second))), "")
             plans += (_engaged(each, why, data_plane) for each in (first, second)) if why else (first, second)
     return tuple(plans)
 
@@ -238,6 +245,12 @@ def difference(before: Iterable[FlowPlan], after: Iterable[FlowPlan]) -> Differe
         gone=tuple(pair for key, pair in old.items() if key not in new),
         written=tuple(pair for key, pair in new.items() if old.get(key) != pair),
     )
+
+
+def _engagement(plan: FlowPlan) -> str:
+    """Why the engine is needed though the kernel could forward; empty where it is not."""
+    handled = plan.handling.reason if plan.handling else ""
+    return handled or ("copied to subscribers" if plan.copies else "")
 
 
 def _engaged(plan: FlowPlan, why: str, data_plane: DataPlane) -> FlowPlan:
@@ -263,6 +276,8 @@ def _flow(
     why = _secured(sender.protection, receiver.protection) or (through.reason if through else "")
     if sender.stream.house or receiver.stream.house:
         why = "answered by ourselves"
+    elif sender.stream.copied or receiver.stream.copied:
+        why = "to a subscriber"
     comes, goes = _muxes(sender, receiver), _muxes(receiver, sender)
     heard: Kind = "rtp" if comes else kind
     said: Kind = "rtp" if goes else kind
@@ -284,7 +299,7 @@ def _flow(
         local=_local(sender, kind),
         source=(source, None if learned or (sender.latch and not sender.ice) else port),
         egress=_local(receiver, said),
-        target=(target, 0 if receiver.stream.house else target_port),
+        target=(target, 0 if receiver.stream.inside else target_port),
         clock_rate=clock,
         path=path,
         reason=reason,
@@ -305,6 +320,7 @@ def _flow(
         ice_state=pair.state if (pair := sender.pair(heard)) else "off",
         house=house,
         handling=handled,
+        copies=wished.copies_of(leg, index) if kind == "rtp" else (),
     )
 
 

@@ -9,6 +9,7 @@ from typing import Protocol
 from ctl.network.addresses import Family, family_of, unspecified
 from ctl.network.nexthop import Route
 from ctl.sessions.plan import DataPlane, check, peer_address
+from ctl.sessions.relay_choice import Facing, NoSuchInterface, choose
 from ctl.sessions.streams import Stream, StreamRefused
 
 
@@ -22,7 +23,7 @@ class Routes(Protocol):
 def check_all(streams: Iterable[Stream], plane: DataPlane, routes: Routes) -> None:
     """Raise StreamRefused, with the reason in one line, for the first stream that is none of those we relay."""
     for stream in streams:
-        if not stream.house:
+        if not stream.inside:
             check(stream, plane)
             _check_route(stream, plane, routes)
 
@@ -34,6 +35,19 @@ def common_family(streams: Iterable[Stream]) -> Family | None:
     if len(families) > 1:
         raise StreamRefused("m-lines of IPv4 and of IPv6 in one description; offer all in one family")
     return next(iter(families), None)
+
+
+def facing(plane: DataPlane, routes: Routes, have: str | None, peer: str, wanted: Facing, family: Family | None) -> str:
+    """Return our address toward a party: the one that it has, as long as that fits, or the best there is.
+
+    Raises NoRelayAddress.
+    """
+    name = next((each.name for each in plane.addresses if each.address == have), None)
+    if have and name is not None and family in (None, family_of(have)) and wanted.interface in ("", name):
+        return have
+    if not plane.addresses:
+        raise NoSuchInterface("no relay address is configured; set media.addresses")
+    return choose(plane.addresses, plane.interfaces, wanted, family, routes.route(peer), plane.default).address
 
 
 def _check_route(stream: Stream, plane: DataPlane, routes: Routes) -> None:

@@ -166,13 +166,14 @@ class Bridge:
     """The profile that the other leg is to be offered, whatever the offer has; without SDES or DTLS if so said.
 
     suites: of SDES, those that may be offered; None: all. inside: the other leg is ourselves, so that nothing of it
-    leaves the host.
+    leaves the host. fresh: it gets none of the keys of the leg that offers.
     """
 
     protocol: str
     sdes: bool = True
     dtls: bool = True
     inside: bool = False
+    fresh: bool = False
     suites: frozenset[str] | None = None
 
 
@@ -222,7 +223,8 @@ def bridged(
         if not ours:
             raise Insecure(f"{bridge.protocol} without DTLS")
         return Spoken(bridge.protocol, (), ours, setup)
-    known = tuple(line for line in offer.cryptos if line.usable) or _own_lines(draw) if bridge.sdes else ()
+    theirs = () if bridge.fresh else tuple(line for line in offer.cryptos if line.usable)
+    known = theirs or _own_lines(draw) if bridge.sdes else ()
     lines = tuple(line for line in known if bridge.suites is None or line.suite in bridge.suites)
     if not lines and not ours:
         raise Insecure(f"{bridge.protocol} without SDES and without DTLS")

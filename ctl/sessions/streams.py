@@ -67,6 +67,13 @@ class Stream:
     """What it says of ICE; None also where no ICE is spoken with this leg."""
     house: bool = False
     """Nobody's: what goes there is heard by nobody, and what comes from there is played by the engine."""
+    copied: bool = False
+    """Our engine's copies of what comes to another flow, at this address and port. Nothing goes there."""
+
+    @property
+    def inside(self) -> bool:
+        """Whether it is of this host, and no peer's."""
+        return self.house or self.copied
 
     @property
     def spoken(self) -> Spoken | None:

@@ -37,10 +37,20 @@ class Sound:
 
 
 @dataclass(frozen=True, slots=True)
+class Copy:
+    """What a leg sends in an m-line goes to another flow of ours, too. local: that flow's address and port."""
+
+    leg: Leg
+    stream: int
+    local: tuple[str, int]
+
+
+@dataclass(frozen=True, slots=True)
 class Treatments:
     """What is done to a call's media, by the leg that sends it; what replaces it (sounds, dials) reaches the other leg.
 
-    blocked: none of it passes. silenced: it becomes silence. digits_blocked: its telephone events do.
+    blocked: none of it passes. silenced: it becomes silence. digits_blocked: its telephone events do. copies: for whom
+    subscribed to it.
     """
 
     blocked: frozenset[Leg] = NOBODY
@@ -48,10 +58,11 @@ class Treatments:
     digits_blocked: frozenset[Leg] = NOBODY
     sounds: Mapping[Leg, Sound] = field(default_factory=dict)
     dials: Mapping[Leg, Dial] = field(default_factory=dict)
+    copies: tuple[Copy, ...] = ()
 
     @property
     def any(self) -> bool:
-        """Whether something is wished for."""
+        """Whether something is wished for that changes what the other leg gets."""
         return bool(self.blocked or self.silenced or self.digits_blocked or self.sounds or self.dials)
 
     def playing(self, leg: Leg, sound: Sound | None) -> Treatments:
@@ -62,16 +73,26 @@ class Treatments:
         """The same with other digits, or none, in place of a leg."""
         return replace(self, dials=_with(self.dials, leg, dial))
 
+    def copies_of(self, leg: Leg, stream: int) -> tuple[tuple[str, int], ...]:
+        """Return the flows that get what a leg sends in an m-line."""
+        return tuple(each.local for each in self.copies if (each.leg, each.stream) == (leg, stream))
+
     def to_json(self) -> dict[str, Any]:
         """What outlives the controller: who is not heard, but not what is played, for nobody would know its end."""
         kept = zip(_KEPT, (self.blocked, self.silenced, self.digits_blocked), strict=True)
-        return {name: sorted(legs) for name, legs in kept if legs}
+        copies = [[each.leg, each.stream, *each.local] for each in self.copies]
+        return {**{name: sorted(legs) for name, legs in kept if legs}, **({"copies": copies} if copies else {})}
 
     @classmethod
     def from_json(cls, state: Mapping[str, Any]) -> Treatments:
         """What `to_json` was called on, as far as it was kept."""
         blocked, silenced, digits = (frozenset(state.get(name, ())) for name in _KEPT)
-        return cls(blocked, silenced, digits)
+        return cls(
+            blocked,
+            silenced,
+            digits,
+            copies=tuple(Copy(leg, stream, (address, port)) for leg, stream, address, port in state.get("copies", ())),
+        )
 
 
 def _with(mapping: Mapping[Leg, Any], leg: Leg, value: Any) -> dict[Leg, Any]:

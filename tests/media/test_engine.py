@@ -9,7 +9,8 @@ from dataclasses import replace
 import pytest
 
 from media.engine import Engine
-from media.flows import EngineError
+from media.flows import EngineError, EngineFlow, flow_from_json, flow_to_json
+from tests.media.conftest import RELAY
 
 IP_RECVTTL = 12  # linux/in.h; the socket module lacks it
 BROADCAST = "127.255.255.255"  # a socket may not send there unless it asked to
@@ -323,3 +324,31 @@ def test_what_the_host_refuses_to_send_is_a_drop(engine, call, rtp, settled):
         call.a.send(rtp(i), call.facing_a.key)
     s = settled(engine, call.facing_a, 3)
     assert (s.packets, s.bytes, s.dropped, s.last_reason) == (0, 0, 3, "no-nexthop")
+
+
+def test_a_flow_is_copied_to_another_flow_at_its_address(engine, call, rtp, rtcp, make_peer, settled):
+    """Whoever listens in gets what comes in, once more and from the other flow; RTCP goes to the partner alone."""
+    listener, nobody = make_peer("127.77.5.5"), make_peer("127.77.6.6")
+    told = replace(call.facing_a, copies=((RELAY, 30020),))
+    engine.set_pair(told, call.facing_b)
+    assert flow_from_json(flow_to_json(told)) == told
+    inside = EngineFlow(RELAY, 30020, RELAY, told.local_port, *listener.name)
+    engine.set_pair(inside, EngineFlow(RELAY, 30022, *listener.name, nobody.name[0], 0))
+    for i in range(5):
+        call.a.send(rtp(i), told.key)
+        assert call.b.receive() == (rtp(i), call.facing_b.key)
+        assert listener.receive() == (rtp(i), (RELAY, 30022))
+    call.a.send(rtcp(), told.key)
+    assert call.b.receive()[0] == rtcp()
+    nobody.send(rtp(9), inside.key)
+    assert settled(engine, inside, 6).rejected == 1
+    assert listener.waiting() == 0
+    engine.set_pair(call.facing_a, call.facing_b)
+    call.a.send(rtp(6), told.key)
+    assert call.b.receive()[0] == rtp(6)
+    assert listener.waiting() == 0
+
+
+def test_no_more_copies_than_a_flow_can_have(engine, call):
+    with pytest.raises(EngineError, match="at most 4 copies"):
+        engine.set_pair(replace(call.facing_a, copies=((RELAY, 30020),) * 5), call.facing_b)

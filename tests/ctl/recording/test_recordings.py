@@ -21,6 +21,7 @@ from ctl.kernel.flowrule import FlowFlag
 from ctl.recording import recordings as module
 from ctl.recording.recordings import Recordings, tenant_of
 from ctl.sessions.carriers import KernelCarrier
+from ctl.sessions.copies import offer
 from ctl.verbs.control import ControlError
 from media.flows import EngineError
 from media.recorder import Recorder
@@ -131,6 +132,17 @@ def test_whose_a_call_is() -> None:
         "a trunk of the file is nobody's"
     )
     assert tenant_of(snapshot, None) == tenant_of(Snapshot.of("example.org", []), view) == "default"
+
+
+def test_what_a_subscriber_gets_is_recorded_once(host: Callable[..., Host], world: World) -> None:
+    made = host(policy="all", consent="not-needed")
+    made.up, made.owners["copy"] = ["call", "copy"], "default"
+    world.call("call")
+    copied = offer(world.sessions.sources("call", "a"), [""], 1)
+    world.sessions.offer("copy", "a", copied, ALICE, 0.0)
+    world.sessions.answer("copy", "b", sdp(BOB), BOB, 0.0)
+    made.recordings.look()
+    assert list(made.recorded()) == ["call"]
 
 
 def test_every_call_is_recorded_from_its_answer_to_its_end(host: Callable[..., Host], world: World) -> None:

@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Somebody who sends and hears nothing: a participant alone, for others to subscribe to."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+
+from ctl.ng.calls import Call, Dialogue, participant
+from ctl.ng.exchange import Exchange
+from ctl.ng.options import Options
+from ctl.ng.request import Request
+from ctl.sessions.descriptions import Description, redirected
+from ctl.sessions.house import INSIDE, listener
+from ctl.sessions.media_sessions import MediaSessions, Writer
+from ctl.sessions.terms import beside
+from sip.effects import Leg
+from sip.sdp import SessionDescription
+
+TAG_BYTES = 16
+
+
+@dataclass
+class Publishing:
+    """Of all calls. draw: random bytes for tags of those that have none."""
+
+    sessions: MediaSessions
+    exchange: Exchange
+    draw: Callable[[int], bytes] = secrets.token_bytes
+
+    def publish(self, request: Request, call: Call, sdp: bytes, now: float) -> tuple[str, bytes]:
+        """Answer a description as somebody who listens; return the tag of who published, and the answer.
+
+        Raises NgError.
+        """
+        asked = self.exchange.options(request)
+        tag = request.text("from-tag") or self.draw(TAG_BYTES).hex()
+        source = participant(call, tag, now)
+        source.label = request.text("set-label") or request.text("label") or source.label
+        known = next((each for each in call.dialogues_of(source) if each.published), None)
+        dialogue = known or Dialogue(call.next_session(), source, source)
+        accepted = frozenset(name.lower() for name in request.codecs.get("accept", ()))
+        exchange = partial(self._listen, asked, accepted)
+        manner = replace(asked.manner, replace_origin=True)
+        body = self.exchange.hand(exchange, dialogue.session, "a", sdp, replace(asked, manner=manner), request)
+        if known is None:
+            call.dialogues.append(dialogue)
+        return tag, body
+
+    def _listen(
+        self,
+        asked: Options,
+        accepted: frozenset[str],
+        session: str,
+        leg: Leg,
+        description: Description,
+        source: str,
+        now: float,
+        *,
+        write: Writer,
+    ) -> bytes:
+        here = self.exchange.known(asked.here)
+        toward = self.sessions.offer(
+            session,
+            leg,
+            description,
+            source,
+            now,
+            source,
+            here,
+            replace(here, ice="remove"),
+            redirected,
+            bridge=INSIDE,
+            transcode=(),
+            terms=beside(here.ice != "remove", other=False),
+        )
+        said = SessionDescription.parse(toward)
+        address = said.connection_of(said.media[0]) if said.media else None
+        ours = (address or said.origin.connection).address
+        return self.sessions.answer(session, "b", listener(toward, accepted), ours, now, write=write, transcode=False)
