@@ -89,13 +89,13 @@ class Client:
     def set_up(self, calls: int) -> None:
         """Calls that stay."""
         for number in self._some(calls):
-            for request in self._requests(number)[:2]:
+            for request in requests(number, self._name, self._ends)[:2]:
                 self._ask(request)
 
     def rate(self, calls: int) -> float:
         """Calls a CPU-second of the daemon, with WINDOW of them under way at once."""
         before = cpu_seconds(self._pid)
-        waiting = {number: self._requests(number) for number in self._some(calls)}
+        waiting = {number: requests(number, self._name, self._ends) for number in self._some(calls)}
         order = iter(list(waiting))
         for number in itertools.islice(order, WINDOW):
             self._socket.send(waiting[number].pop(0))
@@ -117,7 +117,7 @@ class Client:
         began = time.perf_counter()
         for place, number in enumerate(self._some(calls)):
             time.sleep(max(0.0, began + place / pace - time.perf_counter()))
-            for request in self._requests(number):
+            for request in requests(number, self._name, self._ends):
                 sent = time.perf_counter()
                 self._ask(request)
                 found.append(time.perf_counter() - sent)
@@ -125,18 +125,6 @@ class Client:
 
     def _some(self, calls: int) -> Sequence[int]:
         return list(itertools.islice(self._numbers, calls))
-
-    def _requests(self, number: int) -> list[bytes]:
-        sides = [
-            SDP.format(number=number, address=address, port=10000 + 2 * (number % 20000)) for address in self._ends
-        ]
-        call = {"call-id": f"{number}@{self._name}", "from-tag": f"a{number}"}
-        asked = {**call, "flags": ["trust-address"], "replace": ["origin", "session-connection"], "ICE": "remove"}
-        offer = {"command": "offer", **asked, "sdp": sides[0], "received-from": ["IP4", self._ends[0]]}
-        to = {"to-tag": f"b{number}"}
-        answer = {"command": "answer", **asked, **to, "sdp": sides[1], "received-from": ["IP4", self._ends[1]]}
-        delete = {"command": "delete", **call, **to}
-        return [b"%d_%d " % (number, step) + encode(each) for step, each in enumerate((offer, answer, delete))]
 
     def _ask(self, request: bytes) -> None:
         self._socket.send(request)
@@ -149,6 +137,18 @@ class Client:
         if b"6:result2:ok" not in reply:
             raise RuntimeError(f"{self._name}: {reply[:200]!r}")
         return reply
+
+
+def requests(number: int, name: str, ends: tuple[str, str]) -> list[bytes]:
+    """Offer, answer and delete of one call of a proxy."""
+    sides = [SDP.format(number=number, address=address, port=10000 + 2 * (number % 20000)) for address in ends]
+    call = {"call-id": f"{number}@{name}", "from-tag": f"a{number}"}
+    asked = {**call, "flags": ["trust-address"], "replace": ["origin", "session-connection"], "ICE": "remove"}
+    offer = {"command": "offer", **asked, "sdp": sides[0], "received-from": ["IP4", ends[0]]}
+    to = {"to-tag": f"b{number}"}
+    answer = {"command": "answer", **asked, **to, "sdp": sides[1], "received-from": ["IP4", ends[1]]}
+    delete = {"command": "delete", **call, **to}
+    return [b"%d_%d " % (number, step) + encode(each) for step, each in enumerate((offer, answer, delete))]
 
 
 def cpu_seconds(pid: int) -> float:

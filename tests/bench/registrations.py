@@ -27,12 +27,12 @@ WINDOW = 32
 
 def measure() -> Iterator[Figure]:
     with serving(ROUNDS * COUNT, "SHA-256") as server, connected(server) as client:
-        phones = [Phone(name, server.port) for name in names(ROUNDS * COUNT)]
+        phones = [Phone(name) for name in names(ROUNDS * COUNT)]
         costs = [first_time(server, client, phones[place::ROUNDS]) for place in range(ROUNDS)]
     how = f"SHA-256; REGISTER, 401, REGISTER, 200; best of {ROUNDS} x {COUNT} new phones, {WINDOW} at once; CPU time"
     yield Figure("registrations with a challenge each", 1 / min(costs), "/s", ">=", 8000, how)
     with serving(USERS, "SHA-256") as server:
-        phones = [Phone(name, server.port) for name in names(USERS)]
+        phones = [Phone(name) for name in names(USERS)]
         with connected(server) as client:
             introduce(client, phones)
             costs = [refresh(server, client, phones) for _ in range(ROUNDS)]
@@ -45,7 +45,7 @@ def measure() -> Iterator[Figure]:
 def memory(server: Server) -> Figure:
     """What registering everybody once, and then refreshing at the rate of a busy host, leaves resident."""
     idle = server.resident()
-    phones = [Phone(name, server.port) for name in names(USERS)]
+    phones = [Phone(name) for name in names(USERS)]
     with connected(server) as client:
         introduce(client, phones)
         granted(say(client, [phone.next() for phone in phones]))
@@ -102,8 +102,9 @@ def first_time(server: Server, client: socket.socket, phones: Sequence[Phone]) -
 class Phone:
     """One user's REGISTERs, ready to be sent."""
 
-    def __init__(self, user: str, port: int) -> None:
-        self._user, self._uri, self._count = user, f"sip:{REALM}", 0
+    def __init__(self, user: str, realm: str = REALM, password: str = PASSWORD) -> None:
+        self._user, self._realm, self._password = user, realm, password
+        self._uri, self._count = f"sip:{realm}", 0
         self._challenge = Challenge("", "")
         self._secret = ""
 
@@ -114,7 +115,7 @@ class Phone:
         challenge = Challenge.of(answer.www_authenticate[0])
         assert challenge
         self._challenge = challenge
-        self._secret = ha1(challenge.algorithm, self._user, challenge.realm, PASSWORD)
+        self._secret = ha1(challenge.algorithm, self._user, challenge.realm, self._password)
 
     def first(self) -> bytes:
         """Without credentials."""
@@ -129,7 +130,7 @@ class Phone:
         return self._register(self._count + 1, f"Authorization: {value}\r\n")
 
     def _register(self, number: int, extra: str) -> bytes:
-        name, branch = f"<sip:{self._user}@{REALM}>", f"z9hG4bK{self._user}-{number}"
+        name, branch = f"<sip:{self._user}@{self._realm}>", f"z9hG4bK{self._user}-{number}"
         return (
             f"REGISTER {self._uri} SIP/2.0\r\nVia: SIP/2.0/UDP 127.0.0.1:5060;rport;branch={branch}\r\n"
             f"Max-Forwards: 70\r\nFrom: {name};tag={self._user}\r\nTo: {name}\r\nCall-ID: {self._user}@127.0.0.1\r\n"
