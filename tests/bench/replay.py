@@ -73,6 +73,7 @@ async def replay(lab: Lab, controller: Controller, what: str, profile: bool) -> 
     keeper: Any = service.storage.keeper
     keeper._current = Snapshot.of(DOMAIN, [account(name) for name in ("alice", *phones())], [lab.a.relay])
     keeper._loaded.set()
+    service.events.outbox._wanted = {}  # nobody has asked for any, which PostgreSQL would have told
     await service.storage.journal.open()
     await service.trunks.look()
     exchange = EXCHANGES[what](lab, service)
