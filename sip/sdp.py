@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
+from itertools import pairwise
 
 from sip.errors import ForbiddenCharacter, SdpError
 from sip.facts import fact
@@ -26,6 +27,13 @@ _ORIGIN = re.compile(r"(\S+) +([0-9]+) +([0-9]+) +IN +IP([46]) +(\S+) *")
 Coding = tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]
 """Formats of an m-line, and the values of its attributes rtpmap and fmtp."""
 _LINE = re.compile(rb"[A-Za-z]=")
+_PTIME = re.compile(r"[0-9]{1,5}(\.[0-9]{1,5})?")
+_FORBIDDEN = re.compile(r"[\r\n\0]")
+_OF_ONE_CALL = re.compile(rb"a=(?:crypto|fingerprint|ice-|candidate|ssrc|msid|tls-id)", re.ASCII)
+"""What differs from call to call, or is nobody's business once the call is over."""
+_REMEMBERED_LINES, _REMEMBERED_BYTES = 32, 1024
+Attributes = Mapping[str, Sequence[str]]
+"""Values by name, in order; "" for a flag."""
 
 
 @fact
@@ -56,8 +64,7 @@ class Section:
     def __init__(self, lines: list[bytes], ending: bytes = b"\r\n") -> None:
         self._lines = lines
         self._ending = ending
-        self._values: dict[str, list[str]] | None = None
-        self._attributes: dict[str, list[str]] | None = None
+        self._attributes: Attributes | None = None
 
     @property
     def lines(self) -> Sequence[bytes]:
@@ -66,43 +73,41 @@ class Section:
 
     def values(self, kind: str) -> Sequence[str]:
         """Values of all lines of a type such as "b"."""
-        if self._values is None:
-            self._values = {}
-            for line in self._lines:
-                self._values.setdefault(chr(line[0]), []).append(_text(line[2:]))
-        return self._values.get(kind, ())
+        prefix = f"{kind}=".encode()
+        return [_text(line[2:]) for line in self._lines if line.startswith(prefix)]
 
     def value(self, kind: str) -> str | None:
         """Value of the first line of a type; None where there is none."""
-        return next(iter(self.values(kind)), None)
+        prefix = f"{kind}=".encode()
+        for line in self._lines:
+            if line.startswith(prefix):
+                return _text(line[2:])
+        return None
 
     def set_value(self, kind: str, value: str) -> None:
         """Write the first line of a type, or put one where RFC 8866 §5 wants it."""
-        prefix = kind.encode() + b"="
-        for place, line in enumerate(self.lines):
-            if line[:2] == prefix:
+        prefix = f"{kind}=".encode()
+        for place, line in enumerate(self._lines):
+            if line.startswith(prefix):
                 self._set(place, self._line(kind, value, like=line))
                 return
         self._insert(kind, value)
 
     def attributes(self, name: str) -> Sequence[str]:
         """Values of all attributes of that name; "" for a flag."""
-        if self._attributes is None:
-            self._attributes = {}
-            for text in self.values("a"):
-                found, _, value = text.partition(":")
-                self._attributes.setdefault(found.rstrip(), []).append(value)
-        return self._attributes.get(name, ())
+        return self.named.get(name, ())
 
     @property
-    def named(self) -> Mapping[str, Sequence[str]]:
+    def named(self) -> Attributes:
         """Values of all attributes by name, to be read; "" for a flag."""
-        self.attributes("")
-        return self._attributes or {}
+        if self._attributes is None:
+            self._attributes = attributes_of(self._lines)
+        return self._attributes
 
     def attribute(self, name: str) -> str | None:
         """Value of the first attribute of that name, "" for a flag; None where there is none."""
-        return next(iter(self.attributes(name)), None)
+        found = self.named.get(name)
+        return found[0] if found else None
 
     def set_attribute(self, name: str, value: str = "") -> None:
         """Write the first attribute of that name in its place, or add it at the section's end."""
@@ -119,8 +124,8 @@ class Section:
 
     def has_attributes(self, *names: str) -> bool:
         """Whether there is an attribute of one of these names."""
-        beginnings = _beginnings(names)
-        return any(line.startswith(beginnings) and _attribute_name(line) in names for line in self._lines)
+        named = self.named
+        return bool(named) and not named.keys().isdisjoint(names)
 
     def remove_attributes(self, *names: str) -> None:
         """Take out every attribute of these names."""
@@ -145,8 +150,10 @@ class Section:
     @property
     def direction(self) -> str | None:
         """The last direction attribute of this section; None where unsaid."""
-        said = [value for value in self.values("a") if value in DIRECTIONS]
-        return said[-1] if said else None
+        if not self.has_attributes(*DIRECTIONS):
+            return None
+        names = (value.partition(":")[0].rstrip() for value in reversed(self.values("a")))
+        return next(name for name in names if name in DIRECTIONS)
 
     @direction.setter
     def direction(self, direction: str) -> None:
@@ -183,7 +190,8 @@ class Section:
 
     def _set(self, place: int, line: bytes) -> None:
         self._lines[place] = line
-        self._changed()
+        if line.startswith(b"a="):
+            self._changed()
 
     def _keep(self, wanted: Callable[[bytes], bool]) -> None:
         self._lines = [line for line in self._lines if wanted(line)]
@@ -191,11 +199,11 @@ class Section:
 
     def _changed(self) -> None:
         """What was read of the lines is to be read anew."""
-        self._values = self._attributes = None
+        self._attributes = None
 
     def _line(self, kind: str, value: str, *, like: bytes) -> bytes:
         """A line with the end of the line `like`. Raises ForbiddenCharacter."""
-        if any(character in value for character in "\r\n\0"):
+        if _FORBIDDEN.search(value):
             raise ForbiddenCharacter(f"line end or NUL in {value!r}: remove it before it goes into an SDP line")
         ending = like[len(like.rstrip(b"\r\n")) :]
         return f"{kind}={value}".encode("utf-8", "surrogateescape") + ending
@@ -230,10 +238,13 @@ class Media(Section):
     def set_formats(self, formats: Iterable[str]) -> None:
         """Other formats; the attributes of those taken out (rtpmap, fmtp, rtcp-fb) go with them."""
         kept = list(formats)
+        if kept == self.formats:
+            return
         gone = set(self.formats) - set(kept)
         self.formats = kept
         self._write_media()
-        self._keep(lambda line: not _describes(line, gone))
+        if gone:
+            self._keep(lambda line: not _describes(line, gone))
 
     @property
     def codecs(self) -> Mapping[int, Codec]:
@@ -245,7 +256,8 @@ class Media(Section):
     @property
     def coding(self) -> Coding:
         """All that says which payload type stands for what."""
-        return tuple(self.formats), tuple(self.attributes("rtpmap")), tuple(self.attributes("fmtp"))
+        named = self.named
+        return tuple(self.formats), tuple(named.get("rtpmap", ())), tuple(named.get("fmtp", ()))
 
     @property
     def cryptos(self) -> list[Crypto]:
@@ -261,13 +273,13 @@ class Media(Section):
     @property
     def rtcp_mux(self) -> bool:
         """Whether RTCP may use the port of RTP (RFC 5761)."""
-        return self.attribute("rtcp-mux") is not None
+        return "rtcp-mux" in self.named
 
     @property
     def ptime(self) -> float | None:
         """Milliseconds of audio in a packet; None where unsaid or unreadable."""
         value = (self.attribute("ptime") or "").strip()
-        return float(value) if re.fullmatch(r"[0-9]{1,5}(\.[0-9]{1,5})?", value) else None
+        return float(value) if _PTIME.fullmatch(value) else None
 
     def _changed(self) -> None:
         super()._changed()
@@ -277,6 +289,32 @@ class Media(Section):
         port = str(self.port) if self.port_count == 1 else f"{self.port}/{self.port_count}"
         text = " ".join([self.media, port, self.proto, *self.formats])
         self._set(0, self._line("m", text, like=self.lines[0]))
+
+
+def attributes_of(lines: Sequence[bytes]) -> Attributes:
+    """The attributes among the lines of a section. Those of phones of a kind are the same in each call: read once."""
+    said = tuple([line for line in lines if line.startswith(b"a=")])
+    if not said:
+        return _NO_ATTRIBUTES
+    text = b"".join(said)
+    if len(said) > _REMEMBERED_LINES or len(text) > _REMEMBERED_BYTES or _OF_ONE_CALL.search(text):
+        return _read_attributes(said)
+    return _remembered_attributes(said)
+
+
+_NO_ATTRIBUTES: Attributes = {}
+
+
+def _read_attributes(lines: tuple[bytes, ...]) -> Attributes:
+    found: dict[str, list[str]] = {}
+    for line in lines:
+        name, _, value = _text(line[2:]).partition(":")
+        found.setdefault(name.rstrip(), []).append(value)
+    return {name: tuple(values) for name, values in found.items()}
+
+
+_remembered_attributes = lru_cache(maxsize=512)(_read_attributes)
+"""At most some 2 MB are kept."""
 
 
 @lru_cache(maxsize=1024)
@@ -310,13 +348,10 @@ class SessionDescription:
             raise SdpError(400, "NUL In Session Description")
         if not lines or lines[0].rstrip() != b"v=0":
             raise SdpError(400, "Session Description Does Not Start With v=0")
-        sections: list[list[bytes]] = [[]]
-        for line in lines:
-            if line.strip() and not _LINE.match(line):
-                raise SdpError(400, "Malformed Session Description Line")
-            if line[:2] == b"m=":
-                sections.append([])
-            sections[-1].append(line)
+        if not all(map(_LINE.match, lines)) and any(line.strip() and not _LINE.match(line) for line in lines):
+            raise SdpError(400, "Malformed Session Description Line")
+        starts = [place for place, line in enumerate(lines) if line.startswith(b"m=")]
+        sections = [lines[start:end] for start, end in pairwise((0, *starts, len(lines)))]
         _check_limits(sections)
         ending = lines[0][3:].lstrip(b" \t") or b"\r\n"
         return cls(Section(sections[0], ending), [Media(section, ending) for section in sections[1:]])
@@ -344,7 +379,7 @@ class SessionDescription:
 
     def to_bytes(self) -> bytes:
         """The description as it goes on the wire."""
-        return b"".join(line for section in (self.session, *self.media) for line in section.lines)
+        return b"".join([line for section in (self.session, *self.media) for line in section.lines])
 
 
 def _check_limits(sections: list[list[bytes]]) -> None:
@@ -357,12 +392,6 @@ def _check_limits(sections: list[list[bytes]]) -> None:
 
 def _text(value: bytes) -> str:
     return value.rstrip(b"\r\n").decode("utf-8", "surrogateescape")
-
-
-@lru_cache(maxsize=64)
-def _beginnings(names: tuple[str, ...]) -> tuple[bytes, ...]:
-    """What lines of these attributes begin with, and perhaps others."""
-    return tuple(f"a={name}".encode() for name in names)
 
 
 def _attribute_name(line: bytes) -> str | None:

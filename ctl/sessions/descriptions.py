@@ -21,7 +21,7 @@ from ctl.sessions.terms import Mux, is_offered
 from media.stages import CodecSettings
 from sip.effects import Leg
 from sip.errors import SdpError
-from sip.sdp import Media, Section, SessionDescription, codecs_of
+from sip.sdp import Media, Origin, Section, SessionDescription, codecs_of
 from sip.sdp_parts import Connection, Crypto, Fingerprint
 
 _PROTECTION = ("crypto", "fingerprint", "setup", "tls-id", "zrtp-hash", "key-mgmt")
@@ -47,7 +47,7 @@ class Description:
         self._sdp = SessionDescription.parse(body)
         self._origin = self._sdp.origin
         for section in self._sections():
-            _ = section.connection
+            _ = section.connection  # or SdpError
 
     @property
     def sdp(self) -> SessionDescription:
@@ -114,7 +114,8 @@ class Description:
         stays, and an m-line without a port of ours is refused. May be called once.
         """
         ours, found = Connection.to(address), any(read_ice(self._sdp, medium) for medium in self._sdp.media)
-        self._sdp.origin = replace(self._origin, connection=ours)
+        origin = self._origin
+        self._sdp.origin = Origin(origin.username, origin.session, origin.version, ours)
         for section in self._sections():
             _redirect_connection(section, ours, holds=not found)
             section.remove_attributes(*ICE)

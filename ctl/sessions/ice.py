@@ -135,6 +135,8 @@ class IceSide:
 
 def read(sdp: SessionDescription, medium: Media) -> IceSaid | None:
     """Return what a description says of one m-line's ICE; None where it has none, or none that could be checked."""
+    if "ice-ufrag" not in medium.named and "ice-ufrag" not in sdp.session.named:
+        return None
     name = _either(medium, sdp.session, "ice-ufrag")
     password = _either(medium, sdp.session, "ice-pwd")
     if medium.attribute("ice-mismatch") is not None or not _is_text(name) or not _is_text(password):
