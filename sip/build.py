@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import chain
 
 from sip.headers import has_tag
 from sip.message import Request, Response, checked
@@ -119,7 +120,7 @@ def response_bytes(
     """What `response_to` makes, as it goes on the wire, without the message between."""
     fields = [*headers, *_typed(content_type)]
     reason = reason or REASONS.get(status, "Unknown")
-    checked("".join([reason, *(part for field in fields for part in field)]))
+    checked("".join([reason, *chain.from_iterable(fields)]))
     lines = [f"{name}: {value}" for name, value in (*_copied(request, status, to_tag), *fields)]
     head = "\r\n".join([f"SIP/2.0 {status} {reason}", *lines, f"Content-Length: {len(body)}", "", ""])
     return head.encode("utf-8", "surrogateescape") + body
@@ -129,19 +130,16 @@ def _copied(request: Request, status: int, to_tag: str | None) -> list[tuple[str
     values = request.values
     copied = [("Via", value) for value in values("via")]
     for name, key in _ECHOED:
-        copied += [(name, value) for value in values(key)[:1]]
-    if to_tag is not None and status != 100:
-        copied = [_tagged(field, to_tag) for field in copied]
+        if found := values(key):
+            value = found[0]
+            if name == "To" and to_tag is not None and status != 100 and not has_tag(value):
+                value = f"{value};tag={checked(to_tag)}"
+            copied.append((name, value))
     if 100 < status < 300 and request.method in _DIALOG_METHODS:
         copied += [("Record-Route", value) for value in values("record-route")]
     if status == 100:
         copied += [("Timestamp", value) for value in values("timestamp")[:1]]
     return copied
-
-
-def _tagged(field: tuple[str, str], tag: str) -> tuple[str, str]:
-    name, value = field
-    return (name, f"{value};tag={checked(tag)}") if name == "To" and not has_tag(value) else field
 
 
 def _typed(content_type: str | None) -> list[tuple[str, str]]:

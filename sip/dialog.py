@@ -11,12 +11,12 @@ from sip.effects import Address
 from sip.errors import ProtocolError
 from sip.headers import NameAddr
 from sip.message import Message, Request, Response
+from sip.params import EMPTY
 from sip.reach import literal, reach, request_uri
 from sip.uri import Uri
 
 DialogKey = tuple[str, str, str]
 """Call-ID, our tag, the peer's tag."""
-_PLAIN = ("call_id", "our_tag", "their_tag", "ours", "theirs", "target", "our_cseq", "their_cseq")
 
 
 @dataclass(slots=True)
@@ -82,8 +82,19 @@ class Dialog:
 
     def state(self) -> Mapping[str, Any]:
         """The dialog as JSON can carry it."""
-        kept = {name: getattr(self, name) for name in _PLAIN}
-        return {**kept, "routes": list(self.routes), "peer": self.peer.packed, "local": self.local.packed}
+        return {
+            "call_id": self.call_id,
+            "our_tag": self.our_tag,
+            "their_tag": self.their_tag,
+            "ours": self.ours,
+            "theirs": self.theirs,
+            "target": self.target,
+            "our_cseq": self.our_cseq,
+            "their_cseq": self.their_cseq,
+            "routes": self.routes,
+            "peer": self.peer.packed,
+            "local": self.local.packed,
+        }
 
 
 def restored(state: Mapping[str, Any]) -> Dialog:
@@ -151,4 +162,5 @@ def _routes(values: Iterable[NameAddr]) -> tuple[str, ...]:
 
 
 def _without_tag(value: NameAddr) -> NameAddr:
-    return NameAddr(value.uri, value.params.without("tag"), value.display)
+    params = EMPTY if value.has_tag_alone else value.params.without("tag")
+    return NameAddr(value.uri, params, value.display)

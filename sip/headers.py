@@ -46,6 +46,7 @@ _DATE = re.compile(
 )
 _HAS_TAG = re.compile(r";\s*tag\s*=", re.IGNORECASE)
 _REMEMBERED_LENGTH = 160
+_SHORT_CSEQ = 24
 T = TypeVar("T")
 
 
@@ -65,7 +66,9 @@ class Via:
         if not match:
             raise ParseError(400, "Malformed Via")
         transport, host, port, params = match.groups()
-        return cls(transport, bare_host(host), port_number(port), Params.matched(params))
+        if host[0] == "[":
+            host = bare_host(host)
+        return cls(transport, host, None if port is None else port_number(port), Params.matched(params))
 
     @property
     def protocol(self) -> str:
@@ -172,6 +175,11 @@ class NameAddr:
         return match[1] if match else self.params.get("tag") or None
 
     @property
+    def has_tag_alone(self) -> bool:
+        """Whether a tag is there, and no other parameter."""
+        return _TAG.fullmatch(self.params.text) is not None
+
+    @property
     def q(self) -> float:
         """Preference of a contact, 0.0 to 1.0; 1.0 where unsaid or unreadable."""
         text = self.params.get("q") or "1"
@@ -206,6 +214,11 @@ class CSeq:
     @classmethod
     def parse(cls, text: str) -> CSeq:
         """Raises ParseError (400)."""
+        return _remembered_cseq(text) if len(text) <= _SHORT_CSEQ else cls.read(text)
+
+    @classmethod
+    def read(cls, text: str) -> CSeq:
+        """`parse`, whether or not the text was read before."""
         match = _CSEQ.fullmatch(text)
         if not match or len(match[1]) > 64 or int(match[1]) >= 2**31:
             raise ParseError(400, "Malformed CSeq")
@@ -213,6 +226,10 @@ class CSeq:
 
     def __str__(self) -> str:
         return f"{self.number} {self.method}"
+
+
+_remembered_cseq = lru_cache(maxsize=512)(CSeq.read)
+"""Nearly every dialog begins with the same few."""
 
 
 @fact
@@ -281,9 +298,10 @@ def seconds(text: str) -> int:
 
 def number(text: str, limit: int, name: str) -> int:
     """A number of at most `limit`. Raises ParseError (400) that names the header."""
-    if not text.isascii() or not text.isdigit() or len(text) > 64 or int(text) > limit:
+    found = int(text) if len(text) <= 64 and text.isdigit() and text.isascii() else limit + 1
+    if found > limit:
         raise ParseError(400, f"Malformed {name}")
-    return int(text)
+    return found
 
 
 def date(text: str) -> str:

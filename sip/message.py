@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from typing import Generic, Self, TypeVar, overload
 
 from sip.errors import ForbiddenCharacter, ParseError
@@ -31,6 +32,8 @@ T = TypeVar("T")
 M = TypeVar("M", bound="Message")
 Fields = Iterable[tuple[str, str]]
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+MAX_LENGTH = 2**31
+"""Of a body, as Content-Length may say it."""
 _CALL_ID = re.compile(r"[\x21-\x7e]+")
 
 
@@ -39,6 +42,10 @@ class View(Generic[T]):
 
     def __init__(self, key: str, read: Callable[[list[str]], T]) -> None:
         self.key, self.read = key, read
+        self.absent: T | None = None
+        """What is read where the header is not there; None also where that is an error."""
+        with suppress(ParseError):
+            self.absent = read([])
 
     def __set_name__(self, owner: type, name: str) -> None:
         self.name = name
@@ -50,8 +57,11 @@ class View(Generic[T]):
     def __get__(self, message: Message | None, owner: type) -> Self | T:
         if message is None:
             return self
+        values = message._values.get(self.key)
+        if values is None and self.absent is not None:
+            return self.absent
         try:
-            value = self.read(message._values.get(self.key, []))
+            value = self.read(values or [])
         except ParseError as error:
             raise ParseError(error.status, error.reason, message) from None
         message.__dict__[self.name] = value
@@ -143,7 +153,7 @@ class Message:
     record_routes = View("record-route", _each(NameAddr.parse))
     path = View("path", _each(NameAddr.parse))
     max_forwards = View("max-forwards", _optional(lambda text: number(text, 255, "Max-Forwards")))
-    content_length = View("content-length", _optional(lambda text: number(text, 2**31, "Content-Length")))
+    content_length = View("content-length", _optional(lambda text: number(text, MAX_LENGTH, "Content-Length")))
     content_type = View("content-type", _optional(_media_type))
     expires = View("expires", _optional(seconds))
     min_expires = View("min-expires", _optional(seconds))
@@ -178,7 +188,9 @@ class Message:
     def values(self, name: str) -> list[str]:
         """All values of a header in any spelling of its name, a line each, folds undone; empty where absent."""
         values = self._values.get(name)
-        return values if values is not None else self._values.get(header_key(name), [])
+        if values is None and name not in NAMES:
+            values = self._values.get(header_key(name))
+        return [] if values is None else values
 
     def get(self, name: str) -> str | None:
         """The first value of a header in any spelling of its name; None where absent."""

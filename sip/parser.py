@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 
 from sip.errors import ParseError
-from sip.headers import CSeq, NameAddr, Via, parse_each, plain_address
-from sip.message import Message, Request, Response, read_call_id, unfold
+from sip.headers import CSeq, NameAddr, Via, number, parse_each, plain_address
+from sip.message import MAX_LENGTH, Message, Request, Response, read_call_id, unfold
 from sip.names import KEYS, header_key, header_name
 from sip.params import TOKEN
 
@@ -33,14 +33,15 @@ _SINGLE = {
     *("min-expires", "event", "refer-to", "replaces", "session-expires", "min-se", "rseq", "rack", "mime-version"),
 }
 _FOR_RESPONSES = frozenset(("via", "from", "to", "call-id", "cseq"))
-_CHECKED = {
-    "contact": "contacts",
-    "route": "routes",
-    "record-route": "record_routes",
-    "max-forwards": "max_forwards",
-    "date": "date",
-    "rseq": "rseq",
-}
+_CHECKED = (
+    ("contact", "contacts"),
+    ("route", "routes"),
+    ("record-route", "record_routes"),
+    ("max-forwards", "max_forwards"),
+    ("date", "date"),
+    ("rseq", "rseq"),
+)
+"""Headers, and their views that must not fail later."""
 
 
 def parse(data: bytes) -> Request | Response:
@@ -145,9 +146,10 @@ def _index(lines: list[str]) -> dict[str, list[str]]:
 
 
 def _cut(body: bytes, message: Message) -> bytes:
-    length = message.content_length
-    if length is None:
+    said = message._values.get("content-length")
+    if said is None:
         return body
+    length = number(said[0], MAX_LENGTH, "Content-Length")
     if length > len(body):
         raise ParseError(400, "Content-Length Beyond Message")
     return body[:length]
@@ -165,10 +167,11 @@ def _check(message: Request | Response) -> None:
         _ = message.from_
     known["to"], known["call_id"] = NameAddr.parse(to), read_call_id(call_id)
     known["vias"], known["cseq"] = parse_each(vias, Via.parse), CSeq.parse(cseq)
-    if len(message.vias) > MAX_VIAS:
+    if len(known["vias"]) > MAX_VIAS:
         raise ParseError(400, "Too Many Via")
-    for key in _CHECKED.keys() & values.keys():
-        getattr(message, _CHECKED[key])
+    for key, view in _CHECKED:
+        if key in values:
+            getattr(message, view)
     if "*" in values.get("contact", ()):
         _check_star(message)
     if isinstance(message, Request):
