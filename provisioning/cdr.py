@@ -100,14 +100,16 @@ def encode(cdr: Cdr) -> bytes:
 
     Texts come from the network: they are cut to TEXT_LIMIT, and what PostgreSQL cannot store is replaced.
     """
-    plain = {name: _plain(value) for name, value in zip(_NAMES, _VALUES(cdr), strict=True)}
-    return _encode({"v": FORMAT, **plain}).encode("ascii")
+    return _encode({"v": FORMAT, **_plain(_NAMES, _VALUES(cdr))}).encode("ascii")
 
 
-def _plain(value: object) -> object:
+def _plain(names: tuple[str, ...], values: tuple[Any, ...]) -> dict[str, object]:
     """Return what JSON and PostgreSQL can carry."""
-    reader = _READERS.get(value.__class__)
-    return value if reader is None else reader(value)
+    found: dict[str, object] = {}
+    for name, value in zip(names, values, strict=True):
+        reader = _READERS.get(value.__class__)
+        found[name] = value if reader is None else reader(value)
+    return found
 
 
 def _moment(value: datetime) -> str:
@@ -122,14 +124,13 @@ def _text(value: str) -> str:
     return value[:TEXT_LIMIT].replace("\0", "�").encode("utf-8", "replace").decode("utf-8")
 
 
-def _direction(media: CdrMedia) -> dict[str, object]:
-    return {name: _plain(value) for name, value in zip(_MEDIA_NAMES, _MEDIA_VALUES(media), strict=True)}
+def _media(entries: tuple[CdrMedia, ...]) -> list[dict[str, object]]:
+    return [_plain(_MEDIA_NAMES, _MEDIA_VALUES(each)) for each in entries]
 
 
 _READERS: dict[type, Callable[[Any], object]] = {
     datetime: _moment,
     UUID: str,
     str: _text,
-    tuple: lambda entries: [_plain(entry) for entry in entries],
-    CdrMedia: _direction,
+    tuple: _media,
 }

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Literal
 
@@ -101,7 +102,7 @@ class Snapshot:
 
     def plan(self, tenant: int) -> TenantPlan:
         """Return the plan of a tenant, an empty one if there is none."""
-        return self.plans.get(tenant) or replace(EMPTY, tenant=tenant)
+        return self.plans.get(tenant) or _empty(tenant)
 
     def account(self, realm: str, username: str) -> Account | None:
         """Return the account of that name, None if there is none."""
@@ -135,3 +136,8 @@ class Snapshot:
         if not self.hosts or domain in self.hosts:
             return self.realm
         return domain if any(plan.realm == domain for plan in self.plans.values()) else None
+
+
+@lru_cache(maxsize=1024)
+def _empty(tenant: int) -> TenantPlan:
+    return replace(EMPTY, tenant=tenant)

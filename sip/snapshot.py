@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from operator import attrgetter
 from typing import Any
 
 from sip.call import Call
@@ -34,10 +35,14 @@ _UNFINISHED = (*_RINGING, LegState.ACCEPTED)
 _NOWHERE = (Address("", 0), Address("", 0))
 
 
+_KEPT = (*_PLAIN, *_SERVICE)
+_values = attrgetter(*_KEPT)
+
+
 def snapshot(call: Call) -> Mapping[str, Any]:
     """The state for SaveCall."""
     return {
-        **{name: getattr(call, name) for name in (*_PLAIN, *_SERVICE)},
+        **dict(zip(_KEPT, _values(call), strict=True)),
         "state": call.state.value,
         "near": call.near.name,
         "a": _leg(call.a),

@@ -7,6 +7,7 @@ import socket
 import struct
 from collections.abc import Iterable
 from enum import IntEnum, IntFlag
+from functools import lru_cache
 from ipaddress import IPv6Address
 from socket import inet_aton
 from typing import Any, Literal
@@ -29,8 +30,6 @@ PACK = struct.Struct("=4I16s16s16s48s4H3B6s6s??3x").pack
 PACK_SETTINGS = struct.Struct("=16s16s2I3H2B").pack
 NOWHERE = bytes(16)
 LATCH_PACKETS = 5
-PLAIN = 0, PACK_SETTINGS(NOWHERE, NOWHERE, 0, 0, 0, 0, 0, 0, LATCH_PACKETS)
-"""Flags and settings of the flows that have none; nearly all."""
 
 Endpoint = tuple[str, int]
 """IPv4 or IPv6 address and UDP port."""
@@ -107,10 +106,12 @@ class FlowRule:
     stun: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("source", "egress", "target", "previous_source"):
-            endpoint = getattr(self, name)
-            if endpoint and ":" in endpoint[0]:
-                object.__setattr__(self, name, (canonical(endpoint[0]), endpoint[1]))
+        former = self.previous_source
+        if ":" in self.source[0] or ":" in self.egress[0] or ":" in self.target[0] or (former and ":" in former[0]):
+            for name in ("source", "egress", "target", "previous_source"):
+                endpoint = getattr(self, name)
+                if endpoint:
+                    object.__setattr__(self, name, (canonical(endpoint[0]), endpoint[1]))
 
 
 @fact
@@ -163,7 +164,7 @@ def pack_rule(index: int, rule: FlowRule) -> bytes:
     _check(rule)
     source, egress, target = rule.source, rule.egress, rule.target
     try:
-        flags, settings = _settings(rule) if _has_settings(rule) else PLAIN
+        flags, settings = _settings_of(rule)
         return PACK(
             index,
             rule.ifindex,
@@ -264,38 +265,41 @@ def _check(rule: FlowRule) -> None:
         raise ValueError(f"egress {rule.egress[0]} and target {rule.target[0]} are of different families")
 
 
-def _has_settings(rule: FlowRule) -> bool:
-    """Whether anything is set that few flows have; thousands are packed at once."""
-    return (
-        rule.payload_types is not None
-        or rule.dtmf_type is not None
-        or rule.police is not None
-        or rule.previous_source is not None
-        or rule.vlans != ()
-        or rule.latch_packets != LATCH_PACKETS
-    )
+def _settings_of(rule: FlowRule) -> tuple[int, bytes]:
+    """Flags, and that part of a struct flow_wanted, which is the same for most. Raises ValueError or struct.error."""
+    asked = rule.payload_types, rule.dtmf_type, rule.police, rule.vlans, rule.latch_packets
+    previous = rule.previous_source
+    return _usual_settings(*asked) if previous is None else _settings(*asked, previous)
 
 
-def _settings(rule: FlowRule) -> tuple[int, bytes]:
-    """What few flows have, checked: flags, and that part of a struct flow_wanted. Raises ValueError or struct.error."""
-    types, previous, police, vlans = rule.payload_types, rule.previous_source, rule.police or (0, 0), rule.vlans
+def _settings(
+    types: frozenset[int] | None,
+    dtmf_type: int | None,
+    limit: tuple[int, int] | None,
+    vlans: tuple[int, ...],
+    latch_packets: int,
+    previous: Endpoint | None = None,
+) -> tuple[int, bytes]:
+    police = limit or (0, 0)
     if len(vlans) > 2 or not all(1 <= each <= VLAN_ID_MAX for each in vlans):
         raise ValueError(f"VLANs {vlans}: give at most two ids within 1-{VLAN_ID_MAX}")
-    if rule.police and not all(1 <= each <= POLICE_MAX for each in police):
+    if limit and not all(1 <= each <= POLICE_MAX for each in police):
         raise ValueError(f"police {police}: give packets per second and at once within 1-{POLICE_MAX}")
-    if not all(0 <= each < PAYLOAD_TYPES for each in (*(types or ()), rule.dtmf_type or 0)):
-        raise ValueError(f"payload types are within 0-{PAYLOAD_TYPES - 1}, not {types}, {rule.dtmf_type}")
-    if rule.latch_packets < 1:
+    if not all(0 <= each < PAYLOAD_TYPES for each in (*(types or ()), dtmf_type or 0)):
+        raise ValueError(f"payload types are within 0-{PAYLOAD_TYPES - 1}, not {types}, {dtmf_type}")
+    if latch_packets < 1:
         raise ValueError("a latching flow needs at least one packet")
     flags = lib.FLAG_PAYLOAD_TYPES if types is not None else 0
-    flags |= lib.FLAG_DTMF if rule.dtmf_type is not None else 0
+    flags |= lib.FLAG_DTMF if dtmf_type is not None else 0
     flags |= lib.FLAG_PREVIOUS if previous else 0
     address, port = (mapped(previous[0]), previous[1]) if previous else (NOWHERE, 0)
     outer, inner, *_ = *vlans, 0, 0
-    settings = PACK_SETTINGS(
-        address, _bits(types or ()), *police, port, outer, inner, rule.dtmf_type or 0, rule.latch_packets
-    )
+    settings = PACK_SETTINGS(address, _bits(types or ()), *police, port, outer, inner, dtmf_type or 0, latch_packets)
     return flags, settings
+
+
+_usual_settings = lru_cache(maxsize=1024)(_settings)
+"""Of codecs and limits there are few; a former source is of one flow alone."""
 
 
 def _bits(types: Iterable[int]) -> bytes:

@@ -46,7 +46,7 @@ class Meters:
     def message(self, data: bytes, direction: str) -> None:
         """Count one message by its first line, without reading more of it."""
         if data.startswith(b"SIP/2.0 "):
-            self.responses[direction, data[8:11].decode("ascii", "replace")] += 1
+            self.responses[direction, STATUSES.get(data[8:11], "other")] += 1
             return
         method = METHODS.get(data[: data.find(b" ", 0, 16)])
         if method:
@@ -87,6 +87,7 @@ class Meters:
             self.histograms.round_trip.observe(interval.round_trip)
 
 
+STATUSES = {b"%d" % status: str(status) for status in range(100, 700)}
 METHODS = {
     name.encode(): name
     for name in ("INVITE", "ACK", "BYE", "CANCEL", "REGISTER", "OPTIONS", "INFO", "UPDATE", "PRACK", "REFER")

@@ -191,18 +191,16 @@ _PLAIN = frozenset({str, int, float, bool, type(None)})
 def _state(value: Any) -> Any:
     """What is written with every change of every call, and so without what goes without saying."""
     kind = type(value)
-    if kind in _PLAIN:
-        return value
     if kind is tuple:
-        return [_state(each) for each in value]
+        return [each if type(each) in _PLAIN else _state(each) for each in value]
     if kind is dict:
-        return {key: _state(each) for key, each in value.items()}
+        return {key: each if type(each) in _PLAIN else _state(each) for key, each in value.items()}
     known = _FIELDS.get(kind)
     if known is None:
         return value
     return {
         name: each if type(each) in _PLAIN else _state(each)
-        for name, each, usual in zip(known.names, known.values(value), known.usual, strict=True)
+        for name, each, usual in zip(known.names, known.values(value), known.usual)  # noqa: B905 - all of one class
         if each is not usual and each != usual
     }
 

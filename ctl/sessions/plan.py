@@ -95,16 +95,14 @@ class DataPlane:
     srtp: Policy = "preferred"
     fingerprint: str = ""
     """Of the engine's certificate, as in a=fingerprint."""
+    addresses: tuple[RelayAddress, ...] = field(init=False, compare=False)
+    """All relay addresses."""
+    own: frozenset[str] = field(init=False, compare=False)
+    """All that peers may know us by: media sent there would loop."""
 
-    @property
-    def addresses(self) -> tuple[RelayAddress, ...]:
-        """All relay addresses."""
-        return self.relays or tuple(map(RelayAddress, self.interfaces))
-
-    @property
-    def own(self) -> frozenset[str]:
-        """All that peers may know us by: media sent there would loop."""
-        return frozenset(self.interfaces) | {each.shown for each in self.relays}
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "addresses", self.relays or tuple(map(RelayAddress, self.interfaces)))
+        object.__setattr__(self, "own", frozenset(self.interfaces) | {each.shown for each in self.relays})
 
     def shown(self, relays: Mapping[Leg, str]) -> dict[Leg, str]:
         """Return what legs are told of the addresses that face them, where that is another."""

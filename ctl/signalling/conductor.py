@@ -55,6 +55,8 @@ from sip.trunk import Trunk
 log = structlog.get_logger()
 
 CALL, BINDINGS = "call", "bindings"
+TIMER_SECONDS = 0.02
+"""How late a timer may ring: the shortest of RFC 3261 are of half a second."""
 NO_MEDIA = "No Media Available"
 """What peers are told where the fault is ours: ports, interfaces and their names are not their business."""
 
@@ -320,15 +322,18 @@ class Conductor:
             log.error("live state not saved; free space on its disk", kind=kind, key=key, error=error.strerror)
 
     def _set_timer(self) -> None:
-        """See that `_expire` is called in time; a call that comes too early does no harm."""
+        """See that `_expire` is called in time; a call that comes too early does no harm.
+
+        Each call sets some twenty timers, of seconds: those that are due within a few milliseconds share one look.
+        """
         expiry = self._core.next_expiry()
         if expiry is None or (self._timer is not None and self._due <= expiry):
             return
         if self._timer is not None:
             self._timer.cancel()
-        self._due = expiry
-        delay = max(0.0, expiry - time.monotonic())
-        self._timer = asyncio.get_running_loop().call_later(delay, self._expire)
+        now = time.monotonic()
+        self._due = max(expiry, now + TIMER_SECONDS)
+        self._timer = asyncio.get_running_loop().call_later(self._due - now, self._expire)
 
     def _expire(self) -> None:
         self._timer = None

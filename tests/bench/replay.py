@@ -2,8 +2,8 @@
 """`python -m tests.bench.replay call|register|ng [--profile]`: one exchange after the other through the controller.
 
 Everything is what `voxdp run` composes, flows in the kernel included, but for sockets and PostgreSQL: messages are
-handed to the conductor, and what it would send is what the peers then answer. So what is measured is our own work alone,
-the same in each round: CPU time of the median exchange, and function calls, which no other load on the machine changes.
+handed to the conductor, and what it would send is what the peers then answer. So what is measured is our own work
+alone, the same in each round: CPU time, and function calls, which no other load on the machine changes.
 With --profile also which files and functions they are in.
 """
 
@@ -40,7 +40,7 @@ from vm.controller import DOMAIN, Controller
 from vm.lab import Lab
 
 WARM, COUNT, PROFILED = 50, 1000, 100
-PASSWORD = "secret"  # noqa: S105 (of a lab)
+PASSWORD = "secret"
 SHOWN = 40
 ROOT = f"{Path(__file__).parents[2]}/"
 SDP = (
@@ -82,8 +82,8 @@ async def replay(lab: Lab, controller: Controller, what: str, profile: bool) -> 
         await repeat(exchange, WARM)
         costs = await repeat(exchange, COUNT)
         calls, profiled = await counted(exchange)
-        usual, quiet = statistics.median(costs), statistics.quantiles(costs, n=20)[0]
-        print(f"{what}: {1e6 * usual:.0f} us of CPU, the median of {COUNT}, {1e6 * quiet:.0f} us the quietest 5 %; {calls:.0f} calls")
+        usual, quiet = (1e6 * each for each in (statistics.median(costs), statistics.quantiles(costs, n=20)[0]))
+        print(f"{what}: {calls:.0f} function calls; {COUNT} times, median {usual:.0f} us, quietest 5 % {quiet:.0f} us")
         if profile:
             show(profiled)
     finally:
