@@ -27,6 +27,7 @@ from ctl.queues.section import QueuesSection
 from ctl.section import Section
 from ctl.sessions.playback_section import PlaybackKeys
 from ctl.webhooks.section import WebhooksSection
+from sip.settings import DiversionPolicy
 from sip.steering import MAX_WORKERS
 
 RELAY_ADDRESSES = 8  # as in bpf/flow.h
@@ -137,6 +138,8 @@ class SipSection(Section):
     min_session_expires: Annotated[int, Field(ge=90)] = 90
     redirections: Annotated[int, Field(ge=0, le=10)] = 0
     """How many redirections of one call are followed."""
+    diversion: DiversionPolicy = "all"
+    """Who is told that a call was sent on (RFC 5806): nobody, trunks that are trusted, or these and users."""
     nat_keepalive: Annotated[int, Field(ge=0, le=3600)] = 25
     """Seconds between OPTIONS to phones behind NAT, so that their way stays open; 0: none are sent."""
     info: tuple[Annotated[str, Field(pattern=r"^(\*|[a-z0-9.+_-]+/[a-z0-9.+_-]+)$")], ...] = (

@@ -26,10 +26,20 @@ Explain = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
+class Diverted:
+    """Who sent a call on: a number, or else a user name. reason: as of RFC 5806. hidden: does not want to be shown."""
+
+    name: str
+    reason: str
+    hidden: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class ToUser:
     """To the contacts that a local user has registered, for so many seconds.
 
-    after: tried only if what came before ended so. together: rung at the same time as the target before.
+    after: tried only if what came before ended so. together: rung at the same time as the target before. diverted: who
+    sent the call on to here, the last one first.
     """
 
     realm: str
@@ -37,11 +47,13 @@ class ToUser:
     ring_seconds: int = 30
     after: After = "any"
     together: bool = False
+    diverted: tuple[Diverted, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class ToTrunk:
-    """To a number by a trunk. number: as this trunk wants it. caller_number: E.164 to show, None: withheld.
+    """To a number by a trunk. number: as this trunk wants it. caller_number: E.164 to show, None: withheld. diverted:
+    as of ToUser.
 
     On a cause in trunk.retry_causes, and without any sign within trunk.setup_seconds, the next target is tried.
     """
@@ -51,6 +63,7 @@ class ToTrunk:
     caller_number: str | None
     price_micros: int | None = None
     after: After = "any"
+    diverted: tuple[Diverted, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +179,8 @@ class _Search:
     hops: int = field(default=0)
     trusted: bool = False
     """It came by a trunk: what its number is set up for may lead outside, at the tenant's cost."""
+    diverted: tuple[Diverted, ...] = ()
+    """Who has sent the call on so far, the last one first."""
 
     @property
     def dial_plan(self) -> DialPlan:
@@ -206,38 +221,48 @@ class _Search:
         shown = self._own_number()
         return tuple(ToTrunk(trunk, dialled, shown) for trunk in self.plan.emergency_trunks()) or NO_TRUNK
 
-    def _user(self, account: Account) -> Found:
+    def _user(self, account: Account, number: str | None = None) -> Found:
+        """number: of ours, by which the user was reached."""
         self.say(f"user {account.username}@{account.realm}")
         if not account.enabled:
             self.say("is disabled")
             return CALLEE_DISABLED
         if account.forward_always:
             self.say(f"forwards always to {account.forward_always}")
-            return self._forward(account, account.forward_always)
+            return self._forward(account, account.forward_always, "unconditional", number)
         if account.do_not_disturb:
             self.say("does not want to be disturbed")
-            return self._forward(account, account.forward_busy) if account.forward_busy else DO_NOT_DISTURB
-        targets: list[RouteTo] = [ToUser(account.realm, account.username, account.ring_seconds)]
-        for after, where in (("busy", account.forward_busy), ("no_answer", account.forward_no_answer)):
+            if not account.forward_busy:
+                return DO_NOT_DISTURB
+            return self._forward(account, account.forward_busy, "do-not-disturb", number)
+        targets: list[RouteTo] = [ToUser(account.realm, account.username, account.ring_seconds, diverted=self.diverted)]
+        conditions: tuple[tuple[After, str, str | None], ...] = (
+            ("busy", "user-busy", account.forward_busy),
+            ("no_answer", "no-answer", account.forward_no_answer),
+        )
+        for after, reason, where in conditions:
             if where:
                 self.say(f"forwards on {after} to {where}")
-                targets += _behind(self._forward(account, where), after)  # type: ignore[arg-type] # a literal it is
+                targets += _behind(self._forward(account, where, reason, number), after)
         return tuple(targets)
 
-    def _forward(self, account: Account, where: str) -> Found:
+    def _forward(self, account: Account, where: str, reason: str, number: str | None) -> Found:
         """Go on as if the forwarding user had dialled, for that user pays."""
-        return self._onward(where, account.realm, account)
+        name = number or account.caller_number or account.username
+        return self._onward(where, account.realm, account, Diverted(name, reason, account.hide_number))
 
-    def _onward(self, where: str, realm: str, payer: Account | None) -> Found:
+    def _onward(self, where: str, realm: str, payer: Account | None, by: Diverted) -> Found:
         if self.hops >= HOPS:
             self.say(f"more than {HOPS} forwardings")
             return TOO_MANY_HOPS
-        return replace(self, hops=self.hops + 1, payer=payer).outbound(where, realm)
+        further = replace(self, hops=self.hops + 1, payer=payer, diverted=(by, *self.diverted))
+        return further.outbound(where, realm)
 
     def _realm(self) -> str:
         return self.plan.realm or self.snapshot.realm
 
-    def _group(self, group: Group) -> Found:
+    def _group(self, group: Group, number: str | None = None) -> Found:
+        """number: of ours, by which the group was reached."""
         self.say(f"group {group.name}, {'together' if group.together else 'in turn'}")
         targets: list[RouteTo] = []
         for name in group.members:
@@ -246,29 +271,35 @@ class _Search:
                 self.say(f"passes over {name}")
                 continue
             together = group.together and bool(targets)
-            targets.append(ToUser(account.realm, name, group.ring_seconds, together=together))
+            ringing = ToUser(account.realm, name, group.ring_seconds, together=together, diverted=self.diverted)
+            targets.append(ringing)
         if group.overflow:
             self.say(f"then {group.overflow}")
-            targets += _behind(self._onward(group.overflow, self._realm(), self.payer), "any")
+            by = Diverted(number or group.name, "no-answer")
+            targets += _behind(self._onward(group.overflow, self._realm(), self.payer, by), "any")
         return tuple(targets) or CALLEE_DISABLED
 
-    def _queue(self, queue: Queue) -> Found:
+    def _queue(self, queue: Queue, number: str | None = None) -> Found:
+        """number: of ours, by which the queue was reached."""
         self.say(f"queue {queue.name}")
         if self._open(queue.calendar):
             return (ToQueue(self.plan.tenant, queue.name, answer=queue.answer),)
-        return self._onward(queue.overflow, self._realm(), self.payer) if queue.overflow else CLOSED
+        return self._while_closed(queue.overflow, number or queue.name)
+
+    def _while_closed(self, where: str | None, name: str) -> Found:
+        return self._onward(where, self._realm(), self.payer, Diverted(name, "time-of-day")) if where else CLOSED
 
     def _number(self, number: Number) -> Found:
         self.say(f"number {number.number} of ours")
         if not self._open(number.calendar):
-            return self._onward(number.closed, self._realm(), self.payer) if number.closed else CLOSED
+            return self._while_closed(number.closed, number.number)
         if number.user is not None:
             account = self.snapshot.account(self._realm(), number.user)
-            return self._user(account) if account else NOT_FOUND
+            return self._user(account, number.number) if account else NOT_FOUND
         if number.group is not None and number.group in self.plan.groups:
-            return self._group(self.plan.groups[number.group])
+            return self._group(self.plan.groups[number.group], number.number)
         if number.queue is not None and number.queue in self.plan.queues:
-            return self._queue(self.plan.queues[number.queue])
+            return self._queue(self.plan.queues[number.queue], number.number)
         self.say("leads nowhere")
         return NOT_FOUND
 
@@ -319,7 +350,13 @@ class _Search:
         for reason in refused:
             self.say(reason)
         return [
-            ToTrunk(offer.trunk, _as_wanted(offer.trunk, digits), self._shown(offer.trunk), offer.price)
+            ToTrunk(
+                offer.trunk,
+                _as_wanted(offer.trunk, digits),
+                self._shown(offer.trunk),
+                offer.price,
+                diverted=self.diverted,
+            )
             for offer in able
         ]
 

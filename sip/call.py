@@ -16,7 +16,7 @@ from sip.call_host import CallHost
 from sip.call_table import CALL, SAVED, CallDo, CallSignal, CallState
 from sip.causes import NORMAL, RECOVERY_ON_TIMER, cause_in, cause_of
 from sip.dialog import Dialog, DialogKey
-from sip.effects import Address, CallAnswered
+from sip.effects import Address, CallAnswered, Diversion
 from sip.hunt import Ending
 from sip.identity import Caller
 from sip.leg import Leg
@@ -52,6 +52,8 @@ class Call:
         """Counts the offers; an answer to a question of an earlier turn is nothing."""
         self.diverted = ""
         """The user who sent the call on to here."""
+        self.diversions: tuple[Diversion, ...] = ()
+        """Who sent it on before its present route was found, the last one first; who transfers does not divert."""
         self.payer_trunk = ""
         """The trunk that the call, or whoever transferred it, came by."""
         self.visited: set[str] = set()

@@ -77,7 +77,8 @@ def _note(call: Call, event: Event, now: float) -> None:
 
 def _redirect(call: Call, event: Event, now: float) -> None:
     call.stop_ringing()
-    if isinstance(event.message, Response):
+    if isinstance(event.message, Response) and event.leg:
+        call.reach(event.leg)
         call.host.ask_route(call, now, event.message)
 
 

@@ -13,7 +13,17 @@ from sip.call import Call
 from sip.call_table import CallSignal, CallState
 from sip.client_auth import ClientAuth
 from sip.dialog import DialogKey
-from sip.effects import Address, AnswerMedia, AttendMedia, CallStarted, FindRoute, OfferMedia, SaveCall, Target
+from sip.effects import (
+    Address,
+    AnswerMedia,
+    AttendMedia,
+    CallStarted,
+    Diversion,
+    FindRoute,
+    OfferMedia,
+    SaveCall,
+    Target,
+)
 from sip.errors import ProtocolError
 from sip.hunt import Ending, Hunt
 from sip.identity import Caller, caller_of
@@ -244,6 +254,7 @@ class Calls:
         contact = max((each for each in response.contacts if each.uri.is_sip), key=lambda each: each.q)
         call.visited.add(call.dialled)
         call.diverted = call.b.user
+        call.diversions = (Diversion(call.diverted, "deflection"), *call.b.diversions, *call.diversions)
         call.dialled, call.domain = contact.uri.dialled, contact.uri.host
         return call.dialled not in call.visited
 
@@ -293,6 +304,7 @@ class Calls:
     def equip(self, leg: Leg, destination: Destination) -> None:
         """See CallHost."""
         leg.user, leg.trunk = destination.user, destination.trunk
+        leg.diversions = destination.diversions
         if destination.trunk:
             self.trunks.carry(destination.trunk, 1)
             leg.asking.auth = self.auth(destination.trunk)
@@ -314,7 +326,7 @@ class Calls:
             self.trunks.known.get(destination.trunk),
             leg.tag,
             leg.speak(sdp),
-            call.diverted if call.visited else "",  # who transfers does not divert: Referred-By says it
+            call.diversions,
             [*call.headers, *leg.session.propose(first=True)],
             reliable=bool(sdp) or alone,
             kin=call.a.call_id,

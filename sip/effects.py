@@ -84,19 +84,29 @@ After = Literal["any", "busy", "no_answer"]
 
 
 @fact
+class Diversion:
+    """Who sent a call on, and why, in the words of RFC 5806. hidden: who does not want to be shown to people."""
+
+    name: str
+    reason: str
+    hidden: bool = False
+
+
+@fact
 class UserTarget:
     """A route to the contacts that a local user has registered.
 
     ring: seconds until the next target is tried, 0: as the settings say. beside: rings at the same time as the target
-    before it. after: tried only if what came before ended so. diverted: the user who sent the call on to here, which
-    the callee is told. media: where its media goes; only those who have theirs at the same place can ring by one offer.
+    before it. after: tried only if what came before ended so. diversions: who sent the call on to here, the last one
+    first, which the callee may be told. media: where its media goes; only those who have theirs at the same place can
+    ring by one offer.
     """
 
     username: str
     ring: float = 0.0
     beside: bool = False
     after: After = "any"
-    diverted: str = ""
+    diversions: tuple[Diversion, ...] = ()
     media: str = ""
 
 
@@ -109,7 +119,7 @@ class UriTarget:
     ring: float = 0.0
     beside: bool = False
     after: After = "any"
-    diverted: str = ""
+    diversions: tuple[Diversion, ...] = ()
 
 
 @fact
@@ -131,7 +141,7 @@ class TrunkTarget:
     ring: float = 0.0
     beside: bool = False
     after: After = "any"
-    diverted: str = ""
+    diversions: tuple[Diversion, ...] = ()
 
 
 @fact

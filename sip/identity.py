@@ -3,11 +3,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from sip.agent import Fields
+from sip.effects import Diversion
 from sip.errors import ParseError
 from sip.facts import fact
 from sip.headers import NameAddr
 from sip.message import Request
+from sip.settings import DiversionPolicy
 from sip.trunk import Trunk
 from sip.uri import Uri
 
@@ -63,14 +67,26 @@ def identified(caller: Caller, user: str, host: str, ours: str, trunk: Trunk | N
     if trunk and trunk.trusted and caller.asserted:
         asserted = NameAddr(Uri("sip", user=escaped(user) or None, host=ours), display=caller.display)
         fields.append(("P-Asserted-Identity", str(asserted)))
-    if trunk and trunk.trusted:
-        fields += [("Diversion", value) for value in caller.diversions]
     return from_, fields
 
 
-def diversion(user: str, host: str, reason: str = "unknown") -> tuple[str, str]:
-    """The Diversion header of a call that `user` has sent on (RFC 5806)."""
-    return "Diversion", f"<sip:{escaped(user)}@{host}>;reason={reason};counter=1"
+def diverted(
+    diversions: Iterable[Diversion], caller: Caller, host: str, trunk: Trunk | None, policy: DiversionPolicy
+) -> Fields:
+    """The Diversion headers of a call that goes to a trunk, None: to a user, as far as these are told (RFC 5806).
+
+    diversions: ours, the last one first; what the caller's trunk has told of goes before these in time, and so after
+    them here. host: of the addresses of those who are ours.
+    """
+    if policy == "none" or (not trunk.trusted if trunk else policy != "all"):
+        return []
+    ours = [_diversion(each, host) for each in diversions if trunk or not each.hidden]
+    return [("Diversion", value) for value in (*ours, *(caller.diversions if trunk else ()))]
+
+
+def _diversion(of: Diversion, host: str) -> str:
+    hidden = ";privacy=full" if of.hidden else ""
+    return f"<sip:{escaped(of.name)}@{host}>;reason={of.reason};counter=1{hidden}"
 
 
 def escaped(user: str) -> str:

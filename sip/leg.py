@@ -8,7 +8,7 @@ from zlib import crc32
 
 from sip.agent import Agent, Fields
 from sip.dialog import Dialog, DialogKey
-from sip.effects import Address
+from sip.effects import Address, Diversion
 from sip.invited import Invited
 from sip.inviting import Inviting
 from sip.leg_table import LEG, TALKING, LegDo, LegSignal, LegState
@@ -59,6 +59,8 @@ class Leg:
         self.peer_tag = ""
         self.user = ""
         self.trunk = ""
+        self.diversions: tuple[Diversion, ...] = ()
+        """Who had sent the call on to here."""
         self.allow: tuple[str, ...] = ()
         self.said = self.heard = self._wanted = b""
         self.agent = agent

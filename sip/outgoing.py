@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 from sip.agent import ALLOWED, EXTENSIONS, MAX_FORWARDS, SDP, Agent, Fields
 from sip.causes import CARRIER_FAILS
-from sip.effects import Address, After, ServiceTarget, Target, TrunkTarget, UriTarget, UserTarget
+from sip.effects import Address, After, Diversion, ServiceTarget, Target, TrunkTarget, UriTarget, UserTarget
 from sip.errors import ParseError
 from sip.facts import fact
-from sip.identity import Caller, diversion, escaped, identified
+from sip.identity import Caller, diverted, escaped, identified
 from sip.message import Request
 from sip.reach import literal, request_uri
 from sip.registrar import Registrar
@@ -63,7 +63,7 @@ class Destination:
     hidden: bool = False
     after: After = "any"
     setup: float = 0.0
-    diverted: str = ""
+    diversions: tuple[Diversion, ...] = ()
     urgent: bool = False
     leg: Leg | None = None
     routes: tuple[str, ...] = ()
@@ -113,20 +113,18 @@ def first_invite(
     trunk: Trunk | None,
     tag: str,
     sdp: bytes,
-    diverted: str = "",
+    diversions: Iterable[Diversion] = (),
     headers: Fields = (),
     reliable: bool = True,
     kin: str = "",
 ) -> Request:
     """Our INVITE to the callee.
 
-    incoming: the caller's; trunk: the one it goes to; diverted: who deflected it, by redirection; reliable: whether 1xx
-    may be; kin: the Call-ID of the call's other leg.
+    incoming: the caller's; trunk: the one it goes to; diversions: who sent it on before its route was found; reliable:
+    whether 1xx may be; kin: the Call-ID of the call's other leg.
     """
     hops = MAX_FORWARDS if incoming.max_forwards is None else min(incoming.max_forwards, MAX_FORWARDS + 1) - 1
     host = agent.settings.host
-    why = "unknown" if destination.diverted else "deflection"
-    diverted = destination.diverted or diverted
     caller = replace(caller, hidden=True) if destination.hidden else caller
     ours = (trunk.ours or (trunk.domain if trunk.register else "")) if trunk else ""
     from_, identity = identified(caller, _shown(destination, caller, trunk), ours or host, ours or host, trunk)
@@ -142,7 +140,7 @@ def first_invite(
         ALLOWED,
         ("Supported", ", ".join(word for word in EXTENSIONS if reliable or word != RELIABLE)),
         *identity,
-        *([diversion(diverted, host, why)] if diverted and trunk and trunk.trusted else []),
+        *diverted((*destination.diversions, *diversions), caller, host, trunk, agent.settings.diversion),
         *_passed_on(incoming, agent.settings.pass_headers),
         *headers,
         ("User-Agent", agent.settings.server),
@@ -187,7 +185,7 @@ def _ranks(
                         routes=binding.path,
                         ring=target.ring,
                         after=target.after,
-                        diverted=target.diverted,
+                        diversions=target.diversions,
                         media=target.media,
                     )
                     for binding in bindings
@@ -202,7 +200,7 @@ def _ranks(
                         address,
                         ring=target.ring,
                         after=target.after,
-                        diverted=target.diverted,
+                        diversions=target.diversions,
                     )
                 ]
         case ServiceTarget():
@@ -227,7 +225,7 @@ def _by_trunk(target: TrunkTarget, trunk: Trunk, address: Address) -> Destinatio
         hidden=target.hidden,
         after=target.after,
         setup=target.setup,
-        diverted=target.diverted,
+        diversions=target.diversions,
         urgent=target.urgent,
     )
 

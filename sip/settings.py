@@ -4,9 +4,13 @@
 from __future__ import annotations
 
 from dataclasses import field
+from typing import Literal
 
 from sip.facts import fact
 from sip.timers import Intervals
+
+DiversionPolicy = Literal["none", "trunks", "all"]
+"""Who is told that a call was sent on: nobody, trunks that are trusted, or these and users."""
 
 
 @fact
@@ -63,6 +67,7 @@ class Settings:
     min_session_expires: int = 90
     redirections: int = 0
     """How many redirections of one call are followed, each by the routing for the user who redirects; 0: none."""
+    diversion: DiversionPolicy = "all"
     info: tuple[str, ...] = ("application/dtmf-relay", "application/dtmf", "application/media_control+xml")
     """Types of body, in lower case, that an INFO may bring to the other party; a star takes all."""
     pass_headers: tuple[str, ...] = ()

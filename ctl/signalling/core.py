@@ -73,6 +73,7 @@ def make_core(
         session_expires=config.sip.session_expires,
         min_session_expires=config.sip.min_session_expires,
         redirections=config.sip.redirections,
+        diversion=config.sip.diversion,
         nat_keepalive=config.sip.nat_keepalive,
         info=config.sip.info,
         pass_headers=config.sip.pass_headers,

@@ -21,6 +21,7 @@ from provisioning.routing import (
     NO_TRUNK,
     NOT_FOUND,
     Decision,
+    Diverted,
     Inquiry,
     Refusal,
     RouteTo,
@@ -31,7 +32,7 @@ from provisioning.routing import (
     send_on,
 )
 from provisioning.selection import Circumstances
-from sip.effects import FindRoute, ServiceTarget, Target, TrunkTarget, UserTarget
+from sip.effects import Diversion, FindRoute, ServiceTarget, Target, TrunkTarget, UserTarget
 
 Answer = tuple[Target, ...] | Refusal
 QUEUE_FULL = Refusal(486, "Queue Full")
@@ -199,6 +200,7 @@ def _target(route: RouteTo, emergency: bool, media_of: Callable[[str], str]) -> 
                 beside=route.together,
                 after=route.after,
                 media=media_of(route.username),
+                diversions=_diversions(route.diverted),
             )
         case ToTrunk(trunk=trunk):
             return TrunkTarget(
@@ -210,7 +212,12 @@ def _target(route: RouteTo, emergency: bool, media_of: Callable[[str], str]) -> 
                 setup=float(trunk.setup_seconds),
                 urgent=emergency,
                 after=route.after,
+                diversions=_diversions(route.diverted),
             )
         case ToQueue():
             service = queue_service(route.tenant, route.name)
             return ServiceTarget(service, early=not route.answer, after=route.after)
+
+
+def _diversions(diverted: Iterable[Diverted]) -> tuple[Diversion, ...]:
+    return tuple(Diversion(each.name, each.reason, each.hidden) for each in diverted)

@@ -39,7 +39,7 @@ def test_a_silent_call_lasts_two_minutes_unless_told_otherwise(tmp_path: Path, m
     [
         (
             "[sip]\nlissen = 1\n",
-            "sip.lissen: unknown key; known are algorithms, default_expires, domain",
+            "sip.lissen: unknown key; known are algorithms, default_expires, diversion, domain",
         ),
         ("[spi]\n", "spi: unknown key; known are api, database"),
         ("[sip]\nmin_expires = 'soon'\n", "sip.min_expires: Input should be a valid integer"),

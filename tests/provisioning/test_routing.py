@@ -24,6 +24,7 @@ from provisioning.routing import (
     NOT_FOUND,
     PREFIX_CLOSED,
     TOO_MANY_HOPS,
+    Diverted,
     Inquiry,
     Refusal,
     RouteTo,
@@ -261,19 +262,40 @@ def test_forwarding() -> None:
         return ask(plan(route), "bert", accounts=(replace(account("bert"), **features), account("carl")))
 
     assert bert(ring_seconds=9) == (ToUser(HOME, "bert", 9),)
-    assert bert(forward_always="carl") == (ToUser(HOME, "carl"),)
+    assert bert(forward_always="carl") == (ToUser(HOME, "carl", diverted=by("bert", "unconditional")),)
     assert bert(forward_busy="carl", forward_no_answer="anna") == (
         ToUser(HOME, "bert"),
-        ToUser(HOME, "carl", after="busy"),
-        ToUser(HOME, "anna", after="no_answer"),
+        ToUser(HOME, "carl", after="busy", diverted=by("bert", "user-busy")),
+        ToUser(HOME, "anna", after="no_answer", diverted=by("bert", "no-answer")),
     )
+    (outside,) = bert(forward_always="0123456789", caller_number="+33155555555", hide_number=True)
+    assert (outside.number, outside.caller_number) == ("+33123456789", None)
+    assert outside.diverted == (Diverted("+33155555555", "unconditional", hidden=True),)
     (outside,) = bert(forward_always="0123456789", caller_number="+33155555555")
     assert (outside.number, outside.caller_number) == ("+33123456789", "+33155555555")
     assert bert(do_not_disturb=True) == DO_NOT_DISTURB
-    assert bert(do_not_disturb=True, forward_busy="carl") == (ToUser(HOME, "carl"),)
+    shy = (ToUser(HOME, "carl", diverted=by("bert", "do-not-disturb")),)
+    assert bert(do_not_disturb=True, forward_busy="carl") == shy
     assert bert(forward_always="bert") == TOO_MANY_HOPS
     assert bert(forward_no_answer="bert")[:1] == (ToUser(HOME, "bert"),)
     assert bert(forward_always="0033899123456") == PREFIX_CLOSED
+
+
+def test_who_sent_a_call_on_is_told_the_last_one_first() -> None:
+    """From a number of ours to its user, who is busy, and on to another, who is away."""
+    accounts = (
+        replace(account("bert"), forward_busy="carl"),
+        replace(account("carl"), forward_always="0123456789", caller_number="+33155555555"),
+    )
+    numbers = {"+33100000001": Number("+33100000001", user="bert")}
+    tenant = plan(Route("r", "", trunks=members("paris")), numbers=numbers)
+    _, outside = ask(tenant, "+33100000001", accounts=accounts, trunk=PARIS.key)
+    assert outside.diverted == (*by("+33155555555", "unconditional"), *by("+33100000001", "user-busy"))
+    assert outside.after == "busy"
+
+
+def by(name: str, reason: str) -> tuple[Diverted, ...]:
+    return (Diverted(name, reason),)
 
 
 def test_ring_groups_and_queues() -> None:
@@ -290,7 +312,10 @@ def test_ring_groups_and_queues() -> None:
         ToQueue(1, "support"),
     )
     assert ask(plan(**known), "501", accounts=others) == (ToUser(HOME, "anna", 12), ToUser(HOME, "bert", 12))
-    assert ask(plan(**known), "601") == (ToUser(HOME, "bert"),)
+    assert ask(plan(**known), "601") == (ToUser(HOME, "bert", diverted=by("night", "time-of-day")),)
+    spilt = replace(group, overflow="anna")
+    (*_, last) = ask(plan(extensions={"500": spilt}), "500", accounts=others)
+    assert last == ToUser(HOME, "anna", diverted=by("sales", "no-answer"))
     assert ask(plan(**known), "602") == CLOSED
     assert ask(plan(extensions={"500": Group("none")}), "500") == CALLEE_DISABLED
 
@@ -303,7 +328,7 @@ def test_numbers_lead_where_they_should_also_from_inside() -> None:
         "+33100000004": Number("+33100000004", queue="support"),
     }
     tenant = plan(numbers=numbers, queues={"support": Queue("support")})
-    assert ask(tenant, "0100000001") == (ToUser(HOME, "anna"),)
+    assert ask(tenant, "0100000001") == (ToUser(HOME, "anna", diverted=by("+33100000001", "time-of-day")),)
     assert ask(tenant, "0100000002") == CLOSED
     assert ask(tenant, "0100000003") == NOT_FOUND
     assert ask(tenant, "+33100000004", trunk=PARIS.key) == (ToQueue(1, "support"),)

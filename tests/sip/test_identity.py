@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from sip.effects import FindRoute, TrunkTarget, UserTarget
+from sip.effects import Diversion, FindRoute, TrunkTarget, UserTarget
 from sip.identity import escaped
 from sip.settings import Settings
 from sip.uri import Uri
@@ -93,9 +93,54 @@ def test_diversion_passes_between_trusted_trunks(world, anna):
     assert host.heard()[-1].get("Diversion") == value
 
 
+SENT_ON = (Diversion("+4930301", "no-answer", hidden=True), Diversion("bert", "unconditional"))
+TOLD = [
+    "<sip:+4930301@example.org>;reason=no-answer;counter=1;privacy=full",
+    "<sip:bert@example.org>;reason=unconditional;counter=1",
+]
+
+
 def test_forwarded_call_names_who_forwarded(world, anna):
-    out = by_trunk(world, anna, TRUSTED, diverted="bert")
-    assert out.get("Diversion") == "<sip:bert@example.org>;reason=unknown;counter=1"
+    assert by_trunk(world, anna, TRUSTED, diversions=SENT_ON).values("Diversion") == TOLD
+
+
+def test_a_trunk_that_is_not_trusted_is_not_told_who_forwarded(world, anna):
+    assert by_trunk(world, anna, replace(TRUSTED, trusted=False), diversions=SENT_ON).get("Diversion") is None
+
+
+@pytest.mark.parametrize(("policy", "told"), [("all", TOLD[1:]), ("trunks", []), ("none", [])])
+def test_users_are_told_who_forwarded_where_the_settings_let_them(world, anna, bert, policy, told):
+    """But for those who do not want to be shown."""
+    world.settings = replace(world.settings, diversion=policy)
+    world.core = world.fresh_core()
+    assert bert.register(call_id="anew").status == 200
+    world.routes["1"] = (UserTarget("bert", diversions=SENT_ON),)
+    anna.invite("1")
+    assert bert.hears("INVITE")[0].values("Diversion") == told
+
+
+def test_no_trunk_is_told_where_the_settings_say_nobody(world, anna):
+    world.settings = replace(world.settings, diversion="none")
+    world.core = world.fresh_core()
+    assert by_trunk(world, anna, TRUSTED, diversions=SENT_ON).get("Diversion") is None
+
+
+def test_who_deflects_is_told_before_those_who_forwarded_to_it(world, anna, bert):
+    """Also where it was not the first to ring: its own rights count."""
+    carl = Peer(world, "carl", "203.0.113.30")
+    world.settings = replace(world.settings, redirections=3)
+    world.core = world.fresh_core()
+    world.run(world.core.set_trunks([TRUSTED], world.now))
+    bert.register(call_id="anew")
+    carl.register(call_id="anew")
+    world.routes["1"] = (UserTarget("bert"), UserTarget("carl", beside=True, diversions=SENT_ON[1:]))
+    world.routes["49301"] = (TrunkTarget("carrier", "49301", diversions=SENT_ON[:1]),)
+    anna.invite("1")
+    bert.reply(bert.hears("INVITE")[0], 480)
+    carl.reply(carl.hears("INVITE")[0], 302, b"", ("Contact", "<sip:49301@example.org>"))
+    assert world.effects(FindRoute)[-1].diverted == "carl"
+    (out,) = Peer(world, "host", FIRST.host).hears("INVITE")
+    assert out.values("Diversion") == [TOLD[0], "<sip:carl@example.org>;reason=deflection;counter=1", TOLD[1]]
 
 
 def test_headers_that_the_settings_let_pass(world, anna, bert):
