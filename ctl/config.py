@@ -206,8 +206,9 @@ class MediaSection(PlaybackKeys):
     """Codecs that callees are offered beside the caller's; one that both have is preferred. None: no transcoding."""
     timeout: Annotated[float, Field(ge=0)] = 120.0
     """Seconds without a packet after which a call is ended; 0: never."""
-    engine_io: Literal["sockets", "af_xdp"] = "sockets"
-    """How packets reach the engine: by a UDP socket of each flow, or by AF_XDP where the relay is attached."""
+    engine_io: Literal["auto", "sockets", "af_xdp"] = "auto"
+    """How packets reach the engine: by a UDP socket of each flow, or by AF_XDP where the relay is attached. auto: by
+    AF_XDP where the relay is attached natively and the sockets can be had, and no complaint where not."""
     srtp: Literal["off", "preferred", "required"] = "preferred"
     """off: RTP alone. preferred: SRTP with each party that wants it. required: SRTP with both, or no call. Of all
     parties but those whose tenant or trunk says another."""

@@ -264,7 +264,7 @@ class Service:
         relay = self._relay_trouble()
         media = (
             Component("kernel relay", not relay, relay, required=False),
-            Component("engine", self.carriers.process.alive()),
+            Component("engine", self.carriers.process.alive(), self.carriers.io.description),
         )
         if not self.ours:
             return media

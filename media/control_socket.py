@@ -51,8 +51,8 @@ class SocketLock:
         return False
 
     def release(self) -> None:
-        """Let the next engine have the path."""
-        with suppress(FileNotFoundError):
+        """Let the next engine have the path. A file that is no longer ours to remove does no harm: nobody locks it."""
+        with suppress(OSError):
             self.path.unlink()
         os.close(self._file)
 

@@ -3,10 +3,12 @@
 #include "engine.h"
 
 #include <errno.h>
+#include <linux/capability.h>
 #include <openssl/crypto.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "engine_memory.h"
@@ -374,4 +376,19 @@ int engine_harden(void)
 	if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
 		return ENGINE_SYSTEM;
 	return ENGINE_OK;
+}
+
+int engine_keep_capabilities(__u64 kept)
+{
+	struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+	struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3];
+
+	if (syscall(SYS_capget, &header, data))
+		return -1;
+	for (unsigned i = 0; i < _LINUX_CAPABILITY_U32S_3; i++, kept >>= 32) {
+		data[i].permitted &= (__u32)kept;
+		data[i].effective = data[i].permitted;
+		data[i].inheritable = 0;
+	}
+	return (int)syscall(SYS_capset, &header, data);
 }

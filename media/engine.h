@@ -316,4 +316,9 @@ int engine_processes(const struct engine *engine, int *processes);
 /* For the process that parses hostile packets: no core dumps, no ptrace, no new privileges. */
 int engine_harden(void);
 
+/* Gives up all capabilities but those of this mask, bit n for number n of linux/capability.h. 0, or -1 with
+ * errno.
+ */
+int engine_keep_capabilities(__u64 kept);
+
 #endif

@@ -23,7 +23,7 @@ from media.control_socket import ControlSocket
 from media.engine import MOST_WORKERS, Engine, harden
 from media.flows import EngineError
 from media.requests import Requests
-from media.spawn import READY
+from media.spawn import READY, tell
 
 FLOWS = 40_000
 CHECK_INTERVAL = 0.1
@@ -141,16 +141,6 @@ def forbid_core_dumps() -> None:
     """Keys and conversations are no debugging material."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     harden()
-
-
-def tell(descriptor: int | None, text: bytes) -> None:
-    """Say how starting went to whoever started us, and close the descriptor."""
-    if descriptor is None:
-        return
-    with suppress(OSError):
-        os.write(descriptor, text)
-    with suppress(OSError):
-        os.close(descriptor)
 
 
 if __name__ == "__main__":

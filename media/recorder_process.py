@@ -32,12 +32,12 @@ from uuid import UUID
 
 from media.control_socket import ControlSocket
 from media.flows import EngineError
-from media.process import drain, forbid_core_dumps, tell
+from media.process import drain, forbid_core_dumps
 from media.recorder import Recorder
 from media.recording_settings import RecorderError, settings_from_json
 from media.recording_store import Store
 from media.sealed import Keys, SealedError
-from media.spawn import READY
+from media.spawn import READY, tell
 
 TAP_SUFFIX = ".tap"
 TICK = 0.02

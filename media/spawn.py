@@ -50,6 +50,16 @@ def spawn(
     return pid
 
 
+def tell(descriptor: int | None, text: bytes) -> None:
+    """Say how starting went to whoever started us, and close the descriptor."""
+    if descriptor is None:
+        return
+    with suppress(OSError):
+        os.write(descriptor, text)
+    with suppress(OSError):
+        os.close(descriptor)
+
+
 def environment() -> dict[str, str]:
     """Ours, with the place where this package was found."""
     place = str(Path(__file__).resolve().parent.parent)

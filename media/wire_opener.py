@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Opens AF_XDP sockets for an engine that may not: what `voxdp xsk` runs, with CAP_NET_RAW and nothing else.
 
+Whatever else it was started with it gives up, but for CAP_IPC_LOCK: locked memory may be limited.
+
 It takes an interface, a queue and a file for the packets' memory, and gives back a socket that is bound to that queue,
 on the interfaces that it was told and no others. It never reads a packet.
 
@@ -9,6 +11,7 @@ on the interfaces that it was told and no others. It never reads a packet.
 
 from __future__ import annotations
 
+import argparse
 import errno
 import json
 import os
@@ -25,8 +28,12 @@ from typing import Any
 from media._engine import ffi, lib
 from media.control_socket import SocketLock, listen, peer_user
 from media.flows import EngineError, check_range, members
+from media.spawn import READY, tell
 
 AF_XDP = 44  # linux/socket.h
+CAP_NET_RAW, CAP_IPC_LOCK = 13, 14  # linux/capability.h
+KEPT = 1 << CAP_NET_RAW | 1 << CAP_IPC_LOCK
+"""Capabilities that it goes on with, as far as it has them."""
 OPENER_SOCKET = "xsk.sock"
 """Where it listens, in the run directory."""
 MESSAGE = 256
@@ -37,12 +44,16 @@ QUEUES = 1 << 16
 
 @dataclass(frozen=True)
 class OpenerSettings:
-    """socket: where to listen. uid, gid: of the engine, which alone is served, but for root."""
+    """socket: where to listen. uid, gid: of the engine, which alone is served, but for root.
+
+    ready: descriptor to tell how starting went, as `media.spawn` has it.
+    """
 
     socket: Path
     interfaces: Collection[str]
     uid: int
     gid: int
+    ready: int | None = None
 
 
 def serve(settings: OpenerSettings) -> None:
@@ -51,14 +62,18 @@ def serve(settings: OpenerSettings) -> None:
     try:
         refuse_unable()
         with listener(settings) as listening:
+            if lib.engine_keep_capabilities(KEPT):
+                raise EngineError("system", "the other capabilities cannot be given up")
             ending = end_on_signals(listening)
+            tell(settings.ready, READY)
             while not ending:
                 with suppress(OSError):  # whoever asks may go away at any time
                     client, _ = listening.accept()
                     with client:
                         answer(client, settings)
     finally:
-        settings.socket.unlink(missing_ok=True)
+        with suppress(OSError):  # in a directory that is the engine's user's, and no longer open to us
+            settings.socket.unlink()
         lock.release()
 
 
@@ -168,6 +183,21 @@ def main(settings: OpenerSettings) -> int:
     try:
         serve(settings)
     except EngineError as error:
+        tell(settings.ready, f"{error.code} {error}".encode())
         print(f"voxdp xsk: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def from_command_line() -> int:
+    """Run it as `media.opener_process` starts it."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--socket", type=Path, required=True)
+    for number in ("--uid", "--gid", "--ready"):
+        parser.add_argument(number, type=int, required=True)
+    parser.add_argument("interfaces", nargs="+")
+    return main(OpenerSettings(**vars(parser.parse_args())))
+
+
+if __name__ == "__main__":
+    sys.exit(from_command_line())

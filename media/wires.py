@@ -27,7 +27,7 @@ LOOKS = 10
 """Turns of the engine's loop between two looks at whether a wire is missing."""
 QUEUES = 64
 """Places that each interface has in the relay's map `wires`."""
-NO_OPENER = "the engine may not open AF_XDP sockets: run voxdp xsk as root beside it"
+NO_OPENER = "the engine may not open AF_XDP sockets, and nobody does it for it; run: voxdp attach"
 REMEDIES = {
     errno.EAFNOSUPPORT: "this kernel has no AF_XDP sockets (CONFIG_XDP_SOCKETS)",
     errno.EBUSY: "another AF_XDP socket has it; see: ss --xdp -p",

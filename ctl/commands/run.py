@@ -38,20 +38,19 @@ def engine(arguments: tuple[str, ...]) -> None:
 def xsk(session: Session) -> None:
     """Open AF_XDP sockets for the engine, which may not: as root, or with CAP_NET_RAW alone. Runs until SIGTERM.
 
-    For media.engine_io = "af_xdp", on the interfaces of the relay.
+    In place of the process that `voxdp attach` leaves behind for this, where it is to be a service of its own.
     """
     from ctl.config import load
-    from ctl.kernel.attaching import attach_settings
+    from ctl.kernel.attaching import attach_settings, opener_settings
     from ctl.network.media_interfaces import DataPlaneError
     from ctl.network.nexthop import NextHops
-    from media.wire_opener import OPENER_SOCKET, OpenerSettings, main
+    from media.wire_opener import main
 
     config, hops = load(session.path), NextHops()
     try:
-        settings = attach_settings(config, hops)
+        settings = opener_settings(config, attach_settings(config, hops))
     except DataPlaneError as error:
         raise CommandError(str(error), FAILED) from None
     finally:
         hops.close()
-    owner = settings.owner_uid, settings.owner_gid
-    sys.exit(main(OpenerSettings(config.run.directory / OPENER_SOCKET, settings.interfaces, *owner)))
+    sys.exit(main(settings))

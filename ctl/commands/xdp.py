@@ -41,17 +41,20 @@ REASON_COLUMNS = (
 def attach(session: Session) -> None:
     """Load the kernel relay, pin it and attach it; again: upgrade it in place, without losing a packet."""
     from ctl.config import load
-    from ctl.kernel.attaching import attach_settings, steer
+    from ctl.kernel.attaching import attach_settings, open_wires, steer
     from ctl.kernel.loader import AttachError
     from ctl.kernel.loader import attach as put
     from ctl.network.media_interfaces import DataPlaneError
     from ctl.network.nexthop import NextHops
+    from media.flows import EngineError
 
     config, hops = load(session.path), NextHops()
     try:
-        report = put(attach_settings(config, hops))
+        settings = attach_settings(config, hops)
+        report = put(settings)
         steered = steer(config)
-    except (AttachError, DataPlaneError, OSError) as error:
+        opener = open_wires(config, settings)
+    except (AttachError, DataPlaneError, EngineError, OSError) as error:
         raise CommandError(str(error), FAILED) from None
     finally:
         hops.close()
@@ -65,6 +68,8 @@ def attach(session: Session) -> None:
         click.echo(f"flows of layout {report.taken_over} taken over; start voxdp run of this version now")
     if steered:
         click.echo(f"datagrams of signalling go to {config.sip.workers} workers by Call-ID")
+    if opener:
+        click.echo(f"AF_XDP sockets for the engine are opened by process {opener}")
 
 
 @click.command()
@@ -75,9 +80,12 @@ def detach(session: Session) -> None:
     from ctl.kernel import steering
     from ctl.kernel.loader import AttachError
     from ctl.kernel.loader import detach as take
+    from media import opener_process
+    from media.wire_opener import OPENER_SOCKET
 
     config = load(session.path)
     try:
+        opener_process.stop(config.run.directory / OPENER_SOCKET)
         report = take(config.xdp.bpffs, config.run.directory)
         steering.unpin(config.xdp.bpffs)
     except (AttachError, OSError) as error:

@@ -51,7 +51,7 @@ class HostFacts:
     """None: it cannot be read, by this user or at all. obstacles: to attaching, see `ctl.host.privileges`.
 
     no_head_room: frames that the relay had to drop, as their driver leaves no room before them. xdp_sockets: the kernel
-    has AF_XDP; opener: `voxdp xsk` listens.
+    has AF_XDP; opener: `voxdp xsk` listens, or is not needed.
     """
 
     kernel: str
@@ -71,7 +71,7 @@ class HostFacts:
     unreserved: int
     config_trouble: str
     interfaces: Sequence[InterfaceFacts]
-    engine_io: Literal["sockets", "af_xdp"] = "sockets"
+    engine_io: Literal["auto", "sockets", "af_xdp"] = "auto"
     xdp_sockets: bool = True
     opener: bool = True
 
@@ -159,19 +159,21 @@ def _relay(facts: HostFacts) -> Iterator[Finding]:
 
 
 def _engine(facts: HostFacts) -> Iterator[Finding]:
-    if facts.engine_io == "sockets":
-        return
     sockets = 'set media.engine_io to "sockets"'
-    if facts.mode == "off":
+    if facts.engine_io == "sockets":
+        yield Finding("engine io", "ok", "sockets, as configured")
+    elif facts.engine_io == "auto" and facts.mode != "native":
+        yield Finding("engine io", "ok", f"sockets, as xdp.mode is {facts.mode}")
+    elif facts.mode == "off":
         text = "AF_XDP takes the kernel relay to lead packets to it, and xdp.mode is off"
         yield Finding("engine io", "warn", text, sockets)
     elif not facts.xdp_sockets:
         yield Finding("engine io", "warn", "this kernel has no AF_XDP sockets (CONFIG_XDP_SOCKETS)", sockets)
     elif not facts.opener:
         text = "nobody opens AF_XDP sockets for an engine that may not: it goes by sockets"
-        yield Finding("engine io", "warn", text, "sudo voxdp xsk")
+        yield Finding("engine io", "warn", text, "sudo voxdp attach")
     else:
-        yield Finding("engine io", "ok", "AF_XDP, and who opens its sockets listens")
+        yield Finding("engine io", "ok", "AF_XDP, and its sockets can be opened")
 
 
 def _ports(facts: HostFacts) -> Iterator[Finding]:

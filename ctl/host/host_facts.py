@@ -55,7 +55,7 @@ def gather(config: Config) -> HostFacts:
         interfaces=[_interface(name, _ours(pins)) for name in names],
         engine_io=media.engine_io,
         xdp_sockets=_has_xdp_sockets(),
-        opener=_listens(config.run.directory / OPENER_SOCKET),
+        opener=not any(owner) or _listens(config.run.directory / OPENER_SOCKET),
     )
 
 

@@ -10,6 +10,10 @@ from ctl.kernel import steering
 from ctl.kernel.loader import AttachSettings
 from ctl.network.media_interfaces import DataPlaneError, relay_interfaces
 from ctl.network.nexthop import NextHops
+from media import opener_process
+from media.wire_opener import OPENER_SOCKET, OpenerSettings
+
+OPENER_LOG = "xsk.log"
 
 
 def attach_settings(config: Config, hops: NextHops) -> AttachSettings:
@@ -43,6 +47,24 @@ def steer(config: Config) -> bool:
         return False
     steering.pin(config.xdp.bpffs, *owner(config))
     return True
+
+
+def opener_settings(config: Config, settings: AttachSettings) -> OpenerSettings:
+    """Return how AF_XDP sockets are to be opened for an engine that may not."""
+    path = config.run.directory / OPENER_SOCKET
+    return OpenerSettings(path, settings.interfaces, settings.owner_uid, settings.owner_gid)
+
+
+def open_wires(config: Config, settings: AttachSettings) -> int:
+    """Start what opens AF_XDP sockets, in place of a former one; return its process, 0: none is needed.
+
+    Raises EngineError.
+    """
+    wanted = config.media.engine_io == "af_xdp" or (config.media.engine_io == "auto" and settings.mode == "native")
+    if not wanted or not settings.owner_uid:
+        opener_process.stop(config.run.directory / OPENER_SOCKET)
+        return 0
+    return opener_process.start(opener_settings(config, settings), config.run.directory / OPENER_LOG)
 
 
 def owner(config: Config) -> tuple[int, int]:

@@ -51,7 +51,12 @@ class Captures:
         above = [view for view in views if view.path != "kernel"]
         if len(above) == len(views):
             ports = " or ".join(f"port {view.local[1]}" for view in above)
-            raise ControlError(f"the engine carries these flows; capture with: tcpdump -ni any udp and ({ports})")
+            blind = (
+                'set media.engine_io to "sockets", since nobody sees AF_XDP\'s, and ' if self._carriers.io.wires else ""
+            )
+            raise ControlError(
+                f"the engine carries these flows; {blind}capture with: tcpdump -ni any udp and ({ports})"
+            )
         if len(views) > FLOWS_AT_ONCE:
             raise ControlError(f"{len(views)} flows are more than {FLOWS_AT_ONCE} at once; name fewer")
         self._current = wanted

@@ -64,7 +64,8 @@ class Carriers:
         self._former: list[FlowTable] = []
         self._mended = 0.0
         self._directory = directory or config.run.directory
-        self.io = EngineIo(config.media.engine_io, config.run.directory, alone=self._directory == config.run.directory)
+        alone, native = self._directory == config.run.directory, config.xdp.mode == "native"
+        self.io = EngineIo(config.media.engine_io, config.run.directory, alone, native)
         self.process = EngineProcess.ensure(self._directory / ENGINE_SOCKET, log=self._directory / "engine.log")
         self.engine = self._engine_carrier()
         self._fingerprint = f"sha-256 {self.process.client.summary().fingerprint}"
@@ -254,5 +255,4 @@ class Carriers:
             raise DataPlaneError(str(error)) from None
 
     def _engine_carrier(self) -> EngineCarrier:
-        hops = self._hops if self.io.wanted == "af_xdp" else None
-        return EngineCarrier(self.process.client, self.kernel, hops)
+        return EngineCarrier(self.process.client, self.kernel, self._hops if self.io.possible else None)

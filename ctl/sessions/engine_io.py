@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How the engine gets its packets: by AF_XDP where that is configured and can be had, else by sockets, and why."""
+"""How the engine gets its packets: by AF_XDP where that is wanted and can be had, else by sockets, and why."""
 
 from __future__ import annotations
 
@@ -16,8 +16,11 @@ from media.wire_opener import OPENER_SOCKET
 
 log = structlog.get_logger()
 
+EngineIoMode = Literal["auto", "sockets", "af_xdp"]
 SEVERAL = "each of several SIP workers has an engine of its own, and a receive queue has one AF_XDP socket"
 UNATTACHED = "the kernel relay, which leads packets to AF_XDP sockets, is not attached; run: voxdp attach"
+GENERIC = "xdp.mode is generic: frames come with socket buffers, and AF_XDP would copy them once more"
+CONFIGURED = "media.engine_io is sockets"
 
 
 class EngineIo:
@@ -26,19 +29,31 @@ class EngineIo:
     trouble: why it has not, in one line. wires: those that it had when it was looked at last.
     """
 
-    def __init__(self, wanted: Literal["sockets", "af_xdp"], run_directory: Path, alone: bool) -> None:
-        """alone: no other engine of this host carries flows of the same relay."""
-        self.wanted = wanted
+    def __init__(self, wanted: EngineIoMode, run_directory: Path, alone: bool, native: bool = True) -> None:
+        """alone: no other engine of this host carries flows of the same relay. native: so the relay is attached."""
         self.trouble = ""
         self.wires: tuple[EngineWire, ...] = ()
+        self._wanted = wanted
         self._opener = run_directory / OPENER_SOCKET
-        self._alone = alone
+        self._refusal = _refusal(wanted, alone, native)
         self._asked: tuple[object, ...] | None = None
         self._told: str | None = None
 
+    @property
+    def possible(self) -> bool:
+        """Whether AF_XDP is to be used wherever the relay is attached."""
+        return not self._refusal
+
+    @property
+    def description(self) -> str:
+        """Which way it is now and why, for people."""
+        if self.trouble or not self.wires:
+            return f"sockets: {self.trouble}" if self.trouble else "sockets"
+        return f"AF_XDP on {', '.join(self._queues())}"
+
     def look(self, client: EngineClient, engine: int, pins: Path, pinned: object, attached: Iterable[str]) -> None:
         """To be called now and then. engine: its process; pinned: what tells one attached relay from the next."""
-        interfaces = sorted(attached) if self.wanted == "af_xdp" and self._alone else []
+        interfaces = sorted(attached) if self.possible else []
         asked = (engine, pinned, *interfaces)
         try:
             if asked != self._asked:
@@ -49,7 +64,8 @@ class EngineIo:
         except EngineError:
             return  # whoever looks after the process tells that
         self.wires = found.wires
-        self._judge(found, interfaces)
+        self.trouble = found.trouble or self._refusal or ("" if interfaces else UNATTACHED)
+        self._tell()
 
     def packets(self) -> Counter[tuple[str, ...]]:
         """Return packets by interface and what became of them; from zero again where a worker was replaced."""
@@ -59,15 +75,26 @@ class EngineIo:
                 counted[wire.interface, name] += getattr(wire, name)
         return counted
 
-    def _judge(self, found: EngineWires, interfaces: list[str]) -> None:
-        if self.wanted == "sockets":
-            return
-        self.trouble = found.trouble or ("" if interfaces else UNATTACHED if self._alone else SEVERAL)
+    def _queues(self) -> list[str]:
+        return sorted(f"{wire.interface}:{wire.queue}" for wire in self.wires)
+
+    def _tell(self) -> None:
+        """One line whenever it has become another way, or another reason; none about what was configured."""
         if self.trouble == self._told:
             return
         self._told = self.trouble
-        if self.trouble:
+        if not self.trouble:
+            shared = all(wire.zero_copy for wire in self.wires)
+            log.info("engine receives by AF_XDP", queues=self._queues(), zero_copy=shared)
+        elif self._wanted == "af_xdp":
             log.error("AF_XDP not in use, the engine's calls go by sockets", why=self.trouble)
-        else:
-            named = sorted(f"{wire.interface}:{wire.queue}" for wire in found.wires)
-            log.info("engine receives by AF_XDP", queues=named, zero_copy=all(wire.zero_copy for wire in found.wires))
+        elif self._wanted == "auto":
+            log.info("engine goes by sockets", why=self.trouble)
+
+
+def _refusal(wanted: EngineIoMode, alone: bool, native: bool) -> str:
+    if wanted == "sockets":
+        return CONFIGURED
+    if not alone:
+        return SEVERAL
+    return "" if native or wanted == "af_xdp" else GENERIC

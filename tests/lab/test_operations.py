@@ -89,6 +89,8 @@ def test_a_user_without_any_right_serves_calls_on_the_kernel_path(world):
     run("ip", "-n", world.lab.relay, "neigh", "flush", "all")
     world.connect(world.alice, world.bob)
     assert {flow["path"] for flow in world.carried(150)} == {"kernel"}
+    (engine,) = [each for each in json.loads(world.fetch("/readyz"))["components"] if each["name"] == "engine"]
+    assert engine["reason"].startswith("AF_XDP on "), "what voxdp attach has left behind opens its sockets"
     assert targets(world) == {mac(world.lab.a), mac(world.lab.b)}
     record = world.finish(world.alice, world.bob)
     assert min(each["packets"] for each in record["directions"]) >= 150

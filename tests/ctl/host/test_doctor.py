@@ -57,7 +57,7 @@ def test_a_fit_host_has_nothing_to_mend():
     ("changes", "check", "status", "remedy"),
     [
         ({"kernel": "5.10.0-33-amd64"}, "kernel", "fail", "apt-get install linux-image"),
-        ({"engine_io": "af_xdp", "opener": False}, "engine io", "warn", "sudo voxdp xsk"),
+        ({"opener": False}, "engine io", "warn", "sudo voxdp attach"),
         ({"engine_io": "af_xdp", "xdp_sockets": False}, "engine io", "warn", 'set media.engine_io to "sockets"'),
         ({"kernel": "weird"}, "kernel", "fail", "apt-get install linux-image"),
         ({"btf": False}, "btf", "fail", "apt-get install linux-image"),
@@ -168,3 +168,10 @@ def test_af_xdp_takes_the_relay_and_who_opens_its_sockets():
     assert found["engine io"].status == "ok"
     found = {each.check: each for each in examine(replace(HOST, engine_io="af_xdp", mode="off"))}
     assert (found["engine io"].status, found["engine io"].remedy) == ("warn", 'set media.engine_io to "sockets"')
+    for changes, text in (
+        ({"mode": "off"}, "sockets, as xdp.mode is off"),
+        ({"mode": "generic"}, "sockets, as xdp.mode is generic"),
+        ({"engine_io": "sockets"}, "sockets, as configured"),
+    ):
+        found = {each.check: each for each in examine(replace(HOST, **changes))}
+        assert (found["engine io"].status, found["engine io"].text) == ("ok", text)

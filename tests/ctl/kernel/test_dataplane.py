@@ -166,7 +166,6 @@ def test_with_xdp_off_nothing_is_looked_for(host: Host) -> None:
 
 
 def test_the_engine_receives_by_af_xdp_wherever_the_relay_is_attached(host: Host) -> None:
-    host.sections["media"].update(engine_io="af_xdp")
     carriers = host.carriers()
 
     def interfaces() -> set[str]:
@@ -174,6 +173,7 @@ def test_the_engine_receives_by_af_xdp_wherever_the_relay_is_attached(host: Host
         return {wire.interface for wire in carriers.io.wires}
 
     assert (interfaces(), carriers.io.trouble) == (BOTH, "")
+    assert carriers.io.description.startswith("AF_XDP on ")
     assert carriers.engine.routed
     assert {key for key in carriers.io.packets() if key[1] == "dropped"} == {(name, "dropped") for name in BOTH}
     detach(host.pins.bpffs, host.directory / "run")

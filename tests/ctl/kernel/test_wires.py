@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from media._engine import lib
 from pylibsrtp import Policy, Session
 
 from ctl.host import ethtool
@@ -27,10 +28,11 @@ from ctl.sessions.engine_carrier import EngineCarrier
 from ctl.sessions.engine_io import EngineIo
 from ctl.sessions.plan import FlowPlan, Pair
 from ctl.sessions.programmer import Programmer
+from media import opener_process
 from media.client import EngineProcess
 from media.engine import Engine
 from media.flows import EngineFlow, EngineKeys, EngineWire
-from media.wire_opener import ask_opener
+from media.wire_opener import OpenerSettings, ask_opener
 from tests.ctl.kernel.wired import ALICE, ALICE6, BOB, BOB6, RELAY_A, RELAY_A6, RELAY_B, RELAY_B6, Wiring, rtp, udp
 from vm import namespace
 
@@ -251,7 +253,7 @@ def test_one_that_may_open_none_asks_who_may_and_goes_by_sockets_meanwhile(
         io.look(world.process.client, world.process.pid, world.pins.directory, 1, INTERFACES)
         return io.trouble
 
-    assert look() == "east, queue 0: the engine may not open AF_XDP sockets: run voxdp xsk as root beside it"
+    assert look().startswith("east, queue 0: the engine may not open AF_XDP sockets, and nobody does it for it; run:")
     call = world.call()
     call.exchange()
     assert [counted.received_by for counted in world.counted(call)] == ["sockets", "sockets"]
@@ -274,6 +276,27 @@ def test_one_that_may_open_none_asks_who_may_and_goes_by_sockets_meanwhile(
     assert look() == "", "the opener is not needed any more"
 
 
+def test_who_opens_them_can_do_nothing_else_and_gives_way_to_another(wiring: Wiring, state_dir: Path) -> None:
+    settings = OpenerSettings(state_dir / "xsk.sock", INTERFACES, 65534, 65534)
+    memory = os.memfd_create("test")
+    os.truncate(memory, lib.engine_wire_memory())
+    with namespace.entered(wiring.relay):
+        first, second = (opener_process.start(settings, state_dir / "xsk.log") for _ in range(2))
+    try:
+        assert not Path(f"/proc/{first}").exists()
+        status = Path(f"/proc/{second}/status").read_text()
+        (effective,) = (int(line.split()[1], 16) for line in status.splitlines() if line.startswith("CapEff:"))
+        assert effective & ~(1 << 14) == 1 << 13
+        descriptor, _ = ask_opener(settings.socket, "east", 0, memory)
+        assert descriptor >= 0
+        os.close(descriptor)
+    finally:
+        os.close(memory)
+        opener_process.stop(settings.socket)
+    assert not settings.socket.exists()
+    opener_process.stop(settings.socket)
+
+
 def test_without_the_relay_there_is_one_clear_line(tmp_path: Path) -> None:
     engine = Engine(workers=1, flows=16)
     try:
@@ -292,6 +315,10 @@ def test_without_the_relay_there_is_one_clear_line(tmp_path: Path) -> None:
         several = EngineIo("af_xdp", tmp_path, alone=False)
         several.look(process.client, process.pid, tmp_path, 1, INTERFACES)
         assert "each of several SIP workers has an engine of its own" in several.trouble
+        generic = EngineIo("auto", tmp_path, alone=True, native=False)
+        generic.look(process.client, process.pid, tmp_path, 1, INTERFACES)
+        assert (generic.wires, generic.possible) == ((), False)
+        assert generic.description.startswith("sockets: xdp.mode is generic")
     finally:
         process.stop()
         process.close()
