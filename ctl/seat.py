@@ -36,6 +36,11 @@ class Seat:
         """Return the seat of a controller without workers."""
         return cls(config.run.directory, config.run.state)
 
+    @property
+    def owner(self) -> str:
+        """By what name what we have set is told from what others have, in the engine that all share."""
+        return "" if self.alone else self.directory.name
+
     def take(self) -> IO[str]:
         """Make the directories and return the lock that one process at a time may have. Raises ServiceError."""
         for directory in (self.directory, self.state):

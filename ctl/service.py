@@ -92,7 +92,7 @@ class Service:
         self._lock = self._seat.take()
         self.storage = self._make_storage()
         self.hops = NextHops(self._next_hops_changed)
-        self.carriers = Carriers(config, self.hops, self._seat.directory)
+        self.carriers = Carriers(config, self.hops, self._seat.owner)
         self.programmer = Programmer(self.hops, self.carriers.kernel, self.carriers.engine)
         media = config.media
         span = media.port_min, media.port_max

@@ -14,7 +14,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
-from media.control_client import ControlClient
+from media.control_client import TIMEOUT, ControlClient
 from media.control_socket import peer_credentials
 from media.flows import (
     KEYS_AT_ONCE,
@@ -38,10 +38,17 @@ Thing = TypeVar("Thing")
 
 
 class EngineClient(ControlClient):
-    """Asks an engine. Another one that answers after it was gone has no flows."""
+    """Asks an engine. Another one that answers after it was gone has no flows.
+
+    owner: what tells this controller from others that have flows in the same engine; it hears of events of its own.
+    """
 
     name = "engine"
     remedy = "start one: voxdp engine --socket {path}"
+
+    def __init__(self, path: Path, timeout: float = TIMEOUT, owner: str = "") -> None:
+        super().__init__(path, timeout)
+        self.owner = owner
 
     def ping(self) -> int:
         """The engine's process id."""
@@ -49,7 +56,7 @@ class EngineClient(ControlClient):
 
     def set_pair(self, a: EngineFlow, b: EngineFlow) -> None:
         """Open two flows that face each other, or update both where they stand; all or nothing."""
-        self._ask("set", a=flow_to_json(a), b=flow_to_json(b))
+        self._ask("set", a=flow_to_json(a), b=flow_to_json(b), owner=self.owner)
 
     def remove(self, keys: Iterable[FlowKey]) -> tuple[EngineStatistics, ...]:
         """Close the flows and their partners; the last statistics of all of them. Unknown keys are nothing."""
@@ -57,7 +64,7 @@ class EngineClient(ControlClient):
 
     def read(self, keys: Iterable[FlowKey]) -> tuple[EngineStatistics, ...]:
         """The statistics of those flows that exist, in the order of `keys`."""
-        return self._statistics("read", keys, KEYS_AT_ONCE)
+        return self._statistics("read", keys, KEYS_AT_ONCE, owner=self.owner)
 
     def list(self) -> tuple[FlowKey, ...]:
         """The names of all flows."""
@@ -97,18 +104,18 @@ class EngineClient(ControlClient):
         return wires_from_json(self._ask("want-wires", pins=str(pins), interfaces=names, opener=str(opener)))
 
     def events(self) -> tuple[EngineEvent, ...]:
-        """What has happened since somebody asked last."""
-        return tuple(event_from_json(event) for event in self._ask("events")["events"])
+        """What has happened to flows of ours since we asked last."""
+        return tuple(event_from_json(event) for event in self._ask("events", owner=self.owner)["events"])
 
     def process(self) -> int:
         """The process id at the other end, by the kernel's word."""
         return peer_credentials(self._connected())[0]
 
-    def _statistics(self, op: str, keys: Iterable[FlowKey], most: int) -> tuple[EngineStatistics, ...]:
+    def _statistics(self, op: str, keys: Iterable[FlowKey], most: int, **members: str) -> tuple[EngineStatistics, ...]:
         rest = iter(keys)
         found: list[EngineStatistics] = []
         while some := list_of(islice(rest, most)):
-            reply = self._ask(op, keys=some)
+            reply = self._ask(op, keys=some, **members)
             found += map(statistics_from_json, reply["statistics"])
         return tuple(found)
 
@@ -135,12 +142,13 @@ class EngineProcess:
         arguments: Sequence[str] = (),
         log: Path | None = None,
         timeout: float = START_TIMEOUT,
+        owner: str = "",
     ) -> EngineProcess:
         """The engine at `path`; starts one if none answers there. Raises EngineError.
 
-        arguments: further ones for `voxdp engine`. log: file that its errors are appended to.
+        arguments: further ones for `voxdp engine`. log: file that its errors are appended to. owner: see EngineClient.
         """
-        found = adopt(path)
+        found = adopt(path, owner)
         if found:
             return found
         try:
@@ -148,8 +156,8 @@ class EngineProcess:
         except EngineError as error:
             if error.code != "running":
                 raise
-            return adopt_starting(path, timeout)
-        return cls(EngineClient(path), pid, adopted=False)
+            return adopt_starting(path, timeout, owner)
+        return cls(EngineClient(path, owner=owner), pid, adopted=False)
 
     def fileno(self) -> int:
         """The process's pidfd."""
@@ -182,9 +190,9 @@ def list_of(things: Iterable[Thing]) -> list[Thing]:
     return list(things)
 
 
-def adopt(path: Path) -> EngineProcess | None:
+def adopt(path: Path, owner: str = "") -> EngineProcess | None:
     """The engine that answers at `path`, if one does."""
-    client = EngineClient(path)
+    client = EngineClient(path, owner=owner)
     try:
         client.ping()
         return EngineProcess(client, client.process(), adopted=True)
@@ -193,10 +201,10 @@ def adopt(path: Path) -> EngineProcess | None:
         return None
 
 
-def adopt_starting(path: Path, timeout: float) -> EngineProcess:
+def adopt_starting(path: Path, timeout: float, owner: str = "") -> EngineProcess:
     """The engine that another controller started a moment before us, once it listens."""
     until = time.monotonic() + timeout
-    while not (found := adopt(path)):
+    while not (found := adopt(path, owner)):
         if time.monotonic() > until:
             raise EngineClient(path).gone(f"silent for {timeout:g} s, though its lock is held")
         time.sleep(ADOPT_INTERVAL)

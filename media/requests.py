@@ -2,19 +2,19 @@
 """What the engine's process answers: one JSON object in, one out, and nothing that a message can break.
 
     {"op": "ping"}                            → pid
-    {"op": "set", "a": flow, "b": flow}
+    {"op": "set", "a": flow, "b": flow, "owner": name}
     {"op": "remove", "keys": [[address, port], …]}  → statistics, the last of each flow and its partner
-    {"op": "read", "keys": [[address, port], …]}    → statistics of those that exist
+    {"op": "read", "keys": [[address, port], …], "owner": name}  → statistics of those that exist
     {"op": "list", "cursor": 0}               → keys, cursor of the next page; no keys: the end
     {"op": "stats"}                           → summary
     {"op": "stage", "key": [address, port], "kind": 1, "settings": base64}   kind 0: none any more
     {"op": "stage-report", "key": [address, port]}  → report, in base64
     {"op": "wires"}                           → wires, trouble
     {"op": "want-wires", "pins": directory, "interfaces": [name, …], "opener": path}  → wires, trouble; no names: none
-    {"op": "events"}                          → events since this was asked last
+    {"op": "events", "owner": name}           → events since then, of flows that this owner was the last to set or read
     {"op": "shutdown"}
 
-A reply has `ok`; where it is false, `code` and `text` of the EngineError.
+An owner that is not named is "". A reply has `ok`; where it is false, `code` and `text` of the EngineError.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from media.engine import Engine
+from media.event_queues import EventQueues
 from media.flows import (
     KEYS_AT_ONCE,
     EngineError,
@@ -43,6 +44,7 @@ from media.flows import (
 from media.wires import Wanted, Wires
 
 MOST_KINDS = 255
+OPTIONAL = frozenset({"owner"})
 LIST_ROOM = 1024
 """Keys in a reply to `list`: at most 27 bytes each."""
 
@@ -55,19 +57,20 @@ class Requests:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self.wires = Wires(engine)
+        self._queues = EventQueues()
         self.ending = False
         self._operations: dict[str, tuple[dict[str, tuple[type, ...]], Callable[..., Reply]]] = {
             "ping": ({}, self._ping),
-            "set": ({"a": (dict,), "b": (dict,)}, self._set),
+            "set": ({"a": (dict,), "b": (dict,), "owner": (str,)}, self._set),
             "remove": ({"keys": (list,)}, self._remove),
-            "read": ({"keys": (list,)}, self._read),
+            "read": ({"keys": (list,), "owner": (str,)}, self._read),
             "list": ({"cursor": (int,)}, self._list),
             "stats": ({}, self._stats),
             "stage": ({"key": (list,), "kind": (int,), "settings": (str,)}, self._stage),
             "stage-report": ({"key": (list,)}, self._stage_report),
             "wires": ({}, self._wires),
             "want-wires": ({"pins": (str,), "interfaces": (list,), "opener": (str,)}, self._want_wires),
-            "events": ({}, self._events),
+            "events": ({"owner": (str,)}, self._events),
             "shutdown": ({}, self._shutdown),
         }
 
@@ -84,21 +87,27 @@ class Requests:
         if not isinstance(name, str) or name not in self._operations:
             raise EngineError("bad-request", f"unknown op; known are {', '.join(self._operations)}")
         types, operation = self._operations[name]
-        return operation(**members(request, types))
+        return operation(**members(request, types, OPTIONAL))
 
     def _ping(self) -> Reply:
         return {"pid": os.getpid()}
 
-    def _set(self, a: object, b: object) -> Reply:
-        self.engine.set_pair(flow_from_json(a), flow_from_json(b))
+    def _set(self, a: object, b: object, owner: str = "") -> Reply:
+        flows = flow_from_json(a), flow_from_json(b)
+        self.engine.set_pair(*flows)
+        self._queues.own((flow.key for flow in flows), owner)
         return {}
 
     def _remove(self, keys: list[object]) -> Reply:
         wanted = parse_keys(keys, KEYS_AT_ONCE // 2)
-        return {"statistics": listed(s for key in wanted for s in self.engine.remove(key))}
+        last = [each for key in wanted for each in self.engine.remove(key)]
+        self._queues.disown(each.key for each in last)
+        return {"statistics": listed(last)}
 
-    def _read(self, keys: list[object]) -> Reply:
-        return {"statistics": listed(self.engine.read(parse_keys(keys, KEYS_AT_ONCE)))}
+    def _read(self, keys: list[object], owner: str = "") -> Reply:
+        found = self.engine.read(parse_keys(keys, KEYS_AT_ONCE))
+        self._queues.own((each.key for each in found), owner)
+        return {"statistics": listed(found)}
 
     def _list(self, cursor: int) -> Reply:
         if not 0 <= cursor < 1 << 32:
@@ -130,8 +139,9 @@ class Requests:
             raise EngineError("bad-request", "interfaces are named")
         return asdict(self.wires.want(Wanted(Path(pins), names, Path(opener)) if names else None))
 
-    def _events(self) -> Reply:
-        return {"events": [event_to_json(event) for event in self.engine.events()]}
+    def _events(self, owner: str = "") -> Reply:
+        self._queues.sort_in(self.engine.events())
+        return {"events": [event_to_json(event) for event in self._queues.take(owner)]}
 
     def _shutdown(self) -> Reply:
         self.ending = True

@@ -7,7 +7,6 @@ import errno
 import os
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 import structlog
 
@@ -45,8 +44,8 @@ class Carriers:
     interfaces that it does not carry, with the reason for each.
     """
 
-    def __init__(self, config: Config, hops: NextHops, directory: Path | None = None) -> None:
-        """directory: of the engine's socket and log, if not that of the configuration.
+    def __init__(self, config: Config, hops: NextHops, owner: str = "") -> None:
+        """owner: what tells us from others who have flows in the same engine; empty: whoever sees to it for all.
 
         Raise DataPlaneError where a relay is attached that we cannot work with, EngineError without an engine.
         """
@@ -63,10 +62,9 @@ class Carriers:
         self._opened: int | None = None
         self._former: list[FlowTable] = []
         self._mended = 0.0
-        self._directory = directory or config.run.directory
-        alone, native = self._directory == config.run.directory, config.xdp.mode == "native"
-        self.io = EngineIo(config.media.engine_io, config.run.directory, alone, native)
-        self.process = EngineProcess.ensure(self._directory / ENGINE_SOCKET, log=self._directory / "engine.log")
+        self._owner = owner
+        self.io = EngineIo(config.media.engine_io, config.run.directory, native=config.xdp.mode == "native")
+        self.process = self._ensure_engine()
         self.engine = self._engine_carrier()
         self._fingerprint = f"sha-256 {self.process.client.summary().fingerprint}"
         self.look()
@@ -85,7 +83,8 @@ class Carriers:
         if NOT_ATTACHED in self.bare.values() and self.table and self._mend():
             self._look_at_interfaces()
         attached = frozenset(self.interfaces.values()) - self.bare.keys()
-        self.io.look(self.process.client, self.process.pid, self._pins.directory, self._opened, attached)
+        if not self._owner:
+            self.io.look(self.process.client, self.process.pid, self._pins.directory, self._opened, attached)
         media = self._config.media
         return DataPlane(
             interfaces=self.interfaces,
@@ -108,16 +107,16 @@ class Carriers:
     def restart_engine(self) -> EngineCarrier:
         """Start another engine in place of one that died; it has no flows. Raises EngineError."""
         self.process.close()
-        self.process = EngineProcess.ensure(self.process.client.path, log=self._directory / "engine.log")
+        self.process = self._ensure_engine()
         self.engine = self._engine_carrier()
         self._fingerprint = f"sha-256 {self.process.client.summary().fingerprint}"
         return self.engine
 
     def close(self) -> None:
-        """Let go of everything; what is in the kernel stays. The engine ends if it has nothing to carry."""
+        """Let go of everything; what is in the kernel stays. The engine ends if it has nothing to carry for anybody."""
         self._leave()
         self.forget_former()
-        if not self.process.client.list():
+        if not self._owner and not self.process.client.list():
             self.process.stop()
         self.process.close()
 
@@ -253,6 +252,10 @@ class Carriers:
             check()
         except (Untrusted, BpfError) as error:
             raise DataPlaneError(str(error)) from None
+
+    def _ensure_engine(self) -> EngineProcess:
+        run = self._config.run.directory
+        return EngineProcess.ensure(run / ENGINE_SOCKET, log=run / "engine.log", owner=self._owner)
 
     def _engine_carrier(self) -> EngineCarrier:
         return EngineCarrier(self.process.client, self.kernel, self._hops if self.io.possible else None)

@@ -17,7 +17,6 @@ from media.wire_opener import OPENER_SOCKET
 log = structlog.get_logger()
 
 EngineIoMode = Literal["auto", "sockets", "af_xdp"]
-SEVERAL = "each of several SIP workers has an engine of its own, and a receive queue has one AF_XDP socket"
 UNATTACHED = "the kernel relay, which leads packets to AF_XDP sockets, is not attached; run: voxdp attach"
 GENERIC = "xdp.mode is generic: frames come with socket buffers, and AF_XDP would copy them once more"
 CONFIGURED = "media.engine_io is sockets"
@@ -29,13 +28,13 @@ class EngineIo:
     trouble: why it has not, in one line. wires: those that it had when it was looked at last.
     """
 
-    def __init__(self, wanted: EngineIoMode, run_directory: Path, alone: bool, native: bool = True) -> None:
-        """alone: no other engine of this host carries flows of the same relay. native: so the relay is attached."""
+    def __init__(self, wanted: EngineIoMode, run_directory: Path, native: bool = True) -> None:
+        """native: so the relay is attached, where it is."""
         self.trouble = ""
         self.wires: tuple[EngineWire, ...] = ()
         self._wanted = wanted
         self._opener = run_directory / OPENER_SOCKET
-        self._refusal = _refusal(wanted, alone, native)
+        self._refusal = _refusal(wanted, native)
         self._asked: tuple[object, ...] | None = None
         self._told: str | None = None
 
@@ -92,9 +91,7 @@ class EngineIo:
             log.info("engine goes by sockets", why=self.trouble)
 
 
-def _refusal(wanted: EngineIoMode, alone: bool, native: bool) -> str:
+def _refusal(wanted: EngineIoMode, native: bool) -> str:
     if wanted == "sockets":
         return CONFIGURED
-    if not alone:
-        return SEVERAL
     return "" if native or wanted == "af_xdp" else GENERIC

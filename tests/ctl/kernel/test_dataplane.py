@@ -186,5 +186,14 @@ def test_the_engine_receives_by_af_xdp_wherever_the_relay_is_attached(host: Host
     carriers.restart_engine()
     assert carriers.process.pid != pid
     assert (interfaces(), carriers.io.trouble) == (BOTH, "")
+    assert_shared(host, carriers)
     host.sections["media"].update(engine_io="sockets")
     assert (carriers.process.client.wires().wires != (), host.carriers().io.wires) == (True, ())
+
+
+def assert_shared(host: Host, carriers: Carriers) -> None:
+    """A worker of the signalling has the controller's engine, next hops for AF_XDP, and leaves its sockets alone."""
+    worker = Carriers(host.config, host.hops, owner="worker-1")
+    assert (worker.process.pid, worker.engine.routed, worker.io.wires) == (carriers.process.pid, True, ())
+    worker.close()
+    assert carriers.process.alive()

@@ -247,7 +247,7 @@ def test_one_that_may_open_none_asks_who_may_and_goes_by_sockets_meanwhile(
     powerless.write_text(f'#!/bin/sh\nexec setpriv --bounding-set=-net_raw {sys.executable} "$@"\n')
     powerless.chmod(0o755)
     world = make_world(1, str(powerless))
-    io = EngineIo("af_xdp", world.opener.parent, alone=True)
+    io = EngineIo("af_xdp", world.opener.parent)
 
     def look() -> str:
         io.look(world.process.client, world.process.pid, world.pins.directory, 1, INTERFACES)
@@ -309,13 +309,10 @@ def test_without_the_relay_there_is_one_clear_line(tmp_path: Path) -> None:
         found = process.client.want_wires(tmp_path / "nowhere", ["east"], tmp_path / "none")
         assert found.wires == ()
         assert found.trouble == f"{tmp_path}/nowhere/wires: No such file or directory; run: voxdp attach"
-        io = EngineIo("af_xdp", tmp_path, alone=True)
+        io = EngineIo("af_xdp", tmp_path)
         io.look(process.client, process.pid, tmp_path, None, ())
         assert "is not attached; run: voxdp attach" in io.trouble
-        several = EngineIo("af_xdp", tmp_path, alone=False)
-        several.look(process.client, process.pid, tmp_path, 1, INTERFACES)
-        assert "each of several SIP workers has an engine of its own" in several.trouble
-        generic = EngineIo("auto", tmp_path, alone=True, native=False)
+        generic = EngineIo("auto", tmp_path, native=False)
         generic.look(process.client, process.pid, tmp_path, 1, INTERFACES)
         assert (generic.wires, generic.possible) == ((), False)
         assert generic.description.startswith("sockets: xdp.mode is generic")

@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Controllers that share an engine: each hears of its own flows."""
+
+from media.event_queues import MOST, EventQueues
+from media.flows import EngineEvent
+
+ONE, OTHER, NOBODYS = ("192.0.2.1", 10000), ("192.0.2.1", 10002), ("192.0.2.1", 10004)
+
+
+def event(flow: tuple[str, int], kind: int = 0) -> EngineEvent:
+    return EngineEvent(flow, "stage", kind, b"")
+
+
+def test_each_owner_hears_of_the_flows_that_it_set_last() -> None:
+    queues = EventQueues()
+    queues.own([ONE], "worker-1")
+    queues.own([OTHER], "worker-2")
+    queues.sort_in([event(ONE), event(OTHER), event(NOBODYS), event(ONE, 1)])
+    assert queues.take("worker-1") == (event(ONE), event(ONE, 1))
+    assert queues.take("worker-1") == ()
+    assert queues.take("") == (event(NOBODYS),)
+    queues.own([OTHER], "worker-1")
+    queues.sort_in([event(OTHER, 2)])
+    assert queues.take("worker-2") == (event(OTHER),)
+    assert queues.take("worker-1") == (event(OTHER, 2),)
+
+
+def test_a_flow_that_is_no_more_is_nobodys_and_one_that_never_asks_costs_little() -> None:
+    queues = EventQueues()
+    queues.own([ONE, OTHER], "worker-1")
+    queues.disown([ONE, NOBODYS])
+    queues.sort_in([event(ONE), *(event(OTHER, number) for number in range(MOST + 1))])
+    assert queues.take("") == (event(ONE),)
+    assert [each.kind for each in queues.take("worker-1")] == list(range(1, MOST + 1))
