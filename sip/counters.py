@@ -30,7 +30,7 @@ class Counters:
     def __init__(
         self, table: bytearray | mmap | None = None, lock: AbstractContextManager[object] | None = None
     ) -> None:
-        self._table = bytearray(BUCKETS * BUCKET_BYTES) if table is None else table
+        self._table = mmap(-1, BUCKETS * BUCKET_BYTES) if table is None else table
         self._buckets = len(self._table) // BUCKET_BYTES
         self._lock = lock or nullcontext()
 

@@ -306,8 +306,8 @@ class Request(Message):
     def _place_of_via(self) -> int:
         return next(place for place, line in enumerate(self._lines) if header_key(line.partition(":")[0]) == "via")
 
-    transaction_key = Once["Request", tuple[object, ...]](lambda request: _transaction_key(request))
-    """What makes two requests one transaction (RFC 3261 §17.2.3). An ACK counts as its INVITE."""
+    transaction_key = Once["Request", str](lambda request: _transaction_key(request))
+    """What makes two requests one transaction (RFC 3261 §17.2.3), the method first. An ACK counts as its INVITE."""
 
     def _copy(self) -> Self:
         copy = object.__new__(type(self))
@@ -342,13 +342,19 @@ class Response(Message):
         return f"<{self.start_line}>"
 
 
-def _transaction_key(request: Request) -> tuple[object, ...]:
+def _transaction_key(request: Request) -> str:
     """Without a proper branch, even the cookie alone, RFC 2543 holds: the key is all that tells two requests apart."""
     via, method = request.via, "INVITE" if request.method == "ACK" else request.method
-    branch = via.branch
-    if is_cookie(branch):
-        return (method, branch, via.sent_by)
-    return (method, request.call_id, request.cseq.number, request.from_.tag, via.sent_by, branch)
+    branch, (host, port) = via.branch, via.sent_by
+    if branch is not None and is_cookie(branch):
+        return server_key_of(method, branch, host, port)
+    rest = (request.call_id, str(request.cseq.number), request.from_.tag or "", branch or "")
+    return "\n".join((method, host, str(port), *rest))
+
+
+def server_key_of(method: str, branch: str, host: str, port: int) -> str:
+    """The `transaction_key` of a request whose top Via has this branch, and names this host and port."""
+    return f"{method}\n{branch}\n{host}:{port}"
 
 
 def checked(text: str) -> str:

@@ -17,7 +17,7 @@ from sip.agent import Agent
 from sip.authentication import Authentication
 from sip.effects import Address
 from sip.headers import DEFAULT_PORTS, AuthValue
-from sip.message import Request
+from sip.message import Request, server_key_of
 from sip.recent import Recent
 from sip.registrar import Binding, contact_value
 from sip.registration import Registration
@@ -100,11 +100,11 @@ class Refreshes:
             return False
         if last[0].received != source or last[0].local != local:
             return False
-        key = ("REGISTER", via[6], (via[3].lower(), int(via[4] or DEFAULT_PORTS.get(via[2].lower(), 5060))))
+        key = server_key_of("REGISTER", via[6], via[3].lower(), int(via[4] or DEFAULT_PORTS.get(via[2].lower(), 5060)))
         if self._agent.layer.find_server(key) or not self._proves(parts, granted, source, now):
             return False
         stamped = f"{via[1]}{via[5].replace(';rport', f';rport={source.port}')};received={source.host}"
-        transaction = self._agent.layer.begin(SERVER, key, source, local, now)
+        transaction = self._agent.layer.begin(SERVER, key, source if source.reliable else last[0].received, local, now)
         binding = self._registration.extend(granted.username, int(cseq[1]), now + granted.seconds)
         granted.bindings = self._registration.registrar.bindings(granted.username)
         from_, to, call_id = (_value(parts[4][line]) for line in granted.named)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
@@ -11,7 +12,8 @@ from sip.message import Request, Response
 from sip.timers import Alarm, Intervals, Timers
 from sip.transaction_table import CLIENT, INVITE_CLIENT, INVITE_SERVER, SERVER, Do, Input, Signal, State, Table, Timer
 
-Key = tuple[object, ...]
+Key = str | tuple[str, str]
+"""Of a server transaction, as `Request.transaction_key` has it; of a client's, branch and method."""
 OnResponse = Callable[[Response | None, float], None]
 """Takes a response, or None where 64*T1 went by without a final one (RFC 3261 §8.1.3.1 calls that a 408)."""
 BuildAck = Callable[[Response, Address], bytes]
@@ -26,6 +28,9 @@ class Owner(Protocol):
     timers: Timers
     intervals: Intervals
     effects: list[Effect]
+
+    def linger(self, transaction: Transaction, due: float) -> None:
+        """Have timer J of the transaction ring when it is due."""
 
     def forget(self, transaction: Transaction) -> None:
         """The transaction has ended."""
@@ -66,7 +71,7 @@ class Transaction:
         self._owner = owner
         self._table = table
         self._on_response = on_response
-        self._alarms: list[Alarm] = []
+        self._alarms: tuple[Alarm, ...] = ()
         self._interval = owner.intervals.t1
         self._data = b""
         self.ack: BuildAck | None = None
@@ -93,7 +98,7 @@ class Transaction:
         """Wait no longer than 64*T1 for a final response: nobody else is interested in it any more."""
         if self.waiting or self.state is State.CALLING:
             due = now + self._owner.intervals.give_up
-            self._alarms.append(self._owner.timers.start(self, Signal.ABANDON.value, due))
+            self._alarms += (self._owner.timers.start(self, Signal.ABANDON.value, due),)
 
     def respond(self, status: int, data: bytes, now: float) -> None:
         """Send a response as the server; with the final one the request is let go."""
@@ -153,8 +158,11 @@ class Transaction:
         reliable = self.target.reliable
         if reliable and timer in _RELIABLE_NEVER:
             return
+        if timer is Timer.J and not reliable:
+            self._owner.linger(self, now + self._duration(timer))
+            return
         seconds = 0.0 if reliable and timer in _RELIABLE_ZERO else self._duration(timer)
-        self._alarms.append(self._owner.timers.start(self, timer.value, now + seconds))
+        self._alarms += (self._owner.timers.start(self, timer.value, now + seconds),)
 
     def _duration(self, timer: Timer) -> float:
         """RFC 3261 table 4: A doubles for ever, E and G up to T2, and E is T2 once a 1xx has come (§17.1.2.2)."""
@@ -172,7 +180,7 @@ class Transaction:
     def _end(self) -> None:
         for alarm in self._alarms:
             self._owner.timers.stop(alarm)
-        self._alarms.clear()
+        self._alarms = ()
         self._data = b""
         self._on_response = self.ack = self.fallback = self.on_cancel = None
         self._owner.forget(self)
@@ -187,6 +195,8 @@ class TransactionLayer:
         self.effects = effects
         self._clients: dict[Key, Transaction] = {}
         self._servers: dict[Key, Transaction] = {}
+        self._lingering: deque[tuple[float, Transaction]] = deque()
+        """Those that wait for timer J, which is as long for all of them: nothing else is there by the thousand."""
 
     def __len__(self) -> int:
         return len(self._clients) + len(self._servers)
@@ -241,7 +251,7 @@ class TransactionLayer:
 
     def response(self, response: Response, now: float) -> bool:
         """Give a response to its client transaction (RFC 3261 §17.1.3); whether there was one."""
-        transaction = self._clients.get((response.via.branch, response.cseq.method))
+        transaction = self._clients.get((response.via.branch or "", response.cseq.method))
         if transaction is None:
             return False
         transaction.feed(signal_of(response.status), now, response=response)
@@ -249,9 +259,22 @@ class TransactionLayer:
 
     def undelivered(self, request: Request, now: float) -> None:
         """A request of ours did not go out; an ACK has no transaction to tell."""
-        transaction = self._clients.get((request.via.branch, request.method))
+        transaction = self._clients.get((request.via.branch or "", request.method))
         if transaction:
             transaction.undelivered(now)
+
+    def linger(self, transaction: Transaction, due: float) -> None:
+        """Have timer J of the transaction ring when it is due."""
+        if not self._lingering:
+            self.timers.start(self, Timer.J.value, due)
+        self._lingering.append((due, transaction))
+
+    def ring(self, name: str, now: float) -> None:
+        """Timer J of the first that wait for it is due."""
+        while self._lingering and self._lingering[0][0] <= now:
+            self._lingering.popleft()[1].feed(Timer.J, now)
+        if self._lingering:
+            self.timers.start(self, name, self._lingering[0][0])
 
     def forget(self, transaction: Transaction) -> None:
         """Drop a transaction that has ended."""
@@ -267,7 +290,7 @@ def signal_of(status: int) -> Signal:
     return Signal.SUCCESS if status < 300 else Signal.FAILURE
 
 
-def server_key(request: Request, method: str = "") -> Key:
+def server_key(request: Request, method: str = "") -> str:
     """The key of the server transaction of `request`, or of the one beside it with another method, as a CANCEL asks."""
     key = request.transaction_key
-    return (method, *key[1:]) if method else key
+    return f"{method}\n{key.partition(chr(10))[2]}" if method else key
