@@ -77,4 +77,5 @@ class Keepalive:
 
 def behind_nat(binding: Binding) -> bool:
     """Whether a contact is reached by datagrams through a way that it has opened itself."""
-    return binding.target.inbound and not binding.target.reliable
+    target = binding.target
+    return target.inbound and not target.reliable

@@ -22,8 +22,8 @@ def reach(contact: Uri, source: Address) -> Address:
     """
     if source.reliable:
         return source
-    if contact.host.lower() != source.host.lower():
-        return replace(source, inbound=True)
+    if contact.host != source.host and contact.host.lower() != source.host.lower():
+        return Address(source.host, source.port, source.transport, True, source.name, source.certified)
     return Address(source.host, contact.port or DEFAULT_PORT, source.transport)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import field
 from functools import lru_cache
 from itertools import pairwise
 
@@ -32,8 +33,7 @@ _FORBIDDEN = re.compile(r"[\r\n\0]")
 _OF_ONE_CALL = re.compile(rb"a=(?:crypto|fingerprint|ice-|candidate|ssrc|msid|tls-id)", re.ASCII)
 """What differs from call to call, or is nobody's business once the call is over."""
 _REMEMBERED_LINES, _REMEMBERED_BYTES = 32, 1024
-Attributes = Mapping[str, Sequence[str]]
-"""Values by name, in order; "" for a flag."""
+_ATTRIBUTE = ord("a")
 
 
 @fact
@@ -58,6 +58,17 @@ class Origin:
         return f"{self.username} {self.session} {self.version} {self.connection}"
 
 
+@fact
+class Attributes:
+    """All attributes of a section. texts: in order, name and value; named: the values by name, "" for a flag."""
+
+    texts: tuple[str, ...] = ()
+    named: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+
+_NO_ATTRIBUTES = Attributes()
+
+
 class Section:
     """Lines of the session or of one medium, in order, each with its line end."""
 
@@ -65,6 +76,7 @@ class Section:
         self._lines = lines
         self._ending = ending
         self._attributes: Attributes | None = None
+        """What was read of the attributes; None: not yet, or they have changed since."""
 
     @property
     def lines(self) -> Sequence[bytes]:
@@ -73,8 +85,18 @@ class Section:
 
     def values(self, kind: str) -> Sequence[str]:
         """Values of all lines of a type such as "b"."""
+        if kind == "a":
+            return self._read().texts
         prefix = f"{kind}=".encode()
         return [_text(line[2:]) for line in self._lines if line.startswith(prefix)]
+
+    def by_kind(self) -> Mapping[str, Sequence[str]]:
+        """Values of all lines by their type, attributes left out."""
+        found: dict[str, list[str]] = {}
+        for line in self._lines:
+            if line[1:2] == b"=" and line[0] != _ATTRIBUTE:
+                found.setdefault(chr(line[0]), []).append(_text(line[2:]))
+        return found
 
     def value(self, kind: str) -> str | None:
         """Value of the first line of a type; None where there is none."""
@@ -98,11 +120,9 @@ class Section:
         return self.named.get(name, ())
 
     @property
-    def named(self) -> Attributes:
+    def named(self) -> Mapping[str, Sequence[str]]:
         """Values of all attributes by name, to be read; "" for a flag."""
-        if self._attributes is None:
-            self._attributes = attributes_of(self._lines)
-        return self._attributes
+        return self._read().named
 
     def attribute(self, name: str) -> str | None:
         """Value of the first attribute of that name, "" for a flag; None where there is none."""
@@ -188,6 +208,11 @@ class Section:
         self._lines.insert(place, self._line(kind, value, like=self._ending))
         self._changed()
 
+    def _read(self) -> Attributes:
+        if self._attributes is None:
+            self._attributes = _attributes_of(self._lines)
+        return self._attributes
+
     def _set(self, place: int, line: bytes) -> None:
         self._lines[place] = line
         if line.startswith(b"a="):
@@ -198,7 +223,7 @@ class Section:
         self._changed()
 
     def _changed(self) -> None:
-        """What was read of the lines is to be read anew."""
+        """Attributes are others now."""
         self._attributes = None
 
     def _line(self, kind: str, value: str, *, like: bytes) -> bytes:
@@ -291,7 +316,7 @@ class Media(Section):
         self._set(0, self._line("m", text, like=self.lines[0]))
 
 
-def attributes_of(lines: Sequence[bytes]) -> Attributes:
+def _attributes_of(lines: Sequence[bytes]) -> Attributes:
     """The attributes among the lines of a section. Those of phones of a kind are the same in each call: read once."""
     said = tuple([line for line in lines if line.startswith(b"a=")])
     if not said:
@@ -302,15 +327,13 @@ def attributes_of(lines: Sequence[bytes]) -> Attributes:
     return _remembered_attributes(said)
 
 
-_NO_ATTRIBUTES: Attributes = {}
-
-
 def _read_attributes(lines: tuple[bytes, ...]) -> Attributes:
+    texts = tuple([_text(line[2:]) for line in lines])
     found: dict[str, list[str]] = {}
-    for line in lines:
-        name, _, value = _text(line[2:]).partition(":")
+    for text in texts:
+        name, _, value = text.partition(":")
         found.setdefault(name.rstrip(), []).append(value)
-    return {name: tuple(values) for name, values in found.items()}
+    return Attributes(texts, {name: tuple(values) for name, values in found.items()})
 
 
 _remembered_attributes = lru_cache(maxsize=512)(_read_attributes)

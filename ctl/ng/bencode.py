@@ -156,17 +156,21 @@ def _encode(value: Any, parts: list[str]) -> None:
 
 
 def _encode_dictionary(value: dict[str, Any], parts: list[str]) -> None:
-    parts.append("d")
+    append = parts.append
+    append("d")
     for key, item in value.items():
         kind = type(item)
         if kind is int:
-            parts.append(f"{_key(key)}i{item}e")
+            append(f"{_key(key)}i{item}e")
         elif kind is str and item.isascii():
-            parts.append(f"{_key(key)}{len(item)}:{item}")
+            append(f"{_key(key)}{len(item)}:{item}")
+        elif kind is dict:
+            append(_key(key))
+            _encode_dictionary(item, parts)
         else:
-            parts.append(_key(key))
+            append(_key(key))
             _encode(item, parts)
-    parts.append("e")
+    append("e")
 
 
 def _string(text: str) -> str:

@@ -99,13 +99,14 @@ def describe(
 
 
 def _session(out: list[str], sdp: SessionDescription, address: str, manner: Manner, loop_mark: str) -> None:
-    session = sdp.session
-    name = "-" if manner.replace_session_name else session.value("s") or "-"
+    session, said = sdp.session, sdp.session.by_kind()
+    name = "-" if manner.replace_session_name else next(iter(said.get("s", ())), "") or "-"
     out += ("v=0", f"o={_origin(sdp.origin, address, manner)}", f"s={name}")
     for kind in "iuepb":
-        out.extend([f"{kind}={value}" for value in session.values(kind)])
-    out.extend([f"t={value}" for value in session.values("t") or ("0 0",)])
-    out.extend([f"r={value}" for value in session.values("r")])
+        if kind in said:
+            out.extend([f"{kind}={value}" for value in said[kind]])
+    out.extend([f"t={value}" for value in said.get("t", ("0 0",))])
+    out.extend([f"r={value}" for value in said.get("r", ())])
     if manner.loop_protect:
         out.append(f"a=rtpengine:{loop_mark}")
     out.extend(_kept(session, _MOVED))
@@ -114,6 +115,8 @@ def _session(out: list[str], sdp: SessionDescription, address: str, manner: Mann
 def _kept(section: Section, dropped: frozenset[str]) -> Sequence[str]:
     """The attributes but those of these names, as they came. No secret is remembered."""
     values, named = tuple(section.values("a")), section.named
+    if not values:
+        return ()
     return (_others if "crypto" in named or "ice-pwd" in named else _others_known)(values, dropped)
 
 

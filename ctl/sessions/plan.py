@@ -333,12 +333,12 @@ def _muxes(side: Side, other: Side) -> bool:
     return side.mux if side.mux is not None else side.stream.rtcp_mux and other.stream.rtcp_mux
 
 
-def _police(kind: Kind, sender: Side, receiver: Side, codecs: Iterable[Codec], factor: float) -> Limit | None:
+def _police(kind: Kind, sender: Side, receiver: Side, codecs: Sequence[Codec], factor: float) -> Limit | None:
     """Audio alone: the packets of a picture are as many as it needs."""
     if sender.stream.media != "audio":
         return None
     ptimes = (sender.stream.ptime, receiver.stream.ptime)
-    return limit(kind, (codec.name for codec in codecs), ptimes, factor, _muxes(sender, receiver))
+    return limit(kind, codecs[0].name if codecs else "", ptimes, factor, _muxes(sender, receiver))
 
 
 def _local(side: Side, kind: Kind) -> Endpoint:
@@ -398,17 +398,20 @@ def _codecs(sender: Stream, receiver: Stream) -> tuple[Codec, ...]:
 
 
 def _path(sender: Side, receiver: Side, data_plane: DataPlane, reason: str) -> tuple[Path, str]:
-    crossed = {data_plane.interfaces[side.relay[0]] for side in (sender, receiver)}
-    crossed |= {sender.interface, receiver.interface}
-    bare = sorted(name for name in crossed if name not in data_plane.attached)
-    if not bare and not reason:
+    interfaces, attached = data_plane.interfaces, data_plane.attached
+    ours = interfaces[sender.relay[0]], interfaces[receiver.relay[0]]
+    crossed = {*ours, sender.interface, receiver.interface}
+    if not reason and crossed <= attached:
         return "kernel", ""
+    bare = sorted(crossed - attached)
     reason = reason or f"XDP is not attached to {' and '.join(bare)}"
     return ("engine", reason) if data_plane.engine else ("none", f"{reason}, and no engine runs")
 
 
 def _secured(one: Protection, other: Protection) -> str:
     """Return why the engine must open and seal, in one line; empty where both legs share their keys, or have none."""
+    if one is PLAIN and other is PLAIN:
+        return ""
     if one.fingerprint or other.fingerprint:
         return "DTLS-SRTP ends here"
     if shared(one, other) and shared(other, one):
@@ -418,6 +421,8 @@ def _secured(one: Protection, other: Protection) -> str:
 
 def _keys(sender: Protection, receiver: Protection) -> tuple[EngineKeys | None, EngineKeys | None]:
     """Return what to open and to seal with, neither where they are the same."""
+    if sender is PLAIN and receiver is PLAIN:
+        return None, None
     if shared(sender, receiver):
         return None, None
     opened, sealed = sender.sends, receiver.receives

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 from math import ceil
 from typing import Literal
 
@@ -19,26 +20,27 @@ RTCP_RATE = 10
 LEAST_BURST = 50
 
 
+@lru_cache(maxsize=1024)
 def limit(
     kind: Literal["rtp", "rtcp", "raw"],
-    codecs: Iterable[str],
-    ptimes: Iterable[float | None],
+    codec: str,
+    ptimes: tuple[float | None, ...],
     factor: float,
     mux: bool = False,
 ) -> Limit | None:
     """Return the limit of one direction of audio; None where factor is 0.
 
-    codecs: names, the likeliest first. ptimes: milliseconds that either side has named; a sender need not heed the
+    codec: name of the likeliest, "" where there is none. ptimes: milliseconds that either side has named; a sender need not heed the
     other's, and may always send the usual 20. mux: RTCP shares the port.
     """
     if not factor:
         return None
-    rate = RTCP_RATE if kind == "rtcp" else _packets_per_second(codecs, ptimes) + RTCP_RATE * mux
+    rate = RTCP_RATE if kind == "rtcp" else _packets_per_second(codec, ptimes) + RTCP_RATE * mux
     allowed = ceil(rate * factor)
     return allowed, max(allowed, LEAST_BURST)
 
 
-def _packets_per_second(codecs: Iterable[str], ptimes: Iterable[float | None]) -> float:
-    usual = PTIMES.get(next(iter(codecs), "").lower(), USUAL_PTIME)
+def _packets_per_second(codec: str, ptimes: Iterable[float | None]) -> float:
+    usual = PTIMES.get(codec.lower(), USUAL_PTIME)
     named = [min(max(each, SHORTEST_PTIME), LONGEST_PTIME) for each in ptimes if each]
     return 1000 / min([usual, *named])

@@ -346,6 +346,8 @@ def wanted(offer: Spoken, policy: Policy) -> Literal["plain", "sdes", "dtls"]:
 
 def dtls_hash(fingerprint: str) -> bytes | None:
     """Return the hash in an a=fingerprint value, if it is one that we can check."""
+    if not fingerprint:
+        return None
     algorithm, _, text = fingerprint.partition(" ")
     try:
         value = bytes.fromhex(text.replace(":", ""))
