@@ -122,12 +122,35 @@ def read_call_id(value: str) -> str:
     return value
 
 
+def _max_forwards(values: list[str]) -> int | None:
+    return number(values[0], 255, "Max-Forwards") if values else None
+
+
 def _media_type(value: str) -> str:
     return value.partition(";")[0].strip(" \t").lower()
 
 
 def _authorizations(values: list[str]) -> tuple[AuthValue, ...]:
     return tuple(AuthValue.parse(value) for value in values)
+
+
+def _request_uri(request: Request) -> Uri:
+    return Uri.parse(request.uri)
+
+
+def _transaction_key(request: Request) -> str:
+    """Without a proper branch, even the cookie alone, RFC 2543 holds: the key is all that tells two requests apart."""
+    via, method = request.via, "INVITE" if request.method == "ACK" else request.method
+    branch, (host, port) = via.branch, via.sent_by
+    if branch is not None and is_cookie(branch):
+        return server_key_of(method, branch, host, port)
+    rest = (request.call_id, str(request.cseq.number), request.from_.tag or "", branch or "")
+    return "\n".join((method, host, str(port), *rest))
+
+
+def server_key_of(method: str, branch: str, host: str, port: int) -> str:
+    """The `transaction_key` of a request whose top Via has this branch, and names this host and port."""
+    return f"{method}\n{branch}\n{host}:{port}"
 
 
 class Message:
@@ -152,7 +175,7 @@ class Message:
     routes = View("route", _each(NameAddr.parse))
     record_routes = View("record-route", _each(NameAddr.parse))
     path = View("path", _each(NameAddr.parse))
-    max_forwards = View("max-forwards", _optional(lambda text: number(text, 255, "Max-Forwards")))
+    max_forwards = View("max-forwards", _max_forwards)
     content_length = View("content-length", _optional(lambda text: number(text, MAX_LENGTH, "Content-Length")))
     content_type = View("content-type", _optional(_media_type))
     expires = View("expires", _optional(seconds))
@@ -286,7 +309,7 @@ class Request(Message):
         """The request line."""
         return f"{self.method} {self.uri} SIP/2.0"
 
-    request_uri = Once["Request", Uri](lambda request: Uri.parse(request.uri))
+    request_uri = Once["Request", Uri](_request_uri)
     """The request URI in parts."""
 
     def stamp(self, host: str, port: int) -> None:
@@ -306,7 +329,7 @@ class Request(Message):
     def _place_of_via(self) -> int:
         return next(place for place, line in enumerate(self._lines) if header_key(line.partition(":")[0]) == "via")
 
-    transaction_key = Once["Request", str](lambda request: _transaction_key(request))
+    transaction_key = Once["Request", str](_transaction_key)
     """What makes two requests one transaction (RFC 3261 §17.2.3), the method first. An ACK counts as its INVITE."""
 
     def _copy(self) -> Self:
@@ -340,21 +363,6 @@ class Response(Message):
 
     def __repr__(self) -> str:
         return f"<{self.start_line}>"
-
-
-def _transaction_key(request: Request) -> str:
-    """Without a proper branch, even the cookie alone, RFC 2543 holds: the key is all that tells two requests apart."""
-    via, method = request.via, "INVITE" if request.method == "ACK" else request.method
-    branch, (host, port) = via.branch, via.sent_by
-    if branch is not None and is_cookie(branch):
-        return server_key_of(method, branch, host, port)
-    rest = (request.call_id, str(request.cseq.number), request.from_.tag or "", branch or "")
-    return "\n".join((method, host, str(port), *rest))
-
-
-def server_key_of(method: str, branch: str, host: str, port: int) -> str:
-    """The `transaction_key` of a request whose top Via has this branch, and names this host and port."""
-    return f"{method}\n{branch}\n{host}:{port}"
 
 
 def checked(text: str) -> str:

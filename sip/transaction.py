@@ -136,6 +136,8 @@ class Transaction:
 
     def _act(self, action: Do | Timer, now: float, data: bytes, response: Response | None) -> None:
         match action:
+            case Timer():
+                self._start(action, now)
             case Do.SEND:
                 self._data = data
                 self._send(data)
@@ -147,8 +149,6 @@ class Transaction:
                 self._on_response(response, now)
             case Do.TIMEOUT if self._on_response:
                 self._on_response(None, now)
-            case Timer():
-                self._start(action, now)
 
     def _send(self, data: bytes) -> None:
         if data:
@@ -162,7 +162,7 @@ class Transaction:
             self._owner.linger(self, now + self._duration(timer))
             return
         seconds = 0.0 if reliable and timer in _RELIABLE_ZERO else self._duration(timer)
-        self._alarms += (self._owner.timers.start(self, timer.value, now + seconds),)
+        self._alarms += (self._owner.timers.start(self, timer, now + seconds),)
 
     def _duration(self, timer: Timer) -> float:
         """RFC 3261 table 4: A doubles for ever, E and G up to T2, and E is T2 once a 1xx has come (§17.1.2.2)."""

@@ -124,10 +124,14 @@ class Quality:
 
     def round_trip(self, call: str, stream: int) -> float | None:
         """Return the round trip from end to end in seconds, as of the last reports of both."""
+        if call not in self._calls:
+            return None
         return _sum_of_both([each.leg_round_trip if each else None for each in self._both(call, stream)])
 
     def round_trip_avg(self, call: str, stream: int) -> float | None:
         """Return the mean round trip from end to end in seconds."""
+        if call not in self._calls:
+            return None
         return _sum_of_both([each.round_trip_avg if each else None for each in self._both(call, stream)])
 
     def look(self, call: str, stream: int, leg: Leg, sample: Sample, now: float) -> Interval | None:
@@ -209,7 +213,11 @@ class Quality:
                 continue
 
     def _direction(self, call: str, stream: int, leg: Leg) -> Direction:
-        return self._calls.setdefault(call, {}).setdefault((stream, leg), Direction())
+        known = self._calls.setdefault(call, {})
+        here = known.get((stream, leg))
+        if here is None:
+            here = known[stream, leg] = Direction()
+        return here
 
     def _both(self, call: str, stream: int) -> list[Direction | None]:
         return [self.of(call, stream, leg) for leg in LEGS]

@@ -30,8 +30,8 @@ def limit(
 ) -> Limit | None:
     """Return the limit of one direction of audio; None where factor is 0.
 
-    codec: name of the likeliest, "" where there is none. ptimes: milliseconds that either side has named; a sender need not heed the
-    other's, and may always send the usual 20. mux: RTCP shares the port.
+    codec: name of the likeliest, "" where there is none. ptimes: milliseconds that either side has named; a sender need
+    not heed the other's, and may always send the usual 20. mux: RTCP shares the port.
     """
     if not factor:
         return None

@@ -203,6 +203,8 @@ class Conductor:
             case Send():
                 self._meters.message(effect.data, "out")
                 self._send(effect)
+            case SaveCall():
+                self._unsaved[effect.call] = effect
             case Authenticate():
                 return self._authenticate(effect)
             case FindRoute():
@@ -216,8 +218,6 @@ class Conductor:
                 self._sessions.rollback(effect.call, time.monotonic())
             case CloseMedia():
                 self._reports[effect.call] = self._sessions.delete(effect.call, time.monotonic())
-            case SaveCall():
-                self._unsaved[effect.call] = effect
             case SaveBindings():
                 self._save_bindings(effect)
                 self._news.append(effect)

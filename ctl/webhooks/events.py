@@ -28,7 +28,7 @@ class Events:
         self.courier = Courier(storage, storage.store, storage.vault, config.webhooks, self.outbox.kept)
         self.of_trunks = True
         """Whether it is for us to tell of trunks; of several processes that see them one tells."""
-        self.sources = Sources(self.outbox.tell, lambda: storage.keeper.current, core.call)
+        self.sources = Sources(self.outbox.tell, lambda: storage.keeper.current, core.call, self.outbox.wants)
 
     def restore(self) -> None:
         """Signalling has taken up what it had: none of that is news."""

@@ -64,6 +64,10 @@ class Outbox:
             event = Event(UUID(key), state["tenant"], state["type"], datetime.fromisoformat(state["at"]), state["data"])
             self._waiting[event.id] = event
 
+    def wants(self, kind: str) -> bool:
+        """Whether any tenant does, as far as we know."""
+        return self._wanted is None or any(kind in kinds for kinds in self._wanted.values())
+
     def tell(self, tenant: int, kind: str, **data: Any) -> None:
         """Something happened; before we know who wants what, all of it is kept."""
         if self._wanted is not None and kind not in self._wanted.get(tenant, ()):

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from ctl.queues.services import queue_of
@@ -20,16 +20,26 @@ FORMER = 1000
 
 
 class Sources:
-    """snapshot: whose is what; call: a call that is up. Every method is called from the event loop."""
+    """snapshot: whose is what; call: a call that is up; wants: whether anybody wants to know of events of this type.
 
-    def __init__(self, tell: Tell, snapshot: Callable[[], Snapshot], call: Callable[[str], CallView | None]) -> None:
+    Every method is called from the event loop.
+    """
+
+    def __init__(
+        self,
+        tell: Tell,
+        snapshot: Callable[[], Snapshot],
+        call: Callable[[str], CallView | None],
+        wants: Callable[[str], bool] = lambda kind: True,
+    ) -> None:
         self._tell = tell
+        self._wants = wants
         self._snapshot = snapshot
         self._call = call
         self._registered: set[str] = set()
         self._trunks: dict[str, bool] = {}
-        self._former: OrderedDict[str, int] = OrderedDict()
-        """Whose the last calls were that have ended: a recording is finished a moment later."""
+        self._former: OrderedDict[str, tuple[str, str, str]] = OrderedDict()
+        """Caller, number and trunk of the last calls that have ended: a recording is finished a moment later."""
 
     def restore(self, users: Iterable[str]) -> None:
         """These are registered already."""
@@ -38,10 +48,11 @@ class Sources:
     def told(self, effect: Effect) -> None:
         """Something happened in signalling."""
         match effect:
-            case CallStarted():
-                self._of(effect, "call.started", trunk=effect.trunk or None)
-            case CallAnswered() if view := self._call(effect.call):
-                self._of(view, "call.answered")
+            case CallStarted() if self._wants("call.started"):
+                data = {"trunk": effect.trunk or None}
+                self._of(effect.call, effect.caller, effect.dialled, effect.trunk, "call.started", data)
+            case CallAnswered() if self._wants("call.answered") and (view := self._call(effect.call)):
+                self._of(view.id, view.caller, view.dialled, view.trunk, "call.answered", {})
             case CallEnded():
                 self._ended(effect)
             case Waiting() if queue := queue_of(effect.service):
@@ -66,22 +77,27 @@ class Sources:
     def recorded(self, call: str, state: dict[str, Any]) -> None:
         """A recording was finished."""
         view = self._call(call)
-        tenant = self._tenant(view.caller, view.dialled, view.trunk) if view else self._former.get(call, FIRST_TENANT)
+        known = (view.caller, view.dialled, view.trunk) if view else self._former.get(call)
+        tenant = self._tenant(*known) if known else FIRST_TENANT
         data = {"call": call, "recording": state.get("id"), "seconds": round(float(state.get("seconds", 0.0)), 1)}
         self._tell(tenant, "recording.finished", **data)
 
     def _ended(self, effect: CallEnded) -> None:
-        talked = effect.ended - effect.answered if effect.answered is not None else 0.0
-        self._of(
-            effect,
-            "call.ended",
-            status=effect.status,
-            cause=effect.cause,
-            ended_by=effect.ended_by,
-            reason=effect.reason,
-            talked_seconds=round(talked, 3),
-            trunk=effect.to_trunk or effect.from_trunk or None,
-        )
+        party = effect.caller, effect.dialled, effect.from_trunk
+        self._former[effect.call] = party
+        if len(self._former) > FORMER:
+            self._former.popitem(last=False)
+        if self._wants("call.ended"):
+            talked = effect.ended - effect.answered if effect.answered is not None else 0.0
+            data = {
+                "status": effect.status,
+                "cause": effect.cause,
+                "ended_by": effect.ended_by,
+                "reason": effect.reason,
+                "talked_seconds": round(talked, 3),
+                "trunk": effect.to_trunk or effect.from_trunk or None,
+            }
+            self._of(effect.call, *party, "call.ended", data)
         queue = queue_of(effect.service)
         if queue and effect.waited is not None and not effect.joined:
             waited = round(effect.waited, 3)
@@ -96,16 +112,9 @@ class Sources:
         kind = "registration.added" if now else "registration.removed"
         self._tell(self._tenant(effect.username, "", ""), kind, user=effect.username)
 
-    def _of(self, call: CallStarted | CallEnded | CallView, kind: str, **data: Any) -> None:
-        trunk = call.from_trunk if isinstance(call, CallEnded) else call.trunk
-        identity = call.id if isinstance(call, CallView) else call.call
-        tenant = self._tenant(call.caller, call.dialled, trunk)
-        if isinstance(call, CallEnded):
-            self._former[identity] = tenant
-            if len(self._former) > FORMER:
-                self._former.popitem(last=False)
-        known = {"call": identity, "caller": call.caller, "dialled": call.dialled}
-        self._tell(tenant, kind, **(known | data))
+    def _of(self, call: str, caller: str, dialled: str, trunk: str, kind: str, data: Mapping[str, Any]) -> None:
+        known = {"call": call, "caller": caller, "dialled": dialled}
+        self._tell(self._tenant(caller, dialled, trunk), kind, **known, **data)
 
     def _tenant(self, caller: str, dialled: str, trunk: str) -> int:
         return owner(self._snapshot(), caller, dialled, key_of(trunk) if trunk else None)
