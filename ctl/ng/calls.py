@@ -23,7 +23,7 @@ UNKNOWN_CALL = "Unknown call-id"
 class Participant:
     """One side of a call, equal to none but itself. tag: None until an answer gives it one.
 
-    created: seconds since the epoch.
+    created: seconds since the epoch. undialled: its digits reach nobody.
     """
 
     created: float
@@ -31,6 +31,7 @@ class Participant:
     branch: str | None = None
     label: str | None = None
     aliases: list[str] = field(default_factory=list)
+    undialled: bool = False
 
     def named(self, tag: str | None) -> bool:
         """Whether `tag` means this participant."""

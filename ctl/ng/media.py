@@ -8,10 +8,13 @@ silence takes the stream to the engine, and it comes back to the kernel when not
 from __future__ import annotations
 
 import asyncio
+from base64 import b64decode
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
+
+import structlog
 
 from ctl.ng.calls import Call, Dialogue, Participant
 from ctl.ng.errors import NgError
@@ -27,6 +30,9 @@ DIGITS = "0123456789*#ABCD"
 DIGIT_MILLISECONDS, PAUSE_MILLISECONDS, VOLUME = 250, 100, -8
 SECURED = frozenset({"drop", "silence"})
 TRIGGERS = ("trigger", "trigger-end", "trigger-end-time", "trigger-end-digits", "delay-buffer")
+
+
+log = structlog.get_logger()
 
 
 class Playing(Protocol):
@@ -73,8 +79,23 @@ class Player(Protocol):
     def name_of(self, path: str) -> str:
         """Return the name of a sound by the path of its file."""
 
+    def duration_of(self, sound: bytes) -> int:
+        """Return how many milliseconds a WAV file lasts."""
+
+    async def prepare(self, sound: bytes) -> str:
+        """Make a WAV file ready; return the name to play it by."""
+
     def on_digit(self, listener: Callable[[str, Leg, str, float | None], None]) -> None:
         """Tell `listener` of every digit: call, leg that sent it, the digit, milliseconds if they are known."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Order:
+    """How a sound is to be played: times, 0: until it is stopped; milliseconds left out, and at most, 0: all."""
+
+    times: int
+    start: int
+    longest: int
 
 
 @dataclass
@@ -86,6 +107,8 @@ class MediaCommands:
     player: Player | None = None
     _began: dict[int, float] = field(default_factory=dict)
     """When each sound under way would have begun if it had been played from its start, by token."""
+    _preparing: dict[tuple[str, Leg], asyncio.Task[None]] = field(default_factory=dict)
+    """Sounds that were handed in and are not ready yet, by who is to hear them."""
 
     def table(self) -> dict[str, Command]:
         """Return every command."""
@@ -109,13 +132,28 @@ class MediaCommands:
         return self._change(request, call, player.silenced, player.silence, more=silence)
 
     def _block_digits(self, request: Request, call: Call, *, block: bool) -> Reply:
-        player, wanted = self._player(), (request.text("dtmf-security") or "drop").lower()
-        if block and wanted not in SECURED:
+        player = self._player()
+        if block:
+            self.check_security(request)
+        return self._change(request, call, player.digits_blocked, player.block_digits, more=block)
+
+    def check_security(self, request: Request) -> None:
+        """Raise NgError where digits are to be blocked in a way that is not done here."""
+        wanted = (request.text("dtmf-security") or "drop").lower()
+        if wanted not in SECURED:
             raise NgError(f"DTMF-security={wanted}: digits are taken out on this relay; use drop or silence")
         for key in TRIGGERS:
             if request.text(key) is not None:
                 raise NgError(f"{key}: digits are blocked from now on until they are unblocked on this relay")
-        return self._change(request, call, player.digits_blocked, player.block_digits, more=block)
+        self._player()
+
+    def block_dialling(self, dialogue: Dialogue) -> None:
+        """Block the digits of those of whom an offer or answer wanted it. Raises NgError."""
+        legs = frozenset(dialogue.leg_of(each) for each in (dialogue.a, dialogue.b) if each.undialled)
+        if legs:
+            player = self._player()
+            with _refusals():
+                player.block_digits(dialogue.session, player.digits_blocked(dialogue.session) | legs)
 
     def _change(
         self,
@@ -135,26 +173,57 @@ class MediaCommands:
         return {}
 
     def _play(self, request: Request, call: Call) -> Reply:
-        player, name = self._player(), request.text("file")
-        if name is None:
-            raise NgError("No media file specified: name one below media.prompts; blob and db-id are not read")
+        player, name, blob = self._player(), request.text("file"), _blob(request)
+        if name is None and blob is None:
+            raise NgError("No media file specified: name one below media.prompts, or hand in a blob; db-id is not read")
         times, start = self._number(request, "repeat-times", 1), self._number(request, "start-pos", 0)
         longest = self._number(request, "repeat-duration", 0)
-        duration = 0
-        for session, leg in self._hearers(request, call):
-            with _refusals():
-                found = player.play(
-                    session, leg, player.name_of(name), times=0 if longest else max(times, 1), start_ms=start
-                )
-            self._began[found.token] = self.steady() - start / 1000
-            duration = found.milliseconds
-            if longest:
-                self._later(longest / 1000, session, leg, found.token)
-        return {"duration": duration}
+        order = _Order(0 if longest else max(times, 1), start, longest)
+        hearers = list(self._hearers(request, call))
+        if name is None:
+            return {"duration": self._play_blob(hearers, blob or b"", order)}
+        return {"duration": max([self._begin(*each, player.name_of(name), order) for each in hearers], default=0)}
+
+    def _begin(self, session: str, leg: Leg, name: str, order: _Order) -> int:
+        """Have one leg hear a sound; return how many milliseconds it lasts. Raises NgError."""
+        player = self._player()
+        self._forget(session, leg)
+        with _refusals():
+            found = player.play(session, leg, name, times=order.times, start_ms=order.start)
+        self._began[found.token] = self.steady() - order.start / 1000
+        if order.longest:
+            self._later(order.longest / 1000, session, leg, found.token)
+        return found.milliseconds
+
+    def _play_blob(self, hearers: list[tuple[str, Leg]], sound: bytes, order: _Order) -> int:
+        """Play a WAV file that came with the request, as soon as it is made ready. Raises NgError for what is none."""
+        with _refusals():
+            duration = self._player().duration_of(sound)
+        for session, leg in hearers:
+            self._forget(session, leg)
+            task = asyncio.get_running_loop().create_task(self._prepare(session, leg, sound, order), name="ng blob")
+            self._preparing[session, leg] = task
+        return duration
+
+    async def _prepare(self, session: str, leg: Leg, sound: bytes, order: _Order) -> None:
+        try:
+            name = await self._player().prepare(sound)
+            self._preparing.pop((session, leg), None)
+            self._begin(session, leg, name, order)
+        except (MediaRefused, NgError) as refused:
+            self._preparing.pop((session, leg), None)
+            log.warning("a sound that was handed in is not played", session=session, why=str(refused))
+
+    def _forget(self, session: str, leg: Leg) -> None:
+        """What is not ready yet is not to be played any more."""
+        task = self._preparing.pop((session, leg), None)
+        if task:
+            task.cancel()
 
     def _stop(self, request: Request, call: Call) -> Reply:
         player, place = self._player(), 0
         for session, leg in self._hearers(request, call):
+            self._forget(session, leg)
             found = player.playing(session, leg)
             if found is None:
                 continue
@@ -242,6 +311,17 @@ def _legs(call: Call, chosen: list[Participant]) -> Iterator[tuple[Dialogue, fro
         legs = frozenset(dialogue.leg_of(each) for each in chosen or (dialogue.a, dialogue.b) if dialogue.has(each))
         if legs:
             yield dialogue, legs
+
+
+def _blob(request: Request) -> bytes | None:
+    """The sound in a request itself, None where there is none. Raises NgError."""
+    plain, encoded = request.text("blob"), request.text("blob64")
+    if plain is not None:
+        return plain.encode("utf-8", "surrogateescape")
+    try:
+        return None if encoded is None else b64decode(encoded, validate=True)
+    except ValueError:
+        raise NgError("blob64: not base64") from None
 
 
 def _digit(request: Request) -> str:

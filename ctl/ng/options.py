@@ -44,13 +44,12 @@ DONE = frozenset(
     {
         *("sip-source-address", "loop-protect", "no-rtcp-attribute", "full-rtcp-attribute", "generate-mid"),
         *("inactive", "new-branch", "record-call", "strip-extmap", "single-codec", "trickle-ice", "fragment"),
+        *("always-transcode", "block-dtmf"),
     }
 )
 IMPOSSIBLE = {
     "media-handover": "the source of media is fixed by signalling; it changes with the next offer or answer",
     "asymmetric": "media is sent to the address of the session description or to the port that was learned in it",
-    "always-transcode": "what both sides speak is never transcoded",
-    "block-dtmf": "ask for it once the call is answered: block DTMF",
     "generate-rtcp": "RTCP is passed on, not generated",
 }
 REPLACE = {
@@ -244,7 +243,7 @@ def _codecs(request: Request) -> Codecs:
         first=(*named.get("offer", ()), *added),
         transcoded=transcoded,
         single=request.has("single-codec"),
-        bridged=bool(transcoded or hidden or named.get("accept")),
+        bridged=bool(transcoded or hidden or named.get("accept") or request.has("always-transcode")),
     )
 
 

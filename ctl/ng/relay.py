@@ -18,6 +18,7 @@ from ctl.ng import recording
 from ctl.ng.calls import PREFIX, Call, Calls, Dialogue, Participant, Subscription, answered, offered
 from ctl.ng.errors import Malformed, NgError
 from ctl.ng.exchange import Exchange
+from ctl.ng.fragments import Fragments
 from ctl.ng.media import Command as MediaCommand
 from ctl.ng.media import MediaCommands, Player
 from ctl.ng.publishing import Publishing
@@ -28,9 +29,12 @@ from ctl.ng.subscriptions import Subscriptions
 from ctl.sessions.media_sessions import MediaRefused, MediaSessions
 from ctl.sessions.programmer import FlowView
 from ctl.sessions.streams import Stream
+from sip.effects import Leg
 
 DELETE_DELAY = 30
 LIST_LIMIT = 32
+UNDESCRIBED = 481
+"""Status of what the media sessions refuse of a leg that has said nothing yet."""
 NO_MATCH = "Call-ID not found or tags didn't match"
 TOO_MANY = "Parallel session limit reached"
 UNAVAILABLE = "is not available on this relay"
@@ -70,6 +74,7 @@ class Relay:
     player: Player | None = None
     calls: Calls = field(default_factory=Calls)
     statistics: Statistics = field(default_factory=Statistics)
+    fragments: Fragments = field(default_factory=Fragments)
 
     def handle(self, dictionary: Mapping[str, Any], proxy: str, now: float) -> Reply:
         """Return the reply to a request that came from the address `proxy`. Never raises."""
@@ -178,7 +183,7 @@ class Relay:
     def _offer(self, request: Request, now: float) -> Reply:
         sdp, call_id = _sdp(request), request.required("call-id", "No call-id in message")
         if request.has("fragment"):
-            return self._trickle(self.calls.get(call_id), "from-tag", request, sdp)
+            return self._trickle(call_id, "from-tag", request, sdp)
         asked = self.exchange.options(request)
         if asked.manner.loop_protect and self.exchange.is_ours(sdp):
             return {"sdp": sdp}
@@ -186,6 +191,8 @@ class Relay:
         refusal = self._refusal(request, call)
         if refusal:
             return refusal
+        if request.has("block-dtmf"):
+            self.media.check_security(request)
         dialogue, offerer = offered(call, request, now)
         _keep(call, request, offerer)
         leg = dialogue.leg_of(offerer)
@@ -199,6 +206,7 @@ class Relay:
             terms=self.exchange.terms(asked),
         )
         body = self.exchange.hand(offer, dialogue.session, leg, sdp, asked, request, request.text("label"))
+        self._catch_up(call, dialogue, offerer, request.text("from-tag"))
         self._signalled(call, now)
         return {"sdp": body}
 
@@ -207,18 +215,28 @@ class Relay:
         request.required("from-tag", "No from-tag in message")
         request.required("to-tag", "No to-tag in message")
         if request.has("fragment"):
-            return self._trickle(self.calls.get(call_id), "to-tag", request, sdp)
+            return self._trickle(call_id, "to-tag", request, sdp)
         asked = self.exchange.options(request)
         if asked.manner.loop_protect and self.exchange.is_ours(sdp):
             return {"sdp": sdp}
         call = self.calls.get(call_id)
+        if request.has("block-dtmf"):
+            self.media.check_security(request)
         dialogue, answerer = answered(call, request)
         _keep(call, request, answerer)
-        answer = partial(self.sessions.answer, transcode=dialogue.transcoded, ice=asked.ice, passive=asked.passive)
+        answer = partial(
+            self.sessions.answer,
+            transcode=dialogue.transcoded,
+            ice=asked.ice,
+            passive=asked.passive,
+            tos=asked.tos,
+        )
         body = self.exchange.hand(
             answer, dialogue.session, dialogue.leg_of(answerer), sdp, asked, request, request.text("label")
         )
+        self._catch_up(call, dialogue, answerer, request.text("to-tag"))
         self._follow(call)
+        self.media.block_dialling(dialogue)
         call.last_signal, call.answered = now, self.steady()
         self.changed(call_id, call)
         return {"sdp": body, **self._record_answered(call, request)}
@@ -260,19 +278,36 @@ class Relay:
         except NgError as error:
             log.warning("subscribers get nothing", call=call.call_id, why=str(error))
 
-    def _trickle(self, call: Call, key: str, request: Request, fragment: bytes) -> Reply:
-        """Candidates that a participant names after its description (RFC 8840), in each of its dialogues."""
-        participant = call.find(request.required(key, f"No {key} in message"))
-        dialogues = list(call.dialogues_of(participant)) if participant else []
-        if not participant or not dialogues:
-            raise NgError(f"Unknown {key}: no description of it was seen")
-        try:
-            for dialogue in dialogues:
-                self.sessions.trickle(dialogue.session, dialogue.leg_of(participant), fragment)
-        except MediaRefused as refused:
-            raise NgError(refused.reason) from None
-        self.changed(call.call_id, call)
+    def _trickle(self, call_id: str, key: str, request: Request, fragment: bytes) -> Reply:
+        """Candidates that a participant names after its description (RFC 8840), or too early: then they wait for it."""
+        tag = request.required(key, f"No {key} in message")
+        call = self.calls.find(call_id)
+        participant = call.find(tag) if call else None
+        dialogues = list(call.dialogues_of(participant)) if call and participant else []
+        told = [self._named(dialogue, dialogue.leg_of(participant), fragment) for dialogue in dialogues if participant]
+        if call is not None and any(told):
+            self.changed(call_id, call)
+        elif not self.fragments.keep(call_id, tag, fragment, self.steady()):
+            raise NgError("too many candidates of participants that have not described themselves")
         return {}
+
+    def _named(self, dialogue: Dialogue, leg: Leg, fragment: bytes) -> bool:
+        """Take in candidates; False where the leg has not described itself yet. Raises NgError."""
+        try:
+            self.sessions.trickle(dialogue.session, leg, fragment)
+        except MediaRefused as refused:
+            if refused.status == UNDESCRIBED:
+                return False
+            raise NgError(refused.reason) from None
+        return True
+
+    def _catch_up(self, call: Call, dialogue: Dialogue, participant: Participant, named: str | None) -> None:
+        """Take in the candidates that came before the description of who names them."""
+        for fragment in self.fragments.take(call.call_id, named, self.steady()):
+            try:
+                self._named(dialogue, dialogue.leg_of(participant), fragment)
+            except NgError as error:
+                log.warning("early candidates are of no use", call=call.call_id, why=str(error))
 
     def _delete(self, request: Request, now: float) -> Reply:
         call_id = request.required("call-id", "No call-id in message")
@@ -427,6 +462,7 @@ def _keep(call: Call, request: Request, participant: Participant) -> None:
     wish = (request.text("record-call") or ("on" if request.has("record-call") else "")).lower()
     if wish:
         call.record = wish in ("on", "yes", "1", "true")
+    participant.undialled |= request.has("block-dtmf")
     participant.label = request.text("set-label") or request.text("label") or participant.label
 
 

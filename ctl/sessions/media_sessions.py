@@ -7,7 +7,8 @@ relay address that faces each leg, and once both legs have described themselves 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from secrets import token_bytes
@@ -26,9 +27,10 @@ from ctl.sessions.ice_exchange import heard, speaks
 from ctl.sessions.plan import NOTHING, DataPlane, FlowPlan, Side, peer_address, plan_call
 from ctl.sessions.ports import Ports, PortsExhausted
 from ctl.sessions.programmer import FlowView, Programmer
+from ctl.sessions.protecting import agree, propose
 from ctl.sessions.reachable import Routes, check_all, common_family, facing
 from ctl.sessions.relay_choice import ANY, Facing, NoRelayAddress, NoSuchInterface
-from ctl.sessions.security import PLAIN, Agreement, Bridge, Insecure, Policy, Spoken, agree_all, of_both, propose_all
+from ctl.sessions.security import PLAIN, Bridge, Insecure
 from ctl.sessions.streams import Endpoint, Stream, StreamRefused
 from ctl.sessions.terms import USUAL, Terms, beside, muxed
 from ctl.sessions.treatment import Treatments
@@ -40,7 +42,6 @@ FlowReport = FlowView
 """The last view of a flow, its final statistics included."""
 
 Streams = Iterable[Stream]
-Sides = tuple[Facing, Facing]
 Writer = Callable[[Description, Media, Leg], bytes]
 """Writes a description toward a leg, whose relay address and ports are in the media."""
 
@@ -113,7 +114,8 @@ class MediaSessions:
         }
         latching = tuple(each for each, asked in ((leg, here), (_other(leg), there)) if asked.latch)
         profiles = [each.protocol for each in before.streams.get(_other(leg), ())]
-        offered, policy = self._propose(streams, profiles, attempt, bridge, (here, there))
+        with _secure():
+            offered, policy = propose(self.data_plane, streams, profiles, attempt, bridge, (here, there))
         proposed = Media(
             relays,
             self._take_ports(media, relays, streams, now),
@@ -149,11 +151,13 @@ class MediaSessions:
         transcode: bool | None = None,
         ice: IcePolicy | None = None,
         passive: bool = False,
+        tos: int | None = None,
     ) -> bytes:
         """Program the flows as `leg` answers the offer; return the description to send to the offerer.
 
         transcode: whether it was offered codecs that the offerer does not have; None: as it is configured.
         ice: whether we speak it with the offerer; None: as was said with the offer. passive: it begins DTLS if it may.
+        tos: of all that we send, -1: as it came; None: as was said with the offer.
         Also for a further answer to the same offer. Raises MediaRefused: 488 for what is not relayed or does not
         match the offer, 503 if nothing can carry it.
         """
@@ -171,13 +175,15 @@ class MediaSessions:
                 raise MediaRefused(488, f"the answer has {said.kind} where {asked.kind} was offered")
         if any(media.proposed.added) or (bool(self.data_plane.transcode) if transcode is None else transcode):
             streams = description.answer_with(offered, streams, media.proposed.added)
-        agreement = self._agree(media, offered, streams, passive)
+        with _secure():
+            agreement = agree(self.data_plane, media, offered, streams, passive)
         answered = replace(
             media.proposed,
             streams={_other(leg): offered, leg: streams},
             ices=ices,
             protections={_other(leg): agreement.offerer, leg: agreement.answerer},
             muxed=muxed(leg, offered, streams, media.proposed.terms.mux),
+            terms=media.proposed.terms.marking(tos),
         )
         media.pairs = ice_exchange.kept_pairs(answered, media.pairs)
         self._program(call, answered)
@@ -385,38 +391,6 @@ class MediaSessions:
         except StreamRefused as refusal:
             raise MediaRefused(488, str(refusal)) from None
 
-    def _propose(
-        self, streams: Sequence[Stream], before: Sequence[str], attempt: int, bridge: Bridge | None, sides: Sides
-    ) -> tuple[tuple[Spoken, ...], Policy]:
-        """Return what the other leg is offered, and the policy of the one that offers."""
-        plane, spoken = self.data_plane, [each.spoken for each in streams]
-        try:
-            here, there = of_both(sides[0].srtp or plane.srtp, sides[1].srtp or plane.srtp)
-            if any(each.inside for each in streams):  # what we send to ourselves does not leave the host
-                here = "preferred" if any(each and each.secured for each in spoken) else "off"
-            both, web = (here, there), sides[1].web
-            return propose_all(spoken, both, plane.fingerprint, token_bytes, before, attempt, bridge, web), here
-        except Insecure as insecure:
-            raise MediaRefused(488, str(insecure)) from None
-
-    def _agree(self, media: CallMedia, offered: Streams, answers: Streams, passive: bool) -> Agreement:
-        assert media.proposed
-        assert media.offerer
-        plane, before = self.data_plane, media.agreed.protections.get(media.offerer, ())
-        try:
-            return agree_all(
-                [each.spoken for each in offered],
-                media.proposed.offered,
-                [each.spoken for each in answers],
-                before,
-                media.proposed.srtp or plane.srtp,
-                plane.fingerprint,
-                token_bytes,
-                passive,
-            )
-        except Insecure as insecure:
-            raise MediaRefused(488, str(insecure)) from None
-
     def _close_exchange(self, call: str, media: CallMedia, now: float) -> None:
         """Before another offer: what was answered is agreed, what was not is forgotten."""
         if media.proposed and media.proposed.agreed:
@@ -489,6 +463,15 @@ class MediaSessions:
         before = media.taken()
         media.proposed = media.offerer = None
         self._ports.release(before - media.taken(), now)
+
+
+@contextmanager
+def _secure() -> Iterator[None]:
+    """Refuse media where protection cannot be as the policy wants it."""
+    try:
+        yield
+    except Insecure as insecure:
+        raise MediaRefused(488, str(insecure)) from None
 
 
 def _other(leg: Leg) -> Leg:

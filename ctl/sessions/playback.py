@@ -20,7 +20,7 @@ from ctl.observe.media_watch import Digit, MediaEvent, MediaWatch
 from ctl.sessions.call_media import LEGS
 from ctl.sessions.codecs import NAMES, inserted, transcoding
 from ctl.sessions.media_sessions import MediaRefused, MediaSessions
-from ctl.sessions.prompts import Prompts, SoundError
+from ctl.sessions.prompts import Prompts, SoundError, wav_milliseconds
 from ctl.sessions.treatment import Sound
 from media.flows import EngineEvent
 from media.stages import DIGITS, MOST_DIGITS, ClipPlayed, Dial, read_news
@@ -167,6 +167,20 @@ class Playback:
     def name_of(self, path: str) -> str:
         """Return the name by which the file at `path` is played; what is no file of ours stays as it is."""
         return self.prompts.name_of(path)
+
+    def duration_of(self, sound: bytes) -> int:
+        """Return how many milliseconds a WAV file lasts. Raises MediaRefused for what is none."""
+        try:
+            return wav_milliseconds(sound)
+        except SoundError as error:
+            raise MediaRefused(error.status, str(error)) from None
+
+    async def prepare(self, sound: bytes) -> str:
+        """Make a WAV file ready; return the name to play it by. Raises MediaRefused."""
+        try:
+            return await self.prompts.prepare(sound)
+        except SoundError as error:
+            raise MediaRefused(error.status, str(error)) from None
 
     def on_digit(self, listener: DigitListener) -> None:
         """Call `listener` with every digit of every call, whatever way it came."""

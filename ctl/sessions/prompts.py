@@ -48,6 +48,21 @@ class SoundError(Exception):
         self.status = status
 
 
+def wav_milliseconds(data: bytes) -> int:
+    """Return how long a WAV file lasts, by its own word. Raises SoundError 400 for what is none that can be played."""
+    place, rate, width = 12, 0, 0
+    if len(data) < place or data[:4] != b"RIFF" or data[8:12] != b"WAVE":
+        raise SoundError(400, "this is no WAV file")
+    while place + 8 <= len(data):
+        name, length = data[place : place + 4], int.from_bytes(data[place + 4 : place + 8], "little")
+        if name == b"fmt " and place + 24 <= len(data):
+            rate, _, width = struct.unpack_from("<IIH", data, place + 12)
+        if name == b"data" and rate and width:
+            return min(length, len(data) - place - 8) * 1000 // (rate * width)
+        place += 8 + length + length % 2
+    raise SoundError(400, "this WAV file has no sound in it")
+
+
 @dataclass(frozen=True, slots=True)
 class Prompt:
     """A sound that is ready. stem: its files' path without the rate; milliseconds: how long it lasts."""

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from sip.effects import Leg
@@ -34,6 +34,10 @@ class Terms:
     mux: Mux = Mux()
     dscp: int | None = None
     bridged: bool = False
+
+    def marking(self, tos: int | None) -> Terms:
+        """The same with another type of service, 0-255 or -1: as it came; None: no other."""
+        return self if tos is None else replace(self, dscp=tos >> 2 if tos >= 0 else None)
 
 
 USUAL = Terms()

@@ -4,6 +4,7 @@
 import asyncio
 import json
 import socket
+from base64 import b64encode
 
 import pytest
 
@@ -100,6 +101,48 @@ def test_a_sound_begins_somewhere_and_ends_by_itself(run):
     run(scene)
 
 
+@pytest.mark.parametrize("spelled", ["blob", "blob64"])
+def test_a_sound_that_comes_with_the_request_is_played_once_it_is_ready(run, spelled):
+    """8 kHz, A-law, 50 ms of silence."""
+    sound = b"RIFF\xb4\1\0\0WAVEfmt \x10\0\0\0\6\0\1\0@\x1f\0\0@\x1f\0\0\1\0\x08\0data\x90\1\0\0" + b"\xd5" * 400
+    value = b64encode(sound).decode() if spelled == "blob64" else sound.decode("utf-8", "surrogateescape")
+
+    async def scene(proxy):
+        assert proxy.ask("play media", **{spelled: value}) == {"duration": 50}
+        assert proxy.hears() == set()
+        while not proxy.hears():
+            await asyncio.sleep(0.02)
+        assert (proxy.hears(), proxy.paths()) == ({"a"}, {"engine"})
+        proxy.ask("stop media")
+        proxy.ask("play media", **{spelled: value})
+        proxy.ask("stop media")
+        assert proxy.relay.media._preparing == {}
+        await asyncio.sleep(0)
+        assert proxy.hears() == set()
+
+    run(scene)
+
+
+@pytest.mark.parametrize(
+    ("flags", "legs"),
+    [
+        (([], []), set()),
+        ((["block-DTMF"], []), {"a"}),
+        (([], ["block-DTMF"]), {"b"}),
+        ((["block-dtmf"], ["block DTMF"]), {"a", "b"}),
+    ],
+)
+def test_digits_are_blocked_from_the_beginning(run, flags, legs):
+    async def scene(proxy):
+        for command, where, tags, said in (("offer", ALICE, {}, flags[0]), ("answer", BOB, {"to-tag": "b"}, flags[1])):
+            keys = {"call-id": "d", "sdp": sdp(where).decode(), "received-from": ["IP4", where], "flags": said}
+            proxy.ask(command, **keys, **tags)
+        session = proxy.relay.calls.get("d").dialogues[0].session
+        assert proxy.playback.digits_blocked(session) == legs
+
+    run(scene)
+
+
 def test_a_digit_is_dialled_by_whom_it_names(run):
     async def scene(proxy):
         assert proxy.ask("play DTMF", code=11, duration=300, volume=-10) == {}
@@ -133,7 +176,11 @@ def test_digits_and_sound_of_one_or_of_all_are_taken_away(run, one, other, name,
     ("command", "keys", "reason"),
     [
         ("play media", {"file": "nowhere"}, "there is no sound"),
-        ("play media", {"blob": "RIFF"}, "No media file specified"),
+        ("play media", {"from-tag": "a"}, "No media file specified"),
+        ("play media", {"from-tag": "a", "db-id": "7"}, "No media file specified"),
+        ("play media", {"from-tag": "a", "blob": "RIFF"}, "this is no WAV file"),
+        ("play media", {"from-tag": "a", "blob64": "UklGRgAAAABXQVZF"}, "has no sound in it"),
+        ("play media", {"from-tag": "a", "blob64": "???"}, "blob64: not base64"),
         ("play media", {"file": "tone/music", "from-tag": "z"}, "No participant"),
         ("play DTMF", {"from-tag": "a", "code": "16"}, "Out of range DTMF code"),
         ("play DTMF", {"from-tag": "a", "digit": "55"}, "Out of range DTMF code"),

@@ -167,6 +167,22 @@ def test_packets_are_marked_as_configured_where_nothing_is_said(world, keys, dsc
     assert {world.table.at((RELAY_A, rtp_port(each))).dscp for each in exchange(relay, PLAIN, PLAIN, **keys)} == {dscp}
 
 
+@pytest.mark.parametrize(("keys", "dscp"), [({}, 46), ({"TOS": 136}, 34), ({"TOS": -1}, None)])
+def test_an_answer_may_mark_packets_otherwise(relay, world, keys, dscp):
+    ask(relay, "offer", ALICE, PLAIN, TOS=184)
+    local = (RELAY_A, rtp_port(ask(relay, "answer", BOB, PLAIN, **{"to-tag": "b", **keys})))
+    assert world.table.at(local).dscp == dscp
+
+
+def test_always_transcode_means_that_codecs_may_differ(relay, world):
+    ask(relay, "offer", ALICE, PLAIN, "always-transcode")
+    ask(relay, "answer", BOB, "m=audio 4000 RTP/AVP 8\r\n", **{"to-tag": "b"})
+    assert {view.reason.partition(":")[0] for view in world.programmer.flows() if view.kind == "rtp"} == {
+        "transcoding PCMU to PCMA",
+        "transcoding PCMA to PCMU",
+    }
+
+
 def test_what_has_been_here_is_not_touched_again(relay):
     first = ask(relay, "offer", ALICE, PLAIN, "loop-protect")
     keys = {"call-id": "other", "from-tag": "x", "sdp": first.decode(), "flags": ["loop-protect"]}

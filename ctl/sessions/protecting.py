@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Has both legs' protection agreed on by what this host can do: `security`, asked by the media sessions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from secrets import token_bytes
+
+from ctl.sessions.call_media import CallMedia
+from ctl.sessions.plan import DataPlane
+from ctl.sessions.relay_choice import Facing
+from ctl.sessions.security import Agreement, Bridge, Policy, Spoken, agree_all, of_both, propose_all
+from ctl.sessions.streams import Stream
+
+Sides = tuple[Facing, Facing]
+"""What is asked of our side toward the leg that offers, and toward the other."""
+
+
+def propose(
+    plane: DataPlane,
+    streams: Sequence[Stream],
+    before: Sequence[str],
+    attempt: int,
+    bridge: Bridge | None,
+    sides: Sides,
+) -> tuple[tuple[Spoken, ...], Policy]:
+    """Return what the other leg is offered, and the policy of the one that offers. Raises Insecure.
+
+    before: the profiles that the other leg has had. attempt: how many offers of this exchange it has refused.
+    """
+    spoken = [each.spoken for each in streams]
+    here, there = of_both(sides[0].srtp or plane.srtp, sides[1].srtp or plane.srtp)
+    if any(each.inside for each in streams):  # what we send to ourselves does not leave the host
+        here = "preferred" if any(each and each.secured for each in spoken) else "off"
+    both, web = (here, there), sides[1].web
+    return propose_all(spoken, both, plane.fingerprint, token_bytes, before, attempt, bridge, web), here
+
+
+def agree(
+    plane: DataPlane, media: CallMedia, offered: Iterable[Stream], answers: Iterable[Stream], passive: bool
+) -> Agreement:
+    """Return what an answer to the exchange under way makes of it. passive: the offerer begins DTLS if it may.
+
+    Raises Insecure.
+    """
+    assert media.proposed
+    assert media.offerer
+    return agree_all(
+        [each.spoken for each in offered],
+        media.proposed.offered,
+        [each.spoken for each in answers],
+        media.agreed.protections.get(media.offerer, ()),
+        media.proposed.srtp or plane.srtp,
+        plane.fingerprint,
+        token_bytes,
+        passive,
+    )
