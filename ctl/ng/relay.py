@@ -16,6 +16,7 @@ import structlog
 
 from ctl.ng import recording
 from ctl.ng.calls import PREFIX, Call, Calls, Dialogue, Participant, Subscription, answered, offered
+from ctl.ng.connecting import connect
 from ctl.ng.errors import Malformed, NgError
 from ctl.ng.exchange import Exchange
 from ctl.ng.fragments import Fragments
@@ -174,6 +175,7 @@ class Relay:
             "subscribe-request": self._subscribe,
             "subscribe-answer": self._subscribed,
             "unsubscribe": self._unsubscribe,
+            "connect": self._connect,
             **{name: partial(self._treat, command) for name, command in self.media.table().items()},
         }
 
@@ -270,6 +272,20 @@ class Relay:
 
     def _unsubscribe(self, request: Request, now: float) -> Reply:
         return self._treat(self.subscriptions.end, request, now)
+
+    def _connect(self, request: Request, now: float) -> Reply:
+        found = connect(request, self.calls, self.sessions, self.steady())
+        if found is None:
+            return {}
+        self.statistics.carried(found.reports)
+        self._follow(found.call)
+        self._signalled(found.call, now)
+        if not found.left.dialogues:
+            self._remove(found.left)
+        elif found.left is not found.call:
+            self._follow(found.left)
+            self._signalled(found.left, now)
+        return self._record_answered(found.call, request)
 
     def _follow(self, call: Call) -> None:
         """What subscribers get comes from where the media is now; if it cannot, the call goes on without them."""
@@ -449,7 +465,7 @@ _FORWARDED = "a call is copied to recordings and subscribers; see: start recordi
 _MADE = "calls are made by offer and answer"
 NOT_HERE = {
     **dict.fromkeys(("start-forwarding", "stop-forwarding"), _FORWARDED),
-    **dict.fromkeys(("connect", "create", "create-answer", "mesh", "transform"), _MADE),
+    **dict.fromkeys(("create", "create-answer", "mesh", "transform"), _MADE),
     **dict.fromkeys(("inject-start", "inject-stop"), "a sound is put in by: play media"),
     "cli": "see: voxdp ng ctl",
 }

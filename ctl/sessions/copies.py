@@ -68,7 +68,7 @@ def offer(sources: Sequence[Source], labels: Sequence[str], version: int) -> Cop
     lines = ["v=0", f"o=- {version} {version} IN {_in(sources[0].local[0])}", "s=-", "t=0 0"]
     for each, label in zip(sources, labels, strict=True):
         lines += _medium(each, label)
-    return Copied("".join(f"{line}\r\n" for line in lines).encode())
+    return Copied("".join(f"{line}\r\n" for line in lines).encode("utf-8", "surrogateescape"))
 
 
 def following(media: Media, found: Sequence[Source]) -> Media | None:

@@ -81,7 +81,7 @@ def listener(offer: bytes, accepted: Collection[str]) -> House:
     lines = ["v=0", f"o=- {number} {number} {address}", "s=-", "t=0 0"]
     for medium in description.media:
         lines += _listening(medium, address, accepted, description.direction_of(medium))
-    return House("".join(f"{line}\r\n" for line in lines).encode())
+    return House("".join(f"{line}\r\n" for line in lines).encode("utf-8", "surrogateescape"))
 
 
 def _listening(medium: Media, address: Connection, accepted: Collection[str], offered: str) -> Iterator[str]:

@@ -24,6 +24,7 @@ from ctl.sessions.descriptions import Description, redirected, refused
 from ctl.sessions.house import INSIDE, house_answer, house_offer
 from ctl.sessions.ice import IcePair, IcePolicy
 from ctl.sessions.ice_exchange import heard, speaks
+from ctl.sessions.joining import joined
 from ctl.sessions.plan import NOTHING, DataPlane, FlowPlan, Side, peer_address, plan_call
 from ctl.sessions.ports import Ports, PortsExhausted
 from ctl.sessions.programmer import FlowView, Programmer
@@ -114,7 +115,7 @@ class MediaSessions:
         }
         latching = tuple(each for each, asked in ((leg, here), (_other(leg), there)) if asked.latch)
         profiles = [each.protocol for each in before.streams.get(_other(leg), ())]
-        with _secure():
+        with _refusing():
             offered, policy = propose(self.data_plane, streams, profiles, attempt, bridge, (here, there))
         proposed = Media(
             relays,
@@ -175,7 +176,7 @@ class MediaSessions:
                 raise MediaRefused(488, f"the answer has {said.kind} where {asked.kind} was offered")
         if any(media.proposed.added) or (bool(self.data_plane.transcode) if transcode is None else transcode):
             streams = description.answer_with(offered, streams, media.proposed.added)
-        with _secure():
+        with _refusing():
             agreement = agree(self.data_plane, media, offered, streams, passive)
         answered = replace(
             media.proposed,
@@ -225,13 +226,34 @@ class MediaSessions:
 
     def delete(self, call: str, now: float) -> tuple[FlowReport, ...]:
         """End the media of a call, if it has any: flows off, then counted, ports to quarantine."""
-        media = self._calls.pop(call, None)
+        media = self._calls.get(call)
         if media is None:
             return ()
         try:
-            return self._programmer.remove(call)
+            return self._end(call)
         finally:
             self._ports.release(media.taken(), now)
+
+    def join(self, call: str, one: tuple[str, Leg], other: tuple[str, Leg], now: float) -> tuple[FlowReport, ...]:
+        """Make a session of legs of two others, which end; return the last views of their flows.
+
+        What both legs were told of us stays right. Raises MediaRefused where they cannot hear each other so.
+        """
+        before = [self._calls.get(each) for each, _ in (one, other)]
+        with _refusing():
+            media = joined((before[0], one[1]), (before[1], other[1]))
+        taken = {endpoint for each in before if each for endpoint in each.taken()}
+        reports = (*self._end(one[0]), *self._end(other[0]))
+        self._calls[call] = media
+        self._ports.release(taken - media.taken(), now)
+        self._program(call, media.current)
+        return reports
+
+    def _end(self, call: str) -> tuple[FlowReport, ...]:
+        del self._calls[call]
+        try:
+            return self._programmer.remove(call)
+        finally:
             for listener in self.on_delete:
                 listener(call)
 
@@ -386,10 +408,8 @@ class MediaSessions:
 
     def _check(self, streams: Iterable[Stream]) -> None:
         """Raise MediaRefused for a stream that is none of those we relay."""
-        try:
+        with _refusing():
             check_all(streams, self.data_plane, self._routes)
-        except StreamRefused as refusal:
-            raise MediaRefused(488, str(refusal)) from None
 
     def _close_exchange(self, call: str, media: CallMedia, now: float) -> None:
         """Before another offer: what was answered is agreed, what was not is forgotten."""
@@ -402,10 +422,8 @@ class MediaSessions:
     def _take_ports(
         self, media: CallMedia, relays: Mapping[Leg, str], streams: Sequence[Stream], now: float
     ) -> Mapping[Leg, tuple[int | None, ...]]:
-        try:
+        with _refusing():
             return self._ports.take(media.agreed, relays, streams, now)
-        except PortsExhausted as exhausted:
-            raise MediaRefused(503, str(exhausted)) from None
 
     def _relay(self, have: str | None, peer: str, wanted: Facing, family: Family | None) -> str:
         """Return our address toward a party: the one that it has, as long as that fits, or the best there is."""
@@ -416,10 +434,8 @@ class MediaSessions:
 
     @staticmethod
     def _family(streams: Iterable[Stream]) -> Family | None:
-        try:
+        with _refusing():
             return common_family(streams)
-        except StreamRefused as refusal:
-            raise MediaRefused(488, str(refusal)) from None
 
     def _check_family(self, streams: Iterable[Stream], relay: str) -> None:
         family = self._family(streams)
@@ -466,12 +482,14 @@ class MediaSessions:
 
 
 @contextmanager
-def _secure() -> Iterator[None]:
-    """Refuse media where protection cannot be as the policy wants it."""
+def _refusing() -> Iterator[None]:
+    """Refuse media for what the peer has said, or what there are no ports for."""
     try:
         yield
-    except Insecure as insecure:
-        raise MediaRefused(488, str(insecure)) from None
+    except (Insecure, StreamRefused) as refused:
+        raise MediaRefused(488, str(refused)) from None
+    except PortsExhausted as exhausted:
+        raise MediaRefused(503, str(exhausted)) from None
 
 
 def _other(leg: Leg) -> Leg:

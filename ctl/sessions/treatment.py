@@ -95,6 +95,15 @@ class Treatments:
         )
 
 
+def treated(one: tuple[Treatments, Leg], other: tuple[Treatments, Leg]) -> Treatments:
+    """Return what keeps two legs of different calls from being heard, once they are legs a and b of one."""
+    legs: tuple[tuple[Leg, Treatments, Leg], ...] = (("a", *one), ("b", *other))
+    blocked, silenced, digits = (
+        frozenset(now for now, wished, was in legs if was in getattr(wished, name)) for name in _KEPT
+    )
+    return Treatments(blocked, silenced, digits)
+
+
 def _with(mapping: Mapping[Leg, Any], leg: Leg, value: Any) -> dict[Leg, Any]:
     changed = {**mapping, leg: value}
     return {leg: value for leg, value in changed.items() if value is not None}

@@ -29,7 +29,7 @@ TOKENS = (b"e", b"i", b"l", b"d", b":", b"0", b"9" * 25, b"-1", b"\0", b"\xff", 
 
 SHORT = (
     *("query", "delete", "list", "statistics", "block media", "unblock media", "silence media", "block DTMF"),
-    *("play media", "stop media", "play DTMF", "subscribe request"),
+    *("play media", "stop media", "play DTMF", "subscribe request", "unsubscribe", "connect"),
 )
 
 
@@ -60,7 +60,11 @@ def seeds() -> list[bytes]:
     fax = {**offer, "call-id": "f", "sdp": sdp(ALICE, "m=image 4000 udptl t38\r\na=T38FaxVersion:0\r\n").decode()}
     words = {"codec": {"mask": ["all"], "transcode": ["G729", "opus/48000/2"]}, "rtcp-mux": ["demux", "accept"]}
     short = [{"command": name, "call-id": "c", "from-tag": "a"} for name in SHORT]
-    documents = [offer, answer, fax, {**offer, **words}, *short, {"command": "ping"}]
+    heard = {"call-id": "c", "to-tag": "rec", "flags": ["all", "siprec", "RTP/AVP"], "from-tags": ["a"]}
+    copies = [{"command": "subscribe request", **heard}, {"command": "subscribe answer", **heard, "sdp": answer["sdp"]}]
+    joined = {"command": "connect", "call-id": "c", "from-tag": "a", "to-tag": "b", "to-call-id": "f"}
+    others = [{**offer, "command": "publish", "from-tag": "p"}, joined]
+    documents = [offer, answer, fax, {**offer, **words}, *copies, *others, *short, {"command": "ping"}]
     return [encode(each) for each in documents] + [json.dumps(each).encode() for each in documents]
 
 

@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Participants of different calls who are put together, with the kernel and the engine played."""
+
+import pytest
+
+from ctl.ng.relay import Limits, Relay
+from tests.ctl.ng.test_relay import answer, ask, offer, relay  # noqa: F401 - a fixture
+from tests.ctl.world import ALICE, BOB, sdp
+
+CAROL, DAVE = "198.51.100.30", "198.51.100.40"
+OPUS = "m=audio 4000 RTP/AVP {0} 0\r\na=rtpmap:{0} opus/48000/2\r\n"
+
+
+def call(relay, name, one, two, *tags, media=()):  # noqa: F811
+    offer(relay, call=name, tag=tags[0], where=one, sdp=sdp(one, *media).decode())
+    answer(relay, call=name, tag=tags[0], to=tags[1], where=two, sdp=sdp(two, *media).decode())
+
+
+def rtp(world):
+    return {(view.source[0], view.target[0], view.path) for view in world.programmer.flows() if view.kind == "rtp"}
+
+
+def connect(relay, **keys):  # noqa: F811
+    words = {"call_id": "one", "to_call_id": "two", "from_tag": "a", "to_tag": "d", **keys}
+    return ask(relay, "connect", **words)
+
+
+def test_parties_of_two_calls_hear_each_other_and_the_others_are_gone(relay, world):  # noqa: F811
+    call(relay, "one", ALICE, BOB, "a", "b")
+    call(relay, "two", CAROL, DAVE, "c", "d")
+    ports = {view.source[0]: view.local for view in world.programmer.flows() if view.kind == "rtp"}
+    assert connect(relay) == {"result": "ok"}
+    assert rtp(world) == {(ALICE, DAVE, "kernel"), (DAVE, ALICE, "kernel")}
+    assert {view.source[0]: view.local for view in world.programmer.flows() if view.kind == "rtp"} == {
+        who: ports[who] for who in (ALICE, DAVE)
+    }
+    assert ask(relay, "list")["calls"] == ["one"]
+    assert set(ask(relay, "query", call_id="one")["tags"]) == {"a", "d"}
+    assert sum(world.taken()) == 2
+    ask(relay, "delete", call_id="one")
+    assert sum(world.taken()) == 0
+    assert world.sessions.calls() == frozenset()
+
+
+def test_a_third_party_of_the_same_call_is_connected_with_another(relay, world):  # noqa: F811
+    call(relay, "one", ALICE, BOB, "a", "b")
+    call(relay, "one", CAROL, DAVE, "c", "d")
+    ask(relay, "block media", call_id="one", from_tag="c", flags=["directional"])
+    assert connect(relay, to_call_id="one", to_tag="c") == {"result": "ok"}
+    assert set(ask(relay, "query", call_id="one")["tags"]) == {"a", "c"}
+    assert [view.state for view in world.programmer.flows() if view.kind == "rtp"] == ["pinned", "held"]
+    assert connect(relay, to_call_id="one", to_tag="c") == {"result": "ok"}
+
+
+def test_they_may_offer_anew_what_connects_them(relay, world):  # noqa: F811
+    call(relay, "one", ALICE, BOB, "a", "b")
+    call(relay, "two", CAROL, DAVE, "c", "d")
+    connect(relay)
+    held = sdp(ALICE).decode() + "a=inactive\r\n"
+    assert offer(relay, call="one", tag="a", to_tag="d", sdp=held)["result"] == "ok"
+    assert answer(relay, call="one", tag="a", to="d", where=DAVE, sdp=sdp(DAVE).decode())["result"] == "ok"
+    assert rtp(world) == {(ALICE, DAVE, "kernel"), (DAVE, ALICE, "kernel")}
+
+
+def test_without_a_codec_in_common_they_are_transcoded(relay, world):  # noqa: F811
+    call(relay, "one", ALICE, BOB, "a", "b", media=("m=audio 4000 RTP/AVP 0\r\n",))
+    call(relay, "two", CAROL, DAVE, "c", "d", media=("m=audio 4000 RTP/AVP 8\r\n",))
+    assert connect(relay) == {"result": "ok"}
+    assert rtp(world) == {(ALICE, DAVE, "engine"), (DAVE, ALICE, "engine")}
+
+
+@pytest.mark.parametrize(
+    ("keys", "reason"),
+    [
+        ({"from_tag": "z"}, "From-tag given, but no such tag exists"),
+        ({"to_tag": "z"}, "To-tag not found"),
+        ({"to_call_id": "z"}, "Unknown call-id"),
+        ({"to_tag": ""}, "No to-tag in message"),
+        ({"flags": ["directional"]}, "directional: both hear each other"),
+        ({"to_tag": "e", "to_call_id": "ringing"}, "must be in a call that has been answered"),
+        ({"to_tag": "a", "to_call_id": "same"}, "another participant of that tag"),
+        ({"to_tag": "o", "to_call_id": "opus"}, "one has 1 m-lines, the other 2"),
+    ],
+)
+def test_what_cannot_be_connected_is_said_and_left_alone(relay, world, keys, reason):  # noqa: F811
+    call(relay, "one", ALICE, BOB, "a", "b")
+    call(relay, "two", CAROL, DAVE, "c", "d")
+    call(relay, "same", CAROL, DAVE, "x", "a")
+    call(relay, "opus", CAROL, DAVE, "p", "o", media=(OPUS.format(96), OPUS.format(97)))
+    offer(relay, call="ringing", tag="e", where=CAROL)
+    before = rtp(world)
+    assert reason in connect(relay, **keys)["error-reason"]
+    assert rtp(world) == before
+
+
+def test_payload_types_that_the_other_does_not_know_are_not_promised(relay, world):  # noqa: F811
+    call(relay, "one", ALICE, BOB, "a", "b", media=(OPUS.format(96),))
+    call(relay, "two", CAROL, DAVE, "c", "d", media=(OPUS.format(97),))
+    assert "was told to send opus as 96, the other wants it as 97" in connect(relay)["error-reason"]
+    assert len(rtp(world)) == 4
+
+
+def test_a_call_that_is_to_be_recorded_still_is_or_the_proxy_is_told(world):
+    alone = Relay(world.sessions, lambda: 0.0, b"secret", limits=Limits())
+    call(alone, "one", ALICE, BOB, "a", "b")
+    alone.calls.get("one").record = True
+    call(alone, "two", CAROL, DAVE, "c", "d")
+    assert "the call is not recorded" in connect(alone)["warning"]
