@@ -44,7 +44,7 @@ def offer(call: Call) -> bytes:
     So the caller need not hear of its new peer unless that peer wants something else. Raises SdpError.
     """
     heard, said = call.near.heard, call.near.said
-    narrow = call.branches.hunt.attempt < call.host.agent.settings.offers
+    narrow = call.branches.hunt.attempt < call.branches.hunt.shapes
     return narrowed(heard, said) if narrow else fresh_offer(heard)
 
 

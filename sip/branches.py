@@ -3,31 +3,82 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from sip.causes import redirects
 from sip.hunt import Hunt
 from sip.leg import Leg
 from sip.message import Message, Response
 from sip.outgoing import Destination, Group
+from sip.questions import Described
 
 _ELSEWHERE = (("Reason", 'SIP;cause=200;text="Call completed elsewhere"'),)
 """So that the phones which rang do not show a missed call (RFC 3326)."""
 
 
+class Offers:
+    """The offers to the sides of a group, until media has made or refused each of them.
+
+    made: by side; refused: with status and reason. ready: told when nothing more is to come.
+    """
+
+    def __init__(self, expected: int, ready: Callable[[Offers, float], None]) -> None:
+        self.made: dict[str, bytes] = {}
+        self.refused: dict[str, tuple[int, str]] = {}
+        self.shapes = 1
+        self._expected = expected
+        self._ready = ready
+
+    def take(self, side: str, described: Described, now: float) -> None:
+        """Media has made one."""
+        self.made[side] = described.sdp
+        self.shapes = max(self.shapes, described.shapes)
+        self._look(now)
+
+    def refuse(self, side: str, status: int, reason: str, now: float) -> None:
+        """Media has refused to make one."""
+        self.refused[side] = status, reason
+        self._look(now)
+
+    def _look(self, now: float) -> None:
+        if len(self.made) + len(self.refused) == self._expected:
+            self._ready(self, now)
+
+
 class Branches:
-    """legs: those under way, with where each goes. early: the last description of each branch, by its name."""
+    """legs: those under way, with where each goes. early: the last description of each branch, by its name.
+
+    offers: what each side of those under way is offered, {} where it is they who offer.
+    """
 
     def __init__(self, hunt: Hunt, redirections: int) -> None:
         self.hunt = hunt
         self.legs: dict[Leg, Destination] = {}
         self.early: dict[str, bytes] = {}
+        self.offers: dict[str, bytes] = {}
         self._redirections = redirections
 
     def begin(self, group: Group, legs: Iterable[Leg]) -> None:
         """Try these next."""
         self.legs = dict(zip(legs, group, strict=True))
-        self.early = {}
+        self.early, self.offers = {}, {}
+        sides = list(dict.fromkeys(destination.side for destination in group))
+        for leg, destination in self.legs.items():
+            place = sides.index(destination.side)
+            leg.side = str(place) if place else ""
+
+    @property
+    def faces(self) -> tuple[Leg, ...]:
+        """One leg of each side."""
+        found: dict[str, Leg] = {}
+        for leg in self.legs:
+            found.setdefault(leg.side, leg)
+        return tuple(found.values())
+
+    def offer(self, offers: Offers) -> None:
+        """Go on with those for whom media has made an offer."""
+        self.offers, self.hunt.shapes = offers.made, offers.shapes
+        self.legs = {leg: destination for leg, destination in self.legs.items() if leg.side not in offers.refused}
 
     @property
     def setup_time(self) -> float:

@@ -9,12 +9,12 @@ from functools import partial
 from sip.agent import Fields
 from sip.attending import REMIND, remind
 from sip.bodies import session_description
-from sip.branches import Branches
+from sip.branches import Branches, Offers
 from sip.call_actions import ACTIONS
 from sip.call_event import NOTHING, Event, Progress
 from sip.call_host import CallHost
 from sip.call_table import CALL, SAVED, CallDo, CallSignal, CallState
-from sip.causes import NORMAL, RECOVERY_ON_TIMER, cause_in, cause_of
+from sip.causes import NORMAL, NOT_ACCEPTABLE_HERE, RECOVERY_ON_TIMER, cause_in, cause_of
 from sip.dialog import Dialog, DialogKey
 from sip.effects import Address, CallAnswered, Diversion
 from sip.hunt import Ending
@@ -131,6 +131,20 @@ class Call:
         """Media has done what was asked of it; `sdp` is for the other leg."""
         self.feed(signal, now, Event(sdp=sdp))
 
+    def offers_ready(self, offers: Offers, now: float) -> None:
+        """Media has done what it can for those who are to ring; whom it can offer nothing is passed over."""
+        self.branches.offer(offers)
+        if self.branches.legs:
+            self.reach(next(iter(self.branches.legs)))
+            self.feed(CallSignal.MEDIA_READY, now)
+            return
+        status, reason = max(offers.refused.values())
+        if status == NOT_ACCEPTABLE_HERE:
+            self.branches.hunt.unfit(Ending(status, cause_of(status), "server", reason))
+            self.feed(CallSignal.UNFIT, now)
+        else:
+            self.refused(status, reason, now)
+
     def refused(self, status: int, reason: str, now: float) -> None:
         """We ourselves, routing or media, say no: one who waits waits on."""
         event = Event(ending=Ending(status, cause_of(status), "server", reason))
@@ -141,8 +155,8 @@ class Call:
         """Find somebody for the caller, who waits. peer: the name of whoever that is."""
         if self.state is CallState.WAITING:
             self.sought = peer
-            shapes = 1 if self.near.pending else 2  # what was said in a 183 is not said otherwise in the 200
-            self.branches = Branches(self.host.hunt(shapes), self.host.agent.settings.redirections)
+            rounds = 1 if self.near.pending else 2  # what was said in a 183 is not said otherwise in the 200
+            self.branches = Branches(self.host.hunt(rounds), self.host.agent.settings.redirections)
             self.routed(groups, now)
 
     def give_up(self, now: float) -> None:

@@ -40,8 +40,8 @@ def _next_target(call: Call, event: Event, now: float) -> None:
     legs = [each.leg or call.new_leg() for each in group]
     for leg, destination in zip(legs, group, strict=True):
         if not destination.leg:
-            leg.source = destination.address
-            call.host.equip(leg, destination)
+            leg.source, leg.diversions = destination.address, destination.diversions
+            leg.user, leg.trunk = destination.user, destination.trunk
     call.branches.begin(group, legs)
     call.reach(legs[0])
     _offer(call, event, now)
@@ -49,12 +49,14 @@ def _next_target(call: Call, event: Event, now: float) -> None:
 
 def _invite(call: Call, event: Event, now: float) -> None:
     for leg, destination in tuple(call.branches.legs.items()):
+        sdp = call.branches.offers.get(leg.side, b"")
         if destination.leg:
-            _reach_lent(call, leg, event.sdp, now)
+            _reach_lent(call, leg, sdp, now)
             continue
         call.legs.append(leg)
+        call.host.equip(leg)
         local = call.host.agent.local_for(destination.address)
-        request = call.host.invitation(call, leg, destination, local, event.sdp)
+        request = call.host.invitation(call, leg, destination, local, sdp)
         leg.call(request, destination.address, local, now)
     call.start_ringing(now)
 
@@ -93,7 +95,7 @@ def _offer(call: Call, event: Event, now: float) -> None:
     request = call.first if call.state is CallState.OFFERING else call.near.asked.request
     if call.originating:
         call.media = call.offered = True
-        call.host.ask_attend(call, call.far, b"", now)
+        call.host.ask_attends(call, call.branches.faces, now)
         return
     if not call.waits and (call.late or request is None):
         call.feed(CallSignal.MEDIA_READY, now)
@@ -109,14 +111,22 @@ def _offer(call: Call, event: Event, now: float) -> None:
     except ProtocolError as error:
         call.refused(error.status, error.reason, now)
     else:
-        _ask_offer(call, call.near, sdp, call.far, CallSignal.MEDIA_READY, now)
+        _note_offer(call, call.near, sdp)
+        if call.state is CallState.OFFERING:
+            call.host.ask_offers(call, call.near, sdp, call.branches.faces, now)
+        else:
+            call.host.ask_offer(call, call.near, sdp, call.far, CallSignal.MEDIA_READY, now)
 
 
 def _ask_offer(call: Call, leg: Leg, sdp: bytes, other: Leg, signal: CallSignal, now: float) -> None:
+    _note_offer(call, leg, sdp)
+    call.host.ask_offer(call, leg, sdp, other, signal, now)
+
+
+def _note_offer(call: Call, leg: Leg, sdp: bytes) -> None:
     call.media = call.offered = True
     if not call.waits:  # what is offered for one who waits can be less than what it said
         leg.heard = sdp
-    call.host.ask_offer(call, leg, sdp, other, signal, now)
 
 
 def _ask_answer(call: Call, leg: Leg, sdp: bytes, signal: CallSignal, now: float) -> None:

@@ -52,6 +52,7 @@ class CallSignal(StrEnum):
     MEDIA_READY = "media ready"
     EARLY_READY = "early media ready"
     REFUSED = "refused by ourselves"
+    UNFIT = "media cannot speak with these"
     PROGRESS = "1xx from the far leg"
     PRACK_ANSWER = "PRACK with the answer owed"
     PRACK_READY = "media ready for PRACK"
@@ -122,6 +123,7 @@ _KEEP: CallStep = (CallState.TALKING, (CallDo.REFUSE_CHANGE,))
 _SETUP: CallTable = {
     (CallState.ROUTING, CallSignal.ROUTED): (CallState.OFFERING, (CallDo.NEXT_TARGET,)),
     (CallState.OFFERING, CallSignal.MEDIA_READY): (CallState.CALLING, (CallDo.INVITE, CallDo.SAVE)),
+    (CallState.OFFERING, CallSignal.UNFIT): (CallState.OFFERING, (CallDo.NEXT_TARGET,)),
     (CallState.CALLING, CallSignal.PROGRESS): (CallState.CALLING, (CallDo.PROGRESS,)),
     (CallState.CALLING, CallSignal.EARLY_READY): (CallState.CALLING, (CallDo.EARLY,)),
     (CallState.CALLING, CallSignal.PRACK_ANSWER): (CallState.CALLING, (CallDo.COMPLETE_EARLY,)),

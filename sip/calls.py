@@ -3,14 +3,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from sip.agent import Agent
 from sip.attending import plain_request
+from sip.branches import Offers
 from sip.call import Call
-from sip.call_table import CallSignal, CallState
+from sip.call_table import CallSignal
 from sip.client_auth import ClientAuth
 from sip.dialog import DialogKey
 from sip.effects import (
@@ -30,6 +32,7 @@ from sip.identity import Caller, caller_of
 from sip.leg import Leg
 from sip.message import Request, Response
 from sip.outgoing import Destination, Group, destinations, first_invite
+from sip.questions import Described
 from sip.registrar import Registrar
 from sip.reliable import TAG as RELIABLE
 from sip.reliable import supports
@@ -258,22 +261,48 @@ class Calls:
         call.dialled, call.domain = contact.uri.dialled, contact.uri.host
         return call.dialled not in call.visited
 
+    def ask_offers(self, call: Call, leg: Leg, sdp: bytes, others: Sequence[Leg], now: float) -> None:
+        """See CallHost."""
+        attempt = call.branches.hunt.attempt % call.branches.hunt.shapes
+
+        def ask(token: int, other: Leg) -> OfferMedia:
+            return replace(_offer(token, call, leg, sdp, other), attempt=attempt, side=other.side)
+
+        self._gather(call, others, ask, now)
+
+    def ask_attends(self, call: Call, legs: Sequence[Leg], now: float) -> None:
+        """See CallHost."""
+        self._gather(call, legs, lambda token, leg: replace(_attend(token, call, leg, b""), side=leg.side), now)
+
+    def _gather(
+        self, call: Call, others: Sequence[Leg], ask: Callable[[int, Leg], OfferMedia | AttendMedia], now: float
+    ) -> None:
+        turn = call.turn
+
+        def ready(offers: Offers, when: float) -> None:
+            if call.turn == turn:
+                call.offers_ready(offers, when)
+
+        offers = Offers(len(others), ready)
+        for other in others:
+            side = other.side
+            token = self.agent.questions.ask(partial(offers.take, side), partial(offers.refuse, side), now)
+            self.agent.effects.append(ask(token, other))
+
     def ask_offer(self, call: Call, leg: Leg, sdp: bytes, other: Leg, signal: CallSignal, now: float) -> None:
         """See CallHost."""
         token = self._ask(call, signal, now)
-        attempt = call.branches.hunt.attempt % self.agent.settings.offers if call.state is CallState.OFFERING else 0
-        self.agent.effects.append(_offer(token, call, leg, sdp, other, attempt))
+        self.agent.effects.append(_offer(token, call, leg, sdp, other))
 
     def ask_answer(self, call: Call, leg: Leg, sdp: bytes, signal: CallSignal, now: float) -> None:
         """See CallHost."""
         token = self._ask(call, signal, now)
-        self.agent.effects.append(AnswerMedia(token, call.id, leg.name, sdp, leg.peer_host))
+        self.agent.effects.append(AnswerMedia(token, call.id, leg.name, sdp, leg.peer_host, leg.side))
 
     def ask_attend(self, call: Call, leg: Leg, sdp: bytes, now: float) -> None:
         """See CallHost."""
         token = self._ask(call, CallSignal.MEDIA_READY, now)
-        party = leg.peer_host, leg.local_host, leg.trunk, leg.user, leg.transport
-        self.agent.effects.append(AttendMedia(token, call.id, leg.name, sdp, *party))
+        self.agent.effects.append(_attend(token, call, leg, sdp))
 
     def settle(self, call: Call, offerer: Leg, answerer: Leg, now: float) -> None:
         """See CallHost."""
@@ -281,7 +310,7 @@ class Calls:
         def refuse(status: int, reason: str, when: float) -> None:
             call.fail(status, when)
 
-        def offered(_: bytes, when: float) -> None:
+        def offered(_: Described, when: float) -> None:
             token = self.agent.questions.ask(lambda *_: None, refuse, when)
             answer = AnswerMedia(token, call.id, answerer.name, answerer.heard, answerer.peer_host)
             self.agent.effects.append(answer)
@@ -289,9 +318,9 @@ class Calls:
         token = self.agent.questions.ask(offered, refuse, now)
         self.agent.effects.append(_offer(token, call, offerer, offerer.heard, answerer))
 
-    def hunt(self, shapes: int = 1) -> Hunt:
+    def hunt(self, rounds: int = 1) -> Hunt:
         """See CallHost."""
-        return Hunt(self._admit, shapes * self.agent.settings.offers)
+        return Hunt(self._admit, rounds)
 
     def _admit(self, destination: Destination) -> Ending | None:
         """Why a destination cannot be tried: it is ourselves, what we would send there comes back, or a trunk's."""
@@ -301,13 +330,11 @@ class Calls:
             return Ending(482, 25, "server", "Loop Detected")
         return self.trunks.admit(destination) if destination.trunk else None
 
-    def equip(self, leg: Leg, destination: Destination) -> None:
+    def equip(self, leg: Leg) -> None:
         """See CallHost."""
-        leg.user, leg.trunk = destination.user, destination.trunk
-        leg.diversions = destination.diversions
-        if destination.trunk:
-            self.trunks.carry(destination.trunk, 1)
-            leg.asking.auth = self.auth(destination.trunk)
+        if leg.trunk:
+            self.trunks.carry(leg.trunk, 1)
+            leg.asking.auth = self.auth(leg.trunk)
 
     def auth(self, trunk: str) -> ClientAuth | None:
         """See CallHost."""
@@ -355,9 +382,9 @@ class Calls:
         """A question about media; an answer that comes after the call has turned to something else is nothing."""
         turn = call.turn
 
-        def answer(sdp: bytes, when: float) -> None:
+        def answer(described: Described, when: float) -> None:
             if call.turn == turn:
-                call.ready(signal, sdp, when)
+                call.ready(signal, described.sdp, when)
 
         def refuse(status: int, reason: str, when: float) -> None:
             if call.turn == turn and signal is not CallSignal.EARLY_READY:
@@ -366,7 +393,12 @@ class Calls:
         return self.agent.questions.ask(answer, refuse, now)
 
 
-def _offer(token: int, call: Call, leg: Leg, sdp: bytes, other: Leg, attempt: int = 0) -> OfferMedia:
+def _offer(token: int, call: Call, leg: Leg, sdp: bytes, other: Leg) -> OfferMedia:
     hosts = (leg.peer_host, other.peer_host, leg.local_host, other.local_host)
     trunks, ways = (leg.trunk, other.trunk), (leg.transport, other.transport)
-    return OfferMedia(token, call.id, leg.name, sdp, *hosts, *trunks, attempt, leg.user, other.user, *ways)
+    return OfferMedia(token, call.id, leg.name, sdp, *hosts, *trunks, 0, leg.user, other.user, *ways)
+
+
+def _attend(token: int, call: Call, leg: Leg, sdp: bytes) -> AttendMedia:
+    party = leg.peer_host, leg.local_host, leg.trunk, leg.user, leg.transport
+    return AttendMedia(token, call.id, leg.name, sdp, *party)

@@ -10,6 +10,7 @@ from sip.message import Message, Response
 NORMAL = 16
 NO_ANSWER = 19
 RECOVERY_ON_TIMER = 102
+NOT_ACCEPTABLE_HERE = 488
 
 _CAUSES = {
     400: 41,

@@ -21,6 +21,7 @@ from sip.identity import Caller
 from sip.info import key
 from sip.message import Request, Response
 from sip.parser import parse
+from sip.questions import Described
 from sip.refreshes import CREDENTIALS, Refreshes
 from sip.registration import Registration
 from sip.settings import Settings
@@ -126,9 +127,12 @@ class Core:
         self._agent.questions.answer(token, tuple(targets), now)
         return self._drain()
 
-    def media_ready(self, token: int, sdp: bytes, now: float) -> list[Effect]:
-        """Answer to OfferMedia or AnswerMedia: the description for the other leg."""
-        self._agent.questions.answer(token, sdp, now)
+    def media_ready(self, token: int, sdp: bytes, now: float, shapes: int = 1) -> list[Effect]:
+        """Answer to OfferMedia, AnswerMedia or AttendMedia: the description for the other leg.
+
+        shapes: in how many the offer can be made, this one included, should the other leg refuse it with 488.
+        """
+        self._agent.questions.answer(token, Described(sdp, shapes), now)
         return self._drain()
 
     def refused(self, token: int, status: int, reason: str, now: float) -> list[Effect]:

@@ -98,8 +98,8 @@ class UserTarget:
 
     ring: seconds until the next target is tried, 0: as the settings say. beside: rings at the same time as the target
     before it. after: tried only if what came before ended so. diversions: who sent the call on to here, the last one
-    first, which the callee may be told. media: where its media goes; only those who have theirs at the same place can
-    ring by one offer.
+    first, which the callee may be told. manner: how its media is treated; only those who have this in common are
+    served by one offer.
     """
 
     username: str
@@ -107,7 +107,7 @@ class UserTarget:
     beside: bool = False
     after: After = "any"
     diversions: tuple[Diversion, ...] = ()
-    media: str = ""
+    manner: str = ""
 
 
 @fact
@@ -171,7 +171,8 @@ class OfferMedia:
     which of our addresses faces that leg. `local`, `toward_local`: the addresses of ours that either leg signals
     to, as far as there is any yet; `trunk`, `toward_trunk`: the trunks that they are, `user`, `toward_user`: the
     users, empty where they are not. `attempt` counts the offers that the other leg has refused with 488. `transport`,
-    `toward_transport`: by what they signal, empty where that is not known yet.
+    `toward_transport`: by what they signal, empty where that is not known yet. side: of those who ring together and
+    need offers of their own, which this is for: "" the first, that has to come before the others.
     """
 
     token: int
@@ -189,6 +190,7 @@ class OfferMedia:
     toward_user: str = ""
     transport: str = ""
     toward_transport: str = ""
+    side: str = ""
 
 
 @fact
@@ -196,7 +198,7 @@ class AnswerMedia:
     """Session description `sdp` of an answer from `leg`, to the offer last made; answered as OfferMedia is.
 
     The flows of the call are programmed when the answer to this effect arrives. One offer can have two: that of an
-    early 18x, and that of the 200.
+    early 18x, and that of the 200. side: see OfferMedia.
     """
 
     token: int
@@ -204,6 +206,7 @@ class AnswerMedia:
     leg: Leg
     sdp: bytes
     source: str
+    side: str = ""
 
 
 @fact
@@ -223,6 +226,7 @@ class AttendMedia:
     trunk: str = ""
     user: str = ""
     transport: str = ""
+    side: str = ""
 
 
 @fact

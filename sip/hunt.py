@@ -7,13 +7,22 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Literal
 
-from sip.causes import BUSY, NEXT_TARGET, NO_ANSWER, RECOVERY_ON_TIMER, UNREACHED, cause_in, cause_of, status_for_caller
+from sip.causes import (
+    BUSY,
+    NEXT_TARGET,
+    NO_ANSWER,
+    NOT_ACCEPTABLE_HERE,
+    RECOVERY_ON_TIMER,
+    UNREACHED,
+    cause_in,
+    cause_of,
+    status_for_caller,
+)
 from sip.facts import fact
 from sip.message import Message, Response
 from sip.outgoing import Destination, Group
 
 _ABSENT = 20
-_NOT_ACCEPTABLE_HERE = 488
 
 
 @fact
@@ -30,13 +39,14 @@ class Ending:
 class Hunt:
     """The targets of one call, in groups that ring together. admit: why a destination cannot be tried, None: it can.
 
-    offers: how many shapes of an offer targets are asked with, one after the other, while they answer 488 to them.
-    attempt: how many of those the present targets have refused.
+    shapes: in how many shapes media can make the offer at hand: targets are asked with one after the other while they
+    answer 488, and rounds times with all of them. attempt: how many of those the present targets have refused.
     """
 
-    def __init__(self, admit: Callable[[Destination], Ending | None], offers: int = 1) -> None:
+    def __init__(self, admit: Callable[[Destination], Ending | None], rounds: int = 1) -> None:
         self._admit = admit
-        self._offers = offers
+        self._rounds = rounds
+        self.shapes = 1
         self._unfit: list[Destination] = []
         """Those that refused the shape at hand, and have not seen the others."""
         self.attempt = 0
@@ -44,8 +54,6 @@ class Hunt:
         self._failure: Ending | None = None
         self._outcome = "no_answer"
         """How the last ones ended; a user whom nothing reaches does not answer either."""
-        self._due = False
-        """Whether the turn of those last looked at had come."""
         self._decided = False
         """Whether no other target would answer differently."""
 
@@ -73,8 +81,7 @@ class Hunt:
         self._unfit.clear()
         while self._groups:
             group = self._groups.popleft()
-            self._due = self._is_due(group[0])
-            if self._due and (group := tuple(each for each in group if self._admitted(each))):
+            if self._is_due(group[0]) and (group := tuple(each for each in group if self._admitted(each))):
                 self._decided = False
                 return group
         return ()
@@ -83,6 +90,11 @@ class Hunt:
         """The targets under way rang too long."""
         self._outcome = "no_answer"
         self._keep(Ending(480, NO_ANSWER, "server", "No Answer"))
+
+    def unfit(self, ending: Ending) -> None:
+        """Targets were not tried, for media cannot speak with them what it speaks with the caller: others may do."""
+        self._outcome = ""
+        self._keep(ending)
 
     def failed(self, destination: Destination, response: Message | None) -> None:
         """One target failed, with this response or without any.
@@ -95,7 +107,8 @@ class Hunt:
             self._keep(Ending(408, RECOVERY_ON_TIMER, "server", "No Response"))
             self._decide(destination, 408, RECOVERY_ON_TIMER)
             return
-        if response.status == _NOT_ACCEPTABLE_HERE and self.attempt + 1 < self._offers and not destination.leg:
+        again = self.attempt + 1 < self._rounds * self.shapes
+        if response.status == NOT_ACCEPTABLE_HERE and again and not destination.leg:
             self._unfit.append(destination)
             return
         status, cause = response.status, cause_in(response, cause_of(response.status))
@@ -105,9 +118,7 @@ class Hunt:
         self._decide(destination, status, cause)
 
     def _is_due(self, destination: Destination) -> bool:
-        """Whether a target's turn has come, as what came before has ended; a busy phone does not silence others."""
-        if destination.beside and self._outcome == "busy" and self.ending.status < 600:
-            return self._due
+        """Whether a target's turn has come, as what came before has ended."""
         return not self._decided if destination.after == "any" else destination.after == self._outcome
 
     def _decide(self, destination: Destination, status: int, cause: int) -> None:

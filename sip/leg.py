@@ -59,6 +59,8 @@ class Leg:
         self.peer_tag = ""
         self.user = ""
         self.trunk = ""
+        self.side = ""
+        """Which of the offers to a group it was called with."""
         self.diversions: tuple[Diversion, ...] = ()
         """Who had sent the call on to here."""
         self.allow: tuple[str, ...] = ()

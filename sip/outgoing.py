@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby
 from typing import TYPE_CHECKING
@@ -24,6 +24,8 @@ from sip.uri import Uri, host_port
 if TYPE_CHECKING:
     from sip.leg import Leg
 
+WEB = ("ws", "wss")
+"""Transports of phones that are web pages."""
 DIALLED = ("udp", "tcp", "tls")
 """Transports by which we can go to a peer that has not come to us."""
 PASSED_ON = ("Subject", "Priority", "Accept-Language")
@@ -48,7 +50,7 @@ class Destination:
     user: whose contact it is; trunk: which trunk's address. ring: seconds it may ring, 0: as the settings say. next_on:
     causes after which the next target is tried, None: the statuses usual for a user. The rest: see TrunkTarget.
     leg: a leg of another call that is to come over to this one; routes: the Route values that lead there.
-    media: see UserTarget. beside: it would ring together with the group before it, but for our address.
+    side: what it has in common with those whom one offer serves, of a group that rings together.
     service: what we ourselves do for the caller, in place of an INVITE; early: without answering it.
     """
 
@@ -67,8 +69,8 @@ class Destination:
     urgent: bool = False
     leg: Leg | None = None
     routes: tuple[str, ...] = ()
-    media: str = ""
-    beside: bool = False
+    manner: str = ""
+    side: str = ""
     service: str = ""
     early: bool = False
 
@@ -87,21 +89,22 @@ def destinations(
 ) -> Iterator[Group]:
     """The targets of a route in groups that ring together: contacts of equal preference, and targets beside others.
 
-    One offer serves a whole group, so its members are those that face the same address of ours, and have their media
-    at the same; others form the next group. A URI whose host is a name has no address of its own, and so no
-    destination here: names are not looked up.
+    One offer serves those of a group who face the same address of ours and whose media is treated alike: they are of
+    one side. Web pages are of another, for they want another offer. A URI whose host is a name has no address of its
+    own, and so no destination here: names are not looked up.
     """
     together: list[Destination] = []
     for target in targets:
         ranks = list(_ranks(target, registrar, trunks, host, now))
         if together and not target.beside:
-            yield from _by_side(together, local_for)
+            yield _group(together, local_for)
             together = []
         for rank in ranks[:-1]:
-            yield from _by_side([*together, *rank], local_for)
+            yield _group([*together, *rank], local_for)
             together = []
         together += ranks[-1] if ranks else []
-    yield from _by_side(together, local_for)
+    if together:
+        yield _group(together, local_for)
 
 
 def first_invite(
@@ -186,7 +189,7 @@ def _ranks(
                         ring=target.ring,
                         after=target.after,
                         diversions=target.diversions,
-                        media=target.media,
+                        manner=target.manner,
                     )
                     for binding in bindings
                 ]
@@ -230,16 +233,15 @@ def _by_trunk(target: TrunkTarget, trunk: Trunk, address: Address) -> Destinatio
     )
 
 
-def _by_side(group: list[Destination], local_for: Callable[[Address], Address]) -> Iterator[Group]:
-    if len(group) == 1:
-        yield (group[0],)
-        return
-    by_side: dict[tuple[str, str], list[Destination]] = {}
-    for destination in group:
-        side = local_for(destination.address).host, destination.media
-        by_side.setdefault(side, []).append(destination)
-    for number, members in enumerate(by_side.values()):
-        yield tuple(replace(each, beside=True) for each in members) if number else tuple(members)
+def _group(members: Sequence[Destination], local_for: Callable[[Address], Address]) -> Group:
+    if len(members) == 1:
+        return (members[0],)
+    return tuple(replace(each, side=_side(each, local_for(each.address))) for each in members)
+
+
+def _side(destination: Destination, local: Address) -> str:
+    way = "web" if destination.address.transport in WEB else ""
+    return f"{local.host} {way} {destination.manner}"
 
 
 def _address(target: UriTarget) -> Address | None:

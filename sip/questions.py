@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from sip.facts import fact
 from sip.timers import Alarm, Timers
 
 PATIENCE = 20.0
@@ -13,6 +14,16 @@ PATIENCE = 20.0
 
 Answer = Callable[[Any, float], None]
 Refuse = Callable[[int, str, float], None]
+
+
+@fact
+class Described:
+    """What media has made of a description. sdp: for the other leg; shapes: how many others there are with it, of an
+    offer, should that leg not like this one.
+    """
+
+    sdp: bytes
+    shapes: int = 1
 
 
 class Question:

@@ -56,8 +56,6 @@ class Settings:
     nat_keepalive: int = 0
     """Seconds between OPTIONS to contacts behind NAT, 0: none are sent."""
     ring_time: float = 180.0
-    offers: int = 1
-    """Shapes in which an offer is shown to a target that refuses it with 488: the more, the more INVITEs."""
     connects: bool = False
     """Whether requests too long for a datagram may go by TCP: only where answers can come back by it."""
     retry_after: int = 5

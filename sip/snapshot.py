@@ -76,6 +76,7 @@ def _leg(leg: Leg) -> Mapping[str, Any]:
         "peer_tag": leg.peer_tag,
         "user": leg.user,
         "trunk": leg.trunk,
+        "side": leg.side,
         "allow": list(leg.allow),
         "said": _text(leg.said),
         "heard": _text(leg.heard),
@@ -97,6 +98,7 @@ def _restore_leg(host: CallHost, call: Call, state: Mapping[str, Any], now: floa
     leg = Leg(state["name"], host.agent, call, LegState(state["state"]))
     leg.tag, leg.call_id, leg.peer_tag = state["tag"], state["call_id"], state["peer_tag"]
     leg.user, leg.trunk, leg.allow = state["user"], state["trunk"], tuple(state["allow"])
+    leg.side = state.get("side", "")
     leg.said, leg.heard = _data(state["said"]), _data(state["heard"])
     leg.source = Address(*state["source"]) if state["source"] else None
     asked, asking = leg.asked, leg.asking

@@ -72,6 +72,10 @@ class Media:
         """Whether both legs have described themselves."""
         return len(self.streams) == len(LEGS)
 
+    def of(self, leg: Leg) -> Media:
+        """Return our addresses and ports toward one leg, and nothing else."""
+        return Media({leg: self.relays[leg]}, {leg: self.ports[leg]})
+
     def without_house(self) -> Media:
         """Return the same as if a leg that is ourselves had said nothing, for whoever comes is somebody else."""
         ours = [leg for leg, streams in self.streams.items() if any(stream.house for stream in streams)]
@@ -106,6 +110,8 @@ class CallMedia:
     """agreed: what both legs have; proposed: what the exchange under way makes of it; offerer: who began that.
 
     treatments: what is done to their media, whatever they agree on. pairs: what ICE has found, by our address and port.
+    sides: what each side of those who ring together was offered, where there are several; shapes: in how many ways the
+    last offer could be made.
     """
 
     agreed: Media = field(default_factory=Media)
@@ -113,12 +119,21 @@ class CallMedia:
     offerer: Leg | None = None
     treatments: Treatments = NOTHING
     pairs: Mapping[Endpoint, IcePair] = field(default_factory=dict)
+    sides: Mapping[str, Media] = field(default_factory=dict)
+    shapes: int = 1
     _written: tuple[tuple[Any, ...], str] = ((), "")
 
     @property
     def current(self) -> Media:
         """The media whose flows are programmed: the proposed one once it is answered."""
         return self.proposed if self.proposed and self.proposed.agreed else self.agreed
+
+    def propose(self, media: Media, side: str) -> None:
+        """Have this offered; side: beside what others were offered, of whom those of the side "" are the first."""
+        if side and self.proposed:
+            self.sides = {"": self.proposed, **self.sides, side: media}
+        else:
+            self.proposed, self.sides = media, {}
 
     def amend(self, media: Media) -> None:
         """Put this in place of the exchange under way, or else of what is agreed."""
@@ -133,7 +148,8 @@ class CallMedia:
 
     def taken(self) -> frozenset[Endpoint]:
         """Return all pairs that are taken for the call."""
-        return self.agreed.taken() | (self.proposed.taken() if self.proposed else frozenset())
+        offered = (*self.sides.values(), *([self.proposed] if self.proposed else []))
+        return self.agreed.taken().union(*(media.taken() for media in offered))
 
     def to_json(self) -> dict[str, Any]:
         """Return what `from_json` makes the same of, in values that JSON can carry."""
@@ -143,11 +159,12 @@ class CallMedia:
             "offerer": self.offerer,
             "treatments": self.treatments.to_json(),
             **({"pairs": _pairs(self.pairs)} if self.pairs else {}),
+            **({"sides": {side: _state(media) for side, media in self.sides.items()}} if self.sides else {}),
         }
 
     def to_text(self) -> str:
         """Return `to_json` as JSON, which is the same as long as nothing has changed: most saves are of that kind."""
-        now = (self.agreed, self.proposed, self.offerer, self.treatments, self.pairs)
+        now = (self.agreed, self.proposed, self.offerer, self.treatments, self.pairs, self.sides)
         before, text = self._written
         if len(before) == len(now) and all(map(operator.is_, before, now)):
             return text
@@ -162,7 +179,8 @@ class CallMedia:
         pairs = {
             (host, port): IcePair(known, _endpoint(remote)) for host, port, known, remote in state.get("pairs", ())
         }
-        return cls(_media(state["agreed"]), proposed and _media(proposed), state["offerer"], treatments, pairs)
+        sides = {side: _media(offered) for side, offered in state.get("sides", {}).items()}
+        return cls(_media(state["agreed"]), proposed and _media(proposed), state["offerer"], treatments, pairs, sides)
 
 
 class _Fields(NamedTuple):

@@ -7,37 +7,37 @@ relay address that faces each leg, and once both legs have described themselves 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from secrets import token_bytes
 from typing import Any
 
-from ctl.network.addresses import Family, canonical, family_of
-from ctl.sessions import ice_exchange
+from ctl.network.addresses import canonical
+from ctl.sessions import ice_exchange, negotiation
 from ctl.sessions.call_media import LEGS, CallMedia, Media
 from ctl.sessions.call_ports import CallPorts
 from ctl.sessions.codecs import NAMES, OTHER_FORMS, Dtmf, MediaPlan, media_plan
 from ctl.sessions.copies import Source, following, sources
-from ctl.sessions.descriptions import Description, redirected, refused
+from ctl.sessions.descriptions import Description, redirected
 from ctl.sessions.house import INSIDE, house_answer, house_offer
 from ctl.sessions.ice import IcePair, IcePolicy
-from ctl.sessions.ice_exchange import heard, speaks
+from ctl.sessions.ice_exchange import speaks
 from ctl.sessions.joining import joined
+from ctl.sessions.negotiation import MediaRefused as MediaRefused
+from ctl.sessions.negotiation import refusing
 from ctl.sessions.plan import NOTHING, DataPlane, FlowPlan, Side, peer_address, plan_call
-from ctl.sessions.ports import Ports, PortsExhausted
+from ctl.sessions.ports import Ports
 from ctl.sessions.programmer import FlowView, Programmer
 from ctl.sessions.protecting import agree, propose
-from ctl.sessions.reachable import Routes, check_all, common_family, facing
-from ctl.sessions.relay_choice import ANY, Facing, NoRelayAddress, NoSuchInterface
-from ctl.sessions.security import PLAIN, Bridge, Insecure
-from ctl.sessions.streams import Endpoint, Stream, StreamRefused
+from ctl.sessions.reachable import Routes
+from ctl.sessions.relay_choice import ANY, Facing
+from ctl.sessions.security import PLAIN, Bridge
+from ctl.sessions.streams import Endpoint, Stream
 from ctl.sessions.terms import USUAL, Terms, beside, muxed
 from ctl.sessions.treatment import Treatments
 from media.flows import EngineError
 from sip.effects import Leg
-from sip.errors import SdpError
 
 FlowReport = FlowView
 """The last view of a flow, its final statistics included."""
@@ -45,15 +45,6 @@ FlowReport = FlowView
 Streams = Iterable[Stream]
 Writer = Callable[[Description, Media, Leg], bytes]
 """Writes a description toward a leg, whose relay address and ports are in the media."""
-
-
-class MediaRefused(Exception):
-    """The peer's description, or the load, does not allow this media. reason: one line; status: the SIP status."""
-
-    def __init__(self, status: int, reason: str) -> None:
-        super().__init__(reason)
-        self.status = status
-        self.reason = reason
 
 
 class MediaSessions:
@@ -87,6 +78,7 @@ class MediaSessions:
         bridge: Bridge | None = None,
         transcode: Sequence[str] | None = None,
         terms: Terms = USUAL,
+        side: str = "",
     ) -> bytes:
         """Take ports for an offer from `leg`; return the description to send to the other leg.
 
@@ -96,7 +88,8 @@ class MediaSessions:
         attempt: how many offers of this exchange the other leg has refused by 488; it is offered other profiles then.
         bridge: the profile that it is offered in any case. transcode: codecs offered beside those of `leg`; None: those
         of the configuration.
-        terms: what else is asked of the exchange.
+        terms: what else is asked of the exchange. side: of those that ring together, each with an offer of its own to
+        the other leg: "" begins, the others follow.
         Raises MediaRefused: 488 for what is not relayed, 503 if there are no ports.
         """
         source, toward = canonical(source), canonical(toward or source)
@@ -104,22 +97,24 @@ class MediaSessions:
             raise MediaRefused(503, self.data_plane.refusal)
         description, streams = self._read(sdp, source, lambda _index: here.ice != "remove")
         media = self._calls.get(call, CallMedia())
-        self._close_exchange(call, media, now)
+        first = media.proposed if side and media.offerer == leg else None
+        if first is None:
+            self._close_exchange(call, media, now)
         known = len(media.agreed.streams.get(leg, ()))
         if len(streams) < known:
             raise MediaRefused(488, f"the offer has {len(streams)} m-lines where there were {known}")
-        before = media.agreed.without_house()
+        before, relay = media.agreed.without_house(), partial(negotiation.relay, self.data_plane, self._routes)
         relays = {
-            leg: self._relay(before.relays.get(leg), source, here, self._family(streams)),
-            _other(leg): self._relay(before.relays.get(_other(leg)), toward, there, there.family),
+            leg: relay((first or before).relays.get(leg), source, here, negotiation.family(streams)),
+            _other(leg): relay(before.relays.get(_other(leg)), toward, there, there.family),
         }
         latching = tuple(each for each, asked in ((leg, here), (_other(leg), there)) if asked.latch)
         profiles = [each.protocol for each in before.streams.get(_other(leg), ())]
-        with _refusing():
-            offered, policy = propose(self.data_plane, streams, profiles, attempt, bridge, (here, there))
+        with refusing():
+            offered, policy, shapes = propose(self.data_plane, streams, profiles, attempt, bridge, (here, there))
         proposed = Media(
             relays,
-            self._take_ports(media, relays, streams, now),
+            self._take_ports(first.of(leg) if first else media.agreed, relays, streams, now),
             {leg: streams},
             latching or media.agreed.latching,
             self.data_plane.shown(relays),
@@ -132,13 +127,13 @@ class MediaSessions:
             srtp=None if policy == self.data_plane.srtp else policy,
         )
         description.protect(offered)
-        self._calls[call] = media
-        media.proposed, media.offerer = proposed, leg
         wanted = self.data_plane.transcode if transcode is None else transcode
         if self.on_agreed and write is None:
             description.keep_hearing(streams)
         added = description.offer_also(streams, wanted, here.dtmf in OTHER_FORMS)
-        media.proposed = replace(proposed, added=added)
+        self._calls[call] = media
+        media.propose(replace(proposed, added=added), side)
+        media.offerer, media.shapes = leg, shapes
         return (write or redirected)(description, proposed, _other(leg))
 
     def answer(
@@ -153,22 +148,44 @@ class MediaSessions:
         ice: IcePolicy | None = None,
         passive: bool = False,
         tos: int | None = None,
+        side: str = "",
     ) -> bytes:
         """Program the flows as `leg` answers the offer; return the description to send to the offerer.
 
         transcode: whether it was offered codecs that the offerer does not have; None: as it is configured.
         ice: whether we speak it with the offerer; None: as was said with the offer. passive: it begins DTLS if it may.
         tos: of all that we send, -1: as it came; None: as was said with the offer.
-        Also for a further answer to the same offer. Raises MediaRefused: 488 for what is not relayed or does not
-        match the offer, 503 if nothing can carry it.
+        side: whose answer it is, of those who ring together. Also for a further answer to the same offer. Raises
+        MediaRefused: 488 for what is not relayed or does not match the offer, 503 if nothing can carry it.
         """
         media = self._calls.get(call)
         if media is None or media.proposed is None or media.offerer == leg:
             raise MediaRefused(488, "an answer without an offer")
+        before, media.proposed = media.proposed, media.sides.get(side, media.proposed)
+        try:
+            return self._answer(call, media, leg, sdp, source, write, transcode, ice, passive, tos)
+        except MediaRefused:
+            media.proposed = before
+            raise
+
+    def _answer(
+        self,
+        call: str,
+        media: CallMedia,
+        leg: Leg,
+        sdp: bytes | Description,
+        source: str,
+        write: Writer | None,
+        transcode: bool | None,
+        ice: IcePolicy | None,
+        passive: bool,
+        tos: int | None,
+    ) -> bytes:
+        assert media.proposed
         description, streams = self._read(sdp, canonical(source), partial(speaks, media.proposed, leg))
-        self._check_family(streams, media.proposed.relays[leg])
+        negotiation.check_family(streams, media.proposed.relays[leg])
         offered, ices = ice_exchange.answered(media, leg, streams, ice, self.data_plane, token_bytes)
-        self._check(offered)
+        negotiation.check(offered, self.data_plane, self._routes)
         if len(streams) != len(offered):
             raise MediaRefused(488, f"the answer has {len(streams)} m-lines, the offer {len(offered)}")
         for asked, said in zip(offered, streams, strict=True):
@@ -176,7 +193,7 @@ class MediaSessions:
                 raise MediaRefused(488, f"the answer has {said.kind} where {asked.kind} was offered")
         if any(media.proposed.added) or (bool(self.data_plane.transcode) if transcode is None else transcode):
             streams = description.answer_with(offered, streams, media.proposed.added)
-        with _refusing():
+        with refusing():
             agreement = agree(self.data_plane, media, offered, streams, passive)
         answered = replace(
             media.proposed,
@@ -197,23 +214,40 @@ class MediaSessions:
             listener(call)
         return (write or redirected)(description, answered, _other(leg))
 
-    def attend(self, call: str, leg: Leg, sdp: bytes, source: str, now: float, here: Facing = ANY) -> bytes:
+    def attend(
+        self, call: str, leg: Leg, sdp: bytes, source: str, now: float, here: Facing = ANY, side: str = ""
+    ) -> bytes:
         """Be the peer of a leg ourselves; return the answer to its offer, or an offer of ours where `sdp` is empty.
 
         That is answered by `answer`. A later `offer` of the leg puts somebody in our place, and the leg's ports stay.
-        Raises MediaRefused, 488 also for an offer without audio that we can play to.
+        side: see `offer`. Raises MediaRefused, 488 also for an offer without audio that we can play to.
         """
         other = _other(leg)
         if not sdp:
-            address = self._relay(None, canonical(source), here, here.family)
-            return self.offer(call, other, house_offer(address), source, now, source, here, here, transcode=())
+            first = self._calls[call].proposed if side and call in self._calls else None
+            near = (self.data_plane, self._routes, None, canonical(source), here, here.family)
+            ours = house_offer(first.relays[other] if first else negotiation.relay(*near))
+            return self.offer(call, other, ours, source, now, source, here, here, transcode=(), side=side)
         terms, inside = beside(here.ice != "remove", other=False), replace(here, ice="remove")
         toward = self.offer(call, leg, sdp, source, now, source, here, inside, bridge=INSIDE, transcode=(), terms=terms)
-        ours = house_answer(toward)
-        if ours is None:
+        answer = house_answer(toward)
+        if answer is None:
             self._drop(self._calls[call], now)
             raise MediaRefused(488, f"the offer has no audio in {', '.join(NAMES.values())}, which is all that we play")
-        return self.answer(call, other, ours, self._calls[call].address(other), now, transcode=False)
+        return self.answer(call, other, answer, self._calls[call].address(other), now, transcode=False)
+
+    def settle(self, call: str, now: float) -> None:
+        """Somebody of those who rang together has the call: what the others were offered is given up."""
+        media = self._calls.get(call)
+        if media and media.sides:
+            before = media.taken()
+            media.sides = {}
+            self._ports.release(before - media.taken(), now)
+
+    def shapes(self, call: str) -> int:
+        """Return in how many ways the last offer of a call can be made, the one that was made included."""
+        media = self._calls.get(call)
+        return media.shapes if media else 1
 
     def rollback(self, call: str, now: float) -> None:
         """Forget the exchange under way, answered or not: what was agreed before it holds again."""
@@ -240,7 +274,7 @@ class MediaSessions:
         What both legs were told of us stays right. Raises MediaRefused where they cannot hear each other so.
         """
         before = [self._calls.get(each) for each, _ in (one, other)]
-        with _refusing():
+        with refusing():
             media = joined((before[0], one[1]), (before[1], other[1]))
         taken = {endpoint for each in before if each for endpoint in each.taken()}
         reports = (*self._end(one[0]), *self._end(other[0]))
@@ -394,53 +428,21 @@ class MediaSessions:
     def _read(
         self, sdp: bytes | Description, source: str, speaks: Callable[[int], bool]
     ) -> tuple[Description, tuple[Stream, ...]]:
-        """speaks: whether we speak ICE with an m-line."""
-        try:
-            description = sdp if isinstance(sdp, Description) else Description(sdp)
-            found = description.streams(source)
-        except StreamRefused as refusal:
-            raise MediaRefused(488, str(refusal)) from None
-        except SdpError as error:
-            raise MediaRefused(error.status, refused(error)) from None
-        streams = tuple(heard(each, self.data_plane, speak=speaks(index)) for index, each in enumerate(found))
-        self._check(streams)
-        return description, streams
-
-    def _check(self, streams: Iterable[Stream]) -> None:
-        """Raise MediaRefused for a stream that is none of those we relay."""
-        with _refusing():
-            check_all(streams, self.data_plane, self._routes)
+        return negotiation.read(sdp, source, speaks, self.data_plane, self._routes)
 
     def _close_exchange(self, call: str, media: CallMedia, now: float) -> None:
         """Before another offer: what was answered is agreed, what was not is forgotten."""
         if media.proposed and media.proposed.agreed:
             before = media.taken()
-            media.agreed, media.proposed = media.proposed.settled(), None
+            media.agreed, media.proposed, media.sides = media.proposed.settled(), None, {}
             self._ports.release(before - media.agreed.taken(), now)
         self.rollback(call, now)
 
     def _take_ports(
-        self, media: CallMedia, relays: Mapping[Leg, str], streams: Sequence[Stream], now: float
+        self, have: Media, relays: Mapping[Leg, str], streams: Sequence[Stream], now: float
     ) -> Mapping[Leg, tuple[int | None, ...]]:
-        with _refusing():
-            return self._ports.take(media.agreed, relays, streams, now)
-
-    def _relay(self, have: str | None, peer: str, wanted: Facing, family: Family | None) -> str:
-        """Return our address toward a party: the one that it has, as long as that fits, or the best there is."""
-        try:
-            return facing(self.data_plane, self._routes, have, peer, wanted, family)
-        except NoRelayAddress as error:
-            raise MediaRefused(503 if isinstance(error, NoSuchInterface) else 488, str(error)) from None
-
-    @staticmethod
-    def _family(streams: Iterable[Stream]) -> Family | None:
-        with _refusing():
-            return common_family(streams)
-
-    def _check_family(self, streams: Iterable[Stream], relay: str) -> None:
-        family = self._family(streams)
-        if family not in (None, family_of(relay)):
-            raise MediaRefused(488, f"an IPv{family} address in answer to an IPv{family_of(relay)} one")
+        with refusing():
+            return self._ports.take(have, relays, streams, now)
 
     def _program(self, call: str, media: Media) -> None:
         plans = self._plan(call, media)
@@ -478,18 +480,8 @@ class MediaSessions:
     def _drop(self, media: CallMedia, now: float) -> None:
         before = media.taken()
         media.proposed = media.offerer = None
+        media.sides = {}
         self._ports.release(before - media.taken(), now)
-
-
-@contextmanager
-def _refusing() -> Iterator[None]:
-    """Refuse media for what the peer has said, or what there are no ports for."""
-    try:
-        yield
-    except (Insecure, StreamRefused) as refused:
-        raise MediaRefused(488, str(refused)) from None
-    except PortsExhausted as exhausted:
-        raise MediaRefused(503, str(exhausted)) from None
 
 
 def _other(leg: Leg) -> Leg:

@@ -9,7 +9,7 @@ from secrets import token_bytes
 from ctl.sessions.call_media import CallMedia
 from ctl.sessions.plan import DataPlane
 from ctl.sessions.relay_choice import Facing
-from ctl.sessions.security import Agreement, Bridge, Policy, Spoken, agree_all, of_both, propose_all
+from ctl.sessions.security import Agreement, Bridge, Policy, Spoken, agree_all, attempts, of_both, propose_all
 from ctl.sessions.streams import Stream
 
 Sides = tuple[Facing, Facing]
@@ -23,9 +23,10 @@ def propose(
     attempt: int,
     bridge: Bridge | None,
     sides: Sides,
-) -> tuple[tuple[Spoken, ...], Policy]:
-    """Return what the other leg is offered, and the policy of the one that offers. Raises Insecure.
+) -> tuple[tuple[Spoken, ...], Policy, int]:
+    """Return what the other leg is offered, the policy of the one that offers, and in how many ways it can be.
 
+    Raises Insecure.
     before: the profiles that the other leg has had. attempt: how many offers of this exchange it has refused.
     """
     spoken = [each.spoken for each in streams]
@@ -33,7 +34,8 @@ def propose(
     if any(each.inside for each in streams):  # what we send to ourselves does not leave the host
         here = "preferred" if any(each and each.secured for each in spoken) else "off"
     both, web = (here, there), sides[1].web
-    return propose_all(spoken, both, plane.fingerprint, token_bytes, before, attempt, bridge, web), here
+    offered = propose_all(spoken, both, plane.fingerprint, token_bytes, before, attempt, bridge, web)
+    return offered, here, 1 if bridge else attempts(there)
 
 
 def agree(

@@ -290,7 +290,7 @@ def propose(
 
 
 def attempts(policy: Policy) -> int:
-    """Return how many ways there are to offer on what one leg offers: more are not worth trying."""
+    """Return how many ways there are to offer something to a leg with this policy: more are not worth trying."""
     return {"off": 1, "preferred": 3, "required": 2}[policy]
 
 

@@ -19,7 +19,7 @@ from ctl.sessions.codecs import MediaPlan
 from ctl.sessions.media_sessions import FlowReport, MediaRefused, MediaSessions
 from ctl.sessions.relay_choice import Facing
 from ctl.sessions.terms import beside
-from ctl.signalling.directory import WEB, Answer, Directory
+from ctl.signalling.directory import Answer, Directory
 from ctl.signalling.records import Records
 from ctl.signalling.resolver import Resolver
 from sip.call_table import CallState
@@ -50,6 +50,7 @@ from sip.effects import (
     Waiting,
 )
 from sip.errors import ParseError
+from sip.outgoing import WEB
 from sip.trunk import Trunk
 
 log = structlog.get_logger()
@@ -228,7 +229,10 @@ class Conductor:
                 self._meters.ended(effect, reports)
                 self._records.write(effect, reports, time.monotonic(), datetime.now(UTC))
                 self._news.append(effect)
-            case CallStarted() | CallAnswered() | Waiting() | Joined() | Unreached():
+            case CallAnswered() | Joined():
+                self._sessions.settle(effect.call, time.monotonic())
+                self._news.append(effect)
+            case CallStarted() | Waiting() | Unreached():
                 self._news.append(effect)
             case ForgetCall():
                 self._unsaved.pop(effect.call, None)
@@ -289,12 +293,15 @@ class Conductor:
                     *(effect.call, effect.leg, effect.sdp, effect.source, now, effect.toward, here, there),
                     attempt=effect.attempt,
                     terms=beside(here.ice != "remove", there.ice != "remove"),
+                    side=effect.side,
                 )
             elif isinstance(effect, AttendMedia):
                 here = self._facing(effect.trunk, effect.user, effect.local, effect.transport)
-                description = self._sessions.attend(effect.call, effect.leg, effect.sdp, effect.source, now, here)
+                party = effect.leg, effect.sdp, effect.source
+                description = self._sessions.attend(effect.call, *party, now, here, effect.side)
             else:
-                description = self._sessions.answer(effect.call, effect.leg, effect.sdp, effect.source, now)
+                party = effect.leg, effect.sdp, effect.source
+                description = self._sessions.answer(effect.call, *party, now, side=effect.side)
         except MediaRefused as refusal:
             ours = refusal.status >= 500
             (log.warning if ours else log.info)(
@@ -305,7 +312,7 @@ class Conductor:
             # Our own fault: it ends this call, and no other.
             log.exception("media failed", call=effect.call)
             return self._core.refused(effect.token, 500, "Server Internal Error", now)
-        return self._core.media_ready(effect.token, description, now)
+        return self._core.media_ready(effect.token, description, now, self._sessions.shapes(effect.call))
 
     def _facing(self, trunk: str, user: str, local: str, transport: str) -> Facing:
         asked, ice = self._directory.facing(trunk, user), self._directory.ice(trunk, transport, user)

@@ -12,7 +12,6 @@ from ctl.config import Config
 from ctl.config_values import sip_listen
 from ctl.network.nexthop import NextHops
 from ctl.randomness import texts
-from ctl.sessions.security import attempts
 from sip.acceptor import StreamLimits
 from sip.core import Core
 from sip.effects import Address
@@ -77,7 +76,6 @@ def make_core(
         nat_keepalive=config.sip.nat_keepalive,
         info=config.sip.info,
         pass_headers=config.sip.pass_headers,
-        offers=attempts(config.media.srtp),
         connects=any(address.transport == "tcp" for address in listen_addresses(config)),
     )
     return Core(settings, texts(TOKEN_BYTES).__next__, facing, among)

@@ -33,12 +33,11 @@ from provisioning.routing import (
 )
 from provisioning.selection import Circumstances
 from sip.effects import Diversion, FindRoute, ServiceTarget, Target, TrunkTarget, UserTarget
+from sip.outgoing import WEB
 
 Answer = tuple[Target, ...] | Refusal
 QUEUE_FULL = Refusal(486, "Queue Full")
 NO_CODES: Mapping[str, Duty] = {}
-WEB = ("ws", "wss")
-"""Transports of phones that are web pages."""
 
 
 class Directory:
@@ -110,7 +109,7 @@ class Directory:
 
     def agent(self, username: str, seconds: float) -> Target:
         """Return a user as a target that rings so long."""
-        return UserTarget(username, ring=seconds, media=self._keeper.current.media_of(username))
+        return UserTarget(username, ring=seconds, manner=self._manner(username))
 
     def onward(self, call: str, tenant: int, caller: str, dialled: str) -> Answer:
         """Return where a call goes on that its tenant sends on; at the cost of `caller`, if that is a user of its."""
@@ -119,6 +118,11 @@ class Directory:
         payer = account if account and account.tenant == tenant else None
         found = send_on(tenant, dialled, self._circumstances(), snapshot, payer)
         return self._admit(call, caller, found) or self._targets(found)
+
+    def _manner(self, username: str) -> str:
+        """Return all that is asked of our side toward a user, as one word; "" for nothing."""
+        asked, ice = self.facing("", username), self._keeper.current.ice_of(username)
+        return "" if asked == ANY and not ice else f"{asked.interface} {asked.dtmf} {asked.srtp} {ice}"
 
     def facing(self, trunk: str, user: str) -> Facing:
         """Return what is asked of our side toward a party: a trunk, or else a user, "" for neither."""
@@ -159,8 +163,7 @@ class Directory:
     def _targets(self, decision: Decision, users_only: bool = False) -> Answer:
         if isinstance(decision.outcome, Refusal):
             return decision.outcome
-        media_of = self._keeper.current.media_of
-        found = (_target(each, decision.emergency, media_of) for each in decision.outcome)
+        found = (_target(each, decision.emergency, self._manner) for each in decision.outcome)
         return tuple(each for each in found if not (users_only and isinstance(each, TrunkTarget))) or NO_TRUNK
 
     def _decide(self, inquiry: Inquiry) -> Decision:
@@ -191,7 +194,7 @@ class Directory:
                 yield TrunkTarget(section.name, section.prepend + dialled[section.strip :])
 
 
-def _target(route: RouteTo, emergency: bool, media_of: Callable[[str], str]) -> Target:
+def _target(route: RouteTo, emergency: bool, manner_of: Callable[[str], str]) -> Target:
     match route:
         case ToUser():
             return UserTarget(
@@ -199,7 +202,7 @@ def _target(route: RouteTo, emergency: bool, media_of: Callable[[str], str]) -> 
                 ring=float(route.ring_seconds),
                 beside=route.together,
                 after=route.after,
-                media=media_of(route.username),
+                manner=manner_of(route.username),
                 diversions=_diversions(route.diverted),
             )
         case ToTrunk(trunk=trunk):

@@ -10,11 +10,12 @@ from ctl.signalling.websocket import WebSocketTransport
 from sip.acceptor import StreamLimits
 from sip.effects import Address, Send
 from sip.handlers import Handlers
+from sip.outgoing import WEB
 from sip.sockets import Bind
 from sip.transport_stream import StreamTransport
 from sip.transport_udp import UdpTransport
 
-STREAMS, WEB = ("tcp", "tls"), ("ws", "wss")
+STREAMS = ("tcp", "tls")
 
 
 class Transports:

@@ -100,6 +100,7 @@ class World:
         self.routes: dict[str, tuple[Target, ...] | tuple[int, str]] = {}
         self.media: Callable[[MediaQuestion], bytes | tuple[int, str] | None] = mark
         self.asked: list[MediaQuestion] = []
+        self.shapes = 1
         self.takes_keys = False
         self.log: list[Effect] = []
         self.wire: list[tuple[float, Send]] = []
@@ -147,7 +148,7 @@ class World:
                 if result is None:
                     self.asked.append(effect)
                 elif isinstance(result, bytes):
-                    return self.core.media_ready(effect.token, result, self.now)
+                    return self.core.media_ready(effect.token, result, self.now, self.shapes)
                 else:
                     return self.core.refused(effect.token, *result, self.now)
             case Pressed():

@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import pytest
 
-from sip.effects import Address, OfferMedia, UriTarget, UserTarget
+from sip.effects import Address, AnswerMedia, OfferMedia, UriTarget, UserTarget
 from sip.message import Request
 from tests.sip.conftest import Peer
 from tests.sip.talk import ANSWER, HOLD, settle
+from tests.sip.test_restore import die
 
 OTHER = ANSWER.replace(b"50000", b"50002")
 
@@ -118,16 +119,58 @@ def test_targets_beside_each_other_are_a_ring_group(world, anna, bert):
     assert night[0].data.startswith(b"INVITE sip:night@")
 
 
-def test_users_of_other_media_interfaces_ring_by_an_offer_of_their_own(world, anna, bert):
+def by_sides(effect):
+    """Media that says of each description which side it is of."""
+    return effect.sdp + f"a=side-{effect.side or 'first'}\r\n".encode()
+
+
+@pytest.fixture
+def group(world, bert):
+    """Bert with two phones, one of them a web page, and carl, whose media is elsewhere: all ring together."""
     carl = Peer(world, "carl", "203.0.113.11")
-    assert carl.register().status == 200
-    world.routes["group"] = (UserTarget("bert", media="lan"), UserTarget("carl", beside=True, media="pub"))
+    page = Peer(world, "bert", "203.0.113.12")
+    page.address = Address("203.0.113.12", 40000, "wss", inbound=True)
+    assert carl.register().status == page.register(contact="<sip:bert@x.invalid;transport=ws>").status == 200
+    world.routes["group"] = (UserTarget("bert", manner="lan"), UserTarget("carl", beside=True, manner="pub"))
+    world.media = by_sides
+    return bert, page, carl
+
+
+def test_those_who_need_offers_of_their_own_ring_together(world, anna, group):
+    """One who answers is told to media as of its side."""
+    bert, page, carl = group
     anna.invite("group")
-    (out,) = bert.hears("INVITE")
-    carl.hears()
-    bert.reply(out, 486)
+    invites = [phone.hears("INVITE")[0] for phone in group]
+    asked = world.effects(OfferMedia)
+    assert [(each.side, each.toward_user, each.toward_transport) for each in asked] == [
+        ("", "bert", "wss"), ("1", "bert", "udp"), ("2", "carl", "udp")]  # fmt: skip
+    marks = [invite.body.rpartition(b"a=side-")[2].strip() for invite in invites]
+    assert marks == [b"1", b"first", b"2"]
+    bert.reply(invites[0], 486)
+    page.reply(invites[1], 180)
+    carl.reply(invites[2], 183, ANSWER)
+    carl.reply(invites[2], 200, ANSWER)
+    assert page.hears("CANCEL")
+    assert {each.side for each in world.effects(AnswerMedia)} == {"2"}
+    assert anna.heard()[-1].body.endswith(b"a=side-2\r\n")
+
+
+def test_whom_media_can_offer_nothing_is_passed_over_and_the_others_ring(world, anna, group):
+    bert, page, carl = group
+    world.media = lambda effect: (488, "SRTP is required") if effect.side == "" else by_sides(effect)
+    anna.invite("group")
+    bert.hears("INVITE")
     carl.hears("INVITE")
-    assert [(each.user, each.toward_user) for each in world.effects(OfferMedia)] == [("anna", "bert"), ("anna", "carl")]
+    page.hears()
+
+
+def test_they_ring_on_after_a_restart(world, anna, group):
+    _, _, carl = group
+    anna.invite("group")
+    invites = [phone.hears("INVITE")[0] for phone in group]
+    die(world)
+    carl.reply(invites[2], 200, ANSWER)
+    assert [each.side for each in world.effects(AnswerMedia)] == ["2"]
 
 
 def test_branches_of_a_proxy_have_tags_of_their_own(world, anna, bert):

@@ -11,7 +11,9 @@ from tests.sip.talk import ANSWER, settle
 @pytest.fixture
 def world():
     """Three shapes of each offer."""
-    return World(offers=3)
+    world = World()
+    world.shapes = 3
+    return world
 
 
 def refuse(bert, out, status, again):

@@ -84,6 +84,30 @@ def test_what_the_number_says_is_final(world, anna, failure):
     assert anna.heard()[-1].status == failure
 
 
+def test_a_trunk_that_media_cannot_speak_with_is_passed_over_and_takes_no_channel(world, anna):
+    """As one that requires SRTP of a caller who has it switched off; the next one may do without."""
+    first, second = carrier(world)
+    other = replace(CARRIER, name="other", addresses=(second.address,))
+    world.run(world.core.set_trunks([replace(CARRIER, addresses=(first.address,)), other], world.now))
+    world.routes["49301"] = (TrunkTarget("carrier", "+49301"), TrunkTarget("other", "+49301"))
+    world.media = lambda effect: (488, "SRTP is required") if effect.toward_trunk == "carrier" else effect.sdp
+    anna.invite("49301")
+    first.hears()
+    second.hears("INVITE")
+    assert {trunk.name: trunk.calls for trunk in world.core.trunks()} == {"carrier": 0, "other": 1}
+
+
+def test_a_call_that_media_can_carry_to_nobody_ends_as_media_says(world, anna):
+    carrier(world)
+    world.media = lambda _: (488, "SRTP is required")
+    anna.invite("49301")
+    assert (anna.heard()[-1].status, world.ended()[-1].reason) == (488, "SRTP is required")
+    assert world.core.trunks()[0].calls == 0
+    world.media = lambda _: (503, "No Media Available")
+    anna.invite("49301")
+    assert (anna.heard()[-1].status, world.core.trunks()[0].calls) == (503, 0)
+
+
 def test_route_can_name_other_failures(world, anna):
     first, _ = carrier(world, addresses=(FIRST,))
     backup = Trunk("backup", "backup.example", (SECOND,))

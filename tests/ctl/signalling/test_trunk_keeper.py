@@ -70,6 +70,10 @@ class Keeper:
         await asyncio.sleep(3600)
 
 
+MANNERS = {"anna": "lan auto None full", "bert": "dmz auto None None"}
+"""All that is asked toward a user, as one word."""
+
+
 def told(sections=(CARRIER, BACKUP)):
     heard: list[tuple] = []
     keeper = TrunkKeeper(sections, Keeper(), Names(), lambda trunks: heard.append(tuple(trunks)))
@@ -171,7 +175,7 @@ def test_users_say_whether_ice_is_spoken_and_so_does_how_they_signal():
 
 
 def test_users_come_first_and_pay_when_they_send_on():
-    assert ask("bert") == (UserTarget("bert", ring=30.0, media="dmz"),)
+    assert ask("bert") == (UserTarget("bert", ring=30.0, manner=MANNERS["bert"]),)
     assert ask("0301", caller="stranger", diverted="bert")[0] == TrunkTarget("carrier", "49301")
 
 
@@ -179,7 +183,7 @@ def test_routes_of_the_database():
     (target,) = ask("+4420")
     assert (target.trunk, target.number, target.setup) == ("1/paris", "+4420", 5.0)
     assert isinstance(ask("+4420", load={"1/paris": 3}), Refusal)
-    assert ask("33123", caller="+4420", trunk="1/paris") == (UserTarget("bert", ring=30.0, media="dmz"),)
+    assert ask("33123", caller="+4420", trunk="1/paris") == (UserTarget("bert", ring=30.0, manner=MANNERS["bert"]),)
 
 
 @pytest.mark.parametrize(
@@ -188,7 +192,7 @@ def test_routes_of_the_database():
 )
 def test_calls_from_a_trunk_of_the_file_reach_users_only(trunk, dialled, user):
     found = ask(dialled, caller="+4420", trunk=trunk)
-    assert found == ((UserTarget(user, ring=30.0, media={"bert": "dmz"}.get(user, "lan")),) if user else found)
+    assert found == ((UserTarget(user, ring=30.0, manner=MANNERS[user]),) if user else found)
     assert isinstance(found, Refusal) is (user is None)
 
 
