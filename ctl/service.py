@@ -387,7 +387,9 @@ class Service:
         while True:
             looks += 1
             if self.programmer.uses("engine") or looks % LOOKS_AT_IDLE == 0:
-                tell_events(self.carriers.process.client.events, self._staged, self.ice_watch.take)
+                tell_events(
+                    self.carriers.process.client.events, self._staged, self.ice_watch.take, self.media_watch.reported
+                )
             await asyncio.sleep(HEAR_SECONDS)
 
     def _staged(self, event: EngineEvent) -> None:

@@ -17,6 +17,7 @@ from typing import TypeVar
 from media.control_client import TIMEOUT, ControlClient
 from media.control_socket import peer_credentials
 from media.flows import (
+    EVENTS_AT_ONCE,
     KEYS_AT_ONCE,
     EngineError,
     EngineEvent,
@@ -105,7 +106,12 @@ class EngineClient(ControlClient):
 
     def events(self) -> tuple[EngineEvent, ...]:
         """What has happened to flows of ours since we asked last."""
-        return tuple(event_from_json(event) for event in self._ask("events", owner=self.owner)["events"])
+        taken: list[EngineEvent] = []
+        while True:
+            some = self._ask("events", owner=self.owner)["events"]
+            taken += map(event_from_json, some)
+            if len(some) < EVENTS_AT_ONCE:
+                return tuple(taken)
 
     def process(self) -> int:
         """The process id at the other end, by the kernel's word."""

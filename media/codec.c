@@ -131,6 +131,12 @@ void encoder_close(struct encoder *encoder)
 		encoder->kind->close_encoder(encoder_state(encoder));
 }
 
+void encoder_expect(struct encoder *encoder, unsigned lost)
+{
+	if (encoder->kind->expect)
+		encoder->kind->expect(encoder_state(encoder), lost);
+}
+
 int encoder_encode(struct encoder *encoder, const int16_t *pcm, unsigned samples, uint8_t *payload,
 		   size_t room, unsigned *skipped, unsigned *rest)
 {

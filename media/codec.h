@@ -81,6 +81,9 @@ int decoder_ends_talk(const struct decoder *decoder, const uint8_t *payload, siz
 struct encoder *encoder_open(void *memory, unsigned number, const struct codec_settings *settings);
 void encoder_close(struct encoder *encoder);
 
+/* The other end has lost that many percent of the packets lately: a codec that can makes more of it good. */
+void encoder_expect(struct encoder *encoder, unsigned lost);
+
 /*
  * Encodes `samples`, a packet time of the codec; bytes of the payload, or a codec_status. 0: silence, nothing
  * to send. *rest: samples at the end that are not in the payload, for Annex B of G.729 ends a packet with the

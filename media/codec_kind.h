@@ -23,6 +23,7 @@ struct codec_kind {
 	int (*ends_talk)(const uint8_t *payload, size_t length);
 	int (*open_encoder)(void *state, uint32_t rate, const struct codec_settings *settings);
 	void (*close_encoder)(void *state);
+	void (*expect)(void *state, unsigned lost); /* NULL: such a codec cannot */
 	int (*encode)(void *state, const int16_t *pcm, unsigned samples, uint8_t *payload, size_t room,
 		      unsigned *skipped, unsigned *rest);
 };

@@ -20,6 +20,7 @@ struct opus_decoder {
 struct opus_encoder {
 	OpusEncoder *opus; /* behind this */
 	int dtx;
+	unsigned lost; /* percent of packets that it reckons with losing */
 };
 
 static unsigned opus_ptime(unsigned wanted)
@@ -105,7 +106,7 @@ static int open_encoder(void *state, uint32_t rate, const struct codec_settings 
 	struct opus_encoder *encoder = state;
 	OpusEncoder *opus = (OpusEncoder *)(encoder + 1);
 
-	*encoder = (struct opus_encoder){opus, settings->dtx};
+	*encoder = (struct opus_encoder){opus, settings->dtx, settings->loss};
 	if (opus_encoder_init(opus, (opus_int32)rate, 1, OPUS_APPLICATION_VOIP) != OPUS_OK)
 		return -1;
 	if (opus_encoder_ctl(
@@ -116,6 +117,17 @@ static int open_encoder(void *state, uint32_t rate, const struct codec_settings 
 	    opus_encoder_ctl(opus, OPUS_SET_PACKET_LOSS_PERC(settings->loss)))
 		return -1;
 	return 0;
+}
+
+/* Up at once, down by halves: what was lost a moment ago may be again, and what never is costs nothing. */
+static void expect(void *state, unsigned lost)
+{
+	struct opus_encoder *encoder = state;
+
+	encoder->lost = lost > encoder->lost / 2 ? lost : encoder->lost / 2;
+	if (encoder->lost > 100)
+		encoder->lost = 100;
+	opus_encoder_ctl(encoder->opus, OPUS_SET_PACKET_LOSS_PERC((opus_int32)encoder->lost));
 }
 
 static int encode(void *state, const int16_t *pcm, unsigned samples, uint8_t *payload, size_t room,
@@ -146,5 +158,6 @@ const struct codec_kind codec_opus = {
 	.conceal = conceal,
 	.ends_talk = ends_talk,
 	.open_encoder = open_encoder,
+	.expect = expect,
 	.encode = encode,
 };

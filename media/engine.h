@@ -206,10 +206,12 @@ enum engine_event_type {
 	ENGINE_EVENT_FAILED = 3,  /* DTLS failed; data: why, as text */
 	ENGINE_EVENT_RESTART = 4, /* the worker of this flow, and others, was replaced */
 	ENGINE_EVENT_ICE = 5,	  /* kind: enum engine_ice_state; data: address, port in network order */
+	ENGINE_EVENT_RTCP = 6,	  /* a compound of the flow's leg, or of ours in its stead: how it begins */
 };
 
 struct engine_event {
 	struct engine_key key;
+	__u64 time; /* ns of CLOCK_MONOTONIC */
 	__u32 type; /* enum engine_event_type */
 	__u32 kind;
 	__u32 length;

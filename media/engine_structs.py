@@ -48,6 +48,7 @@ EVENTS = {
     lib.ENGINE_EVENT_FAILED: "failed",
     lib.ENGINE_EVENT_RESTART: "restart",
     lib.ENGINE_EVENT_ICE: "ice",
+    lib.ENGINE_EVENT_RTCP: "rtcp",
 }
 ICE_ROLES: dict[IceRole, int] = {
     "lite": lib.ICE_LITE,
@@ -276,4 +277,4 @@ def rejected_source(tally: Any) -> FlowKey:
 def read_event(event: Any) -> EngineEvent:
     """The event in a struct engine_event."""
     data = bytes(event.data)[: event.length]
-    return EngineEvent(read_key(event.key), EVENTS[event.type], event.kind, data)
+    return EngineEvent(read_key(event.key), EVENTS[event.type], event.kind, data, event.time / 1e9)

@@ -29,10 +29,16 @@ class EventQueues:
             self._owners.pop(key, None)
 
     def sort_in(self, events: Iterable[EngineEvent]) -> None:
-        """Have these wait for their owners."""
+        """Have these wait for their owners; RTCP, which comes again, only where there is much room."""
         for event in events:
-            self._waiting[self._owners.get(event.flow, "")].append(event)
+            waiting = self._waiting[self._owners.get(event.flow, "")]
+            if event.type != "rtcp" or len(waiting) < MOST // 2:
+                waiting.append(event)
 
-    def take(self, owner: str) -> tuple[EngineEvent, ...]:
+    def take(self, owner: str, most: int = MOST) -> tuple[EngineEvent, ...]:
         """Return what waits for one, oldest first."""
-        return tuple(self._waiting.pop(owner, ()))
+        waiting = self._waiting[owner]
+        taken = tuple(waiting.popleft() for _ in range(min(most, len(waiting))))
+        if not waiting:
+            del self._waiting[owner]
+        return taken

@@ -39,6 +39,7 @@ struct flow_slot {
 	struct rtcp_sender sender;
 	struct rtcp_heard heard;
 	__u64 report_due;
+	__u64 told; /* when RTCP of the leg was told of last */
 	struct ice_outcome paired;
 	struct engine_flow wanted; /* as it was set */
 	struct srtp_keys open_keys, seal_keys;

@@ -27,6 +27,8 @@ MESSAGE_BYTES = 65536
 MAC_BYTES = 6
 KEYS_AT_ONCE = 64
 """Most keys in one request: their statistics fit into one reply."""
+EVENTS_AT_ONCE = 250
+"""Most events in one reply."""
 
 
 class EngineError(Exception):
@@ -199,13 +201,16 @@ class EngineStatistics:
 class EngineEvent:
     """What the engine tells by itself. type: "stage" (kind and data are the stage's), "secure" (DTLS has given keys),
 
-    "failed" (DTLS, data: why), "restart" (the worker numbered `kind` was replaced; flow: whose packet it had) or "ice".
+    "failed" (DTLS, data: why), "restart" (the worker numbered `kind` was replaced; flow: whose packet it had), "ice" or
+    "rtcp" (data: how a compound begins that the flow's leg has sent, or we in its stead). time: seconds of
+    CLOCK_MONOTONIC.
     """
 
     flow: FlowKey
     type: str
     kind: int
     data: bytes
+    time: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -373,13 +378,13 @@ def wires_from_json(value: Mapping[str, Any]) -> EngineWires:
 
 def event_to_json(event: EngineEvent) -> dict[str, Any]:
     """The event as a JSON object."""
-    return {"flow": event.flow, "type": event.type, "kind": event.kind, "data": event.data.hex()}
+    return {"flow": event.flow, "type": event.type, "kind": event.kind, "data": event.data.hex(), "time": event.time}
 
 
 def event_from_json(value: Mapping[str, Any]) -> EngineEvent:
     """The event in a JSON object that `event_to_json` made."""
     address, port = value["flow"]
-    return EngineEvent((address, port), value["type"], value["kind"], bytes.fromhex(value["data"]))
+    return EngineEvent((address, port), value["type"], value["kind"], bytes.fromhex(value["data"]), value["time"])
 
 
 def key_from_json(value: object) -> FlowKey:

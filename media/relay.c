@@ -8,6 +8,7 @@
 #include "packet.h"
 #include "relay_copies.h"
 #include "relay_ice.h"
+#include "relay_rtcp.h"
 #include "relay_socket.h"
 
 #define OFTEN	5000000ULL /* ns between two looks at a socket, below which more than one packet may wait */
@@ -237,47 +238,18 @@ static enum reason pass_on(struct relay *relay, struct flow_slot *slot, struct r
 	return reason;
 }
 
-/* A packet that was admitted goes into the stage, or on its way. */
-static bool ends_rtcp(const struct flow_slot *slot)
-{
-	return slot->stage && slot->stage->type->ends;
-}
-
-/* RTCP about a stream that ends in a stage: what it says is kept, and goes no further. */
-static bool hear_report(struct relay *relay, struct flow_slot *slot, const struct relay_packet *packet,
-			size_t bytes)
-{
-	struct flow_slot *stream = slot->wanted.rtcp ? slot->companion : slot;
-
-	if (!stream || !ends_rtcp(stream))
-		return false;
-	rtcp_report_hears(&stream->heard, packet->data, packet->length, relay->now);
-	observe(relay, slot, bytes, packet->tos, NULL);
-	return true;
-}
-
-/*
- * The flow by which RTCP goes on. A leg that has it beside RTP sends it to the RTP port, and is sent it from
- * there, while the other leg has a port of its own for it.
- */
-static struct flow_slot *control_way(struct flow_slot *slot)
-{
-	struct flow_slot *companion = slot->companion;
-
-	if (!companion)
-		return slot;
-	if (slot->wanted.demux || (slot->wanted.rtcp && companion->partner->wanted.demux))
-		return companion;
-	return slot;
-}
-
 /* Counted where the leg's RTCP is, whichever port it came by. */
 static enum reason carry_control(struct relay *relay, struct flow_slot *slot, struct relay_packet *packet,
 				 size_t bytes)
 {
-	struct flow_slot *way = control_way(slot);
+	struct flow_slot *way = relay_rtcp_way(slot);
 	enum reason reason;
 
+	relay_tell_rtcp(relay, slot, packet);
+	if (relay_hear_rtcp(relay, slot, packet)) {
+		observe(relay, slot, bytes, packet->tos, NULL);
+		return REASON_FORWARDED;
+	}
 	if (way != slot)
 		flush(relay, slot);
 	reason = pass_on(relay, way, packet, PACKET_RTCP);
@@ -288,19 +260,18 @@ static enum reason carry_control(struct relay *relay, struct flow_slot *slot, st
 	return reason;
 }
 
+/* A packet that was admitted goes into the stage, or on its way. */
 static enum reason carry(struct relay *relay, struct flow_slot *slot, struct relay_packet *packet,
 			 size_t bytes, enum packet_kind kind)
 {
 	struct rtp_packet rtp = packet_read(packet->data, relay->now);
 	enum reason reason = REASON_FORWARDED;
 
-	if (kind == PACKET_RTCP && hear_report(relay, slot, packet, bytes))
-		return reason;
 	if (kind == PACKET_RTCP)
 		return carry_control(relay, slot, packet, bytes);
 	if (slot->wanted.copies[0].port)
 		relay_copy(slot, packet);
-	if (ends_rtcp(slot))
+	if (relay_ends_rtcp(slot))
 		rtcp_report_counts(&slot->heard, rtp.sequence);
 	if (slot->stage)
 		slot->stage->type->packet(slot->stage->state, packet->data, packet->length, relay->now,
@@ -393,39 +364,21 @@ static void tick_dtls(struct relay *relay, struct flow_slot *slot)
 	crypto->dtls = NULL;
 }
 
-static __u64 wall_clock(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_REALTIME, &now);
-	return (__u64)now.tv_sec * 1000000000ULL + (__u64)now.tv_nsec;
-}
-
-/* The flow by which reports reach whom the stream goes to; NULL: there is none. */
-static struct flow_slot *report_way(struct flow_slot *stream)
-{
-	if (stream->companion && !stream->partner->wanted.demux)
-		return stream->companion;
-	return stream->partner->wanted.mux ? stream : NULL;
-}
-
 /* To the peer that the stream goes to, about it and about what that peer sends. */
 static void send_report(struct relay *relay, struct flow_slot *stream)
 {
-	struct flow_slot *way = report_way(stream), *back = stream->partner;
+	struct flow_slot *way = relay_report_way(stream);
 	__u8 *data = relay->batch.made[0];
 	size_t length;
 
 	if (!stream->sender.packets)
 		return;
 	stream->report_due = relay->now + REPORT + relay->now % REPORT;
-	if (!way || !address_port(&way->target) || stream->wanted.held)
+	if (!way)
 		return;
 	flush(relay, stream);
-	stream->sender.clock = stream->wanted.clock_rate;
-	length = rtcp_report_write(data, &stream->sender, &back->heard, &back->track, &back->tally,
-				   relay->now, wall_clock());
-	if (!length || flow_protect_report(way, data, &length) != REASON_FORWARDED)
+	length = relay_write_report(relay, stream, way, data);
+	if (!length)
 		return;
 	queue(relay, way, data, length, OWN_TTL, OWN_TOS);
 	flush(relay, way);
@@ -437,7 +390,7 @@ void relay_tick(struct relay *relay, struct flow_slot *slot)
 	begin(relay, slot);
 	if (slot->stage && slot->stage->due <= relay->now)
 		slot->stage->due = slot->stage->type->tick(slot->stage->state, relay->now, &relay->output);
-	if (ends_rtcp(slot) && slot->report_due <= relay->now)
+	if (relay_ends_rtcp(slot) && slot->report_due <= relay->now)
 		send_report(relay, slot);
 	if (slot->crypto && slot->crypto->dtls)
 		tick_dtls(relay, slot);

@@ -12,6 +12,7 @@
     {"op": "wires"}                           → wires, trouble
     {"op": "want-wires", "pins": directory, "interfaces": [name, …], "opener": path}  → wires, trouble; no names: none
     {"op": "events", "owner": name}           → events since then, of flows that this owner was the last to set or read
+                                                (250 at most: who gets as many asks again)
     {"op": "shutdown"}
 
 An owner that is not named is "". A reply has `ok`; where it is false, `code` and `text` of the EngineError.
@@ -30,6 +31,7 @@ from typing import Any
 from media.engine import Engine
 from media.event_queues import EventQueues
 from media.flows import (
+    EVENTS_AT_ONCE,
     KEYS_AT_ONCE,
     EngineError,
     EngineStatistics,
@@ -141,7 +143,7 @@ class Requests:
 
     def _events(self, owner: str = "") -> Reply:
         self._queues.sort_in(self.engine.events())
-        return {"events": [event_to_json(event) for event in self._queues.take(owner)]}
+        return {"events": [event_to_json(event) for event in self._queues.take(owner, EVENTS_AT_ONCE)]}
 
     def _shutdown(self) -> Reply:
         self.ending = True

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #define SR	     200
+#define RR	     201
 #define SDES	     202
 #define HEADER	     12
 #define SECOND	     1000000000ULL
@@ -58,10 +59,19 @@ void rtcp_report_counts(struct rtcp_heard *heard, __u16 sequence)
 
 void rtcp_report_hears(struct rtcp_heard *heard, const __u8 *data, size_t length, __u64 now)
 {
-	if (length < 4 * SENDER_WORDS || data[1] != SR)
+	if (length < RTCP_SENDER_BYTES || data[1] != SR)
 		return;
 	heard->report = read_32(data + 10); /* the middle of the eight bytes from 8 on */
 	heard->report_time = now;
+}
+
+int rtcp_report_lost(const __u8 *data, size_t length)
+{
+	size_t at = data[1] == SR ? 4 * SENDER_WORDS : 8;
+
+	if ((data[1] != SR && data[1] != RR) || !(data[0] & 31) || length < at + 4 * BLOCK_WORDS)
+		return -1;
+	return data[at + 4] * 100 / 256;
 }
 
 /* Of what was expected since the last report, in 256ths. */

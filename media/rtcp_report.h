@@ -9,6 +9,7 @@
 #include "rtp_stats.h"
 
 #define RTCP_REPORT_BYTES 128
+#define RTCP_SENDER_BYTES 28 /* of it without its block */
 
 /* The stream that we send. Times in ns of CLOCK_MONOTONIC. */
 struct rtcp_sender {
@@ -37,6 +38,10 @@ void rtcp_report_counts(struct rtcp_heard *heard, __u16 sequence);
 
 /* A valid RTCP compound came. */
 void rtcp_report_hears(struct rtcp_heard *heard, const __u8 *data, size_t length, __u64 now);
+
+/* What share of packets, in percent, the first block of a valid RTCP compound says was lost; -1: it has none.
+ */
+int rtcp_report_lost(const __u8 *data, size_t length);
 
 /*
  * A sender's report on `sender` with a block on the stream of `track` and a canonical name, into

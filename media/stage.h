@@ -57,8 +57,14 @@ struct stage_type {
 	/* Copies what was counted into `report`, and returns how many bytes of it; at most `room`. */
 	size_t (*report)(const void *state, void *report, size_t room);
 
-	/* What it sends is another stream than what it hears: the engine ends RTCP, and reports by itself. */
+	/*
+	 * What it sends is another stream than what it hears: the engine ends RTCP, and reports by itself. Of
+	 * such a stage alone: Hz of the time stamps that it sends by; and what share of its packets, in
+	 * percent, whoever gets them says that it lost lately.
+	 */
 	int ends;
+	__u32 (*clock)(const void *state);
+	void (*lost)(void *state, unsigned percent);
 };
 
 /* The type that settings name with their number; NULL: there is none. */

@@ -140,6 +140,20 @@ static size_t report(const void *memory, void *place, size_t space)
 	return sizeof(counted);
 }
 
+static __u32 clock_of(const void *memory)
+{
+	const struct state *state = memory;
+
+	return state->transcoder->sender->clock_rate;
+}
+
+static void note_lost(void *memory, unsigned percent)
+{
+	const struct state *state = memory;
+
+	encoder_expect(state->transcoder->sender->encoder, percent);
+}
+
 static int open_tap(void *memory, const void *settings, size_t length, __u64 now)
 {
 	struct state *state = memory;
@@ -191,6 +205,8 @@ const struct stage_type stage_transcode = {
 	.tick = tick_transcoder,
 	.report = report,
 	.ends = 1,
+	.clock = clock_of,
+	.lost = note_lost,
 };
 
 const struct stage_type stage_tap = {

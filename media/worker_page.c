@@ -1,16 +1,28 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #include "worker_page.h"
 
-int worker_page_tell(struct worker_page *page, const struct engine_event *event)
-{
-	struct event_queue *queue = &page->queue;
-	__u32 tail = __atomic_load_n(&queue->tail, __ATOMIC_ACQUIRE);
+#include "relay.h"
 
-	if (queue->head - tail >= EVENTS)
+static int put(struct event_queue *queue, const struct engine_event *event, __u32 most)
+{
+	struct engine_event *place = &queue->events[queue->head % EVENTS];
+
+	if (queue->head - __atomic_load_n(&queue->tail, __ATOMIC_ACQUIRE) >= most)
 		return 0;
-	queue->events[queue->head % EVENTS] = *event;
+	*place = *event;
+	place->time = relay_clock();
 	__atomic_store_n(&queue->head, queue->head + 1, __ATOMIC_RELEASE);
 	return 1;
+}
+
+int worker_page_tell(struct worker_page *page, const struct engine_event *event)
+{
+	return put(&page->queue, event, EVENTS);
+}
+
+int worker_page_mention(struct worker_page *page, const struct engine_event *event)
+{
+	return put(&page->queue, event, EVENTS / 2);
 }
 
 int worker_page_take(struct worker_page *page, struct engine_event *event)

@@ -5,8 +5,8 @@
 
 #include "engine.h"
 
-#define ASK_AT_ONCE 64	/* slots in one command, between which a worker gets back to its packets */
-#define EVENTS	    256 /* that wait to be taken */
+#define ASK_AT_ONCE 64	 /* slots in one command, between which a worker gets back to its packets */
+#define EVENTS	    1024 /* that wait to be taken */
 #define NO_SLOT	    0xffffffffU
 
 enum command_type {
@@ -55,8 +55,11 @@ struct worker_page {
 	struct command command;
 };
 
-/* 0: the queue is full. */
+/* 0: the queue is full. The event gets its time here. */
 int worker_page_tell(struct worker_page *page, const struct engine_event *event);
+
+/* The same for what comes often and is missed little: 0 also where the queue is half full. */
+int worker_page_mention(struct worker_page *page, const struct engine_event *event);
 
 /* 0: nothing waits. */
 int worker_page_take(struct worker_page *page, struct engine_event *event);

@@ -15,10 +15,11 @@ log = structlog.get_logger()
 Take = Callable[[EngineEvent], None]
 
 
-def tell(events: Callable[[], Iterable[EngineEvent]], staged: Take, paired: Take) -> None:
+def tell(events: Callable[[], Iterable[EngineEvent]], staged: Take, paired: Take, reported: Take) -> None:
     """Log what has happened since the engine was asked last; nothing if it does not answer.
 
-    staged: takes what stages tell, digits for example, which are not for the log. paired: takes what ICE tells.
+    staged: takes what stages tell, digits for example, which are not for the log. paired: takes what ICE tells;
+    reported: RTCP.
     """
     try:
         told = tuple(events())
@@ -35,5 +36,7 @@ def tell(events: Callable[[], Iterable[EngineEvent]], staged: Take, paired: Take
                 staged(event)
             case "ice":
                 paired(event)
+            case "rtcp":
+                reported(event)
             case "secure":
                 log.info("DTLS handshake done", flow=flow)

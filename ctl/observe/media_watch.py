@@ -135,7 +135,7 @@ class MediaWatch:
         for event, local in events:
             match event:
                 case Rtcp():
-                    self._rtcp(event, local)
+                    self._rtcp(event.payload, local, event.time)
                 case Learned():
                     log.info("source learned", flow=_name(local), source=_name(event.source))
                 case Rejected():
@@ -145,16 +145,27 @@ class MediaWatch:
                 case SsrcChanged():
                     log.info("another SSRC", flow=_name(local), ssrc=event.ssrc)
 
-    def _rtcp(self, event: Rtcp, local: Endpoint) -> None:
-        """A report tells of what its sender receives, which is what the other leg sends."""
+    def reported(self, event: EngineEvent) -> None:
+        """Take in RTCP that the engine has carried, or that it sent in a leg's stead."""
+        self._rtcp(event.data, event.flow, event.time)
+
+    def _rtcp(self, compound: bytes, local: Endpoint, at: float) -> None:
+        """A report tells of what its sender receives, which is what the other leg sends.
+
+        Where that is transcoded it is what we send, by the clock of the codec that the report's sender has itself.
+        """
         owner = self._programmer.flow_at(local)
         if owner is None:
             return
         call, plan = owner
-        received = (each for each in self._programmer.rtp_of(call) if each.stream == plan.stream)
-        clock_rate = next((each.clock_rate for each in received if each.leg != plan.leg), 0)
-        for report in parse(event.payload):
-            self._quality.report(call, plan.stream, plan.leg, report, clock_rate, event.time)
+        both = {each.leg: each for each in self._programmer.rtp_of(call) if each.stream == plan.stream}
+        received = next((each for leg, each in both.items() if leg != plan.leg), None)
+        if received is None:
+            return
+        ours = received.transcoding is not None
+        clock_rate = both[plan.leg].clock_rate if ours and plan.leg in both else received.clock_rate
+        for report in parse(compound):
+            self._quality.report(call, plan.stream, plan.leg, report, clock_rate, at, whole=not ours)
 
     def _dtmf(self, event: Dtmf, local: Endpoint) -> None:
         """The digit itself is told to who listens and shown on demand, but not logged: it may be of a PIN."""

@@ -59,8 +59,9 @@ class Direction:
     """What is known of the media that one leg sends.
 
     The first block is of the last interval: shares are 0 to 1. far_*: what the other leg says of the whole way to it,
-    far_at: when. leg_round_trip: seconds between us and the leg that sends. digits: the last that it dialled. The
-    next block is of the whole call, the last one what the counters were when they were looked at.
+    or unless far_whole of that from us, who send a stream of our own then; far_at: when. leg_round_trip: seconds
+    between us and the leg that sends. digits: the last that it dialled. The next block is of the whole call, the last
+    one what the counters were when they were looked at.
     """
 
     mos: float | None = None
@@ -70,6 +71,7 @@ class Direction:
     far_loss: float | None = None
     far_jitter_ms: float | None = None
     far_at: float = 0.0
+    far_whole: bool = True
     leg_round_trip: float | None = None
     digits: str = ""
 
@@ -173,8 +175,13 @@ class Quality:
         was, here.idle = here.idle, silent
         return silent and not was
 
-    def report(self, call: str, stream: int, leg: Leg, report: Report, clock_rate: int, at: float) -> None:
-        """Take in a report that `leg` sent. clock_rate: Hz, of what the leg receives; 0: unknown."""
+    def report(
+        self, call: str, stream: int, leg: Leg, report: Report, clock_rate: int, at: float, whole: bool = True
+    ) -> None:
+        """Take in a report that `leg` sent. clock_rate: Hz, of what the leg receives; 0: unknown.
+
+        whole: the leg receives what the other one sends, and not a stream of ours in its place.
+        """
         here = self._direction(call, stream, leg)
         if report.time is not None:
             here.reports[report.time] = at
@@ -182,7 +189,7 @@ class Quality:
                 del here.reports[next(iter(here.reports))]
         other = self._direction(call, stream, "b" if leg == "a" else "a")
         for block in report.blocks[:1]:  # one source in each direction; a further one is of an SSRC that was left
-            other.far_loss, other.far_at = block.fraction_lost, at
+            other.far_loss, other.far_at, other.far_whole = block.fraction_lost, at, whole
             other.far_jitter_ms = 1000 * block.jitter / clock_rate if clock_rate else None
             _measure(here, other.reports, block, at)
 
@@ -223,10 +230,17 @@ class Quality:
         return [self.of(call, stream, leg) for leg in LEGS]
 
     def _judge(self, here: Direction, both: Iterable[Direction | None], codec: str, now: float) -> None:
-        """The way from the sender to us is in our counters, the whole way in the far end's report: the worse counts."""
+        """The way from the sender to us is in our counters, the whole way in the far end's report: the worse counts.
+
+        Where that report is of the second half alone, both halves together do.
+        """
         loss, jitter = here.loss or 0.0, here.jitter_ms or 0.0
         if now - here.far_at < FRESH and here.far_loss is not None:
-            loss, jitter = max(loss, here.far_loss), max(jitter, here.far_jitter_ms or 0.0)
+            further = here.far_jitter_ms or 0.0
+            if here.far_whole:
+                loss, jitter = max(loss, here.far_loss), max(jitter, further)
+            else:
+                loss, jitter = 1 - (1 - loss) * (1 - here.far_loss), jitter + further
         round_trip = sum(each.leg_round_trip or 0.0 for each in both if each)
         here.mos = mos(codec, loss, mouth_to_ear(codec, 1000 * round_trip, jitter))
         if here.mos is not None:

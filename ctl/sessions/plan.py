@@ -283,7 +283,7 @@ def _flow(
     source, port, learned = _peer(sender, heard)
     target, target_port, _ = _peer(receiver, said)
     house = sender.stream.house or receiver.stream.house
-    codecs = _codecs(sender.stream, receiver.stream) if kind == "rtp" else ()
+    codecs = _codecs(sender.stream, receiver.stream, through) if kind == "rtp" else ()
     clock = codecs[0].clock_rate if codecs else 0
     opened, sealed = _keys(sender.protection, receiver.protection)
     if sealed_by_us and receiver.protection.receives and sender.protection.sends:
@@ -391,8 +391,17 @@ def _held(sender: Stream, receiver: Stream, kind: Kind, blocked: bool, handled: 
     return kind != "rtcp" and (blocked or not (sender.direction in _SENDS and receiver.direction in _RECEIVES))
 
 
-def _codecs(sender: Stream, receiver: Stream) -> tuple[Codec, ...]:
-    """Return the receiver's codecs, for its payload types count; those that the sender has too come first."""
+def _codecs(sender: Stream, receiver: Stream, through: Transcoding | None) -> tuple[Codec, ...]:
+    """Return the receiver's codecs, for its payload types count; those that the sender has too come first.
+
+    Where the receiver gets another codec than the sender's, return the sender's, what is heard of it first.
+    """
+    if through and through.heard.name != through.sent.name:
+        sent = (
+            replace(each, payload_type=each.payload_type if each.sends is None else each.sends)
+            for each in sender.codecs
+        )
+        return tuple(sorted(sent, key=lambda codec: codec.name.lower() != through.heard.name.lower()))
     spoken = {(codec.name.lower(), codec.clock_rate) for codec in sender.codecs}
     return tuple(sorted(receiver.codecs, key=lambda codec: (codec.name.lower(), codec.clock_rate) not in spoken))
 

@@ -32,3 +32,12 @@ def test_a_flow_that_is_no_more_is_nobodys_and_one_that_never_asks_costs_little(
     queues.sort_in([event(ONE), *(event(OTHER, number) for number in range(MOST + 1))])
     assert queues.take("") == (event(ONE),)
     assert [each.kind for each in queues.take("worker-1")] == list(range(1, MOST + 1))
+
+
+def test_what_waits_is_handed_out_by_pieces_and_rtcp_leaves_room_for_the_rest():
+    queues = EventQueues()
+    queues.own([ONE], "worker-1")
+    queues.sort_in(EngineEvent(ONE, "rtcp", kind, b"") for kind in range(MOST))
+    assert [each.kind for each in queues.take("worker-1", 250)] == list(range(250))
+    assert [each.kind for each in queues.take("worker-1")] == list(range(250, MOST // 2))
+    assert queues.take("worker-1") == ()

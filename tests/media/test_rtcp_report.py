@@ -8,8 +8,10 @@ from dataclasses import replace
 import pytest
 
 from media.stages import CodecSettings, TranscodeStage
+from tests.media.dsp import Codec, Rtp, Side, packets, speech
 
 PCMU, PCMA = CodecSettings("PCMU", 0), CodecSettings("PCMA", 8)
+OPUS = CodecSettings("opus", 111, rate=8000, fec=True, bitrate=24000)
 SECONDS_1900 = 2208988800
 SENDER_REPORT = struct.Struct(">BBHI IIIII")
 BLOCK = struct.Struct(">I I I I I I")
@@ -76,3 +78,70 @@ def test_the_round_trip_can_be_told_from_our_report(call, rtp, reports):
     _, _, _, _, last, delay = BLOCK.unpack_from(b.receive()[0], 28)
     assert last == stamp >> 16 & 0xFFFFFFFF
     assert 0.1 <= delay / 65536 < 2
+
+
+def test_what_a_leg_reports_is_told_and_so_is_what_we_report_in_its_stead(engine, call, rtp, reports, settled):
+    """At most twice a second; ours of the leg's stream, without what we say of the other one."""
+    _, b, _, facing_b = reports
+    report = struct.pack(">BBHIIIIIII", 0x81, 201, 7, 8, 7, 64 << 24, 0, 80, 0, 0)
+    for _ in range(5):
+        b.send(report, facing_b.key)
+    settled(engine, facing_b, 5)
+    before = time.monotonic()
+    talk(call, rtp, range(10))
+    ours = b.receive()[0]
+    events = [event for event in engine.events() if event.type == "rtcp"]
+    told = [event.data for event in events if event.flow == facing_b.key]
+    assert told == [report]
+    (stood_in,) = [event for event in events if event.flow == call.facing_a.key]
+    assert stood_in.data == ours[:28]
+    assert before < stood_in.time < time.monotonic()
+
+
+def test_reports_of_a_stream_that_passes_are_told(engine, call, make_peer):
+    call.open(engine)
+    a = make_peer("127.77.1.1")
+    facing_a = replace(call.facing_a, local_port=30001, kind="rtcp", source_port=a.name[1])
+    engine.set_pair(facing_a, replace(call.facing_b, local_port=30003, kind="rtcp", target_port=a.name[1]))
+    sender = struct.pack(">BBHIQIII", 0x80, 200, 6, 7, 1 << 40, 0, 1, 160)
+    report = sender + bytes.fromhex("81ca0006000000070110") + b"x" * 16 + bytes(2)
+    a.send(report, facing_a.key)
+    assert call.b.receive()[0] == report
+    (event,) = engine.events()
+    assert (event.flow, event.type, event.data) == (facing_a.key, "rtcp", report[:64])
+
+
+def redundant(received):
+    """How many of Opus packets in narrow band carry the packet before along: the bit behind that of speech."""
+    return sum(len(each.payload) > 2 and each.payload[1] >> 6 & 1 for each in received)
+
+
+def test_opus_carries_more_along_once_its_receiver_loses_packets(engine, call, reports):
+    """And as much as before when nothing is lost any more: the share that is reckoned with falls by halves."""
+    _, b, _, facing_b = reports
+    stage = TranscodeStage(PCMU, OPUS)
+    engine.set_stage(call.facing_a.key, stage.kind, stage.pack())
+    sound = list(packets(Side(Codec("PCMU")), speech(8000, 1000)))
+
+    def spoken(first):
+        for number, packet in enumerate(sound):
+            numbered = replace(packet, sequence=first + number, timestamp=160 * (first + number))
+            call.a.send(numbered.bytes(), call.facing_a.key)
+            time.sleep(0.015)
+        call.b.socket.settimeout(0.3)
+        received = []
+        try:
+            while True:
+                received.append(Rtp.parse(call.b.receive()[0]))
+        except TimeoutError:
+            return received
+
+    def lost(share):
+        b.send(struct.pack(">BBHIIIIIII", 0x81, 201, 7, 8, 7, share << 24, 0, 80, 0, 0), facing_b.key)
+
+    assert redundant(spoken(0)) == 0
+    lost(64)
+    assert redundant(spoken(50)) > 10
+    for _ in range(6):
+        lost(0)
+    assert redundant(spoken(100)) <= 1

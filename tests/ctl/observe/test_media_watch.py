@@ -89,6 +89,15 @@ def test_reports_of_both_legs_give_round_trip_and_far_loss(watched):
     assert watched.world.programmer.quality.round_trip("call", 0) == pytest.approx(0.09, abs=1e-4)
 
 
+def test_the_engine_tells_reports_as_the_kernel_does(watched):
+    address, port = watched.b
+    block = struct.pack("!IIIIII", 7, 64 << 24, 0, 80, 0, 0)
+    data = struct.pack("!BBHI", 0x81, 201, 7, 9) + block
+    watched.watch.reported(EngineEvent((address, port + 1), "rtcp", 0, data, 10.0))
+    sent_by_a = watched.quality("a")
+    assert (sent_by_a.far_loss, sent_by_a.far_jitter_ms, sent_by_a.far_at) == (0.25, 10, 10.0)
+
+
 def test_a_report_at_no_flow_of_ours_is_nothing(watched):
     watched.watch.events([(Rtcp(1.0, 0, 0, (BOB, 1), bytes(80)), (RELAY_A, 30001))])
     assert watched.quality("a") is None

@@ -143,6 +143,14 @@ def test_the_far_end_counts_where_it_has_it_worse(quality):
     assert look(quality, 30, 1500).mos > 4.3  # the report is old
 
 
+def test_where_our_own_stream_reaches_the_far_end_both_halves_of_the_way_count(quality):
+    look(quality, 0, 0)
+    quality.report(*CALL, "b", Report(9, None, (block(fraction=0.5),)), 8000, 103.0, whole=False)
+    halves = look(quality, 5, 200, 50)
+    quality.report(*CALL, "b", Report(9, None, (block(fraction=0.5),)), 8000, 106.0)
+    assert halves.mos < look(quality, 10, 400, 100).mos
+
+
 def test_the_round_trip_costs(quality):
     look(quality, 0, 0)
     near = look(quality, 5, 250).mos

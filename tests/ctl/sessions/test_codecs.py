@@ -155,6 +155,16 @@ def test_without_a_common_codec_the_engine_transcodes(transcoding_world: World) 
     assert world.sessions.media_plans("another") == []
 
 
+def test_what_is_transcoded_is_counted_by_the_clock_and_named_by_the_codec_that_comes(transcoding_world: World) -> None:
+    opus = audio("96", "rtpmap:96 opus/48000/2")
+    transcoding_world.call(a=sdp(ALICE, audio("0")), b=sdp(BOB, opus))
+    rtp = transcoding_world.programmer.rtp_of("call")
+    assert {(plan.leg, plan.codecs[0].name, plan.clock_rate) for plan in rtp} == {
+        ("a", "PCMU", 8000),
+        ("b", "opus", 48000),
+    }
+
+
 def test_a_re_invite_to_a_common_codec_goes_back_to_the_kernel(transcoding_world: World) -> None:
     world = transcoding_world
     world.call(a=sdp(ALICE, audio("0")), b=sdp(BOB, audio("8")))
