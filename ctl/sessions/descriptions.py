@@ -71,10 +71,16 @@ class Description:
         return tuple(_offer_also(*each, wanted, events) for each in zip(self._sdp.media, streams, strict=True))
 
     def keep_hearing(self, streams: Sequence[Stream]) -> None:
-        """Hold without making deaf: who is held by `inactive` is told `sendonly`, for it is to hear music of ours."""
+        """Hold without making deaf: who is held by `inactive` is told `sendonly`, for it is to hear music of ours.
+
+        So is one who is held by 0.0.0.0 (RFC 2543), and gets an address in place of that, which becomes ours.
+        """
         for medium, stream in zip(self._sdp.media, streams, strict=True):
-            if stream.media == "audio" and medium.port and stream.direction == "inactive":
-                medium.direction = "sendonly"
+            if stream.media != "audio" or not medium.port or not (stream.held or stream.direction == "inactive"):
+                continue
+            medium.direction = "sendonly"
+            if stream.held:
+                medium.connection = Connection.to(stream.signalling)
 
     def stay_inactive(self, offered: Sequence[Stream]) -> None:
         """Answer `inactive` where that was offered, whatever the party said that was told `sendonly`."""

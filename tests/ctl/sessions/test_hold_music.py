@@ -12,7 +12,7 @@ import pytest
 
 from ctl.sessions.hold_music import HoldMusic
 from tests.ctl.sessions.test_playback import Room
-from tests.ctl.world import ALICE, AUDIO, BOB, World, sdp
+from tests.ctl.world import ALICE, AUDIO, BOB, RELAY_A, World, sdp
 
 
 class Lobby(Room):
@@ -71,6 +71,27 @@ def test_one_who_is_held_by_inactive_is_told_that_there_is_something_to_hear(run
         assert b"inactive" not in to_alice
         assert b"a=inactive" in to_bob
         assert lobby.hears_music() == {"a"}
+
+    run(scene)
+
+
+@pytest.mark.parametrize(("direction", "answered"), [("sendrecv", "recvonly"), ("inactive", "inactive")])
+def test_one_who_is_held_by_no_address_is_given_one_to_hear(run: Run, direction: str, answered: str) -> None:
+    """As RFC 2543 has it; the other description says nothing of that, and nothing is sent to who holds."""
+
+    def scene(lobby: Lobby) -> None:
+        nowhere = sdp("0.0.0.0", f"{AUDIO}a={direction}\r\n")
+        to_alice = lobby.world.sessions.offer("call", "b", nowhere, BOB, 1.0, toward=ALICE)
+        assert to_alice.endswith(b"a=sendonly\r\n")
+        assert f"c=IN IP4 {RELAY_A}\r\n".encode() in to_alice.partition(b"m=audio")[2]
+        to_bob = lobby.world.sessions.answer("call", "a", sdp(ALICE, f"{AUDIO}a=recvonly\r\n"), ALICE, 2.0)
+        assert f"a={answered}\r\n".encode() in to_bob
+        assert lobby.hears_music() == {"a"}
+        states = {plan.leg: plan.held for plan in lobby.world.programmer.rtp_of("call")}
+        assert states == {"a": True, "b": False}
+        lobby.bob_says("sendrecv", "sendrecv")
+        assert lobby.hears_music() == set()
+        assert lobby.paths() == {"kernel"}
 
     run(scene)
 
