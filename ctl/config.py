@@ -340,6 +340,8 @@ class NgSection(Section):
     """Part of the media ports in use from which on new calls are sent elsewhere."""
     tos: Annotated[int, Field(ge=-1, le=255)] = -1
     """Of all packets of calls for which a proxy names none; -1: as they came."""
+    tenant: str = ""
+    """Whose calls these are where the proxy does not say it; empty: the first tenant's."""
     dtmf_log: tuple[NgListen, ...] = ()
     """Who is told by UDP of each digit that is dialled."""
 

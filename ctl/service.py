@@ -129,7 +129,7 @@ class Service:
         self.captures = Captures(self.programmer, self.carriers)
         self.recordings = Recordings(
             *(config, self.programmer, self.sessions, self.carriers, self._recordable),
-            lambda call: tenant_of(self.storage.keeper.current, self.core.call(call)),
+            lambda call: self.ng.tenant(call) or tenant_of(self.storage.keeper.current, self.core.call(call)),
         )
         self.ice_watch = IceWatch(self.sessions, self.meters.ice)
         self.media_watch = MediaWatch(self.programmer, self._figures, self.meters.interval)

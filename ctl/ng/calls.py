@@ -17,6 +17,7 @@ from sip.effects import Leg
 PREFIX = "ng/"
 """What the media sessions' names of our dialogues begin with: PREFIX, a number, a slash and the call-id."""
 UNKNOWN_CALL = "Unknown call-id"
+LONGEST_TENANT = 63
 
 
 @dataclass(slots=True, eq=False)
@@ -86,12 +87,14 @@ class Call:
     """One call-id. Times are seconds since the epoch; ending: when it is to be taken away, None while it lives.
 
     answered: when the last answer came, by a steady clock. record: whether it is to be recorded once it has media.
+    tenant: the name of the one whose call the proxy says it is, empty if it says nothing.
     """
 
     call_id: str
     created: float
     last_signal: float
     metadata: str = ""
+    tenant: str = ""
     participants: list[Participant] = field(default_factory=list)
     dialogues: list[Dialogue] = field(default_factory=list)
     subscriptions: list[Subscription] = field(default_factory=list)
@@ -193,6 +196,25 @@ def answered(call: Call, request: Request) -> tuple[Dialogue, Participant]:
     answerer = found.other(offerer)
     _name(call, answerer, to_tag)
     return found, answerer
+
+
+def keep(call: Call, request: Request, participant: Participant) -> None:
+    """What a request says of the call and of who sent it. Raises NgError."""
+    call.metadata = request.text("metadata") or call.metadata
+    keep_tenant(call, request)
+    wish = (request.text("record-call") or ("on" if request.has("record-call") else "")).lower()
+    if wish:
+        call.record = wish in ("on", "yes", "1", "true")
+    participant.undialled |= request.has("block-dtmf")
+    participant.label = request.text("set-label") or request.text("label") or participant.label
+
+
+def keep_tenant(call: Call, request: Request) -> None:
+    """Whose call a request says it is. Raises NgError."""
+    tenant = request.text("tenant") or call.tenant
+    if len(tenant) > LONGEST_TENANT:
+        raise NgError(f"tenant is a name of at most {LONGEST_TENANT} characters")
+    call.tenant = tenant
 
 
 def participant(call: Call, tag: str, now: float) -> Participant:

@@ -85,6 +85,11 @@ class NgFront:
                 self._journal.remove(NG, call_id)
         return frozenset(session for call in self.relay.calls for session in call.sessions)
 
+    def tenant(self, session: str) -> str:
+        """Return whose call a session is, as the proxy or the configuration says; empty where neither does."""
+        call = self.relay.calls.of_session(session)
+        return (call.tenant or self.config.tenant) if call else ""
+
     async def open(self) -> None:
         """Listen. Raises NgUnavailable."""
         access = make_access(self.config)
@@ -158,7 +163,7 @@ def _to_json(call: Call) -> dict[str, Any]:
     dialogues = [[each.session, places[id(each.a)], places[id(each.b)], each.transcoded] for each in call.dialogues]
     kept = {
         name: getattr(call, name)
-        for name in ("call_id", "created", "last_signal", "metadata", "ending", "answered", "record")
+        for name in ("call_id", "created", "last_signal", "metadata", "tenant", "ending", "answered", "record")
     }
     participants = [{name: getattr(each, name) for name in _PARTICIPANT} for each in call.participants]
     made = {"sequence": call.sequence, "participants": participants, "dialogues": dialogues}

@@ -7,8 +7,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import Literal, Protocol
 
-from ctl.ng.calls import Call
+from ctl.ng.calls import Call, keep_tenant
 from ctl.ng.errors import NgError
+from ctl.ng.request import Request
 from ctl.verbs.control import ControlError
 
 Consent = Literal["", "given", "announced"]
@@ -30,9 +31,10 @@ class Recorder(Protocol):
         """Go on."""
 
 
-def start(call: Call, recorder: Recorder | None, consent: str) -> None:
+def start(call: Call, recorder: Recorder | None, request: Request) -> None:
     """Begin with what is not recorded, go on with what is paused. Raises NgError."""
-    found = _there(recorder)
+    keep_tenant(call, request)
+    found, consent = _there(recorder), request.text("consent")
     agreed: Consent = "given" if consent == "given" else "announced" if consent == "announced" else ""
     for dialogue in call.dialogues:
         if dialogue.paused:

@@ -15,7 +15,17 @@ from typing import Any
 import structlog
 
 from ctl.ng import recording
-from ctl.ng.calls import PREFIX, Call, Calls, Dialogue, Participant, Subscription, answered, offered
+from ctl.ng.calls import (
+    PREFIX,
+    Call,
+    Calls,
+    Dialogue,
+    Participant,
+    Subscription,
+    answered,
+    keep,
+    offered,
+)
 from ctl.ng.connecting import connect
 from ctl.ng.errors import Malformed, NgError
 from ctl.ng.exchange import Exchange
@@ -196,7 +206,7 @@ class Relay:
         if request.has("block-dtmf"):
             self.media.check_security(request)
         dialogue, offerer = offered(call, request, now)
-        _keep(call, request, offerer)
+        keep(call, request, offerer)
         leg = dialogue.leg_of(offerer)
         dialogue.transcoded = asked.codecs.bridged
         offer = partial(
@@ -225,7 +235,7 @@ class Relay:
         if request.has("block-dtmf"):
             self.media.check_security(request)
         dialogue, answerer = answered(call, request)
-        _keep(call, request, answerer)
+        keep(call, request, answerer)
         answer = partial(
             self.sessions.answer,
             transcode=dialogue.transcoded,
@@ -381,7 +391,7 @@ class Relay:
             self.changed(call.call_id, call)
 
     def _start_recording(self, request: Request, _now: float) -> Reply:
-        return self._record(request, lambda call: recording.start(call, self.recorder, request.text("consent") or ""))
+        return self._record(request, lambda call: recording.start(call, self.recorder, request))
 
     def _stop_recording(self, request: Request, now: float) -> Reply:
         if request.has("pause"):
@@ -470,16 +480,6 @@ NOT_HERE = {
     "cli": "see: voxdp ng ctl",
 }
 """Commands of the protocol that are not done here, and what there is instead."""
-
-
-def _keep(call: Call, request: Request, participant: Participant) -> None:
-    """What a request says of the call and of who sent it."""
-    call.metadata = request.text("metadata") or call.metadata
-    wish = (request.text("record-call") or ("on" if request.has("record-call") else "")).lower()
-    if wish:
-        call.record = wish in ("on", "yes", "1", "true")
-    participant.undialled |= request.has("block-dtmf")
-    participant.label = request.text("set-label") or request.text("label") or participant.label
 
 
 def _selected(call: Call, request: Request) -> list[Dialogue]:

@@ -58,7 +58,19 @@ def canonical(key: str) -> str:
 OF_A_CALL = frozenset(
     {
         *("call-id", "from-tag", "to-tag", "via-branch", "received-from", "sdp", "label", "set-label", "metadata"),
-        *("to-label", "to-call-id", "from-tags", "address", "file", "blob", "blob64", "code", "digit", "sip-code"),
+        *(
+            "tenant",
+            "to-label",
+            "to-call-id",
+            "from-tags",
+            "address",
+            "file",
+            "blob",
+            "blob64",
+            "code",
+            "digit",
+            "sip-code",
+        ),
     }
 )
 """Keys whose values differ from call to call. All others say how a proxy wants its calls, and are read once."""

@@ -208,3 +208,22 @@ def test_a_reply_too_long_for_a_datagram_goes_without_its_ssrcs():
     assert decode(shortened(message, {**reply}, MAX_DATAGRAM)[2:]) == {**reply, "SSRC": {}}
     hopeless = {**reply, "tags": {"a" * 70000: {"medias": []}}}
     assert decode(shortened(message, hopeless, MAX_DATAGRAM)[2:])["result"] == "error"
+
+
+async def test_a_recording_is_filed_under_the_tenant_that_the_proxy_or_the_configuration_names(world, tmp_path):
+    session = "ng/1/c1"
+    async with front(world, tmp_path, tenant="acme") as served:
+        assert served.tenant(session) == ""
+        served.relay.handle(OFFER, "127.0.0.1", 0.0)
+        assert served.tenant(session) == "acme"
+        said = {"command": "offer", "call-id": "c1", "from-tag": "a", "sdp": OFFER["sdp"], "tenant": "other"}
+        served.relay.handle(said, "127.0.0.1", 0.0)
+        assert served.tenant(session) == "other"
+        long = served.relay.handle({**said, "tenant": "x" * 64}, "127.0.0.1", 0.0)
+        assert long["error-reason"] == "tenant is a name of at most 63 characters"
+        start = {"command": "start recording", "call-id": "c1", "tenant": "third"}
+        served.relay.handle(start, "127.0.0.1", 0.0)
+        assert served.tenant(session) == "third"
+    world.restart()
+    async with front(world, tmp_path, tenant="acme") as served:
+        assert served.tenant(session) == "third"
