@@ -116,17 +116,19 @@ struct engine_flow {
 	struct engine_key local;
 	__u8 source_address[16];
 	__u8 target_address[16]; /* all 0: nowhere yet */
-	__u16 source_port;	 /* 0: learned inside source_address, from the first valid packet */
-	__u16 target_port;	 /* 0: nowhere, until the partner learns it */
-	__u32 clock_rate;	 /* Hz, 0: unknown, no jitter */
-	__u8 rtcp;		 /* enum engine_content */
-	__u8 held;		 /* drop everything */
-	__u8 dscp;		 /* 0-63, or DSCP_KEEP */
-	__u8 mux;		 /* RTCP comes beside RTP (RFC 5761); where keys are set it must be said */
-	__u8 resumed;		 /* these keys have been used by an engine before */
-	__u8 ice;		 /* source and target of this leg are what ICE selects, and nothing before */
-	__u8 afresh;		 /* count from zero */
-	__u8 demux;		 /* with mux: RTCP goes on by the flow at the port above; see relay.c */
+	__u16 source_port; /* 0: learned inside source_address, from the first valid packet, or see latch */
+	__u16 target_port; /* 0: nowhere, until the partner learns it */
+	__u32 clock_rate;  /* Hz, 0: unknown, no jitter */
+	__u8 rtcp;	   /* enum engine_content */
+	__u8 held;	   /* drop everything */
+	__u8 dscp;	   /* 0-63, or DSCP_KEEP */
+	__u8 mux;	   /* RTCP comes beside RTP (RFC 5761); where keys are set it must be said */
+	__u8 resumed;	   /* these keys have been used by an engine before */
+	__u8 ice;	   /* source and target of this leg are what ICE selects, and nothing before */
+	__u8 afresh;	   /* count from zero */
+	__u8 latch;	   /* with source_port 0, and without dtls: so many consistent packets from
+			      anywhere bind the source; 0: source_address it has to be */
+	__u8 demux;	   /* with mux: RTCP goes on by the flow at the port above; see relay.c */
 	struct engine_hop hop;	 /* from the partner's address to the target */
 	struct srtp_keys open;	 /* of what comes in; not with dtls */
 	struct srtp_keys seal;	 /* of what goes out; not with the partner's dtls */
@@ -154,11 +156,12 @@ enum engine_ice_state {
 struct engine_report {
 	struct engine_key key;
 	__u32 clock_rate;
-	__u16 learned_port;   /* source port in use of a learning flow, 0: none yet */
-	__u16 learned_target; /* port that the partner learned and that replaces target_port, 0: none */
-	__u8 security;	      /* enum engine_security, of what comes in and what goes out together */
-	__u8 suite;	      /* enum srtp_suite of what comes in */
-	__u8 ice;	      /* enum engine_ice_state */
+	__u16 learned_port;	  /* source port in use of a learning flow, 0: none yet */
+	__u8 learned_address[16]; /* and address, of one that latches */
+	__u16 learned_target;	  /* port that the partner learned and that replaces target_port, 0: none */
+	__u8 security;		  /* enum engine_security, of what comes in and what goes out together */
+	__u8 suite;		  /* enum srtp_suite of what comes in */
+	__u8 ice;		  /* enum engine_ice_state */
 	__u8 wired_in; /* the last packet came by AF_XDP, not by its socket; and the last one left so */
 	__u8 wired_out;
 	__u8 reserved;

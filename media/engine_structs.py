@@ -103,6 +103,7 @@ def fill_flow(place: Any, flow: EngineFlow) -> None:
     place.clock_rate, place.rtcp, place.held = flow.clock_rate, CONTENTS.index(flow.kind), flow.held
     place.dscp = lib.DSCP_KEEP if flow.dscp is None else flow.dscp
     place.mux, place.demux, place.resumed = flow.mux, flow.demux, flow.resumed
+    place.latch = flow.latch
     place.ice, place.afresh = flow.ice is not None, flow.afresh
     if len(flow.copies) > lib.ENGINE_COPIES:
         raise EngineError("bad-flow", f"a flow has at most {lib.ENGINE_COPIES} copies, not {len(flow.copies)}")
@@ -218,6 +219,7 @@ def read_flow(place: Any, ice: Any = None) -> EngineFlow:
         held=bool(place.held),
         mux=bool(place.mux),
         demux=bool(place.demux),
+        latch=place.latch,
         open=read_srtp(place.open),
         seal=read_srtp(place.seal),
         dtls=EngineDtls(dtls.role == lib.DTLS_ACTIVE, bytes(dtls.fingerprint)[: dtls.bytes]) if dtls.role else None,
@@ -236,6 +238,7 @@ def statistics(report: Any, flow: EngineFlow) -> EngineStatistics:
     return EngineStatistics(
         flow=flow,
         learned_port=report.learned_port or None,
+        learned_address=learned_address(report),
         learned_target=report.learned_target or None,
         packets=track.packets,
         bytes=track.bytes,
@@ -267,6 +270,12 @@ def statistics(report: Any, flow: EngineFlow) -> EngineStatistics:
         received_by="af_xdp" if report.wired_in else "sockets",
         sent_by="af_xdp" if report.wired_out else "sockets",
     )
+
+
+def learned_address(report: Any) -> str | None:
+    """Where a flow that latches has found its source."""
+    packed = bytes(report.learned_address)
+    return None if packed == UNSPECIFIED else unpack_address(packed)
 
 
 def rejected_source(tally: Any) -> FlowKey:

@@ -14,6 +14,10 @@ static void aim(struct flow_slot *slot, const struct flow_slot *source)
 		address_to_socket(source->paired.address, source->paired.port, &slot->target);
 		return;
 	}
+	if (source->learned && flow_latches(source)) {
+		address_to_socket(source->tally.latch_address, port, &slot->target);
+		return;
+	}
 	if (address_is_zero(wanted->target_address))
 		port = 0;
 	address_to_socket(wanted->target_address, port, &slot->target);
@@ -33,9 +37,31 @@ static bool same_leg(const struct flow_slot *source, const struct engine_flow *w
 		     const struct flow_slot *partner, const struct engine_flow *wanted_partner)
 {
 	return !memcmp(source->wanted.source_address, wanted->source_address, 16) &&
-	       source->wanted.source_port == wanted->source_port &&
+	       source->wanted.source_port == wanted->source_port && source->wanted.latch == wanted->latch &&
 	       !memcmp(partner->wanted.target_address, wanted_partner->target_address, 16) &&
 	       partner->wanted.target_port == wanted_partner->target_port;
+}
+
+static bool same_source(const struct engine_flow *one, const struct engine_flow *other)
+{
+	return one->source_port == other->source_port && one->latch == other->latch &&
+	       !memcmp(one->source_address, other->source_address, sizeof(one->source_address));
+}
+
+/* The source of now goes on being heard, or where it has sent nothing either, the one before it. */
+static void keep_former(struct flow_slot *slot, const struct engine_flow *wanted)
+{
+	struct flow_former *former = &slot->former;
+
+	if (slot->wanted.held || wanted->held || slot->wanted.ice || wanted->ice) {
+		former->port = 0;
+	} else if (!same_source(&slot->wanted, wanted) && !former->port) {
+		memcpy(former->address, flow_source_address(slot), sizeof(former->address));
+		former->port = flow_bound_port(slot);
+	}
+	if (former->port == htons(wanted->source_port) &&
+	    !memcmp(former->address, wanted->source_address, sizeof(former->address)))
+		former->port = 0;
 }
 
 /* Keys from DTLS go with the association: other certificate or role, other keys. */
@@ -47,6 +73,12 @@ static void forget_derived(struct flow_slot *slot, const struct engine_flow *wan
 	slot->derived = 0;
 	OPENSSL_cleanse(&slot->open_keys, sizeof(slot->open_keys));
 	OPENSSL_cleanse(&partner->seal_keys, sizeof(partner->seal_keys));
+}
+
+static void unlearn(struct flow_slot *slot)
+{
+	slot->learned = 0;
+	slot->tally.latch_count = 0;
 }
 
 /* What was counted until now was counted for another carrier's time. */
@@ -71,10 +103,12 @@ static void apply(struct flow_slot *slot, const struct engine_flow *wanted)
 void flow_change_pair(struct flow_slot *one, const struct engine_flow *wanted_one, struct flow_slot *other,
 		      const struct engine_flow *wanted_other)
 {
+	keep_former(one, wanted_one);
+	keep_former(other, wanted_other);
 	if (!same_leg(one, wanted_one, other, wanted_other))
-		one->learned = 0;
+		unlearn(one);
 	if (!same_leg(other, wanted_other, one, wanted_one))
-		other->learned = 0;
+		unlearn(other);
 	forget_derived(one, wanted_one, other);
 	forget_derived(other, wanted_other, one);
 	apply(one, wanted_one);
@@ -109,6 +143,8 @@ void flow_report(const struct flow_slot *slot, struct engine_report *report)
 	report->key = slot->wanted.local;
 	report->clock_rate = slot->wanted.clock_rate;
 	report->learned_port = ntohs(slot->learned);
+	if (slot->learned && flow_latches(slot))
+		memcpy(report->learned_address, slot->tally.latch_address, sizeof(report->learned_address));
 	report->learned_target = ntohs(slot->partner->learned);
 	report->security = slot->security;
 	report->suite = slot->open_keys.suite;

@@ -25,11 +25,15 @@ struct flow_slot {
 	int socket;
 	__u8 sent_ttl; /* of what last left by the socket, as its options still are; 0: unknown */
 	__u8 sent_tos;
-	__be16 learned; /* port of `source`, if it was to be learned */
+	__be16 learned; /* port of `source`, if it was to be learned; its address then: tally.latch_address */
 	__u8 security;	/* enum engine_security */
 	__u8 wired_in;	/* as in struct engine_report */
 	__u8 wired_out;
 	__u8 derived; /* open_keys, and the partner's seal_keys, came from DTLS */
+	struct flow_former {
+		__u8 address[16];
+		__be16 port; /* 0: none */
+	} former; /* the source before this one, which is heard until this one has sent something valid */
 	__u64 forged, replayed;
 	__u64 visited; /* when the socket was last looked at */
 	/* RTCP of the same stream and leg, or of RTCP its RTP: the flow at the port above or below; NULL:
@@ -58,6 +62,19 @@ void flow_learn(struct flow_slot *slot, __be16 port);
 
 /* ICE has selected another pair for the flow's leg, or none: the partner's packets go there. */
 void flow_repair(struct flow_slot *slot);
+
+/* Whether the flow takes its source from anywhere. A hello of DTLS proves nothing, and so binds no address.
+ */
+static inline bool flow_latches(const struct flow_slot *slot)
+{
+	return slot->wanted.latch && !slot->wanted.dtls.role;
+}
+
+/* The address that a flow is bound to, or without meaning while it has still to latch. */
+static inline const __u8 *flow_source_address(const struct flow_slot *slot)
+{
+	return flow_latches(slot) ? slot->tally.latch_address : slot->wanted.source_address;
+}
 
 /* The port (network order) that a flow is bound to, or 0 while it has still to learn one. */
 __be16 flow_bound_port(const struct flow_slot *slot);

@@ -98,7 +98,7 @@ class EngineFlow:
     local_port: int
     source_address: str
     source_port: int | None
-    """None: learned inside `source_address` from the first valid packet, and never again."""
+    """None: learned inside `source_address` from the first valid packet, and never again; or see `latch`."""
     target_address: str
     """0.0.0.0: nowhere yet."""
     target_port: int
@@ -113,6 +113,8 @@ class EngineFlow:
     """Everything that arrives is dropped."""
     mux: bool = False
     """RTCP comes beside RTP; between keyed flows only where this says so."""
+    latch: int = 0
+    """Without source port and DTLS: so many consistent packets from anywhere bind the source, up to 255; 0: none do."""
     demux: bool = False
     """With mux: that RTCP goes on by the flow at the port above, and what that one's leg is to get comes from here."""
     open: EngineKeys | None = None
@@ -146,6 +148,8 @@ class EngineStatistics:
     """As it was set, but `redacted`."""
     learned_port: int | None
     """Source port in use where it was to be learned; None: nothing learned."""
+    learned_address: str | None
+    """Source address in use where that was to be learned too."""
     learned_target: int | None
     """Port that the partner learned and that replaces the flow's target port."""
     packets: int
@@ -333,6 +337,7 @@ def flow_from_json(value: object) -> EngineFlow:
             check_range(name, flow[name], least, 65535)
     check_range("clock_rate", flow.get("clock_rate", 0), 0, 900_000)
     check_range("dscp", flow.get("dscp") or 0, 0, 63)
+    check_range("latch", flow.get("latch", 0), 0, 255)
     if flow.get("kind", "rtp") not in CONTENTS:
         raise EngineError("bad-flow", f"kind is {flow['kind']!r}; it must be rtp or rtcp")
     made: dict[str, Any] = {"open": keys_from_json(flow.get("open")), "seal": keys_from_json(flow.get("seal"))}
@@ -445,6 +450,7 @@ FLOW_TYPES: dict[str, tuple[type, ...]] = {
     "dscp": (int, NONE),
     "held": (bool,),
     "mux": (bool,),
+    "latch": (int,),
     "demux": (bool,),
     "open": (dict, NONE),
     "seal": (dict, NONE),

@@ -10,6 +10,7 @@
 #include "relay_ice.h"
 #include "relay_rtcp.h"
 #include "relay_socket.h"
+#include "relay_source.h"
 
 #define OFTEN	5000000ULL /* ns between two looks at a socket, below which more than one packet may wait */
 #define REPORT	2500000000ULL /* ns: reports are 2.5 to 5 s apart (RFC 3550 §6.2) */
@@ -24,22 +25,6 @@ __u64 relay_clock(void)
 	return (__u64)now.tv_sec * 1000000000ULL + (__u64)now.tv_nsec;
 }
 
-/* Address, then port. *unbound: the port is still to be learned. */
-static enum reason check_source(const struct flow_slot *slot, const struct relay_packet *packet,
-				bool *unbound)
-{
-	__be16 bound = flow_bound_port(slot);
-	__u8 address[16];
-
-	*unbound = !bound && !slot->wanted.ice;
-	if (slot->wanted.ice)
-		return relay_ice_source(slot, packet);
-	address_from_socket(packet->source, address);
-	if (memcmp(address, slot->wanted.source_address, sizeof(address)))
-		return REASON_WRONG_SOURCE;
-	return !bound || address_port(packet->source) == bound ? REASON_FORWARDED : REASON_WRONG_SOURCE;
-}
-
 static enum reason check_datagram(const struct flow_slot *slot, const struct relay_packet *packet)
 {
 	if (packet->ttl <= 1)
@@ -50,12 +35,6 @@ static enum reason check_datagram(const struct flow_slot *slot, const struct rel
 		return REASON_BAD_SOURCE_PORT;
 	/* A handshake goes on while a call is held. */
 	return slot->wanted.held && !slot->wanted.dtls.role ? REASON_OFF : REASON_FORWARDED;
-}
-
-/* RTCP beside RTP on one port (RFC 5761) teaches nothing: only the flow's own kind does. */
-static bool may_teach(const struct flow_slot *slot, enum packet_kind kind)
-{
-	return kind == PACKET_RTP || slot->wanted.rtcp;
 }
 
 /* One key's RTCP indexes must not be counted in two places: beside RTP, only where that is agreed. */
@@ -73,9 +52,9 @@ static enum reason check_content(const struct flow_slot *slot, const struct rela
 	return REASON_FORWARDED;
 }
 
-/* Content, then authenticity; and where the port is not known yet, learning it from what passed both. */
-static enum reason admit(struct flow_slot *slot, struct relay_packet *packet, bool unbound,
-			 enum packet_kind *kind)
+/* Content, then authenticity; and where the source is not known yet, learning it from what passed both. */
+static enum reason admit(struct flow_slot *slot, struct relay_packet *packet,
+			 const struct relay_source *source, enum packet_kind *kind)
 {
 	enum reason reason = check_content(slot, packet, kind);
 
@@ -83,9 +62,7 @@ static enum reason admit(struct flow_slot *slot, struct relay_packet *packet, bo
 		reason = REASON_NOT_MUXED;
 	if (reason == REASON_FORWARDED)
 		reason = flow_unprotect(slot, packet->data, &packet->length, *kind == PACKET_RTCP);
-	if (reason == REASON_FORWARDED && unbound && may_teach(slot, *kind))
-		flow_learn(slot, address_port(packet->source));
-	return reason;
+	return reason == REASON_FORWARDED ? relay_bind_source(slot, packet, source, *kind) : reason;
 }
 
 static void tell(struct relay *relay, const struct flow_slot *slot, enum engine_event_type type,
@@ -289,7 +266,7 @@ static void handle(struct relay *relay, struct flow_slot *slot, struct relay_pac
 	enum packet_kind kind = PACKET_RTP;
 	enum reason reason = REASON_FORWARDED;
 	size_t bytes = packet->length;
-	bool unbound = false;
+	struct relay_source source;
 
 	if (relay_ice_take(relay, slot, packet, &reason)) {
 		if (reason != REASON_FORWARDED)
@@ -298,13 +275,13 @@ static void handle(struct relay *relay, struct flow_slot *slot, struct relay_pac
 	}
 	reason = check_datagram(slot, packet);
 	if (reason == REASON_FORWARDED)
-		reason = check_source(slot, packet, &unbound);
-	if (reason == REASON_FORWARDED && take_dtls(relay, slot, packet, unbound))
+		reason = relay_check_source(slot, packet, &source);
+	if (reason == REASON_FORWARDED && take_dtls(relay, slot, packet, source.unbound))
 		return;
 	if (reason == REASON_FORWARDED && slot->wanted.held)
 		reason = REASON_OFF;
 	if (reason == REASON_FORWARDED)
-		reason = admit(slot, packet, unbound, &kind);
+		reason = admit(slot, packet, &source, &kind);
 	if (reason == REASON_FORWARDED)
 		reason = carry(relay, slot, packet, bytes, kind);
 	if (reason != REASON_FORWARDED)

@@ -62,12 +62,13 @@ static bool fits(const struct wire *wire, bool v6, size_t length)
 	return length + (v6 ? 40 : 20) + 8 <= wire->page->mtu && length + FRAME_HEAD <= XSK_FRAME;
 }
 
-/* The next hop is that to the flow's target; where ICE has chosen another, it need not be right. */
+/* The next hop is that to the flow's target; where ICE or latching has found another, it need not be right.
+ */
 static bool is_known(const struct flow_slot *slot)
 {
 	__u8 target[16];
 
-	if (!slot->partner->wanted.ice)
+	if (!slot->partner->wanted.ice && !slot->partner->wanted.latch)
 		return true;
 	address_from_socket(&slot->target, target);
 	return !memcmp(target, slot->wanted.target_address, sizeof(target));

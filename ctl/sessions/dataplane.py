@@ -258,4 +258,5 @@ class Carriers:
         return EngineProcess.ensure(run / ENGINE_SOCKET, log=run / "engine.log", owner=self._owner)
 
     def _engine_carrier(self) -> EngineCarrier:
-        return EngineCarrier(self.process.client, self.kernel, self._hops if self.io.possible else None)
+        hops = self._hops if self.io.possible else None
+        return EngineCarrier(self.process.client, self.kernel, hops, self._config.media.latch_packets)

@@ -10,7 +10,7 @@ from typing import Protocol
 from ctl.kernel.flowrule import Endpoint, FlowStatistics
 from ctl.network.nexthop import NextHop
 from ctl.observe.quality import Sample
-from ctl.sessions.carriers import Counts, Hops, KernelCarrier, has_ice, sample
+from ctl.sessions.carriers import LATCH_PACKETS, Counts, Hops, KernelCarrier, has_ice, sample
 from ctl.sessions.ice import IcePair
 from ctl.sessions.plan import FlowPlan, Pair
 from media.flows import EngineError, EngineFlow, EngineHop, EngineStatistics, FlowKey, redacted
@@ -39,11 +39,19 @@ class Engine(Protocol):
 class EngineCarrier:
     """Flows that the userspace engine relays. Where XDP guards their ports, `kernel` hands the packets up.
 
-    hops: where the engine is to send frames itself, by AF_XDP; None: it sends by sockets alone.
+    hops: where the engine is to send frames itself, by AF_XDP; None: it sends by sockets alone. latch_packets: how many
+    bind a latching flow.
     """
 
-    def __init__(self, engine: Engine, kernel: KernelCarrier | None = None, hops: Hops | None = None) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        kernel: KernelCarrier | None = None,
+        hops: Hops | None = None,
+        latch_packets: int = LATCH_PACKETS,
+    ) -> None:
         self._engine = engine
+        self._latch_packets = latch_packets
         self._kernel = kernel
         self._hops = hops
         self._taps: dict[Endpoint, Tap] = {}
@@ -146,7 +154,8 @@ class EngineCarrier:
         self._set_stage(plan)
 
     def _flow(self, plan: FlowPlan) -> EngineFlow:
-        return _engine_flow(plan, self._hops.resolve(plan.target[0], plan.egress[0]) if self._hops else None)
+        hop = self._hops.resolve(plan.target[0], plan.egress[0]) if self._hops else None
+        return _engine_flow(plan, hop, self._latch_packets if plan.latch else 0)
 
     def _set_stage(self, plan: FlowPlan) -> None:
         """A stage that is to begin with something is opened without: with it, it would be one that takes over."""
@@ -182,7 +191,7 @@ class EngineCarrier:
         return [found.get(plan.local) for plan in plans]
 
 
-def _engine_flow(plan: FlowPlan, hop: NextHop | None) -> EngineFlow:
+def _engine_flow(plan: FlowPlan, hop: NextHop | None, latch: int) -> EngineFlow:
     return EngineFlow(
         local_address=plan.local[0],
         local_port=plan.local[1],
@@ -194,6 +203,7 @@ def _engine_flow(plan: FlowPlan, hop: NextHop | None) -> EngineFlow:
         clock_rate=plan.clock_rate,
         held=plan.held,
         mux=plan.mux,
+        latch=latch,
         demux=plan.demux,
         dscp=plan.dscp,
         open=plan.open,
@@ -225,6 +235,7 @@ def _statistics(counted: EngineStatistics) -> FlowStatistics:
         dropped=counted.dropped,
         last_reason=counted.last_reason,
         learned_port=counted.learned_port,
+        learned_source=_learned_source(counted),
         forged=counted.forged,
         replayed=counted.replayed,
         received_by=counted.received_by,
@@ -232,3 +243,9 @@ def _statistics(counted: EngineStatistics) -> FlowStatistics:
         security=counted.security,
         suite=counted.suite,
     )
+
+
+def _learned_source(counted: EngineStatistics) -> Endpoint | None:
+    if counted.learned_port is None:
+        return None
+    return counted.learned_address or counted.flow.source_address, counted.learned_port
