@@ -9,17 +9,15 @@ import time
 from collections.abc import Mapping
 from dataclasses import fields
 from ipaddress import ip_address, ip_network
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
-from aiohttp import web
 
 from ctl.config import NgSection
 from ctl.journal import Journal, Recovered
 from ctl.ng.access import Access
 from ctl.ng.calls import Call, Dialogue, Participant, Subscription
 from ctl.ng.digits import DigitLog
-from ctl.ng.http import create_app
 from ctl.ng.media import Player
 from ctl.ng.recording import Recorder
 from ctl.ng.relay import Limits, Relay
@@ -27,6 +25,9 @@ from ctl.ng.server import Answers, Datagrams, Streams
 from ctl.ng.statistics import Statistics
 from ctl.sessions.media_sessions import MediaSessions
 from ctl.sessions.ports import Ports
+
+if TYPE_CHECKING:
+    from aiohttp import web
 
 NG = "ng"
 _PARTICIPANT = tuple(each.name for each in fields(Participant))
@@ -137,6 +138,10 @@ class NgFront:
     async def _open_http(self, answers: Answers, access: Access, certificates: ssl.SSLContext | None) -> None:
         if not self.config.listen_http:
             return
+        from aiohttp import web
+
+        from ctl.ng.http import create_app
+
         self._runner = web.AppRunner(create_app(answers, access), access_log=None)
         await self._runner.setup()
         for host, port in map(_endpoint, self.config.listen_http):

@@ -8,11 +8,8 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import dns.asyncresolver
-import dns.exception
-import dns.resolver
 import structlog
 
 from sip.effects import Address, Target, UriTarget
@@ -21,6 +18,9 @@ from sip.locate import Naptr, Srv, Wanted, guesses, ordered, services
 from sip.outgoing import DIALLED
 from sip.reach import literal
 from sip.uri import Uri
+
+if TYPE_CHECKING:
+    from dns.asyncresolver import Resolver as Dns
 
 QUESTION_SECONDS = 2.0
 PATIENCE = 5.0
@@ -38,7 +38,7 @@ class Resolver:
 
     def __init__(
         self,
-        resolver: dns.asyncresolver.Resolver | None = None,
+        resolver: Dns | None = None,
         pick: Callable[[int], int] = lambda limit: random.SystemRandom().randint(0, limit),
     ) -> None:
         self._resolver = resolver
@@ -143,22 +143,16 @@ class Resolver:
         return records
 
     async def _asked(self, name: str, kind: str) -> tuple[list[Any], float]:
-        resolver = self._resolver or _system_resolver()
-        if resolver is None:
-            return [], NEGATIVE
+        from dns.asyncresolver import get_default_resolver  # only who looks names up needs all that
+        from dns.exception import DNSException
+
         try:
+            resolver = self._resolver or get_default_resolver()
             answer = await resolver.resolve(name, kind, lifetime=QUESTION_SECONDS, search=False)
-        except (dns.exception.DNSException, OSError, ValueError):
+        except (DNSException, OSError, ValueError):
             return [], NEGATIVE
         lifetime = min(max(float(answer.rrset.ttl if answer.rrset else 0), SHORTEST), LONGEST)
         return list(answer), lifetime
-
-
-def _system_resolver() -> dns.asyncresolver.Resolver | None:
-    try:
-        return dns.asyncresolver.get_default_resolver()
-    except (dns.exception.DNSException, OSError):
-        return None
 
 
 def _name_in(target: UriTarget) -> Uri | None:

@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
+from ssl import SSLContext
+from typing import TYPE_CHECKING
 
 from ctl.signalling.tls import Tls
-from ctl.signalling.websocket import WebSocketTransport
 from sip.acceptor import StreamLimits
 from sip.effects import Address, Send
 from sip.handlers import Handlers
@@ -14,6 +16,9 @@ from sip.outgoing import WEB
 from sip.sockets import Bind
 from sip.transport_stream import StreamTransport
 from sip.transport_udp import UdpTransport
+
+if TYPE_CHECKING:
+    from ctl.signalling.websocket import WebSocketTransport
 
 STREAMS = ("tcp", "tls")
 
@@ -33,23 +38,23 @@ class Transports:
         self._udp = UdpTransport(handlers.undelivered, bind)
         server, client = (tls.server, tls.client) if tls else (None, None)
         self._streams = StreamTransport(handlers, limits, server, client, bind)
-        self._web = WebSocketTransport(handlers, limits, origins, server, bind)
+        self._web: WebSocketTransport | None = None
+        self._make_web = partial(_web_transport, handlers, limits, origins, server, bind)
 
     @property
     def addresses(self) -> list[Address]:
         """The addresses that are open, with the ports that they have."""
-        return [*self._udp.addresses, *self._streams.addresses, *self._web.addresses]
+        return [*self._udp.addresses, *(address for each in self._connecting() for address in each.addresses)]
 
     @property
     def dropped(self) -> int:
         """How many messages could not go out, or were too long to come in."""
-        return self._udp.dropped + self._streams.dropped + self._web.dropped
+        return self._udp.dropped + sum(each.dropped for each in self._connecting())
 
     def connections(self) -> dict[str, int]:
         """How many connections are open, and how many were refused because of a limit."""
-        acceptors = self._streams.acceptor, self._web.acceptor
-        refused = sum(each.refused for each in acceptors)
-        return {"open": len(self._streams) + len(self._web), "refused": refused}
+        transports = self._connecting()
+        return {"open": sum(map(len, transports)), "refused": sum(each.acceptor.refused for each in transports)}
 
     async def open(self, addresses: Sequence[Address]) -> None:
         """Listen on each address, or on none. Raises TransportError."""
@@ -57,7 +62,9 @@ class Transports:
             datagrams = [each for each in addresses if each.transport == "udp"]
             await self._udp.open(datagrams, self._handlers.received)
             self._streams.open([each for each in addresses if each.transport in STREAMS])
-            self._web.open([each for each in addresses if each.transport in WEB])
+            if web := [each for each in addresses if each.transport in WEB]:
+                self._web = self._make_web()
+                self._web.open(web)
         except OSError:
             await self.close()
             raise
@@ -69,12 +76,15 @@ class Transports:
             self._udp.send(effect)
         elif transport in STREAMS:
             self._streams.send(effect)
-        else:
+        elif self._web is not None:
             self._web.send(effect)
+        else:
+            self._handlers.undelivered(effect)
 
     def connected(self, target: Address) -> bool:
         """Whether there is a connection to this peer."""
-        return (self._streams if target.transport in STREAMS else self._web).has(target)
+        transport = self._streams if target.transport in STREAMS else self._web
+        return transport is not None and transport.has(target)
 
     def certificate_names(self, address: Address) -> tuple[str, ...]:
         """The names in the verified certificate of the peer at `address`; () where it has shown none."""
@@ -84,4 +94,21 @@ class Transports:
         """Close everything."""
         self._udp.close()
         self._streams.close()
-        await self._web.close()
+        if self._web is not None:
+            await self._web.close()
+
+    def _connecting(self) -> list[StreamTransport | WebSocketTransport]:
+        return [self._streams, *([self._web] if self._web is not None else [])]
+
+
+def _web_transport(
+    handlers: Handlers,
+    limits: StreamLimits,
+    origins: Sequence[str],
+    server: Callable[[], SSLContext] | None,
+    bind: Bind | None,
+) -> WebSocketTransport:
+    """Only whom web pages call needs all that speaks HTTP."""
+    from ctl.signalling.websocket import WebSocketTransport
+
+    return WebSocketTransport(handlers, limits, origins, server, bind)

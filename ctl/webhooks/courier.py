@@ -8,17 +8,21 @@ import random
 import time
 from collections import Counter
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import structlog
 
 from ctl.webhooks.outbox import TROUBLE, Database
 from ctl.webhooks.section import WebhooksSection
-from ctl.webhooks.sender import Outcome, Sender
+from ctl.webhooks.trust import trusted
 from provisioning import deliveries
 from provisioning.deliveries import Delivery
 from provisioning.errors import VaultError
 from provisioning.store import Scope, Store
 from provisioning.vault import Vault
+
+if TYPE_CHECKING:
+    from ctl.webhooks.sender import Outcome, Sender
 
 AT_ONCE = 16
 """How many are on their way at the same time."""
@@ -55,7 +59,8 @@ class Courier:
         self._section = section
         self._kept = kept
         self._chance = chance
-        self._sender = Sender(section, time.time)
+        self._tls = trusted(section)
+        self._sender: Sender | None = None
         self.counts: Counter[str] = Counter()
 
     async def run(self) -> None:
@@ -73,7 +78,8 @@ class Courier:
             for task in under_way:
                 task.cancel()
             await asyncio.gather(*under_way, return_exceptions=True)
-            await self._sender.close()
+            if self._sender:
+                await self._sender.close()
 
     async def _wait(self, under_way: set[asyncio.Task[None]]) -> None:
         """Until something new is there, something is done, or it is time to look for what is due."""
@@ -98,12 +104,20 @@ class Courier:
             return []
 
     async def _deliver(self, delivery: Delivery) -> None:
-        outcome = await self._sender.send(delivery)
+        outcome = await self._opened().send(delivery)
         self.counts["failed" if outcome.error else "delivered"] += 1
         try:
             await self._note(delivery, outcome)
         except TROUBLE as error:  # its lease ends, and it is sent again
             log.warning("the outcome of a webhook was not noted", webhook=delivery.webhook, why=str(error).strip())
+
+    def _opened(self) -> Sender:
+        """Only who has webhooks needs all that speaks HTTP."""
+        if self._sender is None:
+            from ctl.webhooks.sender import Sender
+
+            self._sender = Sender(self._section, self._tls, time.time)
+        return self._sender
 
     async def _note(self, delivery: Delivery, outcome: Outcome) -> None:
         if not outcome.error:

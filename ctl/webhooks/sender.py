@@ -13,7 +13,6 @@ from ipaddress import ip_address
 import aiohttp
 from yarl import URL
 
-from ctl.configfile import ConfigError
 from ctl.webhooks.guard import GuardedResolver, check
 from ctl.webhooks.section import WebhooksSection
 from provisioning.deliveries import Delivery
@@ -32,13 +31,12 @@ class Outcome:
 
 
 class Sender:
-    """Holds the connections. clock: Unix time in seconds."""
+    """Holds the connections. tls: whom to trust; clock: Unix time in seconds."""
 
-    def __init__(self, section: WebhooksSection, clock: Callable[[], float]) -> None:
-        """Raises ConfigError."""
+    def __init__(self, section: WebhooksSection, tls: ssl.SSLContext, clock: Callable[[], float]) -> None:
         self._section = section
+        self._tls = tls
         self._clock = clock
-        self._tls = _tls(section)
         self._session: aiohttp.ClientSession | None = None
 
     async def send(self, delivery: Delivery) -> Outcome:
@@ -108,13 +106,3 @@ def _check_literal(host: str, section: WebhooksSection) -> None:
     except ValueError:
         return
     check(host, section.allow)
-
-
-def _tls(section: WebhooksSection) -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    if section.authorities:
-        try:
-            context.load_verify_locations(section.authorities)
-        except (OSError, ssl.SSLError) as error:
-            raise ConfigError(f"webhooks.authorities: {section.authorities} cannot be used ({error})") from None
-    return context
