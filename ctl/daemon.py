@@ -1,19 +1,17 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""From the configuration to a running service: logging, event loop, and one line for whatever prevents it."""
+"""From the configuration to a running service: event loop, and one line for whatever prevents it."""
 
 from __future__ import annotations
 
-import logging
 import os
-import sys
 from pathlib import Path
 
-import structlog
 import uvloop
 
 from api.server import ApiUnavailable
 from ctl.config import Config, load
 from ctl.configfile import ConfigError
+from ctl.logs import configure_logging
 from ctl.network.media_interfaces import DataPlaneError
 from ctl.ng.front import NgUnavailable
 from ctl.seat import ServiceError
@@ -80,28 +78,3 @@ def _first(group: BaseExceptionGroup[BaseException]) -> BaseException | None:
         found = _first(error) if isinstance(error, BaseExceptionGroup) else error
         return found if isinstance(found, REFUSALS) else None
     return None
-
-
-def configure_logging(config: Config) -> None:
-    """Send everything that is logged, by us or by libraries, to standard error in the format asked for."""
-    level = getattr(logging, config.log.level.upper())
-    shared: list[structlog.typing.Processor] = [
-        structlog.contextvars.merge_contextvars,
-        structlog.stdlib.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-        structlog.processors.format_exc_info,
-    ]
-    final: structlog.typing.Processor = (
-        structlog.processors.JSONRenderer()
-        if config.log.format == "json"
-        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
-    )
-    structlog.configure(
-        processors=[*shared, final],
-        wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=True,
-    )
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(structlog.stdlib.ProcessorFormatter(processor=final, foreign_pre_chain=shared))
-    logging.basicConfig(level=level, handlers=[handler], force=True)

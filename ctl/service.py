@@ -18,7 +18,6 @@ import structlog
 
 from api.health import Component
 from api.metrics import PlatformCollector
-from api.server import ApiServer, create_app
 from ctl.config import Config
 from ctl.journal import Journal, keep_synced
 from ctl.network.nexthop import NextHops
@@ -34,7 +33,6 @@ from ctl.queues.desk import Desk
 from ctl.queues.sounds import Sounds
 from ctl.randomness import dice
 from ctl.recording.recordings import Recordings, tenant_of
-from ctl.rest import make_rest
 from ctl.seat import Seat, collect_rarely, open_many_files
 from ctl.sessions.dataplane import Carriers
 from ctl.sessions.inactivity import Inactivity
@@ -222,6 +220,9 @@ class Service:
         loop.add_signal_handler(signal.SIGHUP, self._reload)
 
     def _surfaces(self) -> Surfaces:
+        from api.server import ApiServer, create_app  # a worker has neither, and does without all that speaks HTTP
+        from ctl.rest import make_rest
+
         live = LiveCalls(self.core, self.control, self.programmer, self.storage.keeper, self._call_media())
         collectors = [PlatformCollector(ControllerFigures(self)), *self.meters.histograms.collectors()]
         return Surfaces(

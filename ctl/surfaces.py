@@ -4,10 +4,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from api.server import ApiServer
 from ctl.config import Config
 from ctl.verbs.control import ControlServer
+
+if TYPE_CHECKING:
+    from api.server import ApiServer
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ import structlog
 import uvloop
 
 from ctl.config import Config
-from ctl.daemon import configure_logging
+from ctl.logs import configure_logging
 from ctl.observe.metrics import ControllerFigures
 from ctl.randomness import texts
 from ctl.seat import Seat

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from ctl.config import load
-from ctl.daemon import configure_logging
+from ctl.logs import configure_logging
 from ctl.ng.framing import split
 from ctl.ng.server import Answers
 from ctl.seat import collect_rarely
