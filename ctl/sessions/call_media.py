@@ -102,6 +102,8 @@ class Media:
                     yield self.relays[leg], port
 
 
+NOT_YET = Media()
+"""What is agreed before the first answer."""
 _WRITTEN = (Media, Terms, Mux, Stream, Codec, Spoken, Protection, CryptoLine, IceOwn, IceSaid, Candidate)
 
 
@@ -114,7 +116,7 @@ class CallMedia:
     last offer could be made.
     """
 
-    agreed: Media = field(default_factory=Media)
+    agreed: Media = NOT_YET
     proposed: Media | None = None
     offerer: Leg | None = None
     treatments: Treatments = NOTHING
@@ -154,7 +156,7 @@ class CallMedia:
     def to_json(self) -> dict[str, Any]:
         """Return what `from_json` makes the same of, in values that JSON can carry."""
         return {
-            "agreed": _state(self.agreed),
+            "agreed": {} if self.agreed is NOT_YET else _state(self.agreed),
             "proposed": _state(self.proposed),
             "offerer": self.offerer,
             "treatments": self.treatments.to_json(),

@@ -196,6 +196,7 @@ class Description:
         if connection is None and medium.port:
             raise StreamRefused(f"{medium.media} has no connection address (c= line)")
         codecs, events, event_clocks = _spoken(*medium.coding)
+        said = medium.named.keys() | self._sdp.session.named.keys()
         return Stream(
             media=medium.media,
             protocol=medium.proto,
@@ -209,10 +210,10 @@ class Description:
             telephone_events=events,
             event_clocks=event_clocks,
             ptime=medium.ptime,
-            cryptos=tuple(map(_crypto, medium.cryptos)),
-            fingerprint=_fingerprint(self._sdp.fingerprints_of(medium)),
+            cryptos=tuple(map(_crypto, medium.cryptos)) if "crypto" in said else (),
+            fingerprint=_fingerprint(self._sdp.fingerprints_of(medium)) if "fingerprint" in said else "",
             ice=read_ice(self._sdp, medium),
-            setup=_setup(medium.attribute("setup") or self._sdp.session.attribute("setup")),
+            setup=_setup(medium.attribute("setup") or self._sdp.session.attribute("setup")) if "setup" in said else "",
         )
 
 
@@ -241,7 +242,7 @@ def _offer_also(medium: Media, stream: Stream, wanted: Sequence[str], events: bo
 def _answer_with(medium: Media, offer: Stream, answer: Stream, added: Sequence[Codec]) -> Stream:
     if answer.media != "audio" or not answer.rtp_port or not answer.codecs:
         return answer
-    counts = _numbered(replace(answer, codecs=settled(offer.codecs, answer.codecs)), offer, added)
+    counts = _numbered(answer, settled(offer.codecs, answer.codecs), offer, added)
     back = transcoding(counts, offer)
     if back is None:
         events = {number for clock, number in answer.events.items() if clock in offer.events}
@@ -253,15 +254,15 @@ def _answer_with(medium: Media, offer: Stream, answer: Stream, added: Sequence[C
     return counts
 
 
-def _numbered(answer: Stream, offer: Stream, added: Sequence[Codec]) -> Stream:
-    """The answer with the payload types by which its leg sends: those of the offer it had (RFC 3264 §6.1)."""
-    codecs, clock = [*offer.codecs, *added], answer.codecs[0].clock_rate if answer.codecs else 0
+def _numbered(answer: Stream, counts: Sequence[Codec], offer: Stream, added: Sequence[Codec]) -> Stream:
+    """The answer with the codecs that count, and the payload types that its leg sends: the offer's (RFC 3264 §6.1)."""
+    codecs, number = [*offer.codecs, *added], answer.event_type(counts[0].clock_rate if counts else 0)
     offered = {(codec.name.lower(), codec.clock_rate): codec.payload_type for codec in reversed(codecs)}
     events = offer.events | {codec.clock_rate: codec.payload_type for codec in added if _event(codec.name)}
-    told = next((rate for rate, number in answer.events.items() if number == answer.event_type(clock)), 0)
+    told = next((rate for rate, event in answer.events.items() if event == number), 0)
     return replace(
         answer,
-        codecs=tuple(replace(each, sends=offered.get((each.name.lower(), each.clock_rate))) for each in answer.codecs),
+        codecs=tuple([each.sent_by(offered.get((each.name.lower(), each.clock_rate))) for each in counts]),
         event_sends=events.get(told),
     )
 

@@ -38,6 +38,10 @@ class Codec:
     sends: int | None = None
     """Payload type by which the leg sends it, where it was named another than the one it wants (RFC 3264 §5.1)."""
 
+    def sent_by(self, payload_type: int | None) -> Codec:
+        """The same, sent by this one."""
+        return Codec(self.payload_type, self.name, self.clock_rate, self.parameters, payload_type)
+
 
 @fact
 class Stream:
