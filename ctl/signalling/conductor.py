@@ -336,11 +336,14 @@ class Conductor:
         expiry = self._core.next_expiry()
         if expiry is None or (self._timer is not None and self._due <= expiry):
             return
-        if self._timer is not None:
-            self._timer.cancel()
         now = time.monotonic()
-        self._due = max(expiry, now + TIMER_SECONDS)
-        self._timer = asyncio.get_running_loop().call_later(self._due - now, self._expire)
+        due = max(expiry, now + TIMER_SECONDS)
+        if self._timer is not None:
+            if self._due <= due:
+                return  # however much comes in, it is not put off
+            self._timer.cancel()
+        self._due = due
+        self._timer = asyncio.get_running_loop().call_later(due - now, self._expire)
 
     def _expire(self) -> None:
         self._timer = None

@@ -222,6 +222,18 @@ async def test_a_call_is_programmed_before_the_caller_hears_of_it(tmp_path, tabl
         assert set(read(host.live.path).states) == {("bindings", "bert"), ("call", view.id)}
 
 
+async def test_messages_that_never_cease_put_no_timer_off(tmp_path, table, hops):
+    async with Host(tmp_path, table, hops) as host:
+        register(host, "bert", BERT)
+        call(host)
+        assert [message.method for message in host.heard(BERT)] == ["INVITE"]
+        async with asyncio.timeout(30):
+            while not (again := host.heard(BERT)):
+                host.conductor.received(b"\r\n\r\nnothing", ANNA, US)
+                await asyncio.sleep(0.001)
+        assert [message.method for message in again] == ["INVITE"]
+
+
 async def test_hang_up_leaves_one_record_and_nothing_live(tmp_path, table, hops):
     async with Host(tmp_path, table, hops) as host:
         talk(host)
