@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from ctl.config_values import (
@@ -27,6 +27,7 @@ from ctl.queues.section import QueuesSection
 from ctl.section import Section
 from ctl.sessions.playback_section import PlaybackKeys
 from ctl.webhooks.section import WebhooksSection
+from media.recording_settings import parse_destination
 from sip.settings import DiversionPolicy
 from sip.steering import MAX_WORKERS
 
@@ -275,6 +276,19 @@ class RecordingSection(Section):
     """Lines of a tenant, or none for all others, and 64 hex digits; the first of a tenant seals, all of them open."""
     key: SecretStr | None = None
     """The same in place of a file, for VOXDP_RECORDING__KEY."""
+    forward_to: str = ""
+    """Who gets sound while it is said, where proxies ask for that: tcp://127.0.0.1:9000, or tls:// and any address."""
+    forward_ca: Path | None = None
+    """Certificates that sign that of the consumer; None: those that the host trusts."""
+
+    @field_validator("forward_to")
+    @classmethod
+    def _forwardable(cls, value: str) -> str:
+        if value:
+            scheme, address, _ = parse_destination(value)
+            if scheme == "tcp" and not ipaddress.ip_address(address).is_loopback:
+                raise ValueError("sound leaves the host by tls:// alone")
+        return value
 
     @model_validator(mode="after")
     def _agreed(self) -> RecordingSection:

@@ -32,6 +32,7 @@ from ctl.queues.boards import StoredBoards, node_of
 from ctl.queues.desk import Desk
 from ctl.queues.sounds import Sounds
 from ctl.randomness import dice
+from ctl.recording.forwardings import Forwardings
 from ctl.recording.recordings import Recordings, tenant_of
 from ctl.seat import Seat, collect_rarely, open_many_files
 from ctl.sessions.dataplane import Carriers
@@ -144,8 +145,12 @@ class Service:
         self.control = CallController(
             self.conductor, self.sessions, self.recordings, self.directory, keeper, self.desk, sounds
         )
+        self.forwardings = Forwardings(
+            self.recordings, self.sessions, self._recordable, config.recording.forward_to, config.recording.rate
+        )
         self.ng = NgFront(
-            config.ng, self.sessions, self.ports, self._live, self._secret, self.recordings, self.playback
+            *(config.ng, self.sessions, self.ports, self._live, self._secret),
+            *(self.recordings, self.playback, self.forwardings),
         )
         self.silent_calls = SilentCalls(
             self.core, self.sessions, self.programmer, self.conductor, inactivity, (self.ng.relay,)
@@ -307,6 +312,7 @@ class Service:
         restored = restorer.restore(self._recovered, self.ng.restore(self._recovered))
         self.media_watch.restore(self._former_figures)
         self.recordings.restore(strangers=self._seat.alone)
+        self.forwardings.restore(strangers=self._seat.alone)
         self.recordings.prepare()
         self.billing.restore(self.core.calls())
         self.desk.restore(self.core.calls(), time.monotonic(), time.time())
@@ -368,6 +374,7 @@ class Service:
                 self.media_watch.look(time.monotonic())
                 self.captures.look()
                 self.recordings.look()
+                self.forwardings.look()
                 self.events.look()
                 if time.monotonic() - refreshed > REFRESH_SECONDS:
                     self.hops.refresh()

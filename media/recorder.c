@@ -32,6 +32,7 @@ struct recording {
 	struct leg legs[RECORDER_LEGS];
 	struct recording_file file;
 	uint64_t next; /* ns: when the sound comes in that is made next */
+	unsigned twin; /* slot of another one of the same name, in a ring */
 	uint8_t used, paused, finished;
 };
 
@@ -98,7 +99,7 @@ static int is_valid(const struct recording_settings *settings)
 			if (settings->legs[leg].numbers[i] >= CODECS)
 				return 0;
 	}
-	return settings->layout <= RECORDING_SECOND && settings->format <= RECORDING_OPUS &&
+	return settings->layout <= RECORDING_SECOND && settings->format <= RECORDING_PCM &&
 	       (settings->rate == 8000 || settings->rate == 16000 || settings->rate == 48000);
 }
 
@@ -106,12 +107,11 @@ int recorder_open(struct recorder *recorder, const struct recording_settings *se
 {
 	unsigned slot = 0;
 	struct recording *recording;
-	int error;
+	int error, same;
 
 	if (!is_valid(settings))
 		return -EINVAL;
-	if (find(recorder, settings->name) >= 0)
-		return -EEXIST;
+	same = find(recorder, settings->name);
 	while (slot < recorder->capacity && recorder->recordings[slot].used)
 		slot++;
 	if (slot == recorder->capacity)
@@ -127,6 +127,11 @@ int recorder_open(struct recorder *recorder, const struct recording_settings *se
 	if (error)
 		return -error;
 	recording->used = 1;
+	recording->twin = slot;
+	if (same >= 0) {
+		recording->twin = recorder->recordings[same].twin;
+		recorder->recordings[same].twin = slot;
+	}
 	return (int)slot;
 }
 
@@ -230,6 +235,18 @@ static void put(struct recording *recording, unsigned leg, const uint8_t *data, 
 		recording->counts.unknown++;
 }
 
+/* To all that are made from the same as this one. */
+static void put_all(struct recorder *recorder, unsigned slot, unsigned leg, const uint8_t *data,
+		    size_t length, uint64_t time)
+{
+	unsigned each = slot;
+
+	do {
+		put(&recorder->recordings[each], leg, data, length, time);
+		each = recorder->recordings[each].twin;
+	} while (each != slot);
+}
+
 int recorder_receive(struct recorder *recorder, int socket)
 {
 	struct tap_header header;
@@ -248,7 +265,7 @@ int recorder_receive(struct recorder *recorder, int socket)
 			continue;
 		slot = find(recorder, header.name);
 		if (slot >= 0)
-			put(&recorder->recordings[slot], header.leg, data, header.length, header.time);
+			put_all(recorder, (unsigned)slot, header.leg, data, header.length, header.time);
 	}
 	return taken;
 }
@@ -265,8 +282,7 @@ void recorder_mirror(struct recorder *recorder, const struct copy *copies, unsig
 		    copy->captured != copy->length)
 			continue;
 		if (recorder->recordings[source.slot].used)
-			put(&recorder->recordings[source.slot], source.leg, copy->bytes, copy->captured,
-			    copy->time);
+			put_all(recorder, source.slot, source.leg, copy->bytes, copy->captured, copy->time);
 	}
 }
 
@@ -370,17 +386,30 @@ int recorder_finish(struct recorder *recorder, int slot, uint64_t now)
 	return 0;
 }
 
+/* Takes a recording out of its ring; another one of it, or NO_RECORDING. */
+static uint16_t leave(struct recorder *recorder, unsigned slot)
+{
+	unsigned before = slot;
+
+	while (recorder->recordings[before].twin != slot)
+		before = recorder->recordings[before].twin;
+	recorder->recordings[before].twin = recorder->recordings[slot].twin;
+	return before == slot ? NO_RECORDING : (uint16_t)before;
+}
+
 void recorder_release(struct recorder *recorder, int slot)
 {
 	struct recording *recording = recording_at(recorder, slot);
+	uint16_t other;
 
 	if (!recording)
 		return;
+	other = leave(recorder, (unsigned)slot);
 	for (unsigned i = 0; i < RECORDER_LEGS; i++)
 		close_receiver(&recording->legs[i]);
 	for (unsigned flow = 0; flow < FLOWS; flow++)
 		if (recorder->sources[flow].slot == slot)
-			recorder->sources[flow].slot = NO_RECORDING;
+			recorder->sources[flow].slot = other;
 	recording_file_close(&recording->file);
 	recording->used = 0;
 }

@@ -31,6 +31,7 @@ enum recording_layout {
 enum recording_format {
 	RECORDING_WAV = 0,
 	RECORDING_OPUS = 1, /* in Ogg */
+	RECORDING_PCM = 2,  /* samples alone, 16 bits in the host's order */
 };
 
 /* What a leg may send. */
@@ -43,7 +44,7 @@ struct recording_leg {
 };
 
 struct recording_settings {
-	uint8_t name[TAP_NAME];
+	uint8_t name[TAP_NAME]; /* of what it is made from: several may be made from the same */
 	struct recording_leg legs[RECORDER_LEGS];
 	uint32_t rate;	/* Hz: 8000, 16000 or 48000 */
 	uint8_t layout; /* enum recording_layout */
@@ -65,7 +66,7 @@ struct recorder;
 struct recorder *recorder_create(unsigned capacity);
 void recorder_destroy(struct recorder *recorder);
 
-/* A slot; -EINVAL, -ENOSPC: as many as recorder_create was told, -EEXIST, -ENOMEM. */
+/* A slot; -EINVAL, -ENOSPC: as many as recorder_create was told, -ENOMEM. */
 int recorder_open(struct recorder *recorder, const struct recording_settings *settings, uint64_t now);
 
 /* Other codecs for the legs of a recording under way; 0 or -EINVAL. */
@@ -74,7 +75,8 @@ int recorder_change(struct recorder *recorder, int slot, const struct recording_
 /* Leaves out what is said from now on, or takes it in again. */
 int recorder_pause(struct recorder *recorder, int slot, int paused);
 
-/* A flow of the kernel relay whose copies are a leg of the recording; slot -1: of none. 0 or -ENOSPC. */
+/* A flow of the kernel relay whose copies are a leg of the recording, and of all of its name; slot -1: of
+ * none. 0 or -EINVAL. */
 int recorder_source(struct recorder *recorder, uint32_t flow, int slot, unsigned leg);
 
 /* Takes in the datagrams of taps that wait at the socket; returns how many. */

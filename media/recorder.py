@@ -18,6 +18,7 @@ from typing import Any
 from uuid import UUID
 
 from media._engine import ffi, lib
+from media.forwarding import Forwarder
 from media.recording_settings import FORMATS, LAYOUTS, SUFFIX, RecorderError, RecordingSettings
 from media.sealed import SOUND, Keys, SealedError, SealedWriter
 from media.stages import NUMBERS
@@ -32,25 +33,30 @@ NO_TYPE = 255
 
 @dataclass(slots=True)
 class Recording:
-    """One under way. trouble: why its file could not be written to its end; empty if it could."""
+    """One under way. trouble: why its file could not be written to its end; empty if it could.
+
+    writer, descriptor: of its file; forwarder: where its sound goes instead.
+    """
 
     settings: RecordingSettings
     slot: int
-    writer: SealedWriter
+    writer: SealedWriter | None
     descriptor: int
     began: float
     paused: bool = False
     dropped: int = 0
     trouble: str = ""
     synced: float = 0.0
+    forwarder: Forwarder | None = None
 
 
 class Recorder:
     """All recordings of the process. For one thread at a time; times are ns of CLOCK_MONOTONIC."""
 
-    def __init__(self, spool: Path, keys: Keys) -> None:
-        """Raise RecorderError where the spool directory is not ours to write."""
+    def __init__(self, spool: Path, keys: Keys, ca: str = "") -> None:
+        """Raise RecorderError where the spool directory is not ours to write. ca: see `Forwarder`."""
         self._keys = keys
+        self._ca = ca
         self._recorder = lib.recorder_create(RECORDINGS)
         self._room = ffi.new("uint8_t[]", TAKEN_AT_ONCE)
         self._recordings: dict[UUID, Recording] = {}
@@ -71,6 +77,11 @@ class Recorder:
 
     def start(self, settings: RecordingSettings, now: int) -> None:
         """Begin one. Raises RecorderError."""
+        if settings.id in self._recordings:
+            raise RecorderError("bad-request", f"recording {settings.id} exists")
+        if settings.destination:
+            self._forward(settings, now)
+            return
         file, descriptor = self._create(settings)
         slot = lib.recorder_open(self._recorder, _encode(settings), now)
         if slot < 0:
@@ -79,6 +90,16 @@ class Recorder:
             code = "full" if slot == -28 else "bad-request"
             raise RecorderError(code, f"recording {settings.id}: {os.strerror(-slot)}")
         self._recordings[settings.id] = Recording(settings, slot, file, descriptor, time.time())
+
+    def _forward(self, settings: RecordingSettings, now: int) -> None:
+        try:
+            forwarder = Forwarder(settings.destination, str(settings.about.get("metadata", "")), self._ca)
+        except (ValueError, OSError) as error:
+            raise RecorderError("bad-request", f"recording.forward_to: {error}") from None
+        slot = lib.recorder_open(self._recorder, _encode(settings), now)
+        if slot < 0:
+            raise RecorderError("full" if slot == -28 else "bad-request", f"not forwarded: {os.strerror(-slot)}")
+        self._recordings[settings.id] = Recording(settings, slot, None, -1, time.time(), forwarder=forwarder)
 
     def change(self, settings: RecordingSettings) -> None:
         """Name other codecs of the legs. Raises RecorderError."""
@@ -114,16 +135,29 @@ class Recorder:
     def drain(self) -> None:
         """Hand what has been made to the writer."""
         for recording in self._recordings.values():
-            self._hand_over(recording)
+            if not recording.forwarder:
+                self._hand_over(recording)
+
+    def forward(self) -> None:
+        """Send what has been made to those who listen now."""
+        for recording in self._recordings.values():
+            if recording.forwarder:
+                self._send(recording.slot, recording.forwarder)
 
     def stop(self, recording: UUID, now: int) -> dict[str, Any]:
         """End one; what became of it. Its file is complete later, see `finished`. Raises RecorderError."""
         found = self._found(recording)
         lib.recorder_finish(self._recorder, found.slot, now)
-        self._hand_over(found)
+        if found.forwarder:
+            self._send(found.slot, found.forwarder)
+        else:
+            self._hand_over(found)
         state = self.state(recording)
         lib.recorder_release(self._recorder, found.slot)
         del self._recordings[recording]
+        if found.forwarder:
+            found.forwarder.close()
+            return state
         with suppress(queue.Full):  # a disk that hangs: the file has no end, and says so by that
             self._pieces.put((found, None), timeout=1.0)
         return state
@@ -149,8 +183,9 @@ class Recorder:
             "packets": counts.packets,
             "concealed_ms": counts.concealed,
             "unknown_packets": counts.unknown,
-            "dropped_bytes": found.dropped + counts.left_out,
-            "trouble": found.trouble,
+            "dropped_bytes": found.dropped + counts.left_out + (found.forwarder.dropped if found.forwarder else 0),
+            "trouble": found.forwarder.trouble if found.forwarder else found.trouble,
+            "destination": found.settings.destination,
         }
 
     def states(self) -> list[dict[str, Any]]:
@@ -191,6 +226,10 @@ class Recorder:
         except (OSError, SealedError) as error:
             raise RecorderError("system", f"recording {settings.id}: {error}") from None
 
+    def _send(self, slot: int, forwarder: Forwarder) -> None:
+        taken = lib.recorder_take(self._recorder, slot, self._room, TAKEN_AT_ONCE)
+        forwarder.send(bytes(ffi.buffer(self._room, taken)))
+
     def _hand_over(self, recording: Recording) -> None:
         while taken := lib.recorder_take(self._recorder, recording.slot, self._room, TAKEN_AT_ONCE):
             try:
@@ -204,7 +243,7 @@ class Recorder:
             try:
                 if data is None:
                     self._finish(recording)
-                elif not recording.trouble:
+                elif recording.writer and not recording.trouble:
                     recording.writer.add(SOUND, data)
                     self._sync(recording)
             except OSError as error:
@@ -212,14 +251,14 @@ class Recorder:
 
     def _sync(self, recording: Recording) -> None:
         now = time.monotonic()
-        if now - recording.synced >= SYNC_SECONDS:
+        if recording.writer and now - recording.synced >= SYNC_SECONDS:
             recording.writer.sync()
             recording.synced = now
 
     def _finish(self, recording: Recording) -> None:
         """A file that could not be written to its end has none: whoever reads it finds what is there."""
         try:
-            if not recording.trouble:
+            if recording.writer and not recording.trouble:
                 recording.writer.end({"ended": time.time(), "dropped_bytes": recording.dropped})
         finally:
             os.close(recording.descriptor)
@@ -232,7 +271,7 @@ def _name(recording: UUID) -> str:
 
 def _encode(settings: RecordingSettings) -> Any:
     encoded = ffi.new("struct recording_settings *")
-    encoded.name = settings.id.bytes
+    encoded.name = settings.copies.bytes
     encoded.rate = settings.rate
     encoded.layout, encoded.format = LAYOUTS.index(settings.layout), FORMATS.index(settings.format)
     for place, leg in zip(encoded.legs, settings.legs, strict=True):

@@ -50,13 +50,18 @@ Mirror = Callable[[], tuple[int, int]]
 
 @dataclass(frozen=True, slots=True)
 class RecorderSettings:
-    """How to run the recorder. store: URL of the folder or bucket; keys: file of tenants' keys, None: see `key`."""
+    """How to run the recorder. store: URL of the folder or bucket; keys: file of tenants' keys, None: see `key`.
+
+    keyless: it may run without any, for it only forwards then. ca: file of certificates; see `media.forwarding`.
+    """
 
     socket: Path
     spool: Path
     store: str
     keys: Path | None = None
     ready: int | None = None
+    keyless: bool = False
+    ca: str = ""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -71,6 +76,8 @@ def parse(arguments: Sequence[str] | None, parser: argparse.ArgumentParser | Non
     parser.add_argument("--spool", type=Path, required=True, help="directory of recordings under way")
     parser.add_argument("--store", required=True, help="file:///folder or s3://bucket/prefix")
     parser.add_argument("--keys", type=Path, help="file of keys; without it VOXDP_RECORDING__KEY is the key")
+    parser.add_argument("--keyless", action="store_true", help="run without keys, and record nothing")
+    parser.add_argument("--ca", default="", help="file of certificates that sign those of whom sound is forwarded to")
     parser.add_argument("--ready", type=int, metavar="FD", help="descriptor to tell that the socket listens")
     known = vars(parser.parse_args(arguments))
     return RecorderSettings(**{name: known[name] for name in RecorderSettings.__dataclass_fields__})
@@ -80,8 +87,8 @@ def run(settings: RecorderSettings, mirror: Mirror | None = None) -> int:
     """Serve until SIGTERM, SIGINT or a request to shut down; the exit status, 1 if it cannot start."""
     try:
         forbid_core_dumps()
-        keys = read_keys(settings.keys)
-        recorder = Recorder(settings.spool, keys)
+        keys = Keys.parse("") if settings.keyless else read_keys(settings.keys)
+        recorder = Recorder(settings.spool, keys, settings.ca)
         store = Store(settings.store, settings.spool)
         control = ControlSocket(settings.socket)
         try:
@@ -153,6 +160,7 @@ def look(recorder: Recorder, taps: socket.socket, mirror: Mirror | None) -> None
     if mirror:
         recorder.mirror(*mirror())
     recorder.tick(time.monotonic_ns())
+    recorder.forward()
 
 
 def open_taps(path: Path) -> socket.socket:

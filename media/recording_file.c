@@ -64,7 +64,7 @@ int recording_file_open(struct recording_file *file, unsigned format, uint32_t r
 		return ENOMEM;
 	if (format == RECORDING_OPUS) {
 		error = open_coder(file);
-	} else {
+	} else if (format == RECORDING_WAV) {
 		wav_write(header, rate, channels, WAV_UNKNOWN);
 		keep(file, header, sizeof(header));
 	}

@@ -11,7 +11,7 @@ struct recording_file {
 	size_t filled;
 	unsigned channels;
 	uint32_t rate;
-	struct recording_coder *coder; /* of Opus; NULL: WAV */
+	struct recording_coder *coder; /* of Opus; NULL: samples as they are */
 };
 
 /* 0 or an errno. format: enum recording_format. */

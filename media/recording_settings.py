@@ -5,7 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from ipaddress import ip_address
 from typing import Any, Literal
+from urllib.parse import urlsplit
 from uuid import UUID
 
 from media.stages import NUMBERS
@@ -14,9 +16,11 @@ SUFFIX = ".vxr"
 """Of a recording's file."""
 
 Layout = Literal["mixed", "stereo", "a", "b"]
-Format = Literal["wav", "opus"]
+Format = Literal["wav", "opus", "pcm"]
 LAYOUTS: tuple[Layout, ...] = ("mixed", "stereo", "a", "b")
-FORMATS: tuple[Format, ...] = ("wav", "opus")
+FORMATS: tuple[Format, ...] = ("wav", "opus", "pcm")
+"""In the order of enum recording_format. pcm: samples alone, for who listens now."""
+FILES = FORMATS[:2]
 
 
 class RecorderError(Exception):
@@ -38,7 +42,11 @@ class LegCodecs:
 
 @dataclass(frozen=True, slots=True)
 class RecordingSettings:
-    """One recording. about: what is kept, encrypted, with the sound."""
+    """One recording. about: what is kept, encrypted, with the sound.
+
+    feed: what it is made from, by which copies come; None: its own. destination: where its sound goes at once instead
+    of into a file, as `tcp://192.0.2.1:9000`; empty: into a file.
+    """
 
     id: UUID
     legs: tuple[LegCodecs, LegCodecs]
@@ -47,18 +55,33 @@ class RecordingSettings:
     format: Format = "wav"
     rate: int = 8000
     about: Mapping[str, Any] = field(default_factory=dict)
+    feed: UUID | None = None
+    destination: str = ""
+
+    @property
+    def copies(self) -> UUID:
+        """The name of the copies that it is made from."""
+        return self.feed or self.id
+
+
+def parse_destination(text: str) -> tuple[str, str, int]:
+    """Return scheme, address and port of `tcp://192.0.2.1:9000` or `tls://[2001:db8::1]:9000`. Raises ValueError."""
+    parts = urlsplit(text)
+    if parts.scheme not in ("tcp", "tls") or not parts.hostname or not parts.port or parts.path.strip("/"):
+        raise ValueError(f"{text!r:.100} is none of tcp://ADDRESS:PORT and tls://ADDRESS:PORT")
+    return parts.scheme, str(ip_address(parts.hostname)), parts.port
 
 
 def settings_to_json(settings: RecordingSettings) -> dict[str, Any]:
     """The settings as a JSON object."""
-    return {**asdict(settings), "id": str(settings.id)}
+    return {**asdict(settings), "id": str(settings.id), "feed": str(settings.feed) if settings.feed else None}
 
 
 def settings_from_json(value: Any) -> RecordingSettings:
     """The settings in a JSON object. Raises RecorderError "bad-request"."""
     try:
         legs = tuple(_leg(leg) for leg in value["legs"])
-        made = {**value, "id": UUID(value["id"]), "legs": legs}
+        made = {**value, "id": UUID(value["id"]), "legs": legs, "feed": UUID(value["feed"]) if value["feed"] else None}
         settings = RecordingSettings(**made)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise RecorderError("bad-request", f"no settings of a recording: {error}") from None

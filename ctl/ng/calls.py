@@ -217,6 +217,21 @@ def keep_tenant(call: Call, request: Request) -> None:
     call.tenant = tenant
 
 
+def selected(call: Call, request: Request) -> list[Dialogue]:
+    """Return the dialogues that a delete means: those of a branch, of a tag, or all."""
+    branch, tag = request.text("via-branch"), request.text("from-tag")
+    if branch is not None:
+        return [each for each in call.dialogues if branch in (each.a.branch, each.b.branch)] or call.dialogues[:]
+    if tag is not None:
+        participant = call.find(tag)
+        if participant is None:
+            return []
+        named = list(call.dialogues_of(participant))
+        to_tag = request.text("to-tag") if request.has("to-tag") else None
+        return [each for each in named if to_tag is None or each.other(participant).named(to_tag)]
+    return call.dialogues[:]
+
+
 def participant(call: Call, tag: str, now: float) -> Participant:
     """Return who has a tag; made where it is new."""
     found = call.find(tag)

@@ -19,7 +19,7 @@ from ctl.ng.access import Access
 from ctl.ng.calls import Call, Dialogue, Participant, Subscription
 from ctl.ng.digits import DigitLog
 from ctl.ng.media import Player
-from ctl.ng.recording import Recorder
+from ctl.ng.recording import Forwarder, Recorder
 from ctl.ng.relay import Limits, Relay
 from ctl.ng.server import Answers, Datagrams, Streams
 from ctl.ng.statistics import Statistics
@@ -51,6 +51,7 @@ class NgFront:
         secret: bytes,
         recorder: Recorder | None = None,
         player: Player | None = None,
+        forwarder: Forwarder | None = None,
     ) -> None:
         self.config = config
         self.relay = Relay(
@@ -62,6 +63,7 @@ class NgFront:
             limits=Limits(config.max_sessions, config.load_limit, config.tos, config.delete_delay),
             recorder=recorder,
             player=player,
+            forwarder=forwarder,
             statistics=Statistics(started=time.time()),
         )
         self._journal = journal

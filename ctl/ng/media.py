@@ -165,8 +165,7 @@ class MediaCommands:
         more: bool,
     ) -> Reply:
         """Of the whole call unless one participant is meant, which `directional`, a label or an address says."""
-        chosen = self._chosen(call, request, tag=request.has("directional"))
-        for dialogue, legs in _legs(call, chosen):
+        for dialogue, legs in self.meant(request, call):
             before = asked(dialogue.session)
             with _refusals():
                 change(dialogue.session, before | legs if more else before - legs)
@@ -248,6 +247,10 @@ class MediaCommands:
                         dialogue.session, _other(leg), digit, ms=milliseconds, pause_ms=pause, volume=volume
                     )
         return {}
+
+    def meant(self, request: Request, call: Call) -> Iterator[tuple[Dialogue, frozenset[Leg]]]:
+        """Yield each dialogue with the legs of those who are meant as senders: by label, address or `directional`."""
+        return _legs(call, self._chosen(call, request, tag=request.has("directional")))
 
     def _hearers(self, request: Request, call: Call) -> Iterator[tuple[str, Leg]]:
         chosen = self._chosen(call, request, tag=True)

@@ -3,14 +3,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from functools import partial
 from typing import Literal, Protocol
 
-from ctl.ng.calls import Call, keep_tenant
+from ctl.ng.calls import Call, Dialogue, keep_tenant
 from ctl.ng.errors import NgError
 from ctl.ng.request import Request
+from ctl.sessions.call_media import LEGS
 from ctl.verbs.control import ControlError
+from sip.effects import Leg
 
 Consent = Literal["", "given", "announced"]
 
@@ -29,6 +31,32 @@ class Recorder(Protocol):
 
     def resume(self, call: str) -> None:
         """Go on."""
+
+
+class Forwarder(Protocol):
+    """What is asked of `ctl.recording.forwardings.Forwardings`. All raise ControlError where it cannot be."""
+
+    def start(self, call: str, metadata: str = "", legs: Collection[Leg] = LEGS) -> None:
+        """Send what these legs of a session say to the consumer."""
+
+    def stop(self, call: str, legs: Collection[Leg] = LEGS) -> None:
+        """Send no more of it."""
+
+    def forwarded(self, call: str) -> frozenset[Leg]:
+        """Return whose sound is sent."""
+
+
+def forward(
+    chosen: Iterable[tuple[Dialogue, frozenset[Leg]]], forwarder: Forwarder | None, metadata: str, *, on: bool
+) -> None:
+    """Begin to send the sound of those who are meant, or end it. Raises NgError."""
+    if forwarder is None:
+        raise NgError("forwarding is not available on this relay")
+    for dialogue, legs in chosen:
+        if on:
+            _ask(partial(forwarder.start, dialogue.session, metadata, legs))
+        else:
+            _ask(partial(forwarder.stop, dialogue.session, legs))
 
 
 def start(call: Call, recorder: Recorder | None, request: Request) -> None:

@@ -15,17 +15,7 @@ from typing import Any
 import structlog
 
 from ctl.ng import recording
-from ctl.ng.calls import (
-    PREFIX,
-    Call,
-    Calls,
-    Dialogue,
-    Participant,
-    Subscription,
-    answered,
-    keep,
-    offered,
-)
+from ctl.ng.calls import PREFIX, Call, Calls, Dialogue, Participant, Subscription, answered, keep, offered, selected
 from ctl.ng.connecting import connect
 from ctl.ng.errors import Malformed, NgError
 from ctl.ng.exchange import Exchange
@@ -83,6 +73,7 @@ class Relay:
     limits: Limits = Limits()
     recorder: recording.Recorder | None = None
     player: Player | None = None
+    forwarder: recording.Forwarder | None = None
     calls: Calls = field(default_factory=Calls)
     statistics: Statistics = field(default_factory=Statistics)
     fragments: Fragments = field(default_factory=Fragments)
@@ -181,6 +172,8 @@ class Relay:
             "start-recording": self._start_recording,
             "stop-recording": self._stop_recording,
             "pause-recording": self._pause_recording,
+            "start-forwarding": partial(self._forward, on=True),
+            "stop-forwarding": partial(self._forward, on=False),
             "publish": self._publish,
             "subscribe-request": self._subscribe,
             "subscribe-answer": self._subscribed,
@@ -341,7 +334,7 @@ class Relay:
         subscribed = call.subscription(request.text("from-tag") or "") if call else None
         if call is not None and subscribed is not None:
             return self._drop_subscriber(call, subscribed, request)
-        ended = _selected(call, request) if call else []
+        ended = selected(call, request) if call else []
         if call is None or not ended:
             if request.has("fatal"):
                 raise NgError(NO_MATCH)
@@ -400,6 +393,14 @@ class Relay:
 
     def _pause_recording(self, request: Request, _now: float) -> Reply:
         return self._record(request, lambda call: recording.pause(call, self.recorder))
+
+    def _forward(self, request: Request, now: float, *, on: bool) -> Reply:
+        return self._treat(partial(self._forward_of, on=on), request, now)
+
+    def _forward_of(self, request: Request, call: Call, *, on: bool) -> Reply:
+        call.metadata = request.text("metadata") or call.metadata
+        recording.forward(self.media.meant(request, call), self.forwarder, call.metadata, on=on)
+        return {}
 
     def _record(self, request: Request, action: Callable[[Call], None]) -> Reply:
         call = self.calls.get(request.required("call-id", "No call-id in message"))
@@ -471,27 +472,10 @@ def _no_command(command: str) -> str:
     return f"{command} {UNAVAILABLE}: {why}" if why else "Unrecognized command"
 
 
-_FORWARDED = "a call is copied to recordings and subscribers; see: start recording, subscribe request"
 _MADE = "calls are made by offer and answer"
 NOT_HERE = {
-    **dict.fromkeys(("start-forwarding", "stop-forwarding"), _FORWARDED),
     **dict.fromkeys(("create", "create-answer", "mesh", "transform"), _MADE),
     **dict.fromkeys(("inject-start", "inject-stop"), "a sound is put in by: play media"),
     "cli": "see: voxdp ng ctl",
 }
 """Commands of the protocol that are not done here, and what there is instead."""
-
-
-def _selected(call: Call, request: Request) -> list[Dialogue]:
-    """Return the dialogues that a delete means: those of a branch, of a tag, or all."""
-    branch, tag = request.text("via-branch"), request.text("from-tag")
-    if branch is not None:
-        return [each for each in call.dialogues if branch in (each.a.branch, each.b.branch)] or call.dialogues[:]
-    if tag is not None:
-        participant = call.find(tag)
-        if participant is None:
-            return []
-        named = list(call.dialogues_of(participant))
-        to_tag = request.text("to-tag") if request.has("to-tag") else None
-        return [each for each in named if to_tag is None or each.other(participant).named(to_tag)]
-    return call.dialogues[:]

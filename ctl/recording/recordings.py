@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 from uuid import UUID, uuid4
 
@@ -19,20 +19,16 @@ import structlog
 
 from ctl.config import Config
 from ctl.exits import NOT_FOUND, USAGE
-from ctl.kernel.flowrule import Endpoint, FlowFlag
+from ctl.recording.feeds import Feeds, legs_of
 from ctl.recording.paths import KEY_VARIABLE, SOCKET_NAME, has_key, spool, store_url
-from ctl.sessions.codecs import NAMES
 from ctl.sessions.dataplane import Carriers
 from ctl.sessions.media_sessions import MediaSessions
-from ctl.sessions.plan import FlowPlan
 from ctl.sessions.programmer import Programmer
-from ctl.sessions.streams import Stream
 from ctl.signalling.trunk_keeper import key_of
 from ctl.verbs.control import ControlError
 from media.flows import EngineError
 from media.recorder_client import RecorderClient
-from media.recording_settings import FORMATS, LAYOUTS, Format, Layout, LegCodecs, RecordingSettings
-from media.stages import Tap
+from media.recording_settings import FILES, LAYOUTS, Format, Layout, RecordingSettings
 from provisioning.charging import FIRST_TENANT, owner
 from provisioning.snapshot import Snapshot
 from provisioning.store import DEFAULT_TENANT
@@ -47,12 +43,10 @@ log = structlog.get_logger()
 
 @dataclass(slots=True)
 class Recorded:
-    """A call that is recorded. kernel, engine: the flows that are mirrored, by place in the table, and tapped."""
+    """A call that is recorded. settings: None for one that an earlier controller began."""
 
     id: UUID
     settings: RecordingSettings | None = None
-    kernel: dict[Endpoint, int] = field(default_factory=dict)
-    engine: set[Endpoint] = field(default_factory=set)
 
 
 class Recordings:
@@ -70,14 +64,14 @@ class Recordings:
         self._config = config
         self._programmer = programmer
         self._sessions = sessions
-        self._carriers = carriers
         self._calls = calls
         self._tenant = tenant
         self._recorded: dict[str, Recorded] = {}
         self._refused: set[str] = set()
         self.finished: Callable[[str, dict[str, Any]], None] = lambda _call, _state: None
         """Told of each recording that has ended."""
-        self._client = RecorderClient(config.run.directory / SOCKET_NAME)
+        self.client = RecorderClient(config.run.directory / SOCKET_NAME)
+        self.feeds = Feeds(programmer, carriers, self.client)
 
     def restore(self, strangers: bool = True) -> int:
         """Take up what a recorder still records; how many.
@@ -85,11 +79,12 @@ class Recordings:
         strangers: also of calls that are not up; they are ended with the next look.
         """
         try:
-            states = self._client.states()
+            states = self.client.states()
         except EngineError:
             return 0
         up = set(self._calls())
-        found = [state for state in states if strangers or state["call"] in up]
+        mine = [state for state in states if not state.get("destination")]
+        found = [state for state in mine if strangers or state["call"] in up]
         self._recorded = {state["call"]: Recorded(UUID(state["id"])) for state in found}
         return len(found)
 
@@ -99,7 +94,7 @@ class Recordings:
         if section.key is None and section.key_file is None:
             return
         try:
-            self._ensure()
+            self.ensure()
         except EngineError as error:
             log.error("recorder not started; the first recording will try again", why=str(error))
 
@@ -109,8 +104,8 @@ class Recordings:
             raise ControlError(f"call {call} is recorded already", USAGE)
         settings = self._settings(call, consent, wanted)
         try:
-            self._ensure()
-            self._client.start(settings)
+            self.ensure()
+            self.client.start(settings)
             self._recorded[call] = recorded = Recorded(settings.id, settings)
             self._follow(call, recorded)
         except EngineError as error:
@@ -126,16 +121,16 @@ class Recordings:
 
     def pause(self, call: str) -> None:
         """Leave out what is said from now on. Raises ControlError."""
-        self._ask(self._client.pause, self._found(call).id)
+        self._ask(self.client.pause, self._found(call).id)
 
     def resume(self, call: str) -> None:
         """Take in again what is said. Raises ControlError."""
-        self._ask(self._client.resume, self._found(call).id)
+        self._ask(self.client.resume, self._found(call).id)
 
     def state(self, call: str) -> dict[str, Any]:
         """What is known of a call's recording; empty if there is none. Raises ControlError."""
         recorded = self._recorded.get(call)
-        states = self._ask(self._client.states) if recorded else []
+        states = self._ask(self.client.states) if recorded else []
         return next((each for each in states if recorded and each["id"] == str(recorded.id)), {})
 
     def look(self) -> None:
@@ -155,15 +150,16 @@ class Recordings:
         except (EngineError, ControlError) as error:
             log.error("recording disturbed", why=str(error))
             self._recorded.clear()
+            self.feeds.clear()
 
     def close(self) -> None:
         """Let go of the recorder; it ends if it has nothing to record."""
         try:
-            if not self._client.states():
-                self._client.shutdown()
+            if not self.client.states():
+                self.client.shutdown()
         except EngineError:
             pass  # there is none
-        self._client.close()
+        self.client.close()
 
     def _record_all(self) -> None:
         for call in self._programmer.calls() - self._recorded.keys() - self._refused:
@@ -180,8 +176,8 @@ class Recordings:
         section = self._config.recording
         layout: Any = wanted.get("layout") or section.layout
         form: Any = wanted.get("format") or section.format
-        if layout not in LAYOUTS or form not in FORMATS or consent not in CONSENTS:
-            raise ControlError(f"layout is one of {', '.join(LAYOUTS)}, format of {', '.join(FORMATS)}", USAGE)
+        if layout not in LAYOUTS or form not in FILES or consent not in CONSENTS:
+            raise ControlError(f"layout is one of {', '.join(LAYOUTS)}, format of {', '.join(FILES)}", USAGE)
         if section.consent == "required" and not consent:
             raise ControlError('recording.consent is "required"; say how: --consent given, or announced', USAGE)
         if not has_key(self._config):
@@ -190,60 +186,38 @@ class Recordings:
             raise ControlError(f"call {call} has no media yet", NOT_FOUND)
         about = {"call": call, "consent": consent}
         chosen: tuple[Layout, Format] = layout, form
-        return RecordingSettings(uuid4(), self._legs(call), self._tenant(call), *chosen, section.rate, about)
+        legs, name = legs_of(self._sessions, call), Feeds.name(call)
+        return RecordingSettings(uuid4(), legs, self._tenant(call), *chosen, section.rate, about, name)
 
-    def _legs(self, call: str) -> tuple[LegCodecs, LegCodecs]:
-        described = self._sessions.described(call)
-        first, second = (next(iter(described.get(leg, ())), None) for leg in ("a", "b"))
-        return _leg(first, second), _leg(second, first)
-
-    def _ensure(self) -> None:
+    def ensure(self) -> None:
+        """Have the recorder run. Raises EngineError."""
         section, run = self._config.recording, self._config.run
         if section.key:
             os.environ[KEY_VARIABLE] = section.key.get_secret_value()
         arguments = ["--spool", str(spool(self._config)), "--store", store_url(self._config)]
         arguments += ["--bpffs", str(self._config.xdp.bpffs)]
-        if section.key_file:
-            arguments += ["--keys", str(section.key_file)]
-        self._client.ensure("ctl.recording.recorder", arguments, run.directory / "recorder.log")
+        arguments += ["--keys", str(section.key_file)] if section.key_file else []
+        arguments += ["--ca", str(section.forward_ca)] if section.forward_ca else []
+        arguments += [] if has_key(self._config) else ["--keyless"]
+        self.client.ensure("ctl.recording.recorder", arguments, run.directory / "recorder.log")
 
     def _follow(self, call: str, recorded: Recorded) -> None:
-        """Mirror or tap each flow of the call, and have the recorder know whose it is."""
-        plans = [plan for plan in self._programmer.rtp_of(call) if plan.stream == 0]
+        """Copy each flow of the call, and have the recorder know what its legs may send."""
         self._follow_codecs(call, recorded)
-        kernel = {plan.local: plan for plan in plans if plan.path == "kernel"}
-        for local in recorded.kernel.keys() - kernel.keys():
-            self._client.forget(recorded.kernel.pop(local))
-        for local, plan in kernel.items():
-            if self._carriers.kernel and local not in recorded.kernel:
-                index = self._carriers.kernel.mark(local, FlowFlag.MIRROR)
-                self._client.source(recorded.id, index, _number(plan))
-                recorded.kernel[local] = index
-        for plan in plans:
-            if plan.path == "engine":
-                self._carriers.engine.tap(plan, Tap(recorded.id, _number(plan), self._client.taps))
-                recorded.engine.add(plan.local)
+        self.feeds.follow(call, recorded.id)
 
     def _follow_codecs(self, call: str, recorded: Recorded) -> None:
         if recorded.settings is None:
             return
-        legs = self._legs(call)
+        legs = legs_of(self._sessions, call)
         if legs != recorded.settings.legs:
-            section = recorded.settings
-            recorded.settings = RecordingSettings(
-                section.id, legs, section.tenant, section.layout, section.format, section.rate, section.about
-            )
-            self._client.change(recorded.settings)
+            recorded.settings = replace(recorded.settings, legs=legs)
+            self.client.change(recorded.settings)
 
     def _end(self, call: str, recorded: Recorded) -> dict[str, Any]:
         del self._recorded[call]
-        for local in recorded.kernel:
-            if self._carriers.kernel and self._programmer.flow_at(local):
-                self._carriers.kernel.unmark(local, FlowFlag.MIRROR)
-        for plan in self._programmer.rtp_of(call):
-            if plan.path == "engine" and plan.local in recorded.engine:
-                self._carriers.engine.tap(plan, None)
-        state: dict[str, Any] = self._ask(self._client.stop, recorded.id)
+        state: dict[str, Any] = self._ask(self.client.stop, recorded.id)
+        self._ask(self.feeds.leave, call, recorded.id)
         self.finished(call, state)
         log.info("recording ended", call=call, recording=str(recorded.id), seconds=round(state["seconds"], 1))
         return {**state, "ended": time.time()}
@@ -266,25 +240,3 @@ def tenant_of(snapshot: Snapshot, call: CallView | None) -> str:
     trunk = key_of(call.trunk) if call and call.trunk else None
     tenant = owner(snapshot, call.caller, call.dialled, trunk) if call else FIRST_TENANT
     return snapshot.plan(tenant).name or DEFAULT_TENANT
-
-
-def _number(plan: FlowPlan) -> int:
-    return 0 if plan.leg == "a" else 1
-
-
-def _leg(sender: Stream | None, receiver: Stream | None) -> LegCodecs:
-    """What a leg may send: the payload types that the other leg named, and its own where they are no others'."""
-    both = [stream for stream in (receiver, sender) if stream]
-    codecs: dict[int, str] = {}
-    for stream in both:
-        for codec in stream.codecs:
-            if codec.name.lower() in NAMES:
-                codecs.setdefault(codec.payload_type, NAMES[codec.name.lower()])
-    events = next((number for each in both if (number := _events(each)) is not None), None)
-    noise = next((_NOISE for stream in both for codec in stream.codecs if codec.payload_type == _NOISE), None)
-    return LegCodecs(codecs, events, noise)
-
-
-def _events(stream: Stream) -> int | None:
-    """Payload type of telephone events beside what a leg speaks first."""
-    return stream.event_type(stream.codecs[0].clock_rate if stream.codecs else 0)

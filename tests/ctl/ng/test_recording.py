@@ -86,3 +86,50 @@ def test_without_a_recorder_nothing_is_acknowledged(world):
     offer(bare)
     answer(bare)
     assert "not available" in ask(bare, "start recording", call_id="c1")["error-reason"]
+
+
+class Consumer:
+    """A forwarder that only remembers."""
+
+    def __init__(self):
+        self.said = []
+
+    def start(self, call, metadata="", legs=()):
+        if metadata == "no":
+            raise ControlError("set recording.forward_to")
+        self.said.append(("start", call, metadata, set(legs)))
+
+    def stop(self, call, legs=()):
+        self.said.append(("stop", call, set(legs)))
+
+    def forwarded(self, call):
+        return frozenset()
+
+
+def test_sound_is_forwarded_of_all_or_of_one(world):
+    consumer = Consumer()
+    relay = Relay(world.sessions, lambda: 0.0, b"secret", forwarder=consumer)
+    offer(relay, label="7", metadata="about")
+    answer(relay)
+    for command, keys in (
+        ("start forwarding", {}),
+        ("start forwarding", {"from_tag": "b", "flags": ["directional"], "metadata": "more"}),
+        ("stop forwarding", {"label": "7"}),
+        ("stop forwarding", {"flags": ["all"]}),
+    ):
+        assert ask(relay, command, call_id="c1", **keys) == {"result": "ok"}
+    session = "ng/1/c1"
+    assert consumer.said == [
+        ("start", session, "about", {"a", "b"}),
+        ("start", session, "more", {"b"}),
+        ("stop", session, {"a"}),
+        ("stop", session, {"a", "b"}),
+    ]
+    assert ask(relay, "start forwarding", call_id="c1", metadata="no")["error-reason"] == "set recording.forward_to"
+
+
+def test_without_a_forwarder_nothing_is_acknowledged(relay):
+    offer(relay)
+    answer(relay)
+    for command in ("start forwarding", "stop forwarding"):
+        assert "not available" in ask(relay, command, call_id="c1")["error-reason"]

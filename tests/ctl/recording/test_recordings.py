@@ -53,6 +53,9 @@ class Client:
         except RecorderError as error:
             raise EngineError("system", str(error)) from None
 
+    def change(self, settings: RecordingSettings) -> None:
+        self.recorder.change(settings)
+
     def source(self, recording: UUID, flow: int, leg: int) -> None:
         self.recorder.source(recording, flow, leg)
 
