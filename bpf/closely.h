@@ -94,7 +94,7 @@ static __always_inline int closely_to_flow(struct xdp_md *ctx, struct passage *p
 		capture(ctx, passage, COPY_BEFORE);
 	reason = decide(ctx, passage, entry);
 	if (reason == REASON_PASS_ENGINE)
-		return hand_up(ctx, passage);
+		return hand_up(ctx, passage, entry->ledger->wide.seat);
 	if (reason != GO_ON)
 		return refuse(ctx, passage, reason);
 	aim(passage, entry, &heading);

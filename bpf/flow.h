@@ -136,7 +136,7 @@ struct flow_wide {
 	__u8 touch; /* as in struct flow_rule */
 	__u8 demux; /* with FLAG_RTCP_MUX: RTCP is for the flow at the port above */
 	__u8 stun;  /* checks of ICE pass to the engine's socket, whoever sends them */
-	__u8 reserved[1];
+	__u8 seat;  /* one more than the number of the engine's worker that has the flow, 0: not known */
 	/* A further source, until the flow's own yields its first valid packet. */
 	__be32 previous_address[4];
 	__u32 payload_types[4]; /* bit n of all of it: RTP payload type n may pass */
@@ -240,11 +240,16 @@ struct reason_count {
 	__u64 bytes; /* whole frames */
 };
 
-/* Key of the map `queues`, whose values are places in `wires`. */
+/*
+ * Key of the map `queues`. Its values are places in `wires`: in the lower half that of the queue's first
+ * socket; in the upper half, where each worker of the engine may have one, one more than worker 0's, else 0.
+ */
 struct wire_key {
 	__u32 ifindex;
 	__u32 queue;
 };
+
+#define WIRE_VALUE(place, seats) ((place) | (seats) << 16)
 
 enum event_type {
 	EVENT_LEARNED = 1,

@@ -55,9 +55,13 @@ class EngineClient(ControlClient):
         """The engine's process id."""
         return int(self._ask("ping")["pid"])
 
-    def set_pair(self, a: EngineFlow, b: EngineFlow) -> None:
-        """Open two flows that face each other, or update both where they stand; all or nothing."""
-        self._ask("set", a=flow_to_json(a), b=flow_to_json(b), owner=self.owner)
+    def set_pair(self, a: EngineFlow, b: EngineFlow) -> int:
+        """Open two flows that face each other, or update both where they stand; all or nothing.
+
+        Return which of the engine's workers has them.
+        """
+        reply = self._ask("set", a=flow_to_json(a), b=flow_to_json(b), owner=self.owner)
+        return int(reply["worker"])
 
     def remove(self, keys: Iterable[FlowKey]) -> tuple[EngineStatistics, ...]:
         """Close the flows and their partners; the last statistics of all of them. Unknown keys are nothing."""

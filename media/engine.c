@@ -180,6 +180,13 @@ int engine_set_pair(struct engine *engine, const struct engine_flow *pair, unsig
 	return change_pair(engine, pair, numbers);
 }
 
+int engine_worker(const struct engine *engine, const struct engine_key *key)
+{
+	__u32 number = table_find(&engine->table, key);
+
+	return number == TABLE_NONE ? ENGINE_UNKNOWN : (int)engine->table.bindings[number].worker;
+}
+
 int engine_remove(struct engine *engine, const struct engine_key *key, struct engine_report *reports)
 {
 	__u32 numbers[2];

@@ -27,7 +27,7 @@
 #define ENGINE_ICE_TEXT	   257 /* longest name or password of ICE (RFC 8839 5.4), and a zero */
 #define ENGINE_CANDIDATES  24  /* of a peer: more are not tried */
 #define ENGINE_OWN_HASH	   32  /* our certificate's, SHA-256 */
-#define ENGINE_WIRES	   16  /* most AF_XDP sockets of one worker */
+#define ENGINE_WIRES	   64  /* most AF_XDP sockets of one worker */
 #define ENGINE_COPIES	   4   /* most copies of one flow */
 #define ENGINE_HANG_MILLIS 700 /* a worker silent for longer is taken for hung */
 
@@ -183,14 +183,15 @@ struct engine_summary {
 	struct reason_count reasons[REASONS]; /* bytes: UDP payload */
 };
 
-/* An AF_XDP socket: one receive queue of an interface, read by one worker. */
+/* An AF_XDP socket: one receive queue of an interface, of which each of some workers may have one. */
 struct engine_wire {
 	__u32 ifindex;
 	__u32 queue;
 	__u32 worker;
 	__u32 mtu;
 	__u32 zero_copy; /* the driver shares the memory; else the kernel copies each packet */
-	__u32 reserved;
+	__u16 seats;	 /* workers that share the queue's memory */
+	__u16 seat;	 /* which of them this is, from 0 */
 	__u64 received;
 	__u64 sent;
 	__u64 dropped; /* came while the worker was too slow */
@@ -285,21 +286,35 @@ unsigned srtp_master_length(unsigned suite);
 /* The other flow of a pair; ENGINE_UNKNOWN: there is no such flow. */
 int engine_partner(const struct engine *engine, const struct engine_key *key, struct engine_key *partner);
 
-/*
- * Opens an AF_XDP socket on a receive queue; memory: an empty file of engine_wire_memory bytes for its
- * packets, from memfd_create. Needs CAP_NET_RAW, which an engine has not: another process may do it in its
- * stead. Returns the descriptor, or an errno as a negative number; -EINVAL: the interface has no such queue.
- */
-int engine_open_wire(__u32 ifindex, __u32 queue, int memory, int *zero_copy);
-__u32 engine_wire_memory(void);
+/* Receive queues of an interface, 1 where its driver does not tell. */
+unsigned engine_queues(const char *interface);
 
 /*
- * Gives an open socket to wire->worker, and packets of its queue to the socket: `wires` and `queues` are the
- * relay's maps of these names, `place` is one of them that is free. The descriptors stay the caller's. The
- * worker's end is the wire's.
+ * Opens an AF_XDP socket on a receive queue for one of `seats` workers. first: one that is open on it
+ * already; -1: this is the first, and memory an empty file of engine_wire_memory bytes for the packets of
+ * all, from memfd_create. Needs CAP_NET_RAW, which an engine has not: another process may do it in its stead.
+ * Returns the descriptor, or an errno as a negative number.
+ */
+int engine_open_wire(__u32 ifindex, __u32 queue, unsigned seats, int first, int memory, int *zero_copy);
+__u32 engine_wire_memory(unsigned seats);
+
+/* Where a queue's sockets are in the relay's map `wires`, and the relay's maps. */
+struct engine_wire_place {
+	int wires; /* the maps of these names */
+	int queues;
+	__u32 place;
+	__u32 seats; /* where worker 0's is or would be, by one more than its place; 0: all goes to `place` */
+};
+
+/*
+ * Gives an open socket to wire->worker, and packets of its queue to the socket. The descriptors stay the
+ * caller's. The engine keeps them too, so that a worker that is replaced loses none of what has come.
  */
 int engine_add_wire(struct engine *engine, const struct engine_wire *wire, int descriptor, int memory,
-		    int wires, int queues, __u32 place);
+		    const struct engine_wire_place *place);
+
+/* The worker that has a flow; ENGINE_UNKNOWN: there is none. */
+int engine_worker(const struct engine *engine, const struct engine_key *key);
 
 /* Up to `room` wires that are in use; returns how many. */
 int engine_wires(struct engine *engine, struct engine_wire *wires, unsigned room);

@@ -75,6 +75,10 @@ class Engine:
         if engine != ffi.NULL:
             lib.engine_destroy(engine)
 
+    def worker(self, key: FlowKey) -> int:
+        """The number of the worker that has a flow; it must be there."""
+        return int(lib.engine_worker(self._engine, new_keys([key])))
+
     def set_pair(self, a: EngineFlow, b: EngineFlow) -> None:
         """Open two flows that face each other, or update both where they stand; all or nothing."""
         pair = ffi.new("struct engine_flow[2]")
@@ -135,14 +139,16 @@ class Engine:
         found = lib.engine_list(self._engine, place, keys, room)
         return [read_key(keys[i]) for i in range(found)], place[0]
 
-    def add_wire(
-        self, wire: EngineWire, mtu: int, descriptor: int, memory: int, maps: Sequence[int], place: int
-    ) -> None:
-        """Let a worker have an AF_XDP socket, and it that queue's packets. maps: the relay's `wires` and `queues`."""
+    def add_wire(self, wire: EngineWire, fields: dict[str, int], files: tuple[int, int], place: Any) -> None:
+        """Let a worker have an AF_XDP socket, and it that queue's packets.
+
+        fields: further ones of struct engine_wire. files: the socket and its memory. place: a struct
+        engine_wire_place.
+        """
         index = socket.if_nametoindex(wire.interface)
-        fields = {"ifindex": index, "queue": wire.queue, "worker": wire.worker, "mtu": mtu, "zero_copy": wire.zero_copy}
-        made = ffi.new("struct engine_wire *", fields)
-        status = lib.engine_add_wire(self._engine, made, descriptor, memory, *maps, place)
+        named = {"ifindex": index, "queue": wire.queue, "worker": wire.worker, "zero_copy": wire.zero_copy}
+        made = ffi.new("struct engine_wire *", {**named, **fields})
+        status = lib.engine_add_wire(self._engine, made, *files, place)
         if status != lib.ENGINE_OK:
             code, _ = REFUSALS.get(status, ("system", ""))
             raise EngineError(code, f"{wire.interface}, queue {wire.queue}: {os.strerror(ffi.errno)}")

@@ -2,7 +2,7 @@
 """What the engine's process answers: one JSON object in, one out, and nothing that a message can break.
 
     {"op": "ping"}                            → pid
-    {"op": "set", "a": flow, "b": flow, "owner": name}
+    {"op": "set", "a": flow, "b": flow, "owner": name}   → worker that has them
     {"op": "remove", "keys": [[address, port], …]}  → statistics, the last of each flow and its partner
     {"op": "read", "keys": [[address, port], …], "owner": name}  → statistics of those that exist
     {"op": "list", "cursor": 0}               → keys, cursor of the next page; no keys: the end
@@ -98,7 +98,7 @@ class Requests:
         flows = flow_from_json(a), flow_from_json(b)
         self.engine.set_pair(*flows)
         self._queues.own((flow.key for flow in flows), owner)
-        return {}
+        return {"worker": self.engine.worker(flows[0].key)}
 
     def _remove(self, keys: list[object]) -> Reply:
         wanted = parse_keys(keys, KEYS_AT_ONCE // 2)

@@ -67,14 +67,15 @@ static int take_memory(struct engine *engine, unsigned workers, unsigned flows, 
 		       const char *vault)
 {
 	engine->workers = calloc(workers, sizeof(*engine->workers));
+	engine->shared.wire_files = calloc(workers * ENGINE_WIRES, sizeof(*engine->shared.wire_files));
 	engine->pages = take_shared(workers * sizeof(*engine->pages));
 	engine->shared.slots = take_shared(flows * sizeof(*engine->shared.slots));
 	engine->shared.stages = take_shared(flows * sizeof(*engine->shared.stages));
 	engine->shared.ices = take_shared(flows * sizeof(*engine->shared.ices));
 	if (table_create(&engine->table, flows))
 		return -1;
-	if (!engine->workers || !engine->pages || !engine->shared.slots || !engine->shared.stages ||
-	    !engine->shared.ices)
+	if (!engine->workers || !engine->shared.wire_files || !engine->pages || !engine->shared.slots ||
+	    !engine->shared.stages || !engine->shared.ices)
 		return -1;
 	if (history_store_open(&engine->store, history, 2 * flows) ||
 	    vault_open(&engine->vault, vault, flows) || take_exchange(engine, workers))
@@ -107,6 +108,7 @@ static void release(struct engine *engine, unsigned workers, unsigned flows)
 	give_shared(engine->shared.stages, flows * sizeof(*engine->shared.stages));
 	give_shared(engine->shared.ices, flows * sizeof(*engine->shared.ices));
 	give_shared(engine->pages, workers * sizeof(*engine->pages));
+	free(engine->shared.wire_files);
 	free(engine->workers);
 	free(engine);
 }
@@ -165,6 +167,7 @@ struct engine *engine_create(unsigned workers, unsigned flows, const char *histo
 
 void engine_destroy(struct engine *engine)
 {
+	engine_drop_wires(engine);
 	stop_workers(engine);
 	for (__u32 slot = 0; slot < engine->table.capacity; slot++)
 		if (engine->table.bindings[slot].key.port)
@@ -198,16 +201,12 @@ static void tell_restart(struct worker *worker, __u32 number)
 	worker_page_tell(worker->page, &event);
 }
 
-/*
- * The new process takes over the flows; what it is sent meanwhile waits in their sockets. The dead one's
- * wires have ended with it: it alone had them open.
- */
+/* The new process takes over flows and wires; what it is sent meanwhile waits in their sockets. */
 static int replace(struct engine *engine, struct worker *worker)
 {
 	__u32 at_hand = __atomic_load_n(&worker->page->slot, __ATOMIC_RELAXED);
 
 	worker_stop(worker);
-	memset(worker->page->wires, 0, sizeof(worker->page->wires));
 	blame(engine, at_hand);
 	tell_restart(worker, at_hand);
 	engine->restarts++;

@@ -9,7 +9,7 @@
 int wires_add(struct wires *wires, struct engine_wire *page, int descriptor, int memory)
 {
 	struct wire *wire = &wires->wires[wires->count];
-	int failed = xsk_attach(&wire->xsk, descriptor, memory);
+	int failed = xsk_attach(&wire->xsk, descriptor, memory, page->seats, page->seat);
 
 	close(memory);
 	if (failed) {

@@ -6,7 +6,8 @@ Whatever else it was started with it gives up, but for CAP_IPC_LOCK: locked memo
 It takes an interface, a queue and a file for the packets' memory, and gives back a socket that is bound to that queue,
 on the interfaces that it was told and no others. It never reads a packet.
 
-    {"interface": "eth0", "queue": 0} and the memory's file → {"error": 0, "zero_copy": false} and the socket
+    {"interface": "eth0", "queue": 0, "seats": 2, "shares": false} and the memory's file, or where it shares those of a
+    queue's first socket, that one → {"error": 0, "zero_copy": false} and the socket
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import socket
 import sys
 from collections.abc import Collection
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,15 @@ MESSAGE = 256
 PATIENCE = 2.0
 """Seconds that one side waits for the other."""
 QUEUES = 1 << 16
+
+
+@dataclass(frozen=True)
+class WireWanted:
+    """A socket on a queue of an interface for one of `seats` workers."""
+
+    interface: str
+    queue: int
+    seats: int = 1
 
 
 @dataclass(frozen=True)
@@ -148,8 +158,10 @@ def answer(client: socket.socket, settings: OpenerSettings) -> None:
 def opened(message: bytes, files: list[int], settings: OpenerSettings) -> tuple[int, bool]:
     """A bound socket, or an errno as a negative number; and whether the driver shares its memory."""
     try:
-        wanted = members(json.loads(message), {"interface": (str,), "queue": (int,)})
+        kinds: dict[str, tuple[type, ...]] = {"interface": (str,), "queue": (int,), "seats": (int,), "shares": (bool,)}
+        wanted = members(json.loads(message), kinds)
         check_range("queue", wanted["queue"], 0, QUEUES)
+        check_range("seats", wanted["seats"], 1, lib.ENGINE_WORKERS)
         if len(files) != 1 or wanted["interface"] not in settings.interfaces:
             return -errno.EACCES, False
         index = socket.if_nametoindex(wanted["interface"])
@@ -158,17 +170,22 @@ def opened(message: bytes, files: list[int], settings: OpenerSettings) -> tuple[
     except OSError:
         return -errno.ENODEV, False
     zero_copy = ffi.new("int *")
-    return int(lib.engine_open_wire(index, wanted["queue"], files[0], zero_copy)), bool(zero_copy[0])
+    first, memory = (files[0], -1) if wanted["shares"] else (-1, files[0])
+    found = int(lib.engine_open_wire(index, wanted["queue"], wanted["seats"], first, memory, zero_copy))
+    return found, bool(zero_copy[0])
 
 
-def ask_opener(path: Path, interface: str, queue: int, memory: int) -> tuple[int, bool]:
-    """A socket that the opener at `path` has bound, or an errno as a negative number; -EPERM: nobody is there."""
+def ask_opener(path: Path, wanted: WireWanted, file: int, shares: bool = False) -> tuple[int, bool]:
+    """A socket that the opener at `path` has bound, or an errno as a negative number; -EPERM: nobody is there.
+
+    file: the memory's, or where it shares those of the queue's first socket, that one.
+    """
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as asking:
             asking.settimeout(PATIENCE)
             asking.connect(str(path))
-            question = json.dumps({"interface": interface, "queue": queue}).encode()
-            socket.send_fds(asking, [question], [memory])
+            question = json.dumps({**asdict(wanted), "shares": shares}).encode()
+            socket.send_fds(asking, [question], [file])
             message, files, _, _ = socket.recv_fds(asking, MESSAGE, 1)
     except OSError:
         return -errno.EPERM, False

@@ -15,18 +15,17 @@ import struct
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from media._engine import ffi, lib
 from media.engine import Engine
 from media.flows import EngineError, EngineWire, EngineWires
-from media.wire_opener import ask_opener
+from media.wire_opener import WireWanted, ask_opener
 
 IFREQ = struct.Struct("16si20x")
 SIOCGIFMTU = 0x8921
 LOOKS = 10
 """Turns of the engine's loop between two looks at whether a wire is missing."""
-QUEUES = 64
-"""Places that each interface has in the relay's map `wires`."""
 NO_OPENER = "the engine may not open AF_XDP sockets, and nobody does it for it; run: voxdp attach"
 REMEDIES = {
     errno.EAFNOSUPPORT: "this kernel has no AF_XDP sockets (CONFIG_XDP_SOCKETS)",
@@ -85,35 +84,86 @@ class Wires:
         wanted = self._wanted
         if wanted is None:
             return
-        there = {(wire.interface, wire.queue) for wire in self._engine.wires()}
+        there = {(wire.interface, wire.queue, wire.worker) for wire in self._engine.wires()}
         with ExitStack() as open_files:
             try:
                 maps = [open_map(wanted.pins / name, open_files) for name in ("wires", "queues")]
                 if not there:
                     lib.engine_clear_queues(maps[1])  # of an engine before this, with other places
                 for number, name in enumerate(wanted.interfaces):
-                    self._fill_interface(name, number, maps, there, wanted.opener)
+                    layout = Layout(len(wanted.interfaces), number, self._engine.workers, queues_of(name))
+                    self._fill_interface(name, layout, maps, there, wanted.opener)
             except (Refused, EngineError) as error:
                 self.trouble = str(error)
 
     def _fill_interface(
-        self, name: str, number: int, maps: list[int], there: set[tuple[str, int]], opener: Path
+        self, name: str, layout: Layout, maps: list[int], there: set[tuple[str, int, int]], opener: Path
     ) -> None:
-        """Open a wire on each receive queue: the kernel says which number is none any more."""
-        for queue in range(lib.ENGINE_WIRES * self._engine.workers):
-            if (name, queue) in there:
+        """Open wires on each receive queue."""
+        for queue in range(min(layout.queues, lib.ENGINE_WIRES)):
+            wanted = {(name, queue, worker) for worker in layout.workers_of(queue)}
+            if wanted <= there:
                 continue
-            with ExitStack() as files:
-                memory = os.memfd_create("voxdp-wire", os.MFD_CLOEXEC)
-                files.callback(os.close, memory)
-                os.truncate(memory, lib.engine_wire_memory())
-                opened = open_wire(name, queue, memory, opener)
-                if opened is None:
-                    return
-                descriptor, zero_copy = opened
+            if wanted & there:  # those that share a queue begin together
+                self._engine.drop_wires()
+                raise Refused(f"{name}, queue {queue}: one of several sockets has gone; all are opened anew")
+            self._fill_queue(name, queue, layout, maps, opener)
+
+    def _fill_queue(self, name: str, queue: int, layout: Layout, maps: list[int], opener: Path) -> None:
+        """Open one for each worker that shares the queue."""
+        workers = layout.workers_of(queue)
+        with ExitStack() as files:
+            memory = os.memfd_create("voxdp-wire", os.MFD_CLOEXEC)
+            files.callback(os.close, memory)
+            os.truncate(memory, lib.engine_wire_memory(len(workers)))
+            first = -1
+            for seat, worker in enumerate(workers):
+                descriptor, zero_copy = open_wire(WireWanted(name, queue, len(workers)), first, memory, opener)
                 files.callback(os.close, descriptor)
-                wire = EngineWire(name, queue, queue % self._engine.workers, zero_copy, 0, 0, 0)
-                self._engine.add_wire(wire, interface_mtu(name), descriptor, memory, maps, place_of(number, queue))
+                first = descriptor if first < 0 else first
+                fields = {"mtu": interface_mtu(name), "seats": len(workers), "seat": seat}
+                wire = EngineWire(name, queue, worker, zero_copy, 0, 0, 0)
+                self._engine.add_wire(wire, fields, (descriptor, memory), layout.place_of(queue, maps))
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Which workers have sockets on which queue of an interface, and where those are in the relay's map `wires`.
+
+    With fewer queues than workers, those whose number leaves the queue's as remainder share it. With as many or more,
+    each queue is one worker's, who hands over what is of another's flow. interfaces: how many share the map.
+    """
+
+    interfaces: int
+    number: int
+    workers: int
+    queues: int
+
+    @property
+    def shared(self) -> bool:
+        """Whether each queue has a place for each worker."""
+        return self.queues < self.workers and self.queues * self.workers <= self._places
+
+    @property
+    def _places(self) -> int:
+        return int(lib.WIRES) // self.interfaces
+
+    def workers_of(self, queue: int) -> list[int]:
+        """Return who has a socket on a queue, the first of whom gets what is known to be of none of them."""
+        if self.shared:
+            return list(range(queue, self.workers, self.queues))
+        return [queue % self.workers]
+
+    def place_of(self, queue: int, maps: list[int]) -> Any:
+        """Return the struct engine_wire_place of a queue; raise Refused where there is none left."""
+        each = self.workers if self.shared else 1
+        begin = self.number * self._places + queue * each
+        if (queue + 1) * each > self._places:
+            raise Refused(f"{self._places // each} queues of an interface can have AF_XDP sockets here, no more")
+        place, seats = (begin + self.workers_of(queue)[0], begin + 1) if self.shared else (begin, 0)
+        return ffi.new(
+            "struct engine_wire_place *", {"wires": maps[0], "queues": maps[1], "place": place, "seats": seats}
+        )
 
 
 def inode(path: Path) -> int | None:
@@ -133,30 +183,29 @@ def open_map(path: Path, files: ExitStack) -> int:
     return found
 
 
-def open_wire(name: str, queue: int, memory: int, opener: Path) -> tuple[int, bool] | None:
-    """An open socket, and whether the driver shares its memory; None: no queue has that number. Raises Refused."""
+def open_wire(wanted: WireWanted, first: int, memory: int, opener: Path) -> tuple[int, bool]:
+    """An open socket, and whether the driver shares its memory. Raises Refused.
+
+    first: one of that queue, -1: this is the first, on a new memory file.
+    """
     zero_copy = ffi.new("int *")
     try:
-        found = int(lib.engine_open_wire(socket.if_nametoindex(name), queue, memory, zero_copy))
+        index = socket.if_nametoindex(wanted.interface)
+        found = int(lib.engine_open_wire(index, wanted.queue, wanted.seats, first, memory, zero_copy))
     except OSError:
         found = -errno.ENODEV
     shares = bool(zero_copy[0])
     if found == -errno.EPERM:
-        found, shares = ask_opener(opener, name, queue, memory)
-    if found == -errno.EINVAL and queue:
-        return None
+        found, shares = ask_opener(opener, wanted, memory if first < 0 else first, first >= 0)
     if found < 0:
         why = REMEDIES.get(-found, os.strerror(-found))
-        raise Refused(f"{name}, queue {queue}: {why}")
+        raise Refused(f"{wanted.interface}, queue {wanted.queue}: {why}")
     return found, shares
 
 
-def place_of(number: int, queue: int) -> int:
-    """Place in the relay's map `wires` of a queue of the numberth interface. Raises Refused where it has none."""
-    place = number * QUEUES + queue
-    if queue >= QUEUES or place >= lib.WIRES:
-        raise Refused(f"of {lib.WIRES // QUEUES} interfaces {QUEUES} queues each can have AF_XDP sockets, no more")
-    return place
+def queues_of(name: str) -> int:
+    """Receive queues of an interface."""
+    return int(lib.engine_queues(os.fsencode(name)))
 
 
 def interface_mtu(name: str) -> int:

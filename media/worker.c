@@ -44,7 +44,8 @@ static void keep_own_files(const struct worker *worker, int channel)
 {
 	const struct table *table = worker->shared->table;
 	const struct exchange *exchange = worker->shared->exchange;
-	int *kept = malloc((table->used + 1 + exchange->workers) * sizeof(*kept));
+	const struct wire_files *wires = &worker->shared->wire_files[worker->number * ENGINE_WIRES];
+	int *kept = malloc((table->used + 1 + exchange->workers + 2 * ENGINE_WIRES) * sizeof(*kept));
 	unsigned count = 0;
 
 	if (!kept)
@@ -52,6 +53,11 @@ static void keep_own_files(const struct worker *worker, int channel)
 	kept[count++] = channel;
 	for (unsigned i = 0; i < exchange->workers; i++)
 		kept[count++] = exchange->bells[i];
+	for (unsigned i = 0; i < ENGINE_WIRES; i++)
+		if (wires[i].open) {
+			kept[count++] = wires[i].descriptor;
+			kept[count++] = wires[i].memory;
+		}
 	for (__u32 slot = 0; slot < table->capacity; slot++)
 		if (table->bindings[slot].key.port && table->bindings[slot].worker == worker->number)
 			kept[count++] = table->bindings[slot].socket;

@@ -15,6 +15,13 @@
 
 struct exchange;
 
+/* The files of a wire, kept by the process that starts workers: what a worker left undone is in them. */
+struct wire_files {
+	bool open;
+	int descriptor;
+	int memory;
+};
+
 /* What all workers of an engine share with it. */
 struct worker_shared {
 	struct flow_slot *slots;
@@ -25,7 +32,8 @@ struct worker_shared {
 	struct history_store *store;
 	struct vault *vault;
 	struct dtls_identity *identity;
-	struct exchange *exchange; /* what workers give each other */
+	struct exchange *exchange;     /* what workers give each other */
+	struct wire_files *wire_files; /* [worker * ENGINE_WIRES + place in its page] */
 };
 
 /* A worker as the process sees it that started it. */

@@ -169,30 +169,26 @@ static void set_ice(struct running *running, struct command *command)
 	note_timed(running, slot);
 }
 
-static int free_wire(const struct worker_page *page)
+/* Takes both files over. 0 or -1 with errno: then they are closed. */
+static int open_wire(struct running *running, struct engine_wire *wire, const int *files)
 {
-	for (int i = 0; i < ENGINE_WIRES; i++)
-		if (!page->wires[i].ifindex)
-			return i;
-	return -1;
+	int failed =
+		wires_add(&running->relay.wires, wire, files[0], files[1]) || watch(running, files[0], wire);
+
+	if (failed)
+		memset(wire, 0, sizeof(*wire));
+	return failed;
 }
 
 static void add_wire(struct running *running, struct command *command, const int *files)
 {
-	int place = free_wire(running->page);
-	struct engine_wire *wire = &running->page->wires[place];
+	struct engine_wire *wire = &running->page->wires[command->slots[0]];
 
-	command->status = ENGINE_FULL;
-	if (place < 0)
-		return;
 	*wire = command->wire;
-	if (!wires_add(&running->relay.wires, wire, files[0], files[1]) && !watch(running, files[0], wire)) {
-		command->status = ENGINE_OK;
+	if (!open_wire(running, wire, files))
 		return;
-	}
 	command->status = ENGINE_SYSTEM;
 	command->error = errno;
-	memset(wire, 0, sizeof(*wire));
 }
 
 static void carry_out(struct running *running, struct command *command, const int *sockets)
@@ -318,6 +314,21 @@ static void resume_flows(struct running *running)
 
 		if (binding->key.port && binding->worker == running->number && number < binding->partner)
 			resume_pair(running, number);
+	}
+}
+
+/* Wires of a dead worker, with what waits in them. */
+static void resume_wires(struct running *running)
+{
+	const struct wire_files *files = &running->shared->wire_files[running->number * ENGINE_WIRES];
+
+	for (unsigned i = 0; i < ENGINE_WIRES; i++) {
+		struct engine_wire *wire = &running->page->wires[i];
+
+		if (wire->ifindex && files[i].open)
+			open_wire(running, wire, (const int[]){files[i].descriptor, files[i].memory});
+		else
+			memset(wire, 0, sizeof(*wire));
 	}
 }
 
@@ -463,5 +474,6 @@ _Noreturn void worker_run(const struct worker *worker, int channel)
 	    watch(running, worker->shared->exchange->bells[worker->number], &running->intake))
 		_exit(1);
 	resume_flows(running);
+	resume_wires(running);
 	loop(running);
 }

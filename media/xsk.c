@@ -10,66 +10,39 @@
 
 #define AT_ONCE 32 /* frames that the kernel sends in one call where it copies them */
 
-static int set(int descriptor, int option, const void *value, socklen_t length)
+static __u32 frame_count(const struct xsk_plan *plan)
 {
-	return setsockopt(descriptor, SOL_XDP, option, value, length);
+	return plan->receiving + plan->seats * plan->sending;
 }
 
-static int make_rings(int descriptor)
+/* Our own frames to send with. */
+static __u32 first_own(const struct xsk *xsk)
 {
-	static const struct {
-		int option, places;
-	} rings[] = {
-		{XDP_UMEM_FILL_RING, XSK_RECEIVING},
-		{XDP_UMEM_COMPLETION_RING, XSK_SENDING},
-		{XDP_RX_RING, XSK_RECEIVING},
-		{XDP_TX_RING, XSK_SENDING},
-	};
-
-	for (unsigned i = 0; i < sizeof(rings) / sizeof(rings[0]); i++)
-		if (set(descriptor, rings[i].option, &rings[i].places, sizeof(rings[i].places)))
-			return -1;
-	return 0;
+	return xsk->plan.receiving + xsk->seat * xsk->plan.sending;
 }
 
-/* The kernel keeps the pages, so that nobody need have them mapped here any longer. */
-static int give_memory(int descriptor, int memory)
+static __u8 *state_of(struct xsk *xsk, __u32 frame)
 {
-	struct xdp_umem_reg registered = {.len = XSK_MEMORY, .chunk_size = XSK_FRAME};
-	void *mapped = mmap(NULL, XSK_MEMORY, PROT_READ | PROT_WRITE, MAP_SHARED, memory, 0);
-	int failed;
-
-	if (mapped == MAP_FAILED)
-		return -1;
-	registered.addr = (__u64)(unsigned long)mapped;
-	failed = set(descriptor, XDP_UMEM_REG, &registered, sizeof(registered));
-	munmap(mapped, XSK_MEMORY);
-	return failed;
+	return &xsk->common->frames[frame];
 }
 
-int xsk_open(unsigned ifindex, unsigned queue, int memory, int *zero_copy)
+static void set_state(struct xsk *xsk, __u32 frame, __u8 state)
 {
-	struct sockaddr_xdp name = {
-		.sxdp_family = AF_XDP,
-		.sxdp_flags = XDP_USE_NEED_WAKEUP,
-		.sxdp_ifindex = ifindex,
-		.sxdp_queue_id = queue,
-	};
-	struct xdp_options options = {0};
-	socklen_t length = sizeof(options);
-	int descriptor = socket(AF_XDP, SOCK_RAW | SOCK_CLOEXEC, 0), error;
+	__atomic_store_n(state_of(xsk, frame), state, __ATOMIC_RELAXED);
+}
 
-	if (descriptor < 0)
-		return -errno;
-	if (!give_memory(descriptor, memory) && !make_rings(descriptor) &&
-	    !bind(descriptor, (struct sockaddr *)&name, sizeof(name)) &&
-	    !getsockopt(descriptor, SOL_XDP, XDP_OPTIONS, &options, &length)) {
-		*zero_copy = !!(options.flags & XDP_OPTIONS_ZEROCOPY);
-		return descriptor;
-	}
-	error = errno;
-	close(descriptor);
-	return -error;
+/* The rings that all share, for a moment; who finds them taken comes back later. */
+static bool try_hold(struct xsk *xsk)
+{
+	__u32 nobody = 0;
+
+	return __atomic_compare_exchange_n(&xsk->common->holder, &nobody, xsk->seat + 1, false,
+					   __ATOMIC_ACQUIRE, __ATOMIC_RELAXED);
+}
+
+static void release(struct xsk *xsk)
+{
+	__atomic_store_n(&xsk->common->holder, 0, __ATOMIC_RELEASE);
 }
 
 static int map_ring(struct xsk_ring *ring, int descriptor, const struct xdp_ring_offset *offsets, __u32 size,
@@ -90,46 +63,85 @@ static int map_ring(struct xsk_ring *ring, int descriptor, const struct xdp_ring
 
 static int map_rings(struct xsk *xsk, const struct xdp_mmap_offsets *offsets)
 {
+	const struct xsk_plan *plan = &xsk->plan;
 	int descriptor = xsk->descriptor;
 	const size_t packet = sizeof(struct xdp_desc), address = sizeof(__u64);
 
-	if (map_ring(&xsk->receive, descriptor, &offsets->rx, XSK_RECEIVING, packet, XDP_PGOFF_RX_RING) ||
-	    map_ring(&xsk->send, descriptor, &offsets->tx, XSK_SENDING, packet, XDP_PGOFF_TX_RING) ||
-	    map_ring(&xsk->fill, descriptor, &offsets->fr, XSK_RECEIVING, address, XDP_UMEM_PGOFF_FILL_RING))
+	if (map_ring(&xsk->receive, descriptor, &offsets->rx, plan->own, packet, XDP_PGOFF_RX_RING) ||
+	    map_ring(&xsk->send, descriptor, &offsets->tx, plan->sending, packet, XDP_PGOFF_TX_RING) ||
+	    map_ring(&xsk->fill, descriptor, &offsets->fr, plan->receiving, address,
+		     XDP_UMEM_PGOFF_FILL_RING))
 		return -1;
-	return map_ring(&xsk->complete, descriptor, &offsets->cr, XSK_SENDING, address,
+	return map_ring(&xsk->complete, descriptor, &offsets->cr, plan->completing, address,
 			(off_t)XDP_UMEM_PGOFF_COMPLETION_RING);
 }
 
-/* The first frames are the kernel's to fill, the others ours to send with. */
-static void share_frames(struct xsk *xsk)
+/* The first of all gives the kernel every frame to receive with. */
+static void fill_first(struct xsk *xsk)
 {
 	__u64 *places = xsk->fill.places;
 
-	for (__u32 i = 0; i < XSK_RECEIVING; i++)
+	if (__atomic_load_n(xsk->fill.producer, __ATOMIC_ACQUIRE))
+		return;
+	for (__u32 i = 0; i < xsk->plan.receiving; i++)
 		places[i] = (__u64)i * XSK_FRAME;
-	xsk->fill.mine = XSK_RECEIVING;
-	__atomic_store_n(xsk->fill.producer, XSK_RECEIVING, __ATOMIC_RELEASE);
-	for (__u32 i = 0; i < XSK_SENDING; i++)
-		xsk->spare[i] = XSK_RECEIVING + i;
-	xsk->spares = XSK_SENDING;
+	__atomic_store_n(xsk->fill.producer, xsk->plan.receiving, __ATOMIC_RELEASE);
 }
 
-int xsk_attach(struct xsk *xsk, int descriptor, int memory)
+/* Frames of a predecessor: those that it had in hand go back; of its own, those not waiting to be sent are
+ * free. */
+static void take_frames_over(struct xsk *xsk)
+{
+	const struct xsk_ring *send = &xsk->send;
+	const struct xdp_desc *places = send->places;
+	__u32 from = __atomic_load_n(send->consumer, __ATOMIC_ACQUIRE);
+
+	for (__u32 frame = 0; frame < xsk->plan.receiving; frame++)
+		if (*state_of(xsk, frame) == xsk->seat + 1)
+			xsk->pending[xsk->pending_count++] = frame;
+	for (__u32 i = 0; i < xsk->plan.sending; i++)
+		set_state(xsk, first_own(xsk) + i, 0);
+	for (; from != send->mine; from++) {
+		__u64 frame = places[from & (send->size - 1)].addr / XSK_FRAME;
+
+		if (frame < frame_count(&xsk->plan))
+			set_state(xsk, (__u32)frame, 1);
+	}
+}
+
+/* Where a predecessor was, or at the beginning. Nobody but its successor lets go of what it held. */
+static void begin(struct xsk *xsk)
+{
+	__u32 former = xsk->seat + 1;
+
+	xsk->receive.mine = xsk->receive.theirs = __atomic_load_n(xsk->receive.consumer, __ATOMIC_RELAXED);
+	xsk->send.mine = __atomic_load_n(xsk->send.producer, __ATOMIC_RELAXED);
+	__atomic_compare_exchange_n(&xsk->common->holder, &former, 0, false, __ATOMIC_ACQ_REL,
+				    __ATOMIC_RELAXED);
+	if (!xsk->seat)
+		fill_first(xsk);
+	take_frames_over(xsk);
+}
+
+int xsk_attach(struct xsk *xsk, int descriptor, int memory, unsigned seats, unsigned seat)
 {
 	struct xdp_mmap_offsets offsets;
 	socklen_t length = sizeof(offsets);
 
 	memset(xsk, 0, sizeof(*xsk));
 	xsk->descriptor = descriptor;
-	xsk->memory = mmap(NULL, XSK_MEMORY, PROT_READ | PROT_WRITE, MAP_SHARED, memory, 0);
+	xsk->plan = xsk_plan(seats);
+	xsk->seat = seat;
+	xsk->memory = mmap(NULL, xsk_bytes(seats), PROT_READ | PROT_WRITE, MAP_SHARED, memory, 0);
 	if (xsk->memory == MAP_FAILED) {
 		xsk->memory = NULL;
 		return -1;
 	}
+	xsk->common =
+		(struct xsk_common *)(void *)(xsk->memory + (size_t)frame_count(&xsk->plan) * XSK_FRAME);
 	if (!getsockopt(descriptor, SOL_XDP, XDP_MMAP_OFFSETS, &offsets, &length) &&
 	    !map_rings(xsk, &offsets)) {
-		share_frames(xsk);
+		begin(xsk);
 		return 0;
 	}
 	xsk_detach(xsk);
@@ -154,7 +166,7 @@ void xsk_detach(struct xsk *xsk)
 	unmap_ring(&xsk->fill, sizeof(__u64));
 	unmap_ring(&xsk->complete, sizeof(__u64));
 	if (xsk->memory)
-		munmap(xsk->memory, XSK_MEMORY);
+		munmap(xsk->memory, xsk_bytes(xsk->plan.seats));
 	memset(xsk, 0, sizeof(*xsk));
 	xsk->descriptor = -1;
 }
@@ -168,71 +180,116 @@ static __u32 waiting(struct xsk_ring *ring)
 }
 
 /* Whatever stands in a ring stays within the memory: nothing there is to be trusted with an address. */
-static bool is_frame(__u64 address, __u32 length)
+static bool is_frame(const struct xsk *xsk, __u64 address, __u32 length)
 {
-	return address < XSK_MEMORY && address % XSK_FRAME + length <= XSK_FRAME;
+	return address / XSK_FRAME < xsk->plan.receiving && address % XSK_FRAME + length <= XSK_FRAME;
 }
 
 unsigned xsk_take(struct xsk *xsk, struct xsk_frame *frames, unsigned most)
 {
 	struct xsk_ring *ring = &xsk->receive;
 	const struct xdp_desc *places = ring->places;
-	__u32 there = waiting(ring), count = there < most ? there : most;
+	__u32 there = waiting(ring), count = there < most ? there : most, taken = 0;
 
 	for (__u32 i = 0; i < count; i++) {
 		const struct xdp_desc *place = &places[(ring->mine + i) & (ring->size - 1)];
-		bool good = is_frame(place->addr, place->len);
 
-		frames[i].place = place->addr;
-		frames[i].data = good ? xsk->memory + place->addr : xsk->memory;
-		frames[i].length = good ? place->len : 0;
+		if (!is_frame(xsk, place->addr, place->len))
+			continue;
+		set_state(xsk, (__u32)(place->addr / XSK_FRAME), (__u8)(xsk->seat + 1));
+		frames[taken++] = (struct xsk_frame){xsk->memory + place->addr, place->len, place->addr};
 	}
 	ring->mine += count;
 	__atomic_store_n(ring->consumer, ring->mine, __ATOMIC_RELEASE);
-	return count;
+	return taken;
+}
+
+/* Another may have put frames into the ring since we did. */
+static void give_pending(struct xsk *xsk)
+{
+	struct xsk_ring *ring = &xsk->fill;
+	__u64 *places = ring->places;
+	__u32 place;
+
+	if (!xsk->pending_count || !try_hold(xsk))
+		return;
+	place = __atomic_load_n(ring->producer, __ATOMIC_RELAXED);
+	for (__u32 i = 0; i < xsk->pending_count; i++) {
+		places[place++ & (ring->size - 1)] = (__u64)xsk->pending[i] * XSK_FRAME;
+		set_state(xsk, xsk->pending[i], 0);
+	}
+	__atomic_store_n(ring->producer, place, __ATOMIC_RELEASE);
+	xsk->pending_count = 0;
+	release(xsk);
 }
 
 void xsk_give(struct xsk *xsk, const struct xsk_frame *frames, unsigned count)
 {
-	struct xsk_ring *ring = &xsk->fill;
-	__u64 *places = ring->places;
-
-	for (unsigned i = 0; i < count; i++)
-		places[ring->mine++ & (ring->size - 1)] = frames[i].place / XSK_FRAME * XSK_FRAME;
-	__atomic_store_n(ring->producer, ring->mine, __ATOMIC_RELEASE);
+	for (unsigned i = 0; i < count && xsk->pending_count < XSK_PENDING; i++)
+		xsk->pending[xsk->pending_count++] = (__u32)(frames[i].place / XSK_FRAME);
+	give_pending(xsk);
 }
 
+/* What the kernel has sent is its owner's again, whoever that is. */
 static void reclaim(struct xsk *xsk)
 {
 	struct xsk_ring *ring = &xsk->complete;
 	const __u64 *places = ring->places;
-	__u32 count = waiting(ring);
+	__u32 count = frame_count(&xsk->plan);
 
-	for (; count && xsk->spares < XSK_SENDING; count--)
-		xsk->spare[xsk->spares++] =
-			(__u32)(places[ring->mine++ & (ring->size - 1)] % XSK_MEMORY / XSK_FRAME);
+	if (!try_hold(xsk))
+		return;
+	ring->mine = ring->theirs = __atomic_load_n(ring->consumer, __ATOMIC_RELAXED);
+	for (__u32 there = waiting(ring); there; there--) {
+		__u64 frame = places[ring->mine++ & (ring->size - 1)] / XSK_FRAME;
+
+		if (frame >= xsk->plan.receiving && frame < count)
+			set_state(xsk, (__u32)frame, 0);
+	}
 	__atomic_store_n(ring->consumer, ring->mine, __ATOMIC_RELEASE);
+	release(xsk);
+}
+
+/* Frames come back in the order in which they were sent, but for those of a predecessor. */
+static __u8 *find_room(struct xsk *xsk)
+{
+	for (__u32 i = 0; i < xsk->plan.sending; i++) {
+		__u32 frame = first_own(xsk) + xsk->next;
+
+		if (!__atomic_load_n(state_of(xsk, frame), __ATOMIC_RELAXED))
+			return xsk->memory + (size_t)frame * XSK_FRAME;
+		xsk->next = (xsk->next + 1) % xsk->plan.sending;
+	}
+	return NULL;
+}
+
+static bool has_room(struct xsk *xsk)
+{
+	return !__atomic_load_n(state_of(xsk, first_own(xsk) + xsk->next), __ATOMIC_RELAXED);
 }
 
 __u8 *xsk_room(struct xsk *xsk)
 {
-	if (!xsk->spares)
+	if (!has_room(xsk))
 		reclaim(xsk);
-	if (!xsk->spares) {
+	if (!has_room(xsk)) {
 		xsk_kick(xsk);
 		reclaim(xsk);
 	}
-	return xsk->spares ? xsk->memory + (size_t)xsk->spare[xsk->spares - 1] * XSK_FRAME : NULL;
+	return find_room(xsk);
 }
 
-/* A frame is on the ring or spare, and the ring has a place for each: it cannot be full. */
+/* A frame is on the ring or free, and the ring has a place for each: it cannot be full. */
 void xsk_put(struct xsk *xsk, size_t length)
 {
 	struct xsk_ring *ring = &xsk->send;
 	struct xdp_desc *places = ring->places;
+	__u32 frame = first_own(xsk) + xsk->next;
 
+	set_state(xsk, frame, 1);
+	xsk->next = (xsk->next + 1) % xsk->plan.sending;
 	places[ring->mine++ & (ring->size - 1)] = (struct xdp_desc){
-		.addr = (__u64)xsk->spare[--xsk->spares] * XSK_FRAME,
+		.addr = (__u64)frame * XSK_FRAME,
 		.len = (__u32)length,
 	};
 	if (ring->mine - __atomic_load_n(ring->producer, __ATOMIC_RELAXED) == AT_ONCE)
@@ -255,11 +312,12 @@ bool xsk_kick(struct xsk *xsk)
 	struct xsk_ring *ring = &xsk->send;
 	unsigned tries = (ring->mine - __atomic_load_n(ring->consumer, __ATOMIC_ACQUIRE)) / AT_ONCE + 2;
 
+	give_pending(xsk);
 	__atomic_store_n(ring->producer, ring->mine, __ATOMIC_RELEASE);
 	while (asks(ring) && tries-- && is_behind(ring))
 		if (sendto(xsk->descriptor, NULL, 0, MSG_DONTWAIT, NULL, 0) < 0 && errno != EAGAIN)
 			break;
-	return !asks(ring) || !is_behind(ring);
+	return (!asks(ring) || !is_behind(ring)) && !xsk->pending_count;
 }
 
 __u64 xsk_dropped(const struct xsk *xsk)

@@ -26,7 +26,7 @@ NO_MAC = bytes(6)
 NO_PARTNER, DSCP_KEEP = int(lib.NO_PARTNER), int(lib.DSCP_KEEP)
 MAPPED = bytes(10) + b"\xff\xff"
 """What comes before an IPv4 address where it is written as IPv6."""
-PACK = struct.Struct("=4I16s16s16s48s4H3B6s6s??3x").pack
+PACK = struct.Struct("=4I16s16s16s48s4H3B6s6s??B2x").pack
 PACK_SETTINGS = struct.Struct("=16s16s2I3H2B").pack
 NOWHERE = bytes(16)
 LATCH_PACKETS = 5
@@ -82,6 +82,7 @@ class FlowRule:
     previous_source: may send until the source does. police: packets per second, and packets at once. payload_types:
     those that RTP may have, None: all. dtmf_type: payload type of telephone events, which are told. demux: RTCP that
     comes beside RTP is for the flow at the port above. stun: checks of ICE pass to the engine's socket.
+    seat: number of the engine's worker that has the flow, where that is known.
     """
 
     state: FlowState
@@ -104,6 +105,7 @@ class FlowRule:
     dtmf_type: int | None = None
     demux: bool = False
     stun: bool = False
+    seat: int | None = None
 
     def __post_init__(self) -> None:
         former = self.previous_source
@@ -185,6 +187,7 @@ def pack_rule(index: int, rule: FlowRule) -> bytes:
             rule.egress_mac,
             rule.demux,
             rule.stun,
+            0 if rule.seat is None else rule.seat + 1,
         )
     except (struct.error, OSError) as error:
         raise ValueError(f"flow {index}: {rule} does not fit: {error}") from None
@@ -214,6 +217,7 @@ def decode_rule(encoded: Any, wide: Any) -> FlowRule:
         dtmf_type=wide.dtmf_type if flags & lib.FLAG_DTMF else None,
         demux=bool(wide.demux),
         stun=bool(wide.stun),
+        seat=wide.seat - 1 if wide.seat else None,
     )
 
 

@@ -48,6 +48,7 @@ struct flow_wanted {
 	uint8_t egress_mac[6];
 	uint8_t demux;
 	uint8_t stun;
+	uint8_t seat;
 };
 
 static bool is_ipv4(const uint32_t address[ADDRESS_WORDS])
@@ -130,6 +131,7 @@ static void wide_encode(const struct flow_wanted *wanted, struct flow_wide *wide
 		.demux = wanted->demux,
 		.previous_port = htons(wanted->previous_port),
 		.stun = wanted->stun,
+		.seat = wanted->seat,
 	};
 	memcpy(wide->payload_types, wanted->payload_types, sizeof(wide->payload_types));
 	memcpy(wide->source_address, wanted->source_address, sizeof(wide->source_address));

@@ -168,13 +168,16 @@ class KernelCarrier:
         for index, _ in differing:
             self._table.off(index)
 
-    def hand_up(self, pair: Pair) -> None:
-        """Let what reaches the pair pass to the engine's sockets; nothing where XDP does not guard the ports."""
+    def hand_up(self, pair: Pair, seat: int | None = None) -> None:
+        """Let what reaches the pair pass to the engine's sockets; nothing where XDP does not guard the ports.
+
+        seat: the worker that has it, if that is known.
+        """
         try:
             first, second = self._rules(pair)
         except ValueError:
             return
-        self._table.write_pair((first[0], _above(first[1])), (second[0], _above(second[1])), fresh=True)
+        self._table.write_pair((first[0], _above(first[1], seat)), (second[0], _above(second[1], seat)), fresh=True)
 
     def holds(self, pair: Pair) -> bool:
         """Whether the kernel has these very rules. A next hop that it has and we do not know yet counts as right."""
@@ -338,8 +341,8 @@ def _state(plan: FlowPlan) -> FlowState:
     return FlowState.LEARNING if plan.source[1] is None else FlowState.PINNED
 
 
-def _above(rule: FlowRule) -> FlowRule:
-    return replace(rule, state=FlowState.PINNED, action=FlowAction.ENGINE)
+def _above(rule: FlowRule, seat: int | None) -> FlowRule:
+    return replace(rule, state=FlowState.PINNED, action=FlowAction.ENGINE, seat=seat)
 
 
 def _with_hop_of(rule: FlowRule, other: FlowRule) -> FlowRule:

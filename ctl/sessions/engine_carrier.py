@@ -20,8 +20,8 @@ from media.stages import InsertStage, Stage, Tap, TapStage, TranscodeStage
 class Engine(Protocol):
     """What is asked of `media.client.EngineClient`. Every method may raise EngineError."""
 
-    def set_pair(self, a: EngineFlow, b: EngineFlow) -> None:
-        """Open or update two flows that face each other."""
+    def set_pair(self, a: EngineFlow, b: EngineFlow) -> int:
+        """Open or update two flows that face each other; return which worker has them."""
 
     def set_stage(self, key: FlowKey, kind: int, settings: bytes = b"") -> None:
         """Say what a flow does with RTP; kind 0: nothing."""
@@ -65,14 +65,14 @@ class EngineCarrier:
             self._engine.remove(names)
         resumed = not fresh and any(plan.secured for plan in pair) and not self._engine.read(names)
         flows = (replace(self._flow(plan), resumed=resumed, afresh=fresh and paired) for plan in pair)
-        self._engine.set_pair(*flows)
+        seat = self._engine.set_pair(*flows)
         for plan in pair:
             if fresh:
                 self._forget(plan.local)
             if plan.transcoding or plan.handling or plan.house or not fresh:
                 self._set_stage(plan)
         if self._kernel:
-            self._kernel.hand_up(pair)
+            self._kernel.hand_up(pair, seat)
 
     def attend(self, pair: Pair) -> None:
         """Speak ICE for a pair that the kernel carries. Raises EngineError."""

@@ -75,7 +75,7 @@ class EngineIo:
         return counted
 
     def _queues(self) -> list[str]:
-        return sorted(f"{wire.interface}:{wire.queue}" for wire in self.wires)
+        return sorted({f"{wire.interface}:{wire.queue}" for wire in self.wires})
 
     def _tell(self) -> None:
         """One line whenever it has become another way, or another reason; none about what was configured."""

@@ -121,12 +121,13 @@ class FakeEngine:
         self.seen: float | None = None
         self.pairs: dict[FlowKey, tuple[str, FlowKey | None]] = {}
 
-    def set_pair(self, a: EngineFlow, b: EngineFlow) -> None:
+    def set_pair(self, a: EngineFlow, b: EngineFlow) -> int:
         self._request()
         if self.refusal:
             raise self.refusal
         self.flows |= {a.key: a, b.key: b}
         self.partners |= {a.key: b.key, b.key: a.key}
+        return 0
 
     def set_stage(self, key: FlowKey, kind: int, settings: bytes = b"") -> None:
         self._request()

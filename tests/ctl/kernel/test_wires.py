@@ -32,7 +32,7 @@ from media import opener_process
 from media.client import EngineProcess
 from media.engine import Engine
 from media.flows import EngineFlow, EngineKeys, EngineWire
-from media.wire_opener import OpenerSettings, ask_opener
+from media.wire_opener import OpenerSettings, WireWanted, ask_opener
 from tests.ctl.kernel.wired import ALICE, ALICE6, BOB, BOB6, RELAY_A, RELAY_A6, RELAY_B, RELAY_B6, Wiring, rtp, udp
 from vm import namespace
 
@@ -210,34 +210,55 @@ def test_what_is_no_packet_of_the_flow_is_dropped_and_counted_as_on_sockets(wire
     call.exchange()
 
 
-def test_a_worker_gets_its_flows_packets_by_the_wires_of_another(make_world: Callable[..., World]) -> None:
-    """One worker more than there are queues has none: what it gets was handed over, what it sends goes by sockets."""
+def test_workers_that_share_a_queue_each_get_their_own_flows(make_world: Callable[..., World]) -> None:
     queues = ethtool.settings("east").queues or 1
     world = with_wires(make_world(queues + 1))
     calls = [world.call() for _ in range(2 * (queues + 1))]
     for _ in range(10):
         for call in calls:
             call.exchange()
-    sent_by = []
     for call in calls:
         for counted in world.counted(call):
-            assert (counted.packets, counted.lost, counted.received_by) == (10, 0, "af_xdp")
-            sent_by.append(counted.sent_by)
-    assert sent_by.count("sockets") == 4
-    assert sum(wire.received for wire in world.wires()) == 20 * len(calls)
+            assert (counted.packets, counted.lost) == (10, 0)
+            assert (counted.received_by, counted.sent_by) == ("af_xdp", "af_xdp")
+    assert sum(wire.received for wire in world.wires()) == sum(wire.sent for wire in world.wires()) == 20 * len(calls)
+    assert {wire.worker for wire in world.wires() if wire.received} == set(range(queues + 1))
 
 
-def test_a_killed_worker_leaves_its_calls_to_sockets_until_it_has_wires_again(wired: World) -> None:
-    call = wired.call()
-    call.exchange()
-    before = {(wire.interface, wire.queue) for wire in wired.wires()}
-    struck = time.monotonic()
-    for victim in wired.process.client.summary().processes:
+def test_what_comes_to_another_worker_than_its_flows_is_handed_over(make_world: Callable[..., World]) -> None:
+    """As where a card chooses the queue: here the relay does not know which worker has the flow."""
+    world = with_wires(make_world((ethtool.settings("east").queues or 1) + 1))
+    calls = [world.call() for _ in range(4)]
+    for call in calls:
+        world.kernel.hand_up(call.pair)
+        for _ in range(10):
+            call.exchange()
+        assert [(counted.packets, counted.lost) for counted in world.counted(call)] == [(10, 0)] * 2
+    first = [wire.received for wire in world.wires() if wire.worker == 0]
+    assert sum(first) > 40
+
+
+def test_a_killed_worker_loses_nothing_that_has_come_and_the_others_do_not_notice(
+    make_world: Callable[..., World],
+) -> None:
+    """What comes while it is replaced waits in its rings, for its successor."""
+    world = with_wires(make_world((ethtool.settings("east").queues or 1) + 1))
+    calls = [world.call() for _ in range(4)]
+    before = {(wire.interface, wire.queue, wire.worker) for wire in world.wires()}
+    for call in calls:
+        call.exchange()
+    for victim in world.process.client.summary().processes:
+        os.kill(victim, signal.SIGSTOP)
+        for call in calls:
+            call.send()
         os.kill(victim, signal.SIGKILL)
-    wait(call.heard)
-    assert time.monotonic() - struck < 1.5
-    wait(lambda: {(wire.interface, wire.queue) for wire in wired.wires()} == before, call.heard)
-    wait(lambda: wired.counted(call)[0].received_by == "af_xdp", call.heard)
+        for call in calls:
+            assert call.bob.recv(2048) == rtp(call.sent)
+            assert call.alice.recv(2048), "under another SSRC, where it was this call's worker"
+    assert {(wire.interface, wire.queue, wire.worker) for wire in world.wires()} == before
+    for call in calls:
+        for counted in world.counted(call):
+            assert (counted.lost, counted.received_by, counted.sent_by) == (0, "af_xdp", "af_xdp")
 
 
 def test_one_that_may_open_none_asks_who_may_and_goes_by_sockets_meanwhile(
@@ -263,7 +284,7 @@ def test_one_that_may_open_none_asks_who_may_and_goes_by_sockets_meanwhile(
     try:
         wait(lambda: not look(), call.heard)
         memory = os.memfd_create("test")
-        assert ask_opener(world.opener, "south", 0, memory) == (-errno.EACCES, False)
+        assert ask_opener(world.opener, WireWanted("south", 0), memory) == (-errno.EACCES, False)
         os.close(memory)
         again = subprocess.run([sys.executable, "-c", OPENER, world.opener], capture_output=True, text=True, timeout=30)
         assert again.stderr == f"voxdp xsk: {world.opener} is another's; end the voxdp xsk that runs already\n"
@@ -279,7 +300,7 @@ def test_one_that_may_open_none_asks_who_may_and_goes_by_sockets_meanwhile(
 def test_who_opens_them_can_do_nothing_else_and_gives_way_to_another(wiring: Wiring, state_dir: Path) -> None:
     settings = OpenerSettings(state_dir / "xsk.sock", INTERFACES, 65534, 65534)
     memory = os.memfd_create("test")
-    os.truncate(memory, lib.engine_wire_memory())
+    os.truncate(memory, lib.engine_wire_memory(1))
     with namespace.entered(wiring.relay):
         first, second = (opener_process.start(settings, state_dir / "xsk.log") for _ in range(2))
     try:
@@ -287,7 +308,7 @@ def test_who_opens_them_can_do_nothing_else_and_gives_way_to_another(wiring: Wir
         status = Path(f"/proc/{second}/status").read_text()
         (effective,) = (int(line.split()[1], 16) for line in status.splitlines() if line.startswith("CapEff:"))
         assert effective & ~(1 << 14) == 1 << 13
-        descriptor, _ = ask_opener(settings.socket, "east", 0, memory)
+        descriptor, _ = ask_opener(settings.socket, WireWanted("east", 0), memory)
         assert descriptor >= 0
         os.close(descriptor)
     finally:
