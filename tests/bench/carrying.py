@@ -44,7 +44,8 @@ Start = Callable[[str, int, Path, int, bool], AbstractContextManager[Relay]]
 class Outcome:
     """packets a relay sent on, by each CPU second; the delays of one call in microseconds, and of the link without it.
 
-    waited: part of the time in which the relay had something to do and no CPU to do it with.
+    waited: part of the time in which the relay had something to do and no CPU to do it with. kernel: part of the CPU
+    time that it used.
     """
 
     rate: float
@@ -52,6 +53,7 @@ class Outcome:
     delays: list[int]
     straight: list[int]
     waited: float
+    kernel: float
 
 
 class TooFew(RuntimeError):
@@ -89,7 +91,8 @@ class Bench:
         if arrived < 0.95 * expected:
             raise TooFew(f"{relay.name}: {arrived} of {expected:.0f} packets arrived")
         through, straight = ([pair[way] for pair in delays] for way in (0, 1))
-        return Outcome(arrived / used, used / SECONDS, through, straight, waited / SECONDS)
+        kernel = (after.kernel - before.kernel) / used
+        return Outcome(arrived / used, used / SECONDS, through, straight, waited / SECONDS, kernel)
 
     def memory(self, calls: int) -> int:
         """Bytes that the engine has with that many calls, RTP and RTCP, after a second of talk."""

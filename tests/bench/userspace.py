@@ -33,10 +33,11 @@ PEER_LINK, RELAY_LINK = "vxeo", "vxer"
 
 
 class Schedule(NamedTuple):
-    """Seconds of CPU used, and waited for a CPU that was taken."""
+    """Seconds of CPU used, and waited for a CPU that was taken; and of those used, what was the kernel's."""
 
     ran: float
     waited: float
+    kernel: float
 
 
 @dataclass(frozen=True)
@@ -52,11 +53,18 @@ class Relay:
         threads = [thread for pid in self.pids for thread in Path(f"/proc/{pid}/task").iterdir()]
         counted = [list(map(int, (thread / "schedstat").read_text().split()[:2])) for thread in threads]
         ran, waited = (sum(column) / 1e9 for column in zip(*counted, strict=True))
-        return Schedule(ran, waited)
+        kernel, user = (sum(_ticks(thread)[place] for thread in threads) for place in (0, 1))
+        return Schedule(ran, waited, ran * kernel / max(1, kernel + user))
 
     def memory(self) -> int:
         """Bytes, pages shared between its processes counted once."""
         return sum(_proportional(pid) for pid in self.pids)
+
+
+def _ticks(thread: Path) -> tuple[int, int]:
+    """CPU time in the kernel and outside of it: stime and utime of proc(5)."""
+    fields = (thread / "stat").read_text().rpartition(")")[2].split()
+    return int(fields[12]), int(fields[11])
 
 
 def _proportional(pid: int) -> int:

@@ -13,7 +13,7 @@ from ctl.kernel.pins import Pins
 from media.flows import EngineFlow, EngineHop
 from tests.bench.lab import identity, inside, run
 
-PORTS = 30000, 34999
+PORTS = 30000, 39999
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import socket
 import struct
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -144,8 +145,8 @@ def engine_process(tmp_path: Path) -> Iterator[Callable[..., EngineProcess]]:
     """Starts one, with further arguments."""
     processes: list[EngineProcess] = []
 
-    def start(*arguments: str) -> EngineProcess:
-        processes.append(EngineProcess.ensure(tmp_path / "engine", arguments=arguments))
+    def start(*arguments: str, python: str = sys.executable) -> EngineProcess:
+        processes.append(EngineProcess.ensure(tmp_path / "engine", python=python, arguments=arguments))
         return processes[-1]
 
     yield start

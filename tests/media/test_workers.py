@@ -4,8 +4,11 @@
 import os
 import random
 import signal
+import subprocess
+import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from pylibsrtp import Policy, Session
@@ -192,6 +195,26 @@ def test_one_key_sends_for_one_flow(process, call, rtp, settled):
     first.a.send(rtp(1), second.facing_a.key)
     found = settled(process.client, second.facing_a, 1)
     assert (found.security, found.last_reason, found.packets) == ("waiting", "no-key", 0)
+
+
+@pytest.mark.parametrize(("limit", "policy"), [(0, os.SCHED_OTHER), (1, os.SCHED_RR)])
+def test_workers_go_first_where_the_limit_allows_it(engine_process, call, rtp, tmp_path, limit, policy):
+    """LimitRTPRIO as the engine sees it, for a container's root may not raise it. A successor goes first too."""
+    told, python = tmp_path / "limit.so", tmp_path / "python"
+    source = Path(__file__).with_name("rtprio_limit.c")
+    subprocess.run(["gcc", "-shared", "-fPIC", f"-DLIMIT={limit}", "-o", told, source], check=True)
+    python.write_text(f'#!/bin/sh\nLD_PRELOAD={told} exec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    process = engine_process("--workers", "2", python=str(python))
+    assert os.sched_getscheduler(process.pid) == os.SCHED_OTHER, "who watches them takes its turn"
+    workers = process.client.summary().processes
+    assert {os.sched_getscheduler(each) for each in workers} == {policy}
+    opened = call.open(process.client)
+    os.kill(workers[0], signal.SIGKILL)
+    wait_replaced(process.client, workers[0], time.monotonic())
+    assert {os.sched_getscheduler(each) for each in process.client.summary().processes} == {policy}
+    opened.a.send(rtp(1), opened.facing_a.key)
+    assert opened.b.receive()[0] == rtp(1)
 
 
 def test_rtcp_names_the_ssrcs_that_rtp_has_after_a_crash(engine_process, call, rtp, rtcp, make_peer):
