@@ -15,14 +15,16 @@
 
 #include "srtp.h"
 
-#define PROFILES "SRTP_AEAD_AES_128_GCM:SRTP_AEAD_AES_256_GCM:SRTP_AES128_CM_SHA1_80:SRTP_AES128_CM_SHA1_32"
-#define CIPHERS	 "ECDHE+AESGCM:ECDHE+CHACHA20:ECDHE+AES"
-#define LABEL	 "EXTRACTOR-dtls_srtp" /* RFC 5764 §4.2 */
-#define MTU	 1200
-#define RETRY	 1000000000ULL	/* ns after a failure */
-#define LINGER	 10000000000ULL /* ns for which the peer may ask for our last flight again */
-#define VALID	 (365 * 24 * 3600L)
-#define SOON	 (30 * 24 * 3600L)
+#define PROFILES     "SRTP_AEAD_AES_128_GCM:SRTP_AEAD_AES_256_GCM:SRTP_AES128_CM_SHA1_80:SRTP_AES128_CM_SHA1_32"
+#define CIPHERS	     "ECDHE+AESGCM:ECDHE+CHACHA20:ECDHE+AES"
+#define LABEL	     "EXTRACTOR-dtls_srtp" /* RFC 5764 §4.2 */
+#define MTU	     1200
+#define RETRY	     1000000000ULL  /* ns after a failure */
+#define RESEND_FIRST 100000	    /* us until a flight that is not answered is sent again, at first */
+#define RESEND_LAST  2000000	    /* and at last */
+#define LINGER	     10000000000ULL /* ns for which the peer may ask for our last flight again */
+#define VALID	     (365 * 24 * 3600L)
+#define SOON	     (30 * 24 * 3600L)
 
 struct dtls {
 	SSL *ssl;
@@ -208,6 +210,15 @@ void dtls_identity_destroy(struct dtls_identity *identity)
 	identity->context = NULL;
 }
 
+/* A first hello often comes before the peer listens; to wait the second of RFC 6347 §4.2.4.1 costs speech. */
+static unsigned resend_after(SSL *ssl, unsigned before)
+{
+	(void)ssl;
+	if (!before)
+		return RESEND_FIRST;
+	return before < RESEND_LAST / 2 ? 2 * before : RESEND_LAST;
+}
+
 static SSL *begin(struct dtls *dtls)
 {
 	SSL *ssl = SSL_new(dtls->identity->context);
@@ -221,6 +232,7 @@ static SSL *begin(struct dtls *dtls)
 	BIO_set_init(bio, 1);
 	SSL_set_bio(ssl, bio, bio);
 	SSL_set_mtu(ssl, MTU);
+	DTLS_set_timer_cb(ssl, resend_after);
 	if (dtls->wanted.role == DTLS_ACTIVE)
 		SSL_set_connect_state(ssl);
 	else
