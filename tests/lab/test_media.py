@@ -1,14 +1,19 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Codecs that differ, and recordings: real phones on either side."""
+"""Codecs that differ, and recordings: real phones on either side, and a gateway of G.729, which no phone here has."""
 
+import json
+import struct
 import time
 import wave
 from array import array
+from pathlib import Path
 
 import pytest
 
+from tests.media.dsp import Codec, Rtp, Side, heard, packets, sine
 from vm import audio
 from vm.process import LabError
+from vm.sipp import Sipp
 
 BOTH = [(1000, 1000), (440, 440)]
 KEY = "5a" * 32
@@ -38,6 +43,51 @@ def test_phones_without_a_common_codec_hear_each_other(world, codec):
     assert world.bob.wait("CALL_DTMF_START", 5)["param"] == "5"
     world.finish(world.alice, world.bob)
     assert [tones_in(phone.heard()[0])[0] for phone in (world.alice, world.bob)] == [1000, 440]
+
+
+G729 = Side(Codec("G729"))
+SCENARIO = Path(__file__).parent / "scenarios/g729.xml"
+
+
+def test_a_gateway_that_has_g729_alone_is_heard_and_hears(world, tmp_path):
+    """Its sound is coded beforehand, and what reached it is decoded from its wire."""
+    world = world(media='transcode = ["PCMU", "G729"]')
+    lines = SCENARIO.read_text().replace("SOUND", str(tmp_path / "tone.pcap"))
+    write_capture(tmp_path / "tone.pcap", packets(G729, sine(8000, 1000, 12000)))
+    (tmp_path / "gateway.xml").write_text(lines)
+    Sipp(world.lab, world.lab.b, "gateway", ["-sf", str(tmp_path / "gateway.xml")], 5070)
+    command = world.controller.command
+    command("trunk", "add", "gateway", f"host={world.lab.b.address}", "port=5070", "probe_seconds=0")
+    command("route", "add", "france", "prefix=33", f"trunks={json.dumps([{'trunk': 'gateway'}])}")
+    world.alice.dial("sip:+33123456789@voxdp.lab")
+    world.alice.established()
+    a, b = world.carried(300)
+    assert (a["reason"], a["codec"], b["codec"]) == (
+        "transcoding PCMU to G729: the legs have no codec in common",
+        "PCMU",
+        "G729",
+    )
+    assert (a["lost"], b["lost"]) == (0, 0)
+    world.alice.hangup()
+    world.alice.closed()
+    reached = [
+        Rtp.parse(each.payload) for each in world.seen()[1] if each.is_rtp and each.target[0] == world.lab.b.address
+    ]
+    assert {packet.payload_type for packet in reached} == {18}
+    assert audio.judge(heard(G729, reached)).is_tone(440)
+    assert tones_in(world.alice.heard()[0])[0] == 1000
+
+
+def write_capture(path, stream):
+    """RTP, 20 ms apart, as SIPp plays it: frames of Ethernet, whose addresses it makes its own."""
+    data = struct.pack("=IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 65535, 1)
+    for number, packet in enumerate(stream):
+        datagram = packet.bytes()
+        udp = struct.pack("!HHHH", 4000, 4002, 8 + len(datagram), 0)
+        ip = struct.pack("!BBHHHBBH8x", 0x45, 0, 28 + len(datagram), number & 0xFFFF, 0, 64, 17, 0)
+        frame = bytes(12) + b"\x08\x00" + ip + udp + datagram
+        data += struct.pack("=IIII", number // 50, number % 50 * 20_000, len(frame), len(frame)) + frame
+    path.write_bytes(data)
 
 
 def test_phones_with_a_common_codec_stay_in_the_kernel(world):
