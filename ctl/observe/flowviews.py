@@ -10,6 +10,7 @@ from typing import Any
 from ctl.kernel.flowrule import Endpoint, FlowStatistics
 from ctl.observe.quality import Direction
 from ctl.sessions.programmer import FlowView
+from media.stages import StageReport
 
 UNCOUNTED = FlowStatistics(
     packets=0,
@@ -95,6 +96,24 @@ def flow_row(view: FlowView, now: float | None = None) -> dict[str, Any]:
         "sent_by": counted.sent_by,
         "copies_dropped": counted.copies_dropped,
         "last_reason": counted.last_reason,
+    }
+
+
+def sound_row(report: StageReport | None) -> dict[str, Any]:
+    """Return what became of a flow's sound for JSON; all null where it does not go through a codec.
+
+    concealed_*: made up for packets lost or late. recovered: packets restored from the one after. buffer_ms: what the
+    jitter buffer waits. silent_ms: of comfort noise or nothing. codec_s: processor time.
+    """
+    return {
+        "played": report.played if report else None,
+        "late": report.late if report else None,
+        "concealed_ms": report.concealed if report else None,
+        "concealed_pct": _percent(report.concealed_ratio) if report else None,
+        "recovered": report.recovered if report else None,
+        "silent_ms": report.silent if report else None,
+        "buffer_ms": report.delay if report else None,
+        "codec_s": _rounded(report.codec_seconds, 6) if report else None,
     }
 
 

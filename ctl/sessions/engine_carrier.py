@@ -14,7 +14,7 @@ from ctl.sessions.carriers import LATCH_PACKETS, Counts, Hops, KernelCarrier, ha
 from ctl.sessions.ice import IcePair
 from ctl.sessions.plan import FlowPlan, Pair
 from media.flows import EngineError, EngineFlow, EngineHop, EngineStatistics, FlowKey, redacted
-from media.stages import InsertStage, Stage, Tap, TapStage, TranscodeStage
+from media.stages import InsertStage, Stage, StageReport, Tap, TapStage, TranscodeStage
 
 
 class Engine(Protocol):
@@ -31,6 +31,9 @@ class Engine(Protocol):
 
     def read(self, keys: Sequence[FlowKey]) -> Sequence[EngineStatistics]:
         """Return the statistics of those flows that exist."""
+
+    def read_stage(self, key: FlowKey) -> bytes:
+        """Return what a flow's stage has counted."""
 
     def list(self) -> Sequence[FlowKey]:
         """Return the names of all flows."""
@@ -104,6 +107,13 @@ class EngineCarrier:
     def read(self, plans: Sequence[FlowPlan]) -> list[FlowStatistics | None]:
         """Return what the engine counted; nothing if there is no engine any more."""
         return self._counted(self._engine.read, plans)
+
+    def sound(self, plan: FlowPlan) -> StageReport | None:
+        """Return what became of a flow's sound; None where it does not go through a codec. Raises EngineError."""
+        if not isinstance(self._stage(plan), TranscodeStage):
+            return None
+        report = self._engine.read_stage(plan.local)
+        return StageReport.unpack(report) if report else None
 
     def last_seen(self, plans: Sequence[FlowPlan]) -> list[float | None]:
         """Return when each had its last packet. Raises EngineError."""

@@ -19,6 +19,7 @@ from ctl.sessions.ice import IcePair
 from ctl.sessions.plan import FlowPlan, Kind, Pair, Path, difference, pairs
 from media.flows import EngineError
 from media.ice import IceState
+from media.stages import StageReport
 from sip.effects import Leg
 from sip.facts import fact
 
@@ -159,6 +160,11 @@ class Programmer:
     def rtp_of(self, call: str) -> list[FlowPlan]:
         """Return the plans of the media of a call, RTCP left out."""
         return [plan for pair in self._calls.get(call, {}).values() for plan in pair if plan.kind == "rtp"]
+
+    def sound(self, local: Endpoint) -> StageReport | None:
+        """Return what became of a flow's sound; None where it goes through no codec. Raises EngineError."""
+        owner = self._owners.get(local)
+        return self._engine.sound(owner[1]) if owner and self._engine else None
 
     def samples(self, calls: Iterable[str]) -> list[tuple[str, FlowPlan, Sample]]:
         """Return what the quality of the media of these calls is judged by. Raises EngineError."""

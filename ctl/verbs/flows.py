@@ -14,11 +14,12 @@ from ctl.exits import USAGE
 from ctl.network.nexthop import Route
 from ctl.observe.captures import Captures, endpoint
 from ctl.observe.explain import Facts, explain
-from ctl.observe.flowviews import flow_row
+from ctl.observe.flowviews import flow_row, sound_row
 from ctl.sessions.carriers import Hops
 from ctl.sessions.dataplane import Carriers
 from ctl.sessions.programmer import FlowView, Programmer
 from ctl.verbs.control import ControlError, Encoded, Held, Verb, not_found
+from media.flows import EngineError
 from sip.core import Core
 from sip.views import CallView
 
@@ -70,9 +71,12 @@ class FlowVerbs:
         return Encoded(f"[{','.join(pieces)}]".encode())
 
     def flow_show(self, arguments: dict[str, Any]) -> dict[str, Any]:
-        """Return one flow."""
+        """Return one flow, and what became of its sound where it goes through a codec. Raises ControlError."""
         (view,) = self._chosen(str(arguments.get("id", "")), whole_calls=False)
-        return flow_row(view)
+        try:
+            return {**flow_row(view), **sound_row(self._programmer.sound(view.local))}
+        except EngineError as error:
+            raise ControlError(str(error)) from None
 
     def flow_explain(self, arguments: dict[str, Any]) -> list[dict[str, Any]]:
         """Return why a flow, or each RTP flow of a call, is as it is."""

@@ -115,6 +115,7 @@ class FakeEngine:
         self.flows: dict[FlowKey, EngineFlow] = {}
         self.partners: dict[FlowKey, FlowKey] = {}
         self.stages: dict[FlowKey, tuple[int, bytes]] = {}
+        self.reports: dict[FlowKey, bytes] = {}
         self.requests = 0
         self.gone = False
         self.refusal: EngineError | None = None
@@ -145,6 +146,10 @@ class FakeEngine:
         self._request()
         found = (engine_statistics(self.flows[key], self.seen) for key in keys if key in self.flows)
         return tuple(self._paired(each) for each in found)
+
+    def read_stage(self, key: FlowKey) -> bytes:
+        self._request()
+        return self.reports.get(key, b"")
 
     def list(self) -> tuple[FlowKey, ...]:
         return tuple(self.flows)

@@ -2,7 +2,9 @@
 """What the controller answers of flows, over stand-ins for kernel, routes and engine."""
 
 import json
+import struct
 import time
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -11,7 +13,7 @@ from ctl.exits import NOT_FOUND, USAGE
 from ctl.observe.captures import Captures
 from ctl.verbs.control import ControlError
 from ctl.verbs.flows import FlowVerbs
-from tests.ctl.world import ALICE, BOB, RELAY_A, RELAY_B, rtp_port
+from tests.ctl.world import ALICE, BOB, RELAY_A, RELAY_B, rtp_port, sdp
 
 
 @pytest.fixture
@@ -55,9 +57,26 @@ async def test_a_call_is_found_by_a_beginning_that_is_its_alone(world, verbs, wa
     assert error.value.code == code
 
 
+def test_of_a_flow_through_a_codec_what_became_of_its_sound(world, verbs):
+    """As struct stage_report has it: 7 counters of the jitter buffer, 9 of the receiver, 4 of the sender, others."""
+    world.sessions.data_plane = replace(world.sessions.data_plane, transcode=("PCMA",))
+    narrow = "m=audio 4000 RTP/AVP {}\r\n"
+    _, to_alice = world.call(a=sdp(ALICE, narrow.format(0)), b=sdp(BOB, narrow.format(8)))
+    key = RELAY_A, rtp_port(to_alice)
+    counts = (*(100, 3, 2, 0, 0, 0, 0), *(95, 1900, 100, 1, 20, 0, 0, 0, 0), *(100, 16000, 0, 0), 5_000_000, 40, 0, 0)
+    world.engine.reports[key] = struct.pack("=20QQIxxxxQQ", *counts)
+    shown = verbs.flow_show({"id": f"{key[0]}:{key[1]}"})
+    assert (shown["late"], shown["played"], shown["recovered"], shown["buffer_ms"]) == (3, 95, 1, 40)
+    assert (shown["concealed_ms"], shown["concealed_pct"], shown["silent_ms"], shown["codec_s"]) == (100, 5, 20, 0.005)
+    world.engine.gone = True
+    with pytest.raises(ControlError, match="no engine answers"):
+        verbs.flow_show({"id": f"{key[0]}:{key[1]}"})
+
+
 def test_one_flow_in_full(world, verbs):
     identity, _ = talk(world)
-    assert verbs.flow_show({"id": identity})["packets"] == 500
+    shown = verbs.flow_show({"id": identity})
+    assert (shown["packets"], shown["codec_s"], shown["concealed_ms"]) == (500, None, None)
     for unknown in ("", "ng/one", "192.0.2.1:9", "nonsense:", "[::1]:5"):
         with pytest.raises(ControlError) as error:
             verbs.flow_show({"id": unknown})
