@@ -64,6 +64,7 @@ from ctl.verbs.calls import Verbs
 from ctl.verbs.control import ControlServer, Verb
 from ctl.verbs.flows import FlowVerbs
 from ctl.verbs.live import LiveCalls
+from ctl.verbs.noted import Noted
 from ctl.verbs.playback import CallMedia, PlaybackVerbs
 from ctl.verbs.sip import SipVerbs
 from ctl.webhooks.events import Events
@@ -348,7 +349,9 @@ class Service:
         calls = CallVerbs(self.core, self.control)
         ng = NgVerbs(self.ng.relay, self.ports)
         playback = PlaybackVerbs(self.core, self._call_media(), self.playback)
-        return {**verbs.table(), **sip.table(), **flows.table(), **calls.table(), **ng.table(), **playback.table()}
+        changing = {**verbs.table(), **calls.table(), **playback.table()}
+        noted = Noted(self.core, self.control.owner, self.storage)
+        return {**noted.table(changing), **sip.table(), **flows.table(), **ng.table()}
 
     def _call_media(self) -> CallMedia:
         return CallMedia(self.playback, self.sessions, self.conductor)
