@@ -18,6 +18,8 @@ LEASE = 10.0
 MISSED_SECONDS = 5.0
 """For so long at least an agent who did not answer is not rung again."""
 CALLBACK_SECONDS = 86_400.0
+CALLBACK_PAUSES = (300.0, 1800.0)
+"""Seconds until somebody who did not answer is called back again, each time longer; then no more."""
 
 AgentState = Literal["off", "available", "paused", "ringing", "talking", "wrap_up"]
 
@@ -74,6 +76,10 @@ class Caller:
     announced: float = 0.0
     caller: str = ""
     """Who that is, as people see it."""
+    tries: int = 0
+    """How often it was called back and did not answer."""
+    not_before: float = 0.0
+    """When it may be called back."""
 
 
 @dataclass(slots=True)
@@ -211,6 +217,16 @@ class Board:
             found.number = None
         return self.tick(now)
 
+    def missed(self, caller: str, now: float) -> list[Effect]:
+        """Who was to be called back did not answer the agent: it keeps its place for another time, but not for ever."""
+        found = self.callers.get(caller)
+        if found is None or found.number is None or found.tries >= len(CALLBACK_PAUSES):
+            return self.leave(caller, now)
+        found.not_before = now + CALLBACK_PAUSES[found.tries]
+        found.tries += 1
+        self._give_back(found, now)
+        return self.tick(now)
+
     def refused(self, caller: str, now: float) -> list[Effect]:
         """The agent that was rung declined, was busy, or could not be reached."""
         found = self.callers.get(caller)
@@ -269,7 +285,8 @@ class Board:
         for agent in self.agents.values():
             self._free(agent, now)
         for caller in self._in_order():
-            if self.node and caller.agent is None and caller.node in ("", self.node):
+            due = caller.agent is None and caller.node in ("", self.node) and caller.not_before <= now
+            if self.node and due:
                 self._offer(caller, now)
         self._announce(now)
         done, self.effects = self.effects, []

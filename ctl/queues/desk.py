@@ -43,6 +43,8 @@ from sip.views import CallView
 TICK_SECONDS = 1.0
 FIND_SECONDS = 5.0
 NORMAL, BUSY_CAUSE, NO_ANSWER, UNREACHABLE = 16, 17, 19, 41
+NEVER = frozenset({1, 22, 28})
+"""Causes of Q.850 after which the same number is not called again: nobody has it, or it is none."""
 DEFAULT_MUSIC = QueueRule("").music
 CALLED_BACK = "queue/callback"
 
@@ -204,6 +206,7 @@ class Desk:
             found.stage, found.returns = Stage.WAITING, False
             self._wake(found.tenant)
         elif found.stage in (Stage.SENT_ON, Stage.CALLING_BACK):
+            found.again = effect.cause not in NEVER
             self._signalling.hang_up(effect.call, effect.cause)
         else:
             self._change(found.tenant, lambda board: board.refused(found.entry, time.time()))
@@ -220,6 +223,8 @@ class Desk:
             self.counts["abandoned"] += 1
         if found.stage is Stage.CALLING_AGENT:
             self._change(found.tenant, lambda board: board.refused(found.entry, time.time()))
+        elif found.stage is Stage.CALLING_BACK and found.again:
+            self._change(found.tenant, lambda board: board.missed(found.entry, time.time()))
         elif found.stage is not Stage.SENT_ON:
             self._change(found.tenant, lambda board: board.leave(found.entry, time.time()))
 
@@ -376,6 +381,7 @@ class Desk:
         ways = self._ways.onward(found.call, found.tenant, "", found.number)
         if isinstance(ways, Refusal):
             log.warning("nobody can be called back there", number=found.number, why=ways.reason)
+            found.again = False
             self._sounds.say(found.call, BUSY, lambda: self._signalling.hang_up(found.call, UNREACHABLE))
             return
         self._sounds.repeat(found.call, RINGING)

@@ -28,7 +28,8 @@ class Attended:
 
     agent: who has taken it; number: whom it calls back, or who is to be; entered: it has been on the board;
     welcomed: it hears something; over: it has ended, which the board is still to be told;
-    returns: it waits on, at its place, where nobody is reached whom it was sent on to.
+    returns: it waits on, at its place, where nobody is reached whom it was sent on to. again: whom it calls back may be
+    called another time.
     """
 
     call: str
@@ -46,6 +47,7 @@ class Attended:
     over: bool = False
     returns: bool = False
     welcomed: bool = False
+    again: bool = True
 
     @property
     def here(self) -> Here | None:

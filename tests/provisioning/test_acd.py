@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from provisioning.acd import (
+    CALLBACK_PAUSES,
     CALLBACK_SECONDS,
     LEASE,
     Agent,
@@ -183,6 +184,33 @@ def test_a_callback_is_owed_until_both_have_answered() -> None:
     b.called_back("b1", 22)
     assert b.keep({}, 23) == []
     assert (list(b.callers), b.agents["anna"].state) == ([], "available")
+
+
+def test_who_does_not_answer_a_callback_is_called_back_later_but_not_for_ever() -> None:
+    b = board("anna", wrap_up_seconds=0)
+    b.book("b1", "sales", "+331", 10)
+    now = 10.0
+    for pause in CALLBACK_PAUSES:
+        b.answered("b1", now)
+        b.missed("b1", now)
+        assert b.agents["anna"].state == "wrap_up"
+        assert b.tick(now + pause - 1) == []
+        assert b.agents["anna"].state == "available"
+        now += pause
+        assert b.tick(now) == [CallBack("b1", "anna", "+331", 20)]
+    b.answered("b1", now)
+    b.missed("b1", now)
+    assert not b.callers
+    b.missed("b1", now)
+
+
+def test_a_callback_that_both_have_answered_is_none_any_more() -> None:
+    b = board("anna", wrap_up_seconds=0)
+    b.book("b1", "sales", "+331", 10)
+    b.answered("b1", 11)
+    b.called_back("b1", 12)
+    b.missed("b1", 13)
+    assert not b.callers
 
 
 def test_an_agent_who_answers_late_has_the_call_all_the_same() -> None:

@@ -270,6 +270,26 @@ async def test_a_caller_who_presses_the_digit_is_called_back_when_an_agent_is_fr
         assert not office.board.callers
 
 
+@pytest.mark.parametrize(("cause", "kept"), [(19, True), (17, True), (1, False)])
+async def test_who_does_not_answer_its_callback_keeps_its_place_unless_nobody_can(cause: int, kept: bool) -> None:
+    async with working("anna", callback=True) as office:
+        office.board.node = ""
+        office.board.book("b1", "sales", "+331", time.time())
+        office.board.node = "n1"
+        await until(lambda: bool(office.signalling.wanted))
+        ((_, call, *_),) = office.signalling.take()
+        office.desk.told(Waiting(call, SALES, "201"))
+        await office.wants(("connect", call, (UserTarget("+331"),), "anna"))
+        office.desk.told(Unreached(call, 480, cause, ""))
+        await office.wants(("hang up", call, cause))
+        office.desk.told(over(call))
+        if not kept:
+            await until(lambda: "b1" not in office.board.callers)
+        else:
+            await until(lambda: office.board.callers["b1"].tries == 1)
+            assert office.board.callers["b1"].not_before > time.time() + 200
+
+
 async def test_an_agent_who_does_not_take_a_callback_loses_nobody_the_place() -> None:
     async with working("anna", callback=True) as office:
         office.board.node = ""
