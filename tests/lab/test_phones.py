@@ -127,6 +127,22 @@ def test_a_call_without_an_offer_is_heard_both_ways(exchange):
     phone.kill()
 
 
+def test_keys_by_info_become_telephone_events(exchange):
+    """SIPp tells two keys, in both forms; the phone hears them in its media."""
+    lab, controller = exchange
+    for user in ("keys", "pressed"):
+        controller.add_user(user, "secret")
+    controller.command("user", "set", "keys", "dtmf=info")
+    phone = Baresip(lab, lab.b, Account("pressed", DOMAIN, "secret", lab.b.relay), TONES["bob"], slot=2)
+    phone.registered()
+    target = ["-s", "pressed", "-auth_uri", f"pressed@{DOMAIN}", "-m", "1", f"{lab.a.relay}:5060"]
+    caller = Sipp(lab, lab.a, "keys", ["-sf", str(SCENARIOS / "keys.xml"), "-rtp_echo", "-mp", "16100", *target], 5090)
+    assert [phone.wait("CALL_DTMF_START", 10)["param"] for _ in range(2)] == ["7", "5"]
+    outcome = caller.finish(30)
+    assert (outcome.successful, outcome.failed) == (1, 0)
+    phone.kill()
+
+
 def recorded(phones):
     rows = phones.controller.ask("cdr", "list")
     ours = [row for row in rows if row["caller"].endswith(phones.kind)]
