@@ -66,8 +66,8 @@ class Core:
         """One message as it came from `source` to `local`."""
         if not self.defence.admits(source, now):
             return []
-        repeatable = data.startswith(b"REGISTER ") and CREDENTIALS in data and not self.overloaded
-        if repeatable and self.refreshes.take(data, source, local, now):
+        repeatable = data.startswith(b"REGISTER ") and CREDENTIALS in data
+        if repeatable and self.refreshes.take(data, source, local, now, anew=not self.overloaded):
             return self._drain()
         try:
             message = parse(data)

@@ -12,16 +12,16 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from hashlib import blake2s
+from sys import intern
 
 from sip.agent import Agent
 from sip.authentication import Authentication
-from sip.effects import Address
+from sip.effects import Address, Send
 from sip.headers import DEFAULT_PORTS, AuthValue
 from sip.message import Request, server_key_of
 from sip.recent import Recent
 from sip.registrar import Binding, contact_value
 from sip.registration import Registration
-from sip.transaction_table import SERVER
 
 MAX_REMEMBERED = 40_000
 MAX_LINES = 256
@@ -46,12 +46,16 @@ those lines.
 
 @dataclass(slots=True)
 class Granted:
-    """A REGISTER that was granted, as its repetition needs it. named: in which lines From, To and Call-ID are."""
+    """A REGISTER that was granted, as its repetition needs it. named: in which lines From, To and Call-ID are.
+
+    last: a hash of the three lines of the last one, as Python keys it: who sends it once more hears the same again.
+    """
 
     username: str
     seconds: float
     bindings: tuple[Binding, ...]
-    named: bytes
+    named: str
+    last: int
 
 
 class Refreshes:
@@ -66,6 +70,7 @@ class Refreshes:
         """By the hash of `Parts`; from where and to where the REGISTER came is in its binding."""
         self._parts: Parts | None = None
         """Of the REGISTER that `take` was asked about last."""
+        self._memory = agent.settings.intervals.give_up
         self._marks = blake2s(key=agent.settings.secret[:32], digest_size=16, person=b"register")
 
     def __len__(self) -> int:
@@ -79,15 +84,20 @@ class Refreshes:
         lines = parts[4]
         values = [_value(line) for line in lines[:MAX_LINES]]
         try:
-            named = bytes(values.index(request.values(name)[0]) for name in ("from", "to", "call-id"))
+            named = "".join(chr(values.index(request.values(name)[0])) for name in ("from", "to", "call-id"))
         except ValueError:
             return
         if lines[0] == f"REGISTER {request.uri} SIP/2.0":
             bindings = self._registration.registrar.bindings(username)
-            self._granted.put(parts[0], Granted(username, seconds, bindings, named))
+            self._granted.put(parts[0], Granted(username, seconds, bindings, intern(named), _last(parts)))
+            self._agent.layer.settle(request.transaction_key)
 
-    def take(self, data: bytes, source: Address, local: Address, now: float) -> bool:
-        """Whether this was a repetition, and was granted; else nothing has happened."""
+    def take(self, data: bytes, source: Address, local: Address, now: float, anew: bool = True) -> bool:
+        """Whether this was a repetition, and was granted; else nothing has happened.
+
+        It leaves no transaction: all that makes the answer once more, byte for byte, is in the request and its binding.
+        anew: whether there is time for others than those that were answered before.
+        """
         parts = self._parts = self._take_apart(data)
         granted = self._granted.get(parts[0]) if parts else None
         if parts is None or granted is None:
@@ -96,22 +106,35 @@ class Refreshes:
         if via is None or cseq is None or via[5].count(";rport") != 1:
             return False
         last = granted.bindings
-        if self._registration.registrar.bindings(granted.username) is not last or int(cseq[1]) <= last[0].cseq:
+        number = int(cseq[1])
+        if self._registration.registrar.bindings(granted.username) is not last or number < last[0].cseq:
             return False
         if last[0].received != source or last[0].local != local:
+            return False
+        stamped = f"{via[1]}{via[5].replace(';rport', f';rport={source.port}')};received={source.host}"
+        if number == last[0].cseq:
+            if granted.last != _last(parts) or now >= last[0].expires - granted.seconds + self._memory:
+                return False
+            self._grant(parts, stamped, granted, now=last[0].expires - granted.seconds)
+            return True
+        if not anew:
             return False
         key = server_key_of("REGISTER", via[6], via[3].lower(), int(via[4] or DEFAULT_PORTS.get(via[2].lower(), 5060)))
         if self._agent.layer.find_server(key) or not self._proves(parts, granted, source, now):
             return False
-        stamped = f"{via[1]}{via[5].replace(';rport', f';rport={source.port}')};received={source.host}"
-        transaction = self._agent.layer.begin(SERVER, key, source if source.reliable else last[0].received, local, now)
-        binding = self._registration.extend(granted.username, int(cseq[1]), now + granted.seconds)
+        self._registration.extend(granted.username, number, now + granted.seconds)
         granted.bindings = self._registration.registrar.bindings(granted.username)
-        from_, to, call_id = (_value(parts[4][line]) for line in granted.named)
-        answer = self._answer(stamped, cseq[0], from_, to, call_id, contact_value(binding, now))
-        transaction.respond(200, answer, now)
+        granted.last = _last(parts)
         self._registration.changed(granted.username)
+        self._grant(parts, stamped, granted, now)
         return True
+
+    def _grant(self, parts: Parts, via: str, granted: Granted, now: float) -> None:
+        """Answer 200, as it was at that time."""
+        (binding,) = granted.bindings
+        from_, to, call_id = (_value(parts[4][ord(line)]) for line in granted.named)
+        answer = self._answer(via, parts[2], from_, to, call_id, contact_value(binding, now))
+        self._agent.effects.append(Send(answer, binding.received, binding.local))
 
     def _take_apart(self, data: bytes) -> Parts | None:
         """None where there is not one of each."""
@@ -153,6 +176,10 @@ class Refreshes:
             f"SIP/2.0 200 OK\r\nVia: {via}\r\nFrom: {from_}\r\nTo: {to};tag={tag}\r\nCall-ID: {call_id}\r\n"
             f"CSeq: {cseq}\r\nContact: {contact}\r\nServer: {self._agent.settings.server}\r\nContent-Length: 0\r\n\r\n"
         ).encode("utf-8", "surrogateescape")
+
+
+def _last(parts: Parts) -> int:
+    return hash(parts[1:4])
 
 
 def _value(line: str) -> str:

@@ -197,6 +197,7 @@ class TransactionLayer:
         self._servers: dict[Key, Transaction] = {}
         self._lingering: deque[tuple[float, Transaction]] = deque()
         """Those that wait for timer J, which is as long for all of them: nothing else is there by the thousand."""
+        self._watched = False
 
     def __len__(self) -> int:
         return len(self._clients) + len(self._servers)
@@ -265,16 +266,26 @@ class TransactionLayer:
 
     def linger(self, transaction: Transaction, due: float) -> None:
         """Have timer J of the transaction ring when it is due."""
-        if not self._lingering:
-            self.timers.start(self, Timer.J.value, due)
         self._lingering.append((due, transaction))
+        self._watch()
 
     def ring(self, name: str, now: float) -> None:
         """Timer J of the first that wait for it is due."""
+        self._watched = False
         while self._lingering and self._lingering[0][0] <= now:
             self._lingering.popleft()[1].feed(Timer.J, now)
-        if self._lingering:
-            self.timers.start(self, name, self._lingering[0][0])
+        self._watch()
+
+    def _watch(self) -> None:
+        if self._lingering and not self._watched:
+            self.timers.start(self, Timer.J.value, self._lingering[0][0])
+            self._watched = True
+
+    def settle(self, key: str) -> None:
+        """Let go of a server transaction that was just answered: its user answers retransmissions itself."""
+        transaction = self._servers.pop(key, None)
+        if transaction and self._lingering and self._lingering[-1][1] is transaction:
+            self._lingering.pop()
 
     def forget(self, transaction: Transaction) -> None:
         """Drop a transaction that has ended."""

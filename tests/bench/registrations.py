@@ -23,6 +23,11 @@ TICK = 100  # of /proc: USER_HZ
 ROUNDS, COUNT = 3, 3000
 USERS, REFRESHES, REFRESH_RATE = 10_000, 3330, 333
 WINDOW = 32
+START = """import sys
+sys.modules["rich"] = None  # tools for tests bring it, and structlog would load it: no installation has it
+from tests.bench.registrar import main
+main(*sys.argv[1:])
+"""
 
 
 def measure() -> Iterator[Figure]:
@@ -76,7 +81,7 @@ class Server:
 @contextmanager
 def serving(users: int, algorithm: str) -> Iterator[Server]:
     with TemporaryDirectory(prefix="voxdp-bench-") as directory:
-        command = [sys.executable, "-m", "tests.bench.registrar", directory, str(users), algorithm]
+        command = [sys.executable, "-c", START, directory, str(users), algorithm]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         try:
             assert process.stdout

@@ -39,7 +39,8 @@ class Pair:
             saved = [(each.username, each.state) for each in world.effects(SaveBindings)]
             world.wire.clear()
             world.log.clear()
-            answers.append((sent, saved, world.core.counts()))
+            counts = world.core.counts()
+            answers.append((sent, saved, [counts[name] for name in ("calls", "dialogs", "questions")]))
         assert answers[0] == answers[1]
         return answers[0][0][0][0] if answers[0][0] else b""
 
@@ -101,9 +102,36 @@ def test_a_repetition_is_granted_by_the_short_way(pair, phone):
     assert pair.say(phone.next()).startswith(b"SIP/2.0 401")
 
 
-def test_a_retransmission_hears_the_same_again(pair, phone):
+def test_a_retransmission_hears_the_same_again_without_a_transaction(pair, phone):
+    for _ in range(2):
+        again = phone.next()
+        answers = [pair.say(again)]
+        for _ in range(3):
+            pair.pass_time(10)
+            answers.append(pair.say(again))
+        assert answers == answers[:1] * 4
+        assert pair.short.core.counts()["transactions"] == 0
+        pair.pass_time(3)
+        assert pair.say(again).startswith(b"SIP/2.0 401")
+        pair.pass_time(40)
+
+
+def test_of_the_first_one_too(pair):
+    phone = Phone(pair)
+    first = phone.next()
+    before = pair.taken
+    assert pair.say(first) == pair.say(first)
+    assert pair.taken == before
+    assert pair.short.core.counts()["transactions"] == 0
+
+
+def test_who_is_overloaded_answers_a_retransmission_and_nothing_else(pair, phone):
     again = phone.next()
-    assert pair.say(again) == pair.say(again)
+    answer = pair.say(again)
+    for world in (pair.short, pair.long):
+        world.core.overloaded = True
+    assert pair.say(again) == answer
+    assert pair.say(phone.next()).startswith(b"SIP/2.0 503")
 
 
 @pytest.mark.parametrize(
