@@ -30,7 +30,7 @@ class Registration:
         """The last REGISTER that left its user with one contact, the user, and for how many seconds."""
 
     def register(self, username: str, request: Request, transaction: Transaction, source: Address, now: float) -> None:
-        """Answer the REGISTER of an authenticated user."""
+        """Answer the REGISTER of an authenticated user, when what it changes is written down."""
         try:
             changed = self._update(username, request, source, transaction.local, now)
         except IntervalTooBrief as error:
@@ -39,13 +39,13 @@ class Registration:
         except ProtocolError as error:
             self._agent.respond(transaction, request, error.status, now, error.reason)
         else:
+            if changed:
+                self.changed(username)
+                self._keep(username, now)
             live = self.registrar.contacts(username, now)
             headers = [("Contact", contact_value(binding, now)) for binding in live]
             headers += [("Path", value) for value in request.values("path")]
             self._agent.respond(transaction, request, 200, now, headers=headers)
-            if changed:
-                self.changed(username)
-                self._keep(username, now)
             if len(live) == len(request.contacts) == 1 and not live[0].path:
                 self.granted = request, username, live[0].expires - now
 

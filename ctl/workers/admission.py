@@ -10,11 +10,12 @@ from typing import Any
 from ctl.signalling.conductor import Conductor
 from ctl.signalling.directory import Answer
 from ctl.workers.bindings import WorkerBindings
+from ctl.workers.held import HeldAnswers
 from ctl.workers.link import Link
 from provisioning.admission import Admission, Denied, Limits, Payer
 from provisioning.plan import TrunkKey
 from provisioning.routing import Refusal
-from sip.effects import Effect, FindRoute, Leg, SaveBindings, Target
+from sip.effects import Effect, FindRoute, Leg, SaveBindings, Send, Target
 
 BEGIN, TRUNK = "begin", "trunk"
 Wish = tuple[str, tuple[Any, ...]]
@@ -64,16 +65,36 @@ class RemoteAdmission:
 
 
 class AskingConductor(Conductor):
-    """Follows a route only when the controller has granted what it takes, and has contacts kept by it."""
+    """Follows a route only when the controller has granted what it takes, and answers a REGISTER only when it has
+    written down the contacts.
+    """
 
     def __init__(self, admission: RemoteAdmission, link: Link, bindings: WorkerBindings, *parts: Any) -> None:
         super().__init__(*parts)
         self._admission = admission
         self._link = link
         self._bindings = bindings
+        self._held = HeldAnswers(self._transmit)
+
+    def perform(self, effects: Iterable[Effect]) -> None:
+        """See Conductor."""
+        try:
+            super().perform(effects)
+        finally:
+            self._held.end()
+
+    def _perform(self, effect: Effect) -> Iterable[Effect]:
+        if isinstance(effect, Send) and self._held.takes(effect):
+            return ()
+        return super()._perform(effect)
+
+    def _transmit(self, effect: Send) -> None:
+        super()._perform(effect)
 
     def _save_bindings(self, effect: SaveBindings) -> None:
-        self._bindings.save(effect)
+        change = self._bindings.save(effect)
+        if change:
+            self._link.ask_then("bindings", change, self._held.begin())
 
     def _find_route(self, effect: FindRoute) -> Iterable[Effect]:
         found = self._directory.route(effect)

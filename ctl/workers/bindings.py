@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import structlog
+
 from ctl.journal import Journal
 from ctl.signalling.conductor import BINDINGS
 from sip.core import Core
@@ -15,6 +17,10 @@ from sip.sharing import BindingsChange, change_of
 
 Item = Mapping[str, Any]
 Tell = Callable[..., None]
+Change = tuple[str, list[Item], list[tuple[str, str, int]]]
+"""User, contacts that are there or are others now, and those that are gone: URI, Call-ID and CSeq."""
+
+log = structlog.get_logger()
 
 
 def connection_of(item: Item) -> Address | None:
@@ -26,21 +32,21 @@ def connection_of(item: Item) -> Address | None:
 class WorkerBindings:
     """What a worker knows of contacts: its own changes go to the controller, which keeps them.
 
-    tell: to the controller. connected: told of each contact that another worker has a connection to.
+    connected: told of each contact that another worker has a connection to.
     """
 
-    def __init__(self, core: Core, tell: Tell, connected: Callable[[Address, int], None]) -> None:
+    def __init__(self, core: Core, connected: Callable[[Address, int], None]) -> None:
         self._core = core
-        self._tell = tell
         self._connected = connected
         self._known: dict[str, dict[str, Item]] = {}
 
-    def save(self, effect: SaveBindings) -> None:
-        """Tell what has changed here."""
+    def save(self, effect: SaveBindings) -> Change | None:
+        """Return what has changed here, as `Registrations.changed` takes it."""
         change = change_of(effect.username, self._known.get(effect.username, {}), effect.state)
         self._note(effect.username, effect.state)
-        if change.there or change.gone:
-            self._tell("bindings", effect.username, list(change.there), list(change.gone))
+        if not change.there and not change.gone:
+            return None
+        return effect.username, list(change.there), list(change.gone)
 
     def merge(self, worker: int, username: str, there: Sequence[Item], gone: Sequence[tuple[str, str, int]]) -> None:
         """Have what changed elsewhere."""
@@ -74,13 +80,9 @@ class Registrations:
         """The worker that has the connection to a contact, by user and URI."""
 
     def changed(self, worker: int, username: str, there: Sequence[Item], gone: Sequence[tuple[str, str, int]]) -> None:
-        """A worker has changed the contacts of a user."""
+        """A worker has changed the contacts of a user; they are written down when this returns."""
         self._core.merge_bindings(BindingsChange(username, there, gone), time.monotonic())
-        state = self._core.bindings_state(username)
-        if state:
-            self._journal.put(BINDINGS, username, state)
-        else:
-            self._journal.remove(BINDINGS, username)
+        self._keep(username)
         for uri, *_ in gone:
             self._connected.pop((username, uri), None)
         for item in there:
@@ -88,6 +90,17 @@ class Registrations:
                 self._connected[username, item["uri"]] = worker
         self._broadcast(worker, "merge", worker, username, there, gone)
         self._refresh()
+
+    def _keep(self, username: str) -> None:
+        """A full disk costs the ability to restore these contacts, not the contacts."""
+        state = self._core.bindings_state(username)
+        try:
+            if state:
+                self._journal.put(BINDINGS, username, state)
+            else:
+                self._journal.remove(BINDINGS, username)
+        except OSError as error:
+            log.error("live state not saved; free space on its disk", kind=BINDINGS, key=username, error=error.strerror)
 
     def tell_all(self, tell: Tell) -> None:
         """Tell a worker that begins of every contact there is."""

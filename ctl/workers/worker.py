@@ -186,9 +186,7 @@ class Worker(Service):
         return Billing(self.storage.keeper, self._admission)
 
     def _make_conductor(self) -> Conductor:
-        self._bindings = WorkerBindings(
-            self.core, self._link.tell, lambda peer, worker: self._steered.connected(peer, worker)
-        )
+        self._bindings = WorkerBindings(self.core, lambda peer, worker: self._steered.connected(peer, worker))
         return AskingConductor(
             self._admission,
             self._link,

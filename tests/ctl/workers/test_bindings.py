@@ -41,22 +41,18 @@ class All:
         self.journal, _ = Journal.open(directory / "live", 0.0)
         self.core, self.cores = core(), [core(), core()]
         self.connected = []
-        self.workers = [
-            WorkerBindings(each, self._to_controller(number), self._connection(number))
-            for number, each in enumerate(self.cores)
-        ]
+        self.workers = [WorkerBindings(each, self._connection(number)) for number, each in enumerate(self.cores)]
         self.hub = Registrations(self.core, self.journal, self._broadcast, lambda: None)
 
     def registers(self, worker, *contacts):
         """A phone registers there: its core has these contacts, and has the conductor save them."""
         self.cores[worker].restore_binding("anna", contacts, time.monotonic())
-        self.workers[worker].save(SaveBindings("anna", list(contacts)))
+        change = self.workers[worker].save(SaveBindings("anna", list(contacts)))
+        if change:
+            self.hub.changed(worker, *change)
 
     def uris(self):
         return [sorted(each["uri"] for each in one.bindings_state("anna")) for one in (self.core, *self.cores)]
-
-    def _to_controller(self, number):
-        return lambda name, *change: self.hub.changed(number, *change)
 
     def _connection(self, number):
         return lambda peer, worker: self.connected.append((number, peer, worker))
