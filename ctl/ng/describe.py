@@ -74,6 +74,8 @@ class Manner:
     full_rtcp_attribute: bool = False
     ptime: int | None = None
     loop_protect: bool = False
+    original_direction: bool = False
+    """A direction that goes without saying is not said."""
 
 
 def describe(
@@ -157,7 +159,9 @@ def _medium(
     out.extend(_codecs(*medium.coding, tuple(named.get("rtcp-fb", ()))))
     out.extend([f"a=extmap:{value}" for value in named.get("extmap", ())])
     out.extend(_kept(medium, _PLACED))
-    out.append(f"a={_direction(sdp, named, manner)}")
+    direction = _direction(sdp, named, manner)
+    if direction:
+        out.append(f"a={direction}")
     _rtcp(out, line, address, manner)
     for name in ("crypto", *DTLS):
         out.extend([f"a={name}:{value}" for value in named.get(name, ())])
@@ -216,7 +220,8 @@ def _direction(sdp: SessionDescription, named: Named, manner: Manner) -> str:
     if manner.inactive:
         return "inactive"
     own = [name for name in DIRECTIONS if name in named]
-    return own[0] if len(own) == 1 else sdp.session.direction or "sendrecv"
+    usual = "" if manner.original_direction else "sendrecv"
+    return own[0] if len(own) == 1 else sdp.session.direction or usual
 
 
 def _rtcp(out: list[str], line: Line, address: str, manner: Manner) -> None:

@@ -35,7 +35,7 @@ IMPLIED = frozenset(
     {
         *("trust-address", "symmetric", "debug", "allow-transcoding", "no-port-latching", "no-redis-update"),
         *("no-jitter-buffer", "early-media", "provisional", "reuse-codecs", "strict-source", "no-tls-id"),
-        *("original-sendrecv", "nat-wait", "pierce-nat", "unidirectional", "recrypt", "reset", "port-latching"),
+        *("nat-wait", "pierce-nat", "unidirectional", "recrypt", "reset", "port-latching"),
         *("reorder-codecs", "static-codecs", "inject-dtmf", "block-egress", "siprec", "all"),
     }
 )
@@ -44,7 +44,7 @@ DONE = frozenset(
     {
         *("sip-source-address", "loop-protect", "no-rtcp-attribute", "full-rtcp-attribute", "generate-mid"),
         *("inactive", "new-branch", "record-call", "strip-extmap", "single-codec", "trickle-ice", "fragment"),
-        *("always-transcode", "block-dtmf"),
+        *("always-transcode", "block-dtmf", "original-sendrecv"),
     }
 )
 IMPOSSIBLE = {
@@ -158,6 +158,7 @@ def _manner(request: Request) -> Manner:
         full_rtcp_attribute=request.has("full-rtcp-attribute"),
         ptime=request.number("ptime"),
         loop_protect=request.has("loop-protect"),
+        original_direction=request.has("original-sendrecv"),
     )
 
 

@@ -141,13 +141,14 @@ class Subscriptions:
         call.sequence += 1
         description = copies.offer(sources, labels, (int(call.created) << 16) + call.sequence)
         manner = replace(asked.manner, replace_origin=True)
-        bridge = asked.bridge or Bridge(next((each.protocol for each in sources if each.key), sources[0].protocol))
+        secured = next((Bridge(each.protocol) for each in sources if "SAVP" in each.protocol), None)
+        bridge = asked.bridge or secured  # who hears what was protected is offered protection too
         offer = partial(
             self.sessions.offer,
             toward=sources[0].peer,
             here=ANY,
             there=self.exchange.known(asked.there),
-            bridge=replace(bridge, fresh=True),
+            bridge=bridge and replace(bridge, fresh=True),
             transcode=asked.codecs.transcoded,
             terms=self.exchange.terms(asked),
         )

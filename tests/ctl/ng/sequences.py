@@ -10,7 +10,10 @@ from typing import Any
 
 STATIC = ("3", "8", "9", "18")
 DYNAMIC = ("96 opus/48000/2", "97 speex/8000", "98 iLBC/8000", "99 AMR/8000", "100 L16/16000")
-FLAGS = ("trust-address", "symmetric", "generate-mid", "full-rtcp-attribute", "no-rtcp-attribute", "loop-protect")
+FLAGS = (
+    *("trust-address", "symmetric", "generate-mid", "full-rtcp-attribute", "no-rtcp-attribute", "loop-protect"),
+    *("strict-source", "port-latching", "unidirectional", "original-sendrecv"),
+)
 REPLACE = ("origin", "session-connection")
 STRIPPED = ("PCMA", "G722", "opus", "telephone-event")
 MUX = ("offer", "require", "demux", "accept", "reject")
@@ -61,6 +64,10 @@ def _conversation(dice: random.Random, call_id: str, caller: str, callee: str) -
         )
         if dice.random() < 0.4 and "generate-mid" not in asked["flags"] and not muxed and not fax:
             _again(talk, dice, call_id, asked, offer, answer)
+    if len(talk.requests) > 1:
+        whom = dice.choice(({"flags": ["all"]}, {"from_tags": ["a", "b"]}, {"flags": ["all", "siprec"]}))
+        heard = {"call_id": call_id, "to_tag": "rec"}
+        talk.requests += (("subscribe request", {**heard, **whom}), ("unsubscribe", heard))
     talk.requests.append(("query", {"call_id": call_id}))
     talk.requests.append(("delete", {"call_id": call_id, "from_tag": "a"}))
     return talk
@@ -219,6 +226,13 @@ def reduced(sdp: str | bytes) -> Reduced:
     connection = next((line for line in sections[0] if line.startswith("c=")), None)
     session = [_marked(line) for line in sections[0] if not line.startswith("c=")]
     return Reduced(session, [_medium(lines, connection) for lines in sections[1:]])
+
+
+def reduced_copies(sdp: str | bytes) -> list[list[str]]:
+    """Reduce what a subscriber is offered: without fax, which is not copied here, names, labels and directions."""
+    dropped = ("a=mid:", "a=label:", "a=inactive", "a=sendonly")
+    media = [medium for medium in reduced(sdp).media if not medium[0].startswith("m=image")]
+    return [[line for line in medium if not line.startswith(dropped)] for medium in media]
 
 
 def _medium(lines: list[str], connection: str | None) -> list[str]:

@@ -94,6 +94,7 @@ def test_a_description_is_written_in_the_order_that_proxies_expect(relay):
         ({"replace": ["origin"]}, f"o=- 1 1 IN IP4 {RELAY_A}", "o=- 1 1 IN IP4 192.0.2.10"),
         ({"flags": ["generate-mid"]}, "a=mid:1", "a=inactive"),
         ({"flags": ["inactive"]}, "a=inactive", "a=sendrecv"),
+        ({"flags": ["original-sendrecv"]}, "a=ptime:20", "a=sendrecv"),
         ({"label": "7"}, "a=label:7", "a=mid:1"),
         ({"media_address": "203.0.113.99"}, "c=IN IP4 203.0.113.99", f"c=IN IP4 {RELAY_A}"),
         ({"ptime": "30"}, "a=ptime:30", "a=ptime:20"),
