@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 import asyncio
+import shutil
 import tempfile
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -51,7 +52,7 @@ class World:
 
     def flows(self, kind="rtp"):
         """The flows of a kind, from the controller."""
-        return [flow for flow in self.controller.ask("flow", "list") if flow["kind"] == kind]
+        return [flow for flow in self.controller.look("flow", "list") if flow["kind"] == kind]
 
     def carried(self, least):
         """Wait until every RTP flow has carried that many packets; return the flows."""
@@ -82,7 +83,7 @@ class World:
 
 @pytest.fixture(scope="session")
 def cluster():
-    """A database as the first start of voxdp leaves it. Making one takes seconds, copying it does not."""
+    """A database as the first start of voxdp leaves it. Making one takes seconds, laying over it does not."""
     with tempfile.TemporaryDirectory(prefix="voxdp-cluster-") as directory:
         Path(directory).chmod(0o711)
         made = Path(directory) / "postgresql"
@@ -99,8 +100,18 @@ async def make_cluster(directory):
 def lab_with(cluster, shape):
     """A lab in which voxdp finds its database made."""
     with Lab(shape) as lab:
-        run("cp", "-a", cluster, lab.directory / "postgresql")
+        lay_over(cluster, lab.directory / "postgresql")
         yield lab
+
+
+def lay_over(original, place):
+    """Mount the directory at `place`; what is written stays beside that, and is gone with the lab."""
+    upper, work = place.with_name("changed"), place.with_name("changing")
+    for made in (place, upper, work):
+        made.mkdir()
+    shutil.copystat(original, place)
+    layers = f"lowerdir={original},upperdir={upper},workdir={work},metacopy=on"
+    run("mount", "-t", "overlay", "overlay", "-o", layers, place)
 
 
 @pytest.fixture

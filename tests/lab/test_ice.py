@@ -137,7 +137,7 @@ class Relayed:
         deadline = time.monotonic() + 10
         while True:
             flows = [
-                each for each in self.controller.ask("flow", "list") if (each["leg"], each["kind"]) == ("a", "rtp")
+                each for each in self.controller.look("flow", "list") if (each["leg"], each["kind"]) == ("a", "rtp")
             ]
             if flows and all(flows[0][name] == value for name, value in wanted.items()):
                 return flows[0]
@@ -164,7 +164,7 @@ class Relayed:
         return place.recv(2048)[12:] == packet[12:]
 
     def callee_relay(self):
-        return next(each["egress"]["address"] for each in self.controller.ask("flow", "list") if each["leg"] == "a")
+        return next(each["egress"]["address"] for each in self.controller.look("flow", "list") if each["leg"] == "a")
 
 
 def test_media_follows_the_checks_and_nothing_else_through_the_kernel():

@@ -53,7 +53,7 @@ class Proxied:
     def carried(self, least):
         deadline = time.monotonic() + 15
         while True:
-            flows = [flow for flow in self.controller.ask("flow", "list") if flow["kind"] == "rtp"]
+            flows = [flow for flow in self.controller.look("flow", "list") if flow["kind"] == "rtp"]
             if len(flows) == 2 and min(flow["packets"] for flow in flows) >= least:
                 return flows
             assert time.monotonic() < deadline, flows

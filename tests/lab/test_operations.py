@@ -3,7 +3,6 @@
 
 import json
 import os
-import shutil
 import signal
 import time
 from pathlib import Path
@@ -99,7 +98,7 @@ def test_a_user_without_any_right_serves_calls_on_the_kernel_path(world):
 
 
 def test_what_a_user_may_not_open_is_named_with_its_remedy(two):
-    shutil.rmtree(two.directory / "postgresql")  # what is there already, nobody may open
+    run("umount", two.directory / "postgresql")  # what is there already, nobody may open
     controller = Controller(two, user="nobody")
     controller.attach()
     (pins,) = (two.bpffs / "voxdp").iterdir()

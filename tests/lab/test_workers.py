@@ -158,7 +158,7 @@ def test_channels_hold_over_both_and_a_drain_ends_when_the_calls_have(cluster):
         highest = 0
         while caller.process.status is None:
             (trunk,) = controller.ask("trunk", "status")
-            highest = max(highest, trunk["calls"], len(controller.ask("call", "list")))
+            highest = max(highest, trunk["calls"], len(controller.look("call", "list")))
             time.sleep(0.2)
         assert highest == channels
         outcome = caller.outcome()
