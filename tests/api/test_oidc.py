@@ -114,7 +114,7 @@ async def test_an_account_that_is_linked_is_let_in(rest: Rest, provider: SmallPr
     "claims",
     [{"sub": "4712"}, {"aud": "other"}, {"iss": "http://evil.example"}, {"nonce": "x"}, {"nonce": None},
      {"exp": 1}, {"exp": None}, {"sub": None}, {"iat": int(time.time()) + 900}],
-    ids=str,
+    ids=lambda claims: " ".join(claims),
 )  # fmt: skip
 async def test_claims_that_are_not_ours_are_refused(
     rest: Rest, provider: SmallProvider, claims: dict[str, Any]

@@ -21,6 +21,7 @@ from vm.process import inside, run
 
 MODULES = Path("/lib/modules")
 VOXDP = Path(sys.executable).parent / "voxdp"
+pytestmark = pytest.mark.xdist_group("shared lab")
 
 
 @pytest.fixture(scope="module")

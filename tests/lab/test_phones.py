@@ -29,6 +29,7 @@ SIX = """
 name = "{name}"
 address = "{address}"
 """
+pytestmark = pytest.mark.xdist_group("shared lab")
 
 
 RECORDS = [

@@ -38,6 +38,7 @@ def metric(world):
     return {line for line in lines if line.startswith("voxdp_xdp_attached{")}
 
 
+@pytest.mark.alone
 def test_without_rights_a_detached_relay_is_told_within_a_second_and_taken_up_when_it_is_back(world):
     world = world(user="nobody")
     world.connect(world.alice, world.bob)

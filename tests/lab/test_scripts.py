@@ -24,6 +24,7 @@ def test_every_dependency_is_pinned_by_hash_and_no_index_is_named():
     assert "://" not in LOCK
 
 
+@pytest.mark.alone
 def test_a_second_setup_from_anywhere_takes_less_than_a_second():
     assert run(ROOT / "scripts/setup").returncode == 0
     began = time.monotonic()

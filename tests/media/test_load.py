@@ -66,6 +66,7 @@ def test_a_thousand_pairs(engine_process, call, rtp, workers):
     print(f"{PAIRS} pairs opened in {opened - began:.3f} s, 2,000 flows read in {read - reading:.3f} s")
 
 
+@pytest.mark.alone
 def test_a_burst_loses_nothing_and_its_cost(process, call, rtp):
     """10,000 packets over 100 flows, as fast as they can be sent while less than a window is under way."""
     client, sent = process.client, 0

@@ -39,6 +39,7 @@ def wait_replaced(client, dead, since):
 
 
 @pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGKILL, signal.SIGSTOP])
+@pytest.mark.alone
 def test_others_lose_nothing_and_its_own_go_on(two_calls, rtp, number):
     process, first, second = two_calls
     client = process.client

@@ -98,6 +98,7 @@ def read(conninfo: str) -> list[str]:
         return [row[0] for row in connection.execute("SELECT text FROM kept ORDER BY text")]
 
 
+@pytest.mark.alone
 async def test_starts_stops_and_keeps_its_data(directory: Path) -> None:
     async with EmbeddedPostgres(directory) as conninfo:
         write(conninfo, "one")

@@ -223,6 +223,7 @@ def test_origin_refused() -> None:
         _ = SessionDescription.parse(b"v=0\r\ns=-\r\n").origin
 
 
+@pytest.mark.alone
 def test_the_largest_description_is_read_in_five_milliseconds() -> None:
     section = (
         b"m=audio 1 RTP/AVP " + b" ".join(b"%d" % i for i in range(128)) + b"\r\n" + b"a=rtpmap:99 x/8000\r\n" * 170

@@ -204,6 +204,7 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("name", HOSTILE)
+@pytest.mark.alone
 def test_hostile_spelling_is_refused_in_linear_time(name: str) -> None:
     """No pattern may backtrack: a message of the largest size costs milliseconds, whatever is in it."""
 

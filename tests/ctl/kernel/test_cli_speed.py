@@ -20,6 +20,7 @@ def listed(config, *options):
     return subprocess.run([VOXDP, "-c", config, *options], capture_output=True, check=True, text=True).stdout
 
 
+@pytest.mark.alone
 def test_two_thousand_flows_are_listed_in_time(config):
     """150 ms on an idle machine; on any, at most three times what starting a command takes."""
     started, took = [], []
@@ -63,5 +64,6 @@ def test_keys_are_stable(config):
     assert {tuple(flow) for flow in flows} == {tuple(flows[0])}
 
 
+@pytest.mark.alone
 def test_quality_of_ten_thousand_directions_takes_little_of_a_core():
     assert look_seconds(10_000) < 5 * 0.10

@@ -430,6 +430,7 @@ def test_columns_are_the_same_counters(loaded, pair, rtp) -> None:
     assert list(table.columns([]).packets) == []
 
 
+@pytest.mark.alone
 def test_twenty_thousand_flows_are_read_within_a_millisecond(loaded) -> None:
     indexes = array("I", range(10000, 30000))
     spent = [1.0]
