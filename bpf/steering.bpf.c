@@ -70,6 +70,9 @@ enum place {
 };
 
 #define ELSE_AT_LINE [LINE_FEED] = AT_LINE
+#define VISIBLE_IN_VALUE                                                                                     \
+	[OTHER] = IN_VALUE, [COLON] = IN_VALUE, [DASH] = IN_VALUE, [LETTER_A] = IN_VALUE,                    \
+	[LETTER_C] = IN_VALUE, [LETTER_D] = IN_VALUE, [LETTER_I] = IN_VALUE, [LETTER_L] = IN_VALUE
 
 /* What is not named here goes to WITHIN_LINE. */
 static const __u8 next_place[PLACES][CLASSES] = {
@@ -82,29 +85,10 @@ static const __u8 next_place[PLACES][CLASSES] = {
 	[AFTER_CALL_DASH] = {ELSE_AT_LINE, [LETTER_I] = AFTER_CALL_I},
 	[AFTER_CALL_I] = {ELSE_AT_LINE, [LETTER_D] = NAMED},
 	[NAMED] = {ELSE_AT_LINE, [BLANK] = NAMED, [COLON] = BEFORE_VALUE},
-	[BEFORE_VALUE] = {[BLANK] = BEFORE_VALUE,
-			  [RETURN] = BEFORE_VALUE,
-			  [LINE_FEED] = FOLDED,
-			  [OTHER] = IN_VALUE,
-			  [COLON] = IN_VALUE,
-			  [DASH] = IN_VALUE,
-			  [LETTER_A] = IN_VALUE,
-			  [LETTER_C] = IN_VALUE,
-			  [LETTER_D] = IN_VALUE,
-			  [LETTER_I] = IN_VALUE,
-			  [LETTER_L] = IN_VALUE},
+	[BEFORE_VALUE] =
+		{VISIBLE_IN_VALUE, [BLANK] = BEFORE_VALUE, [RETURN] = BEFORE_VALUE, [LINE_FEED] = FOLDED},
 	[FOLDED] = {ELSE_AT_LINE, [BLANK] = BEFORE_VALUE, [LETTER_C] = AFTER_C, [LETTER_I] = NAMED},
-	[IN_VALUE] = {[BLANK] = DONE,
-		      [RETURN] = DONE,
-		      [LINE_FEED] = DONE,
-		      [OTHER] = IN_VALUE,
-		      [COLON] = IN_VALUE,
-		      [DASH] = IN_VALUE,
-		      [LETTER_A] = IN_VALUE,
-		      [LETTER_C] = IN_VALUE,
-		      [LETTER_D] = IN_VALUE,
-		      [LETTER_I] = IN_VALUE,
-		      [LETTER_L] = IN_VALUE},
+	[IN_VALUE] = {VISIBLE_IN_VALUE, [BLANK] = DONE, [RETURN] = DONE, [LINE_FEED] = DONE},
 	[DONE] = {DONE, DONE, DONE, DONE, DONE, DONE, DONE, DONE, DONE, DONE, DONE},
 };
 
