@@ -18,6 +18,7 @@ from ctl.terminal.session import Session, json_option, list_options
 from ctl.terminal.table import Column, plain
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+Values = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
 def _yes(name: str) -> Callable[[Mapping[str, Any]], str]:
@@ -144,29 +145,26 @@ def _show(kind: str, noun: str) -> click.Command:
 
 
 def _add(kind: str, noun: str) -> click.Command:
-    @click.command("add", help=f"Add a {noun}.")
-    @click.argument("name")
-    @click.argument("values", metavar="[FIELD=VALUE]...", nargs=-1)
-    @tenant_option
-    @click.pass_obj
-    def add(session: Session, name: str, values: tuple[str, ...], tenant: str) -> None:
-        session.ask(f"{kind}.add", key=name, tenant=tenant, values=fields(values))
-        click.echo(f"added {name}")
-
-    return add
+    values = click.argument("values", metavar="[FIELD=VALUE]...", nargs=-1)
+    return _writing(kind, "add", "added", values, f"Add a {noun}.")
 
 
 def _set(kind: str, noun: str) -> click.Command:
-    @click.command("set", help=f"Change fields of a {noun}; an empty value takes one away.")
+    values = click.argument("values", metavar="FIELD=VALUE...", nargs=-1, required=True)
+    return _writing(kind, "set", "changed", values, f"Change fields of a {noun}; an empty value takes one away.")
+
+
+def _writing(kind: str, verb: str, told: str, values: Values, text: str) -> click.Command:
+    @click.command(verb, help=text)
     @click.argument("name")
-    @click.argument("values", metavar="FIELD=VALUE...", nargs=-1, required=True)
+    @values
     @tenant_option
     @click.pass_obj
-    def set_(session: Session, name: str, values: tuple[str, ...], tenant: str) -> None:
-        session.ask(f"{kind}.set", key=name, tenant=tenant, values=fields(values))
-        click.echo(f"changed {name}")
+    def write(session: Session, name: str, values: tuple[str, ...], tenant: str) -> None:
+        session.ask(f"{kind}.{verb}", key=name, tenant=tenant, values=fields(values))
+        click.echo(f"{told} {name}")
 
-    return set_
+    return write
 
 
 def _delete(kind: str, noun: str) -> click.Command:
