@@ -11,11 +11,11 @@ import struct
 import subprocess
 import tempfile
 from collections.abc import Callable
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.bench.lab import filtered, inside, on_cpu, run
+from tests.bench.lab import Built, filtered, inside, on_cpu, run
 from tests.bench.rig import baseline
 from tests.bench.userspace import (
     CALLED,
@@ -60,25 +60,14 @@ class TooFew(RuntimeError):
     """Packets were lost, as on a machine that has other things to do: no figure can be made of that."""
 
 
-class Bench:
+class Bench(Built):
     """Two namespaces and the peers' program, until `close`. urgent: the peers go before all else on their CPU."""
 
     def __init__(self) -> None:
-        self._stack = ExitStack()
+        super().__init__()
         self.urgent = False
         self.outside, self.relay = (f"vxeng-{os.getpid()}-{name}" for name in ("out", "relay"))
         self.folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="voxdp-bench-")))
-
-    def __enter__(self) -> "Bench":
-        try:
-            self._build()
-        except BaseException:
-            self._stack.close()
-            raise
-        return self
-
-    def __exit__(self, *failure: object) -> None:
-        self._stack.close()
 
     def carry(self, start: Start, calls: int, secured: bool, sounds: tuple[str, str] = STAMPED) -> Outcome:
         """Let a relay carry that many calls for a while. sounds: what either side says, as voice.c has it."""

@@ -22,20 +22,15 @@ CLONE_NEWNET = 0x40000000
 FOREMOST = -20
 
 
-class Topology:
-    """Interfaces vxba and vxbb outside, vxra and vxrb at the relay; polled on `cpu`, None: where packets come from."""
+class Built:
+    """Something whose `_build` is undone, as far as it came, when its block ends."""
 
-    def __init__(self, cpu: int | None) -> None:
-        self.cpu = cpu
+    def __init__(self) -> None:
         self._stack = ExitStack()
-        self._links: dict[str, tuple[int, bytes]] = {}
 
     def __enter__(self) -> Self:
-        for space in (OUTSIDE, RELAY_SPACE):
-            run("ip", "netns", "add", space)
-            self._stack.callback(run, "ip", "netns", "del", space)
         try:
-            self._wire()
+            self._build()
         except BaseException:
             self._stack.close()
             raise
@@ -43,6 +38,18 @@ class Topology:
 
     def __exit__(self, *failure: object) -> None:
         self._stack.close()
+
+    def _build(self) -> None:
+        raise NotImplementedError
+
+
+class Topology(Built):
+    """Interfaces vxba and vxbb outside, vxra and vxrb at the relay; polled on `cpu`, None: where packets come from."""
+
+    def __init__(self, cpu: int | None) -> None:
+        super().__init__()
+        self.cpu = cpu
+        self._links: dict[str, tuple[int, bytes]] = {}
 
     def ifindex(self, interface: str) -> int:
         return self._links[interface][0]
@@ -84,7 +91,10 @@ class Topology:
                 process.kill()
                 process.communicate()
 
-    def _wire(self) -> None:
+    def _build(self) -> None:
+        for space in (OUTSIDE, RELAY_SPACE):
+            run("ip", "netns", "add", space)
+            self._stack.callback(run, "ip", "netns", "del", space)
         for outside, relay, address in PAIRS:
             run(
                 "ip", "-n", OUTSIDE, "link", "add", outside, "type", "veth", "peer", "name", relay, "netns", RELAY_SPACE

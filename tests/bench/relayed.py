@@ -22,7 +22,7 @@ from pathlib import Path
 
 from ctl.kernel.libbpf import Link
 from tests.bench.figures import Figure
-from tests.bench.lab import identity
+from tests.bench.lab import Built, identity
 from tests.bench.lab import inside as entered
 from tests.bench.rig import baseline
 from vm.controller import Controller
@@ -96,22 +96,8 @@ def _sent(spent: Sequence[Spent]) -> str:
     return f"{sum(each.sent for each in spent)} sent, both ways, {ROUNDS} rounds; what arrived was counted outside"
 
 
-class Bench:
+class Bench(Built):
     """Two labs alike, one with voxdp, the other with what it is measured against."""
-
-    def __init__(self) -> None:
-        self._stack = ExitStack()
-
-    def __enter__(self) -> "Bench":
-        try:
-            self._build()
-        except BaseException:
-            self._stack.close()
-            raise
-        return self
-
-    def __exit__(self, *failure: object) -> None:
-        self._stack.close()
 
     def compare(self, calls: int, ways: Sequence[str]) -> dict[str, list[Spent]]:
         """Carry that many calls, each way in turn in each round."""

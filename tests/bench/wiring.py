@@ -1,17 +1,15 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The kernel relay in a network namespace of its own, as far as it hands packets up to an engine."""
 
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Self
 
 from ctl.kernel.flowrule import FlowAction, FlowRule, FlowState
 from ctl.kernel.flowtable import FlowTable
 from ctl.kernel.loader import AttachSettings, attach, detach
 from ctl.kernel.pins import Pins
 from media.flows import EngineFlow, EngineHop
-from tests.bench.lab import identity, inside, run
+from tests.bench.lab import Built, identity, inside, run
 
 PORTS = 30000, 39999
 
@@ -25,14 +23,14 @@ class Link:
     address: str
 
 
-class Wiring:
+class Wiring(Built):
     """Attached to `own`, whose other end is `peer`; pinned below `folder`."""
 
     def __init__(self, own: Link, peer: Link, folder: Path) -> None:
+        super().__init__()
         self._own = own
         self._folder = folder
         self._bpffs = folder / "bpf"
-        self._stack = ExitStack()
         index, mac = identity(own.space, own.name)
         self._hop = EngineHop(index, identity(peer.space, peer.name)[1], mac)
 
@@ -40,17 +38,6 @@ class Wiring:
     def pins(self) -> Path:
         """Directory of the relay's maps."""
         return Pins(self._bpffs).directory
-
-    def __enter__(self) -> Self:
-        try:
-            self._build()
-        except BaseException:
-            self._stack.close()
-            raise
-        return self
-
-    def __exit__(self, *failure: object) -> None:
-        self._stack.close()
 
     def hand_up(self, pair: tuple[EngineFlow, EngineFlow]) -> tuple[EngineFlow, EngineFlow]:
         """Have the relay leave both flows to the engine; return them with their next hop."""
