@@ -1,9 +1,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Against a real kernel: a relay with two links, a host and a router on the first, a router on the second."""
+"""Against a real kernel: a relay with two links, a host and a router on the first, a router on the second.
+
+What only one of both families has is tested for IPv4, or in test_nexthop6.py.
+"""
 
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 
 import pytest
 
@@ -11,12 +15,17 @@ from ctl.network.nexthop import NextHops
 from tests.ctl.routed import (
     EAST,
     FAR,
+    FAR6,
     HOST,
+    HOST6,
     LIMIT,
     MOVED,
     OTHER_ROUTER,
+    OTHER_ROUTER6,
     RELAY,
+    RELAY6,
     ROUTER,
+    ROUTER6,
     WEST,
     Network,
     hop,
@@ -28,25 +37,45 @@ from tests.ctl.routed import (
 )
 
 
-def test_a_neighbour_on_the_link(network: Network, resolver: NextHops) -> None:
-    assert settled(resolver, HOST) == hop(network, "east", EAST, RELAY)
+@dataclass(frozen=True)
+class Family:
+    """The relay's addresses, on its first link and the second, and those that it reaches."""
+
+    relay: str
+    west: str
+    host: str
+    router: str
+    other_router: str
+    far: str
 
 
-def test_a_host_behind_a_router(network: Network, resolver: NextHops) -> None:
-    assert settled(resolver, FAR) == hop(network, "east", EAST, RELAY)
-    route = resolver.route(FAR)
+@pytest.fixture(params=["IPv4", "IPv6"])
+def family(request: pytest.FixtureRequest) -> Family:
+    if request.param == "IPv4":
+        return Family(RELAY, "10.77.2.1", HOST, ROUTER, OTHER_ROUTER, FAR)
+    return Family(RELAY6, "2001:db8:2::1", HOST6, ROUTER6, OTHER_ROUTER6, FAR6)
+
+
+def test_a_neighbour_on_the_link(network: Network, resolver: NextHops, family: Family) -> None:
+    assert settled(resolver, family.host) == hop(network, "east", EAST, family.relay)
+
+
+def test_a_host_behind_a_router(network: Network, resolver: NextHops, family: Family) -> None:
+    """That of IPv6 has a link-local address."""
+    assert settled(resolver, family.far) == hop(network, "east", EAST, family.relay)
+    route = resolver.route(family.far)
     assert route is not None
-    assert (route.gateway, route.source_address, route.unicast) == (ROUTER, RELAY, True)
+    assert (route.gateway, route.source_address, route.unicast) == (family.router, family.relay, True)
 
 
-def test_the_change_is_told_with_the_peers_it_concerns(network: Network, resolver: NextHops) -> None:
+def test_the_change_is_told_with_the_peers_it_concerns(network: Network, resolver: NextHops, family: Family) -> None:
     told = listen(resolver)
-    settled(resolver, FAR)
-    settled(resolver, OTHER_ROUTER)
+    settled(resolver, family.far)
+    settled(resolver, family.other_router)
     told.clear()
-    network.relay("route", "replace", "default", "via", OTHER_ROUTER)
-    assert told_within(resolver, told, LIMIT) == {FAR}
-    assert settled(resolver, FAR) == hop(network, "west", WEST, "10.77.2.1")
+    network.relay("route", "replace", "default", "via", family.other_router)
+    assert told_within(resolver, told, LIMIT) == {family.far}
+    assert settled(resolver, family.far) == hop(network, "west", WEST, family.west)
 
 
 def test_whoever_got_no_answer_is_told_though_another_got_one(network: Network, resolver: NextHops) -> None:
@@ -108,13 +137,13 @@ def test_policy_routing_by_relay_address_counts(network: Network, next_hops: Nex
     assert settled(next_hops, FAR, "10.77.2.1") == hop(network, "west", WEST, "10.77.2.1")
 
 
-def test_a_rule_that_comes_later_counts_at_once(network: Network, resolver: NextHops) -> None:
-    network.relay("route", "add", "default", "via", OTHER_ROUTER, "table", "77")
-    settled(resolver, FAR)
-    settled(resolver, OTHER_ROUTER)
+def test_a_rule_that_comes_later_counts_at_once(network: Network, resolver: NextHops, family: Family) -> None:
+    network.relay("route", "add", "default", "via", family.other_router, "table", "77")
+    settled(resolver, family.far)
+    settled(resolver, family.other_router)
     told = listen(resolver)
-    network.relay("rule", "add", "to", FAR, "lookup", "77")
-    assert told_within(resolver, told, LIMIT) == {FAR}
+    network.relay("-6" if ":" in family.far else "-4", "rule", "add", "to", family.far, "lookup", "77")
+    assert told_within(resolver, told, LIMIT) == {family.far}
 
 
 def test_what_cannot_be_reached_by_a_frame(network: Network, next_hops: NextHops) -> None:
@@ -130,9 +159,9 @@ def test_what_cannot_be_reached_by_a_frame(network: Network, next_hops: NextHops
     assert next_hops.route(FAR, "192.0.2.77") is None
 
 
-def test_addresses_know_their_interface(network: Network, next_hops: NextHops) -> None:
-    assert (next_hops.interface_of(RELAY), next_hops.interface_of("10.77.2.1")) == ("east", "west")
-    assert next_hops.interface_of(HOST) is None
+def test_addresses_know_their_interface(network: Network, next_hops: NextHops, family: Family) -> None:
+    assert (next_hops.interface_of(family.relay), next_hops.interface_of(family.west)) == ("east", "west")
+    assert next_hops.interface_of(family.host) is None
 
 
 def test_managed_neighbours_are_given_back(network: Network, next_hops: NextHops) -> None:
