@@ -122,12 +122,15 @@ def test_a_capture_ends_with_its_command_and_with_its_controller(talking, tmp_pa
         until_flagged(talking, 4)
         refused = subprocess.run(command, capture_output=True, text=True, check=False)
         assert (refused.returncode, refused.stderr) == (1, "voxdp: another capture is under way; end it first\n")
-        time.sleep(0.5)
+        data = b""
+        while len(data) < 6000:  # a frame is no more than 400
+            data += (chunk := os.read(piped.stdout.fileno(), 6000))
+            assert chunk
         piped.send_signal(signal.SIGINT)
-        data, told = piped.communicate(timeout=10)
+        rest, told = piped.communicate(timeout=10)
     assert piped.returncode == 0
     assert b"frames captured" in told
-    (tmp_path / "piped.pcapng").write_bytes(data)
+    (tmp_path / "piped.pcapng").write_bytes(data + rest)
     assert len(packets(tmp_path / "piped.pcapng", "frame.number")) > 10
     with subprocess.Popen(command, stderr=subprocess.PIPE) as left:
         until_flagged(talking, 4)
