@@ -11,13 +11,13 @@ import asyncio
 import signal
 import time
 from collections.abc import Coroutine, Sequence
-from dataclasses import replace
 from typing import Any
 
 import structlog
 
 from api.health import Component
 from api.metrics import PlatformCollector
+from ctl.carrier_watch import CarrierWatch, reasons
 from ctl.config import Config
 from ctl.journal import Journal, keep_synced
 from ctl.network.nexthop import NextHops
@@ -38,7 +38,6 @@ from ctl.seat import Seat, collect_rarely, open_many_files
 from ctl.sessions.dataplane import Carriers
 from ctl.sessions.inactivity import Inactivity
 from ctl.sessions.media_sessions import MediaSessions
-from ctl.sessions.plan import DataPlane
 from ctl.sessions.ports import Ports
 from ctl.sessions.programmer import Programmer
 from ctl.signalling.audible import make_playback
@@ -68,13 +67,12 @@ from ctl.verbs.noted import Noted
 from ctl.verbs.playback import CallMedia, PlaybackVerbs
 from ctl.verbs.sip import SipVerbs
 from ctl.webhooks.events import Events
-from media.flows import EngineError, EngineEvent
+from media.flows import EngineEvent
 from sip.core import Core
 from sip.effects import Send
 
 LOOK_SECONDS = 1.0
 CALL_REJECTED = 21  # Q.850
-WATCH_SECONDS = 0.5
 HEAR_SECONDS = 0.1
 LOOKS_AT_IDLE = 20
 """So seldom is an engine asked that carries nothing: it may still tell that a worker was replaced."""
@@ -85,6 +83,9 @@ log = structlog.get_logger()
 
 class Service:
     """One controller. Everything it owns is made here and closed by `close`; nothing is started yet."""
+
+    reads_events = True
+    """The relay's ring buffer has one reader."""
 
     def __init__(self, config: Config, seat: Seat | None = None) -> None:
         self._config = config
@@ -107,8 +108,6 @@ class Service:
         self.billing = self._make_billing()
         self.storage.on_spent = self.billing.count
         self.records = Records(self.storage.journal, self.billing.ended)
-        self._watched: int | None = None
-        self._told: tuple[str, dict[str, str]] = ("", {})
         self.meters = Meters()
         self.resolver = Resolver()
         self.directory = Directory(
@@ -156,6 +155,11 @@ class Service:
         self.silent_calls = SilentCalls(
             self.core, self.sessions, self.programmer, self.conductor, inactivity, (self.ng.relay,)
         )
+        self.carrier_watch = CarrierWatch(
+            *(self.carriers, self.programmer, self.sessions, self._take_events if self.reads_events else None),
+            self.silent_calls.begin_anew,
+            alarms=config.xdp.mode != "off",
+        )
 
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT; the second of them ends a drain.
@@ -179,7 +183,7 @@ class Service:
             async with asyncio.TaskGroup() as tasks:
                 owned = [tasks.create_task(work, name=name) for name, work in self._work(restored).items()]
                 collect_rarely()
-                log.info("serving", listen=list(self._config.sip.listen), **_reasons(self.sessions.data_plane.attached))
+                log.info("serving", listen=list(self._config.sip.listen), **reasons(self.sessions.data_plane.attached))
                 await stop.wait()
                 await self._wind_up(again)
                 for task in owned:
@@ -245,7 +249,7 @@ class Service:
             "storage": self._remember(restored),
             "data plane": self._look_around(),
             "trunks": self.trunks.run(),
-            "kernel relay": self._watch_relay(),
+            "kernel relay": self.carrier_watch.run(),
             "engine": self._hear_engine(),
             "sounds": self.playback.prompts.keep_fresh(),
             "load": LoadWatch(self.core).run(),
@@ -365,7 +369,7 @@ class Service:
         """Follow what changes: routes and neighbours at once, silent calls and quality each second."""
         loop = asyncio.get_running_loop()
         loop.add_reader(self.hops.fileno(), self.hops.drain)
-        self._watch_events()
+        self.carrier_watch.follow_events()
         refreshed = time.monotonic()
         try:
             while True:
@@ -384,13 +388,7 @@ class Service:
                     refreshed = time.monotonic()
         finally:
             loop.remove_reader(self.hops.fileno())
-            self._unwatch_events()
-
-    async def _watch_relay(self) -> None:
-        """Notice within a second what somebody does to the relay, and an engine that died."""
-        while True:
-            self._look()
-            await asyncio.sleep(WATCH_SECONDS)
+            self.carrier_watch.leave_events()
 
     async def _hear_engine(self) -> None:
         """Digits, ends of sounds and pairs of ICE want an answer soon; from an engine without flows there are none."""
@@ -406,64 +404,6 @@ class Service:
     def _staged(self, event: EngineEvent) -> None:
         self.media_watch.staged(event)
         self.playback.staged(event)
-
-    def _watch_events(self) -> None:
-        if self.carriers.events:
-            self._watched = self.carriers.events.fileno()
-            asyncio.get_running_loop().add_reader(self._watched, self._take_events)
-
-    def _unwatch_events(self) -> None:
-        if self._watched is not None:
-            asyncio.get_running_loop().remove_reader(self._watched)
-            self._watched = None
-
-    def _look(self) -> None:
-        former = self.carriers.kernel
-        found = self.carriers.look()
-        self._tell_trouble()
-        if self.carriers.kernel is not former:
-            self._unwatch_events()
-            self._move(replace(found, attached=frozenset()))  # out of the former table, before it goes
-            self.programmer.use(self.carriers.kernel, self.carriers.engine)
-            self.carriers.forget_former()
-            self._watch_events()
-        if found != self.sessions.data_plane:
-            self._move(found)
-        if not self.carriers.process.alive():
-            self._restart_engine()
-
-    def _tell_trouble(self) -> None:
-        """An alarm for each change: what an operator must look at, and that it is over."""
-        trouble, bare = self.carriers.trouble, self.carriers.bare
-        if (trouble, bare) == self._told or self._config.xdp.mode == "off":
-            return
-        self._told = trouble, dict(bare)
-        if trouble:
-            log.error("kernel relay not usable", why=trouble)
-        for interface, why in bare.items():
-            log.error("kernel relay does not carry this interface", interface=interface, why=why)
-        if not trouble and not bare:
-            log.info("kernel relay carries every interface")
-
-    def _move(self, found: DataPlane) -> None:
-        """Let every call go on by what carries it now."""
-        log.warning("data plane changed", **_reasons(found.attached))
-        self.sessions.data_plane = found
-        self._replan()
-
-    def _replan(self) -> None:
-        for call, why in self.sessions.replan().items():
-            log.error("call not moved", call=call, why=why)
-
-    def _restart_engine(self) -> None:
-        log.error("engine died; its calls go on with another")
-        try:
-            self.programmer.use(self.carriers.kernel, self.carriers.restart_engine())
-            self.silent_calls.begin_anew(time.monotonic())
-            self.programmer.engine_restarted()
-            self._replan()
-        except EngineError as error:
-            log.error("engine not restarted", why=str(error))
 
     def _next_hops_changed(self, addresses: frozenset[str]) -> None:
         rewritten = self.programmer.next_hops_changed(addresses)
@@ -484,7 +424,3 @@ class Service:
         self.carriers.close()
         self.hops.close()
         self._lock.close()
-
-
-def _reasons(attached: frozenset[str]) -> dict[str, str]:
-    return {"xdp": ", ".join(sorted(attached)) or "nowhere: the engine carries media"}

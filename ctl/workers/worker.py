@@ -94,6 +94,8 @@ def name_of(number: int) -> str:
 class Worker(Service):
     """One of them."""
 
+    reads_events = False
+
     def __init__(self, welcome: Welcome, end: socket.socket) -> None:
         self._welcome = welcome
         self._end = end
@@ -256,11 +258,8 @@ class Worker(Service):
             work.pop(of_the_controller).close()
         return {**work, "reports": self._report()}
 
-    def _watch_events(self) -> None:
-        """Nothing: the ring buffer has one reader, the controller, who passes on what is ours."""
-
     def _take_events(self) -> None:
-        """Nothing, for the same reason."""
+        """Nothing: the controller reads them and passes on what is ours."""
 
     async def _report(self) -> None:
         """Tell each second how we are, and how trunks stand."""
