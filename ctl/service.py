@@ -178,8 +178,8 @@ class Service:
             if self.ours and not restored.calls:
                 self.storage.claim()
             await self._listen()
-            await surfaces.start(self._config)
             await self.ng.open()
+            await surfaces.start(self._config)  # whoever gets an answer there finds all the rest
             async with asyncio.TaskGroup() as tasks:
                 owned = [tasks.create_task(work, name=name) for name, work in self._work(restored).items()]
                 collect_rarely()

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A call's media from description to wire: sessions, the attached relay, real routes and real packets."""
 
+import itertools
 import json
 import random
 import select
@@ -45,7 +46,8 @@ def stream(wiring: Wiring, relay: Relay) -> Iterator[Stream]:
 
 
 def test_a_call_is_forwarded_and_counted(relay: Relay, stream: Stream) -> None:
-    follow(relay, stream, 0.3, lambda: False)
+    arrived = itertools.count(1)
+    assert follow(relay, stream, 10.0, lambda: next(arrived) > 60)
     flow = next(flow for flow in relay.sessions.query("call") if (flow.leg, flow.kind) == ("a", "rtp"))
     assert flow.statistics is not None
     assert flow.statistics.packets > 50
