@@ -37,6 +37,7 @@ from media.stages import (
 )
 from tests.media.dsp import ROOM, Codec, Rtp, Side, clip_file, ffi, heard, level, packets, sine, tone_level
 
+pytestmark = pytest.mark.alone  # what is said here is paced by the clock
 PCMU = CodecSettings("PCMU", 0, events=101)
 PCMA = CodecSettings("PCMA", 8, events=101)
 STAGE = TranscodeStage(PCMU, PCMA)

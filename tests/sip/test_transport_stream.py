@@ -148,6 +148,7 @@ def test_a_stream_that_cannot_be_followed_is_reported_and_closed(run, data, stat
     run(scenario())
 
 
+@pytest.mark.alone
 def test_who_writes_a_message_slowly_is_closed_and_who_is_idle_too_unless_he_is_wanted(run, monkeypatch):
     monkeypatch.setattr("sip.transport_stream.SWEEP_SECONDS", 0.05)
 
