@@ -15,6 +15,7 @@ import json
 import os
 import subprocess
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -89,9 +90,11 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    alone = [item for item in items if item.get_closest_marker("alone")]
-    items[:] = [item for item in items if item not in alone] + alone
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if SHARED in config.stash:
+        tests = Counter(item.path for item in items)
+        items.sort(key=lambda item: tests[item.path])  # where few are in a file they are long: those first
+    items.sort(key=lambda item: item.get_closest_marker("alone") is not None)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
