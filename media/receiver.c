@@ -6,11 +6,12 @@
 #include "rtp.h"
 #include "timescale.h"
 
-#define ALIGN	 16
-#define PULL_MS	 60 /* the longest */
-#define IDLE_MS	 1000
-#define EARLY_US 10000 /* this much too early: make it longer */
-#define LATE_US	 10000 /* this much too late, beyond the time between two pulls: make it shorter */
+#define ALIGN	  16
+#define PULL_MS	  60 /* the longest */
+#define IDLE_MS	  1000
+#define MARGIN_MS 10
+#define EARLY_US  10000 /* this much too early: make it longer */
+#define LATE_US	  10000 /* this much too late, beyond the time between two pulls: make it shorter */
 
 static size_t rounded(size_t bytes)
 {
@@ -95,6 +96,54 @@ static int kind_of(const struct receiver *receiver, uint8_t payload_type)
 	return payload_type == receiver->settings.noise_type ? JITTERBUFFER_NOISE : -1;
 }
 
+static unsigned milliseconds(const struct receiver *receiver, unsigned samples)
+{
+	return samples / (receiver->codec_rate / 1000);
+}
+
+static unsigned common_divisor(unsigned one, unsigned other)
+{
+	while (other) {
+		unsigned rest = one % other;
+
+		one = other;
+		other = rest;
+	}
+	return one;
+}
+
+/*
+ * How long packets of `ms` have to wait at least. All that is pulled at once has to be there, be it of
+ * several packets; and a packet that carries the one before along when that one is due.
+ */
+static unsigned least_wait(const struct receiver *receiver, unsigned ms)
+{
+	unsigned pulled = receiver->pulled_ms, beyond = pulled ? pulled - common_divisor(pulled, ms) : 0;
+	unsigned wait = beyond ? beyond + MARGIN_MS : 0, carried = ms + MARGIN_MS;
+
+	return receiver->settings.codec.fec && carried > wait ? carried : wait;
+}
+
+static void note_length(struct receiver *receiver, const struct rtp_fields *fields)
+{
+	int samples;
+
+	if (fields->length == receiver->packet_bytes)
+		return;
+	samples = decoder_duration(receiver->decoder, fields->payload, fields->length);
+	if (samples < (int)receiver->codec_rate / 1000)
+		return;
+	receiver->packet_bytes = (uint32_t)fields->length;
+	receiver->jitter->delay.floor =
+		(int64_t)least_wait(receiver, milliseconds(receiver, (unsigned)samples)) * 1000;
+}
+
+void receiver_pulls(struct receiver *receiver, unsigned count)
+{
+	receiver->pulled_ms = count * 1000 / receiver->settings.rate;
+	receiver->packet_bytes = 0;
+}
+
 enum dtmf_news receiver_put(struct receiver *receiver, const uint8_t *data, size_t length, uint64_t now)
 {
 	struct jitterbuffer_packet packet;
@@ -110,15 +159,12 @@ enum dtmf_news receiver_put(struct receiver *receiver, const uint8_t *data, size
 	packet = (struct jitterbuffer_packet){fields.ssrc,     fields.timestamp,
 					      fields.sequence, (uint16_t)fields.length,
 					      (uint8_t)kind,   fields.payload};
+	if (kind == JITTERBUFFER_SOUND)
+		note_length(receiver, &fields);
 	jitterbuffer_put(receiver->jitter, &packet, now);
 	if (kind != JITTERBUFFER_EVENT)
 		return DTMF_NOTHING;
 	return dtmf_receive(&receiver->dtmf, fields.timestamp, fields.payload, fields.length, now);
-}
-
-static unsigned milliseconds(const struct receiver *receiver, unsigned samples)
-{
-	return samples / (receiver->codec_rate / 1000);
 }
 
 /* Room at the end of the queue; sound of the codec's rate is put there if that is the rate wanted. */
@@ -164,13 +210,6 @@ static uint32_t ticks_of(const struct receiver *receiver, unsigned samples)
 	return (uint32_t)((uint64_t)samples * receiver->clock_rate / receiver->codec_rate);
 }
 
-/* A packet that carries the one before along has to be there when that one is due. */
-static void keep_redundancy_useful(struct receiver *receiver, unsigned samples)
-{
-	if (receiver->settings.codec.fec)
-		receiver->jitter->delay.floor = (int64_t)(milliseconds(receiver, samples) + 10) * 1000;
-}
-
 /* What was made up while nobody knew whether a packet would come: it has, so that was concealment. */
 static void note_starved(struct receiver *receiver)
 {
@@ -193,7 +232,6 @@ static void play_sound(struct receiver *receiver, const struct jitterbuffer_fram
 	jitterbuffer_advance(receiver->jitter, ticks_of(receiver, (unsigned)count));
 	receiver->counts.played++;
 	receiver->counts.decoded += milliseconds(receiver, (unsigned)count);
-	keep_redundancy_useful(receiver, (unsigned)count);
 	note_starved(receiver);
 	receiver->described = 0;
 	receiver->quiet = (uint8_t)decoder_ends_talk(receiver->decoder, frame->payload, frame->length);

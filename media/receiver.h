@@ -49,9 +49,11 @@ struct receiver {
 	uint32_t queued, queue_room;
 	uint32_t taken; /* of the queue, by the last pull */
 	uint32_t codec_rate, clock_rate;
-	uint32_t starving; /* ms since sound was last decoded */
-	uint8_t quiet;	   /* the sender said that it falls silent */
-	uint8_t described; /* and what the silence sounds like */
+	uint32_t pulled_ms;    /* at once, 0: not said */
+	uint32_t packet_bytes; /* payload of the last packet whose length in time was looked at */
+	uint32_t starving;     /* ms since sound was last decoded */
+	uint8_t quiet;	       /* the sender said that it falls silent */
+	uint8_t described;     /* and what the silence sounds like */
 };
 
 /* Bytes of memory that a receiver takes, 0: no such codec or rate. */
@@ -60,6 +62,9 @@ size_t receiver_bytes(const struct receiver_settings *settings);
 /* Opens one in memory of that many bytes, aligned to 16. NULL: settings refused, or out of memory. */
 struct receiver *receiver_open(void *memory, const struct receiver_settings *settings);
 void receiver_close(struct receiver *receiver);
+
+/* So many samples will be pulled at once, so that packets wait for as long as that asks for. */
+void receiver_pulls(struct receiver *receiver, unsigned count);
 
 /* Takes an RTP packet in; `now` in ns. Tells what it made of a digit, see receiver->dtmf. */
 enum dtmf_news receiver_put(struct receiver *receiver, const uint8_t *data, size_t length, uint64_t now);

@@ -53,8 +53,10 @@ struct transcoder *transcoder_open(void *memory, const struct transcoder_setting
 		return NULL;
 	transcoder->sender =
 		sender_open(parts + rounded(receiver_bytes(&settings->receiver)), &settings->sender);
-	if (transcoder->sender)
+	if (transcoder->sender) {
+		receiver_pulls(transcoder->receiver, sender_samples(transcoder->sender));
 		return transcoder;
+	}
 	receiver_close(transcoder->receiver);
 	return NULL;
 }

@@ -13,6 +13,7 @@ import pytest
 
 from tests.media.dsp import (
     MS,
+    NUMBERS,
     Codec,
     Rtp,
     Side,
@@ -93,6 +94,39 @@ def test_packet_times_are_converted(source, target):
     assert {b.timestamp - a.timestamp for a, b in itertools.pairwise(sent)} == {8 * target}
     assert {b.sequence - a.sequence for a, b in itertools.pairwise(sent)} == {1}
     assert tone_level(out[3200:8000], 8000, 440) == pytest.approx(-15, abs=0.5)
+
+
+PAIRS_IN_TURN = list(
+    zip(
+        itertools.permutations(SIDES, 2),
+        itertools.cycle(itertools.product((10, 20, 30, 40, 60), repeat=2)),
+        strict=False,
+    )
+)
+"""Each ordered pair of codecs with one of the 25 pairs of packet times, so that each time is met on either side."""
+
+
+@pytest.mark.parametrize(("pair", "times"), PAIRS_IN_TURN)
+def test_every_pair_converts_packet_times(pair, times):
+    """Opus has none of 30 ms: it is sent as 20. Nothing lacks, though several packets make one, or parts of several."""
+    one, other = (
+        replace(SIDES[name], codec=timed_codec(SIDES[name].codec, ms)) for name, ms in zip(pair, times, strict=True)
+    )
+    transcoder, out = through(one, other, sine(one.codec.sound_rate, 440, 1800))
+    sent = [packet for _, packet in transcoder.sent]
+    assert {b.sequence - a.sequence for a, b in itertools.pairwise(sent)} == {1}
+    step = other.codec.clock * other.codec.ptime // 1000
+    assert {b.timestamp - a.timestamp for a, b in itertools.pairwise(sent)} == {step}
+    leaving = [at for at, _ in transcoder.sent]
+    assert {b - a for a, b in itertools.pairwise(leaving)} == {other.codec.ptime * MS}
+    rate = other.codec.sound_rate
+    of_opus = 2.5 if "opus" in (one.codec.name, other.codec.name) else 1.5  # dB: its longer frames follow a tone worse
+    assert tone_level(out[rate * 13 // 10 : rate * 16 // 10], rate, 440) == pytest.approx(-15, abs=of_opus)
+    assert (transcoder.report().jitter.lost, transcoder.report().receiver.concealed) == (0, 0)
+
+
+def timed_codec(codec: Codec, ms: int) -> Codec:
+    return replace(codec, ptime=lib.codec_ptime(NUMBERS[codec.name], ms))
 
 
 def test_packets_leave_in_even_time_and_the_first_is_marked():
