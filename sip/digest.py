@@ -55,15 +55,11 @@ class Challenge:
         )
 
     def __str__(self) -> str:
-        fields = [f"realm={quote(self.realm)}", f"nonce={quote(self.nonce)}"]
-        if self.opaque is not None:
-            fields.append(f"opaque={quote(self.opaque)}")
-        if self.stale:
-            fields.append("stale=true")
-        fields.append(f"algorithm={self.algorithm}")
-        if self.qop:
-            fields.append(f"qop={quote(','.join(self.qop))}")
-        return "Digest " + ", ".join(fields)
+        opaque = "" if self.opaque is None else f", opaque={quote(self.opaque)}"
+        stale = ", stale=true" if self.stale else ""
+        qop = f", qop={quote(','.join(self.qop))}" if self.qop else ""
+        known = f"realm={quote(self.realm)}, nonce={quote(self.nonce)}"
+        return f"Digest {known}{opaque}{stale}, algorithm={self.algorithm}{qop}"
 
 
 @fact

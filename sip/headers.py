@@ -182,7 +182,9 @@ class NameAddr:
     @property
     def q(self) -> float:
         """Preference of a contact, 0.0 to 1.0; 1.0 where unsaid or unreadable."""
-        text = self.params.get("q") or "1"
+        text = self.params.get("q")
+        if not text:
+            return 1.0
         return float(text) if re.fullmatch(r"0(\.[0-9]{0,3})?|1(\.0{0,3})?", text) else 1.0
 
     @property

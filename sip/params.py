@@ -127,8 +127,9 @@ def _split(text: str) -> tuple[Pair, ...]:
 
 def quote(text: str) -> str:
     """`text` as a quoted-string (RFC 3261 §25.1)."""
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped}"'
+    if "\\" in text or '"' in text:
+        text = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{text}"'
 
 
 def unquote(text: str) -> str:

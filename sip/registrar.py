@@ -18,8 +18,6 @@ from sip.settings import Settings
 from sip.sharing import BindingsChange
 from sip.uri import Uri, equivalent
 
-_PLAIN = ("uri", "q", "expires", "call_id", "cseq", "agent", "path")
-
 
 @fact
 class Binding:
@@ -234,7 +232,14 @@ def _bound(contact: NameAddr, request: Request, source: Address, local: Address,
 
 
 def _state(binding: Binding) -> Mapping[str, Any]:
-    return {name: getattr(binding, name) for name in _PLAIN} | {
+    return {
+        "uri": binding.uri,
+        "q": binding.q,
+        "expires": binding.expires,
+        "call_id": binding.call_id,
+        "cseq": binding.cseq,
+        "agent": binding.agent,
+        "path": binding.path,
         "received": binding.received.packed,
         "local": binding.local.packed,
     }

@@ -110,7 +110,8 @@ class Sources:
             return
         (self._registered.add if now else self._registered.discard)(effect.username)
         kind = "registration.added" if now else "registration.removed"
-        self._tell(self._tenant(effect.username, "", ""), kind, user=effect.username)
+        if self._wants(kind):
+            self._tell(self._tenant(effect.username, "", ""), kind, user=effect.username)
 
     def _of(self, call: str, caller: str, dialled: str, trunk: str, kind: str, data: Mapping[str, Any]) -> None:
         known = {"call": call, "caller": caller, "dialled": dialled}
