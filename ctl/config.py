@@ -142,7 +142,8 @@ class SipSection(Section):
     diversion: DiversionPolicy = "all"
     """Who is told that a call was sent on (RFC 5806): nobody, trunks that are trusted, or these and users."""
     nat_keepalive: Annotated[int, Field(ge=0, le=3600)] = 25
-    """Seconds between OPTIONS to phones behind NAT, so that their way stays open; 0: none are sent."""
+    """Seconds between OPTIONS to phones behind NAT, and of silence until those that connected are asked by TCP whether
+    they are there, so that their way stays open; 0: none are asked."""
     info: tuple[Annotated[str, Field(pattern=r"^(\*|[a-z0-9.+_-]+/[a-z0-9.+_-]+)$")], ...] = (
         "application/dtmf-relay",
         "application/dtmf",

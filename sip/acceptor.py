@@ -22,13 +22,16 @@ PAUSE = 0.5
 """Seconds without accepting, where no descriptors are left."""
 _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 _AT_ONCE = 128
+_PROBES, _PROBE_SECONDS = 3, 5
+"""How often, and how long one after the other, a peer that does not answer is asked before its connection is lost."""
 
 
 @fact
 class StreamLimits:
     """What strangers may cost us. connections: open at once; per_source: of them from one address; half_open: of them
     in their TLS handshake. Times in seconds: handshake; message, from its first byte to its last; idle, of a
-    connection that carries neither a registration nor a call.
+    connection that carries neither a registration nor a call; keepalive, of silence until the peer's kernel is asked
+    whether it is there, so that NAT remembers the connection and a peer that is gone is noticed. 0: it is not asked.
     """
 
     connections: int = 10_000
@@ -37,6 +40,7 @@ class StreamLimits:
     handshake: float = 5.0
     message: float = 10.0
     idle: float = 120.0
+    keepalive: int = 0
 
 
 Leave = Callable[[], None]
@@ -156,6 +160,8 @@ class Acceptor:
     ) -> None:
         accepted.setblocking(False)
         accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if self.limits.keepalive:
+            _keep_alive(accepted, self.limits.keepalive)
         loop = asyncio.get_running_loop()
         try:
             if context:
@@ -170,3 +176,16 @@ class Acceptor:
             leave()
             if isinstance(error, asyncio.CancelledError):
                 raise
+
+
+def _keep_alive(connection: socket.socket, idle: int) -> None:
+    """A peer that acknowledges nothing that was sent to it is lost as soon as one that was only asked."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    interval = min(idle, _PROBE_SECONDS)
+    for option, value in (
+        (socket.TCP_KEEPIDLE, idle),
+        (socket.TCP_KEEPINTVL, interval),
+        (socket.TCP_KEEPCNT, _PROBES),
+        (socket.TCP_USER_TIMEOUT, 1000 * (idle + _PROBES * interval)),
+    ):
+        connection.setsockopt(socket.IPPROTO_TCP, option, value)

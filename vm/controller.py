@@ -32,6 +32,7 @@ listen = {listen}
 domain = "{domain}"
 algorithms = ["MD5"]  # baresip 1.0 gives up a registration whose challenges name another one
 workers = {workers}
+{sip}
 
 [media]
 addresses = {addresses}
@@ -60,9 +61,9 @@ class Controller:
     """`voxdp attach`, `voxdp run` and questions to it. Nothing runs until `attach` and `start`.
 
     listen: where signalling listens, if not at the relay's addresses; None: there is none. more: further tables of
-    the configuration. media: further lines of the table [media]. workers: processes that share the signalling.
-    user: who owns the relay's pins and runs everything but `attach` and `detach`; root if empty. timeout: seconds
-    without media after which a call is ended.
+    the configuration. sip, media: further lines of the tables [sip] and [media]. workers: processes that share the
+    signalling. user: who owns the relay's pins and runs everything but `attach` and `detach`; root if empty.
+    timeout: seconds without media after which a call is ended.
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class Controller:
         port_max: int = 20999,
         media: str = "",
         workers: int = 1,
+        sip: str = "",
     ) -> None:
         self._lab = lab
         self._mode = mode
@@ -84,7 +86,7 @@ class Controller:
         self._listen = listen
         self._more = more
         self._port_max = port_max
-        self._media = media
+        self._sip, self._media = sip, media
         self._workers = workers
         self._process: Process | None = None
         self.config = lab.directory / "voxdp.toml"
@@ -202,6 +204,7 @@ class Controller:
             interfaces=json.dumps(topology.relay_interfaces),
             timeout=self._timeout,
             port_max=self._port_max,
+            sip=self._sip,
             media=self._media,
             workers=self._workers,
             mode=self._mode,

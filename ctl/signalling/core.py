@@ -38,6 +38,7 @@ def stream_limits(config: Config) -> StreamLimits:
         handshake=limits.handshake,
         message=limits.message,
         idle=limits.idle,
+        keepalive=config.sip.nat_keepalive,
     )
 
 

@@ -76,6 +76,23 @@ def test_a_ping_is_answered_and_goes_no_further(run):
     run(scenario())
 
 
+def test_a_silent_client_is_asked_by_tcp_whether_it_is_there(run):
+    """Below TLS and WebSocket too, as all of them accept alike: NAT remembers it, and one that is gone is noticed."""
+
+    async def scenario():
+        async with listening(keepalive=7) as (transport, _):
+            _reader, writer = await connect(transport)
+            await until(lambda: len(transport) == 1)
+            (connection,) = transport._connections.values()
+            accepted = connection._transport.get_extra_info("socket")
+            options = [socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT, socket.TCP_USER_TIMEOUT]
+            assert accepted.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+            assert [accepted.getsockopt(socket.IPPROTO_TCP, each) for each in options] == [7, 5, 3, 22_000]
+            writer.close()
+
+    run(scenario())
+
+
 def test_a_client_is_never_connected_to_at_the_port_it_came_from(run):
     async def scenario():
         with socket.create_server(("127.0.0.1", 0)) as watch:
