@@ -52,6 +52,8 @@ class Figures:
     """(reason,)"""
     xdp_attached: Series = field(default_factory=dict)
     """(interface,)"""
+    engine_drops: Series = field(default_factory=dict)
+    """(reason,)"""
     xsk_packets: Series = field(default_factory=dict)
     """(interface, result): received, sent, dropped"""
     sip_requests: Series = field(default_factory=dict)
@@ -110,6 +112,7 @@ KINDS = (
     _Kind("xdp_drops", "xdp_drops", "Packets dropped by the kernel relay", ("reason",)),
     _Kind("xdp_fallbacks", "xdp_fallback", "Flows carried by the engine instead of the kernel", ("reason",)),
     _Kind("xdp_attached", "xdp_attached", "Whether the relay carries the interface", ("interface",), counter=False),
+    _Kind("engine_drops", "engine_drops", "Packets dropped by the engine", ("reason",)),
     _Kind("xsk_packets", "engine_xsk_packets", "Packets of the engine by AF_XDP", ("interface", "result")),
     _Kind("sip_requests", "sip_requests", "SIP requests", ("method", "direction")),
     _Kind("sip_responses", "sip_responses", "SIP responses", ("direction", "code")),

@@ -20,6 +20,7 @@ from ctl.sessions.ports import Ports
 from ctl.sessions.programmer import FlowSum, FlowView, Programmer
 from ctl.storage import Storage
 from ctl.webhooks.events import Events
+from media.flows import EngineError, EngineSummary
 from sip.core import Core
 from sip.effects import CallEnded
 
@@ -155,6 +156,7 @@ class ControllerFigures:
             xdp_drops=self._drops(),
             xdp_fallbacks=_flows([each for each in sums if each.path == "engine"], lambda each: each.reason),
             xdp_attached=self._attached(),
+            engine_drops=engine_drops(parts.carriers.process.client.summary),
             xsk_packets=parts.carriers.io.packets(),
             sip_requests=parts.meters.requests,
             sip_responses=parts.meters.responses,
@@ -184,6 +186,15 @@ class ControllerFigures:
             for reason, count in counts.items()
             if reason != "forwarded" and not reason.startswith("pass")
         }
+
+
+def engine_drops(summary: Callable[[], EngineSummary]) -> dict[tuple[str, ...], float]:
+    """Packets by reason, as the kernel names them; none where no engine answers, which health tells."""
+    try:
+        counts = summary().reasons
+    except EngineError:
+        return {}
+    return {(reason.replace("-", "_"),): packets for reason, (packets, _) in counts.items() if reason != "forwarded"}
 
 
 def _flows(sums: Iterable[FlowSum], key: Callable[[FlowSum], str]) -> Counter[tuple[str, ...]]:

@@ -16,7 +16,7 @@ from api.metrics import KINDS, Figures, FiguresSource
 
 SILENT_SECONDS = 5.0
 """After which a worker that reports nothing is not ready."""
-SHARED = ("version", "xdp_drops", "xdp_attached", "registrations")
+SHARED = ("version", "xdp_drops", "engine_drops", "xdp_attached", "registrations")
 """Figures that all processes see alike: the controller's are those of all."""
 PASSING = ("rtp_packets", "rtp_bytes", "rtp_lost", "rtp_reordered", "rtp_duplicates")
 """Counters that a worker which is started again goes on with, for its flows do."""
