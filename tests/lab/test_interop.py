@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from vm import namespace
 from vm.controller import Controller
 from vm.sipp import Sipp
 
@@ -21,6 +22,25 @@ realm = "carrier.lab"
 probe = 0
 dial = ["0"]
 """
+
+
+def test_messages_longer_than_a_packet_come_and_go_in_fragments(two):
+    """Past the kernel relay, which sees that a fragment is none of its own."""
+    controller = Controller(two)
+    controller.attach()
+    controller.start()
+    with namespace.datagram_socket(two.a.namespace, (two.a.address, 5999)) as phone:
+        phone.settimeout(10)
+        vias = "".join(f"Via: SIP/2.0/UDP {number}.proxy.lab;branch=z9hG4bK{'f' * 80}\r\n" for number in range(20))
+        head = f"OPTIONS sip:{two.a.relay} SIP/2.0\r\nVia: SIP/2.0/UDP {two.a.address}:5999;branch=z9hG4bKlong\r\n"
+        rest = (
+            "From: <sip:a@lab>;tag=1\r\nTo: <sip:b@lab>\r\nCall-ID: long\r\nCSeq: 1 OPTIONS\r\nMax-Forwards: 9\r\n\r\n"
+        )
+        phone.sendto((head + vias + rest).encode(), (two.a.relay, 5060))
+        answer = phone.recv(65535)
+    assert answer.startswith(b"SIP/2.0 200 ")
+    assert len(head + vias) > len(answer.partition(b"From:")[0]) - 100 > 2000
+    assert answer.count(b".proxy.lab;") == 20
 
 
 def test_prack_session_timers_and_a_trunks_digest(two):

@@ -362,6 +362,21 @@ def test_calls_from_a_trunk_are_known_by_their_source(world, bert):
     stranger.hears(407)
 
 
+def test_a_call_that_comes_back_for_somebody_else_is_no_loop(world, anna, bert):
+    """A spiral (RFC 3261 §16.3): a proxy at the carrier's sends our own INVITE back to us, for a user of ours."""
+    host, _ = carrier(world)
+    anna.invite("49301")
+    (out,) = host.hears("INVITE")
+    hops = str(out.max_forwards - 1)
+    fields = [(name, hops if name == "Max-Forwards" else value) for name, value in out.fields()]
+    via = ("Via", f"SIP/2.0/UDP {FIRST.host}:5060;branch=z9hG4bKback")
+    host.say(Request("INVITE", "sip:bert@example.org", [via, *fields], out.body))
+    (back,) = bert.hears("INVITE")
+    assert back.call_id != out.call_id
+    assert back.max_forwards == out.max_forwards - 2
+    assert len(world.core.calls()) == 2
+
+
 def test_user_behind_a_trunks_address_is_still_a_user(world, bert):
     carrier(world)
     anna = Peer(world, "anna", "198.51.100.70")
