@@ -128,7 +128,9 @@ struct engine_flow {
 	__u8 afresh;	   /* count from zero */
 	__u8 latch;	   /* with source_port 0, and without dtls: so many consistent packets from
 			      anywhere bind the source; 0: source_address it has to be */
-	__u8 demux;	   /* with mux: RTCP goes on by the flow at the port above; see relay.c */
+	__u8 follows;	   /* with latch: as many of another source take the place of the one that is bound */
+	__u8 apart; /* with latch: what is sent to the leg goes where it is said to, not to the source */
+	__u8 demux; /* with mux: RTCP goes on by the flow at the port above; see relay.c */
 	struct engine_hop hop;	 /* from the partner's address to the target */
 	struct srtp_keys open;	 /* of what comes in; not with dtls */
 	struct srtp_keys seal;	 /* of what goes out; not with the partner's dtls */

@@ -103,7 +103,7 @@ def fill_flow(place: Any, flow: EngineFlow) -> None:
     place.clock_rate, place.rtcp, place.held = flow.clock_rate, CONTENTS.index(flow.kind), flow.held
     place.dscp = lib.DSCP_KEEP if flow.dscp is None else flow.dscp
     place.mux, place.demux, place.resumed = flow.mux, flow.demux, flow.resumed
-    place.latch = flow.latch
+    place.latch, place.follows, place.apart = flow.latch, flow.follows, flow.apart
     place.ice, place.afresh = flow.ice is not None, flow.afresh
     if len(flow.copies) > lib.ENGINE_COPIES:
         raise EngineError("bad-flow", f"a flow has at most {lib.ENGINE_COPIES} copies, not {len(flow.copies)}")
@@ -220,6 +220,8 @@ def read_flow(place: Any, ice: Any = None) -> EngineFlow:
         mux=bool(place.mux),
         demux=bool(place.demux),
         latch=place.latch,
+        follows=bool(place.follows),
+        apart=bool(place.apart),
         open=read_srtp(place.open),
         seal=read_srtp(place.seal),
         dtls=EngineDtls(dtls.role == lib.DTLS_ACTIVE, bytes(dtls.fingerprint)[: dtls.bytes]) if dtls.role else None,

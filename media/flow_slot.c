@@ -8,13 +8,14 @@
 static void aim(struct flow_slot *slot, const struct flow_slot *source)
 {
 	const struct engine_flow *wanted = &slot->wanted;
-	__be16 port = source->learned ? source->learned : htons(wanted->target_port);
+	bool found = source->learned && !source->wanted.apart;
+	__be16 port = found ? source->learned : htons(wanted->target_port);
 
 	if (source->wanted.ice) {
 		address_to_socket(source->paired.address, source->paired.port, &slot->target);
 		return;
 	}
-	if (source->learned && flow_latches(source)) {
+	if (found && flow_latches(source)) {
 		address_to_socket(source->tally.latch_address, port, &slot->target);
 		return;
 	}
@@ -38,6 +39,7 @@ static bool same_leg(const struct flow_slot *source, const struct engine_flow *w
 {
 	return !memcmp(source->wanted.source_address, wanted->source_address, 16) &&
 	       source->wanted.source_port == wanted->source_port && source->wanted.latch == wanted->latch &&
+	       source->wanted.apart == wanted->apart &&
 	       !memcmp(partner->wanted.target_address, wanted_partner->target_address, 16) &&
 	       partner->wanted.target_port == wanted_partner->target_port;
 }
@@ -78,7 +80,7 @@ static void forget_derived(struct flow_slot *slot, const struct engine_flow *wan
 static void unlearn(struct flow_slot *slot)
 {
 	slot->learned = 0;
-	slot->tally.latch_count = 0;
+	slot->candidate.count = 0;
 }
 
 /* What was counted until now was counted for another carrier's time. */

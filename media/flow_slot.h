@@ -34,6 +34,13 @@ struct flow_slot {
 		__u8 address[16];
 		__be16 port; /* 0: none */
 	} former; /* the source before this one, which is heard until this one has sent something valid */
+	struct flow_candidate {
+		__u8 address[16];
+		__u32 ssrc;
+		__be16 port;
+		__u16 sequence;
+		__u8 count; /* of its consistent packets */
+	} candidate;	    /* who may become the source of a flow that latches */
 	__u64 forged, replayed;
 	__u64 visited; /* when the socket was last looked at */
 	/* RTCP of the same stream and leg, or of RTCP its RTP: the flow at the port above or below; NULL:

@@ -131,6 +131,10 @@ class EngineFlow:
     """Count from zero, also where the flow stands already."""
     hop: EngineHop | None = None
     """None: not known, so that what goes to the target has to leave by a socket."""
+    follows: bool = False
+    """With latch: so many packets of another source take the place of the one that is bound."""
+    apart: bool = False
+    """With latch: what goes to the leg goes where it is said to, not to where it sends from."""
     copies: tuple[FlowKey, ...] = ()
     """Other flows of the local address's family, whose source this one is: they get its RTP too, opened."""
 
@@ -459,6 +463,8 @@ FLOW_TYPES: dict[str, tuple[type, ...]] = {
     "ice": (dict, NONE),
     "afresh": (bool,),
     "hop": (dict, NONE),
+    "follows": (bool,),
+    "apart": (bool,),
     "copies": (list, tuple),
 }
 CONTENTS: tuple[Literal["rtp", "rtcp", "raw"], ...] = ("rtp", "rtcp", "raw")

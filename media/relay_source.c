@@ -32,36 +32,43 @@ enum reason relay_check_source(const struct flow_slot *slot, const struct relay_
 		found->unbound = !flow_bound_port(slot);
 		return REASON_FORWARDED;
 	}
+	if (slot->wanted.follows && flow_latches(slot)) {
+		found->unbound = true;
+		return REASON_FORWARDED;
+	}
 	found->former = slot->former.port && is_from(packet, slot->former.address, slot->former.port);
 	return found->former ? REASON_FORWARDED : REASON_WRONG_SOURCE;
 }
 
 /* Is this the candidate's next packet? RTCP has no numbers that say so. */
-static bool is_consistent(const struct flow_tally *tally, const struct relay_packet *packet,
+static bool is_consistent(const struct flow_candidate *candidate, const struct relay_packet *packet,
 			  const struct rtp_packet *rtp, enum packet_kind kind)
 {
-	__u16 ahead = (__u16)(rtp->sequence - tally->latch_sequence);
+	__u16 ahead = (__u16)(rtp->sequence - candidate->sequence);
 
-	if (!tally->latch_count || !is_from(packet, tally->latch_address, tally->latch_port))
+	if (!candidate->count || !is_from(packet, candidate->address, candidate->port))
 		return false;
-	return kind == PACKET_RTCP || (tally->latch_ssrc == rtp->ssrc && ahead - 1U < RTP_WINDOW);
+	return kind == PACKET_RTCP || (candidate->ssrc == rtp->ssrc && ahead - 1U < RTP_WINDOW);
 }
 
 static enum reason latch(struct flow_slot *slot, const struct relay_packet *packet, enum packet_kind kind)
 {
 	struct rtp_packet rtp = packet_read(packet->data, 0);
-	struct flow_tally *tally = &slot->tally;
+	struct flow_candidate *candidate = &slot->candidate;
 
-	if (!is_consistent(tally, packet, &rtp, kind)) {
-		address_from_socket(packet->source, tally->latch_address);
-		tally->latch_port = address_port(packet->source);
-		tally->latch_ssrc = rtp.ssrc;
-		tally->latch_count = 0;
+	if (!is_consistent(candidate, packet, &rtp, kind)) {
+		address_from_socket(packet->source, candidate->address);
+		candidate->port = address_port(packet->source);
+		candidate->ssrc = rtp.ssrc;
+		candidate->count = 0;
 	}
-	tally->latch_sequence = rtp.sequence;
-	if (++tally->latch_count < slot->wanted.latch)
+	candidate->sequence = rtp.sequence;
+	if (++candidate->count < slot->wanted.latch)
 		return REASON_UNLATCHED;
-	flow_learn(slot, tally->latch_port);
+	candidate->count = 0;
+	memcpy(slot->tally.latch_address, candidate->address, sizeof(slot->tally.latch_address));
+	slot->tally.latch_port = candidate->port;
+	flow_learn(slot, candidate->port);
 	return REASON_FORWARDED;
 }
 

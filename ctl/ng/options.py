@@ -20,7 +20,7 @@ from ctl.ng.errors import NgError
 from ctl.ng.filters import EVERYTHING, NONE, Codecs
 from ctl.ng.request import MANNERS, Request, canonical
 from ctl.sessions.ice import IcePolicy
-from ctl.sessions.relay_choice import ANY, Facing
+from ctl.sessions.relay_choice import ANY, Facing, Moves
 from ctl.sessions.security import Bridge
 from ctl.sessions.terms import USUAL, Mux
 from media.flows import SUITE_KEY_BYTES
@@ -44,12 +44,10 @@ DONE = frozenset(
     {
         *("sip-source-address", "loop-protect", "no-rtcp-attribute", "full-rtcp-attribute", "generate-mid"),
         *("inactive", "new-branch", "record-call", "strip-extmap", "single-codec", "trickle-ice", "fragment"),
-        *("always-transcode", "block-dtmf", "original-sendrecv"),
+        *("always-transcode", "block-dtmf", "original-sendrecv", "media-handover", "asymmetric"),
     }
 )
 IMPOSSIBLE = {
-    "media-handover": "the source of media is fixed by signalling; it changes with the next offer or answer",
-    "asymmetric": "media is sent to the address of the session description or to the port that was learned in it",
     "generate-rtcp": "RTCP is passed on, not generated",
 }
 REPLACE = {
@@ -183,11 +181,18 @@ def _facing(request: Request) -> tuple[Facing, Facing]:
     egress = request.text("to-interface") or (names[1] if len(names) > 1 else alone)
     latch = bool(LEARNING.intersection(request.list("endpoint-learning")))
     lite, words = ICE_LITE[_ice_lite(request)], request.list("ice")
-    here = Facing(interface=ingress, latch=latch, ice="lite" if "here" in lite else "full")
+    follows: Moves = "handover" if request.has("media-handover") else ""
+    here = Facing(
+        interface=ingress,
+        latch=latch,
+        moves="asymmetric" if request.has("asymmetric") else follows,
+        ice="lite" if "here" in lite else "full",
+    )
     there = Facing(
         interface=egress,
         family=_family(request),
         latch=latch,
+        moves=follows,
         ice="remove" if "remove" in words else "lite" if "there" in lite else "full",
         relayed="force-relay" in words,
         trickle=request.has("trickle-ice"),

@@ -235,6 +235,7 @@ class Relay:
             ice=asked.ice,
             passive=asked.passive,
             tos=asked.tos,
+            moves=asked.here.moves,
         )
         body = self.exchange.hand(
             answer, dialogue.session, dialogue.leg_of(answerer), sdp, asked, request, request.text("label")

@@ -17,6 +17,7 @@ from ctl.journal import encode
 from ctl.sessions.codecs import Dtmf
 from ctl.sessions.ice import Candidate, IceOwn, IcePair, IcePolicy, IceSaid
 from ctl.sessions.plan import NOTHING
+from ctl.sessions.relay_choice import Moves
 from ctl.sessions.security import CryptoLine, Policy, Protection, Spoken
 from ctl.sessions.streams import Codec, Endpoint, Stream
 from ctl.sessions.terms import USUAL, Mux, Terms
@@ -51,6 +52,8 @@ class Media:
     ices: Mapping[Leg, tuple[IceOwn | None, ...]] = field(default_factory=dict)
     dtmf: Mapping[Leg, Dtmf] = field(default_factory=dict)
     """How digits reach each leg, where that was said."""
+    moves: Mapping[Leg, Moves] = field(default_factory=dict)
+    """Of whose source more is asked than latching."""
     srtp: Policy | None = None
     """Whether the leg that offers is protected, where that is not as with all others."""
 
@@ -240,6 +243,7 @@ def _media(state: Mapping[str, Any]) -> Media:
         policies=dict(state.get("policies", {})),
         ices={leg: _ices(known) for leg, known in state.get("ices", {}).items()},
         dtmf=dict(state.get("dtmf", {})),
+        moves=dict(state.get("moves", {})),
         srtp=state.get("srtp"),
     )
 

@@ -214,6 +214,8 @@ def _engine_flow(plan: FlowPlan, hop: NextHop | None, latch: int) -> EngineFlow:
         held=plan.held,
         mux=plan.mux,
         latch=latch,
+        follows=plan.moves == "handover",
+        apart=plan.moves == "asymmetric",
         demux=plan.demux,
         dscp=plan.dscp,
         open=plan.open,

@@ -15,7 +15,7 @@ from sip.effects import Leg
 Party = tuple[CallMedia | None, Leg]
 """A session, None where there is none, and which of its legs is meant."""
 
-_BY_LEG = ("relays", "ports", "streams", "shown", "dtmf", "protections", "muxed", "policies", "ices")
+_BY_LEG = ("relays", "ports", "streams", "shown", "dtmf", "protections", "muxed", "policies", "ices", "moves")
 """What Media has of each leg."""
 
 

@@ -31,7 +31,7 @@ from ctl.sessions.ports import Ports
 from ctl.sessions.programmer import FlowView, Programmer
 from ctl.sessions.protecting import agree, propose
 from ctl.sessions.reachable import Routes
-from ctl.sessions.relay_choice import ANY, Facing
+from ctl.sessions.relay_choice import ANY, Facing, Moves
 from ctl.sessions.security import PLAIN, Bridge
 from ctl.sessions.streams import Endpoint, Stream
 from ctl.sessions.terms import USUAL, Terms, beside, muxed
@@ -124,6 +124,7 @@ class MediaSessions:
             policies={leg: here.ice, _other(leg): there.ice},
             ices=ice_exchange.offered(media, _other(leg), streams, there, token_bytes),
             dtmf={each: asked.dtmf for each, asked in ((leg, here), (_other(leg), there)) if asked.dtmf != "auto"},
+            moves={each: asked.moves for each, asked in ((leg, here), (_other(leg), there)) if asked.moves},
             srtp=None if policy == self.data_plane.srtp else policy,
         )
         description.protect(offered)
@@ -149,12 +150,13 @@ class MediaSessions:
         passive: bool = False,
         tos: int | None = None,
         side: str = "",
+        moves: Moves = "",
     ) -> bytes:
         """Program the flows as `leg` answers the offer; return the description to send to the offerer.
 
         transcode: whether it was offered codecs that the offerer does not have; None: as it is configured.
         ice: whether we speak it with the offerer; None: as was said with the offer. passive: it begins DTLS if it may.
-        tos: of all that we send, -1: as it came; None: as was said with the offer.
+        tos: of all that we send, -1: as it came; None: as was said with the offer. moves: of the source of `leg`.
         side: whose answer it is, of those who ring together. Also for a further answer to the same offer. Raises
         MediaRefused: 488 for what is not relayed or does not match the offer, 503 if nothing can carry it.
         """
@@ -163,7 +165,7 @@ class MediaSessions:
             raise MediaRefused(488, "an answer without an offer")
         before, media.proposed = media.proposed, media.sides.get(side, media.proposed)
         try:
-            return self._answer(call, media, leg, sdp, source, write, transcode, ice, passive, tos)
+            return self._answer(call, media, leg, sdp, source, write, transcode, ice, passive, tos, moves)
         except MediaRefused:
             media.proposed = before
             raise
@@ -180,6 +182,7 @@ class MediaSessions:
         ice: IcePolicy | None,
         passive: bool,
         tos: int | None,
+        moves: Moves,
     ) -> bytes:
         assert media.proposed
         description, streams = self._read(sdp, canonical(source), partial(speaks, media.proposed, leg))
@@ -202,6 +205,7 @@ class MediaSessions:
             protections={_other(leg): agreement.offerer, leg: agreement.answerer},
             muxed=muxed(leg, offered, streams, media.proposed.terms.mux),
             terms=media.proposed.terms.marking(tos),
+            moves={**media.proposed.moves, **({leg: moves} if moves else {})},
         )
         media.pairs = ice_exchange.kept_pairs(answered, media.pairs)
         self._program(call, answered)
@@ -474,8 +478,8 @@ class MediaSessions:
         interface = route.interface if route else self.data_plane.interfaces[relay]
         muxed = media.muxed.get(leg, ())
         mux = muxed[index] if index < len(muxed) else None
-        dtmf = media.dtmf.get(leg, "auto")
-        return Side(stream, (relay, port), interface, leg in media.latching, protection, mux, media.terms, ice, dtmf)
+        said = media.dtmf.get(leg, "auto"), media.moves.get(leg, "")
+        return Side(stream, (relay, port), interface, leg in media.latching, protection, mux, media.terms, ice, *said)
 
     def _drop(self, media: CallMedia, now: float) -> None:
         before = media.taken()

@@ -20,7 +20,7 @@ from ctl.network.addresses import Network, behind_nat, family_of, refusal, unspe
 from ctl.sessions.codecs import Dtmf, Transcoding, transcoding
 from ctl.sessions.ice import RTCP, RTP, IcePair, IceSide
 from ctl.sessions.policing import Limit, limit
-from ctl.sessions.relay_choice import RelayAddress
+from ctl.sessions.relay_choice import Moves, RelayAddress
 from ctl.sessions.security import PLAIN, Policy, Protection, shared
 from ctl.sessions.streams import PROFILES, Codec, Endpoint, Stream, StreamRefused
 from ctl.sessions.terms import USUAL, Terms
@@ -49,6 +49,13 @@ UNPAIRED: dict[IceState, str] = {
 """Why a flow waits in the engine, by the state of its leg's checks."""
 
 
+MOVES: dict[Moves, str] = {
+    "handover": "media-handover: the source may change at any time",
+    "asymmetric": "asymmetric: the source is not where media is sent to",
+}
+"""Why such a flow is in the engine."""
+
+
 @fact
 class Side:
     """The relay's side of one leg's stream: where that leg sends to, and the interface that leads to the leg.
@@ -67,6 +74,12 @@ class Side:
     ice: IceSide | None = None
     dtmf: Dtmf = "auto"
     """How digits reach the leg."""
+    moves: Moves = ""
+
+    @property
+    def latches(self) -> bool:
+        """Whether its source is found by what it sends; ICE, and DTLS for its address, know better."""
+        return (self.latch or bool(self.moves)) and not self.ice
 
     def pair(self, kind: Kind) -> IcePair | None:
         """How far ICE is with a component; None without ICE."""
@@ -136,6 +149,7 @@ class FlowPlan:
     """Why the flow is not in the kernel; empty if it is."""
     held: bool = False
     latch: bool = False
+    moves: Moves = ""
     police: Limit | None = None
     mux: bool = False
     """RTCP comes beside RTP."""
@@ -276,6 +290,7 @@ def _flow(
         why = "answered by ourselves"
     elif sender.stream.copied or receiver.stream.copied:
         why = "to a subscriber"
+    why = why or next((MOVES[each.moves] for each in (sender, receiver) if each.moves and each.latches), "")
     comes, goes = _muxes(sender, receiver), _muxes(receiver, sender)
     heard: Kind = "rtp" if comes else kind
     said: Kind = "rtp" if goes else kind
@@ -295,14 +310,15 @@ def _flow(
         stream=index,
         kind=kind,
         local=_local(sender, kind),
-        source=(source, None if learned or (sender.latch and not sender.ice) else port),
+        source=(source, None if learned or sender.latches else port),
         egress=_local(receiver, said),
         target=(target, 0 if receiver.stream.inside else target_port),
         clock_rate=clock,
         path=path,
         reason=reason,
         held=_held(sender.stream, receiver.stream, kind, leg in wished.blocked, handled),
-        latch=sender.latch and not sender.ice,
+        latch=sender.latches,
+        moves=sender.moves if sender.latches else "",
         police=_police(kind, sender, receiver, codecs, data_plane.police),
         mux=kind == "rtp" and comes and not sealed_by_us,
         demux=kind == "rtp" and comes and not goes,

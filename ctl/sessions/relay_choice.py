@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from typing import Literal
 
 from ctl.network.addresses import Family, family_of
 from ctl.network.nexthop import Route
@@ -33,6 +34,12 @@ class RelayAddress:
         return self.advertised or self.address
 
 
+Moves = Literal["", "handover", "asymmetric"]
+"""What a proxy asks of a party's source beyond latching. handover: whoever sends consistent packets from elsewhere
+takes its place. asymmetric: it sends from anywhere, but listens where it says.
+"""
+
+
 @fact
 class Facing:
     """What is asked of our side toward one party.
@@ -49,6 +56,7 @@ class Facing:
     signalling: str = ""
     family: Family | None = None
     latch: bool = False
+    moves: Moves = ""
     ice: IcePolicy = "remove"
     relayed: bool = False
     follow: bool = False

@@ -160,3 +160,32 @@ def test_a_hold_ends_the_former_sources_right(engine, call, rtp, make_peer, sett
     after.open(engine)
     send(call.a, after, [rtp(1)])
     assert settled(engine, after.facing_a, 2).rejected == 1
+
+
+def test_whoever_is_followed_hands_over_to_consistent_packets_from_elsewhere(engine, latching, rtp, settled, make_peer):
+    """Until then who is bound is heard and spoken to, and single packets of strangers change nothing."""
+    call = replace(latching, facing_a=replace(latching.facing_a, follows=True)).open(engine)
+    other, stranger = make_peer("127.77.9.9"), make_peer("127.77.8.8")
+    send(call.a, call, map(rtp, range(PACKETS)))
+    assert call.b.receive()[0] == rtp(PACKETS - 1)
+    send(stranger, call, [rtp(90)])
+    send(other, call, [rtp(100, ssrc=9), rtp(101, ssrc=9)])
+    send(call.a, call, [rtp(PACKETS)])
+    assert call.b.receive()[0] == rtp(PACKETS)
+    assert settled(engine, call.facing_a, PACKETS + 4).learned_address == call.a.name[0]
+    send(other, call, [rtp(102, ssrc=9)])
+    assert call.b.receive()[0] == rtp(102, ssrc=9)
+    found = settled(engine, call.facing_a, PACKETS + 5)
+    assert (found.learned_address, found.learned_port) == other.name
+    call.b.send(rtp(5), call.facing_b.key)
+    assert other.receive()[0] == rtp(5)
+
+
+def test_who_listens_elsewhere_is_sent_to_where_it_said(engine, latching, rtp, make_peer):
+    ear = make_peer("127.77.7.7")
+    facing_b = replace(latching.facing_b, target_address=ear.name[0], target_port=ear.name[1])
+    call = replace(latching, facing_a=replace(latching.facing_a, apart=True), facing_b=facing_b).open(engine)
+    send(call.a, call, map(rtp, range(PACKETS)))
+    assert call.b.receive()[0] == rtp(PACKETS - 1)
+    call.b.send(rtp(5), call.facing_b.key)
+    assert ear.receive()[0] == rtp(5)

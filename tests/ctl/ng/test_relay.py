@@ -8,7 +8,7 @@ import pytest
 
 from ctl.ng.front import _from_json, _to_json
 from ctl.ng.relay import NOT_HERE, Limits, Relay
-from tests.ctl.world import ALICE, BOB, RELAY_A, rtp_port, sdp
+from tests.ctl.world import ALICE, AUDIO, BOB, RELAY_A, rtp_port, sdp
 
 PROXY = "127.0.0.1"
 FINGERPRINT = "SHA-256 " + ":".join(["AB"] * 32)
@@ -346,7 +346,7 @@ def test_blocking_someone_who_is_not_there_is_an_error(relay):
     [
         {"ICE": "upside-down"},
         {"ICE_lite": "sideways"},
-        {"flags": ["media-handover"]},
+        {"flags": ["generate-RTCP"]},
         {"flags": ["codec-transcode-EVS"]},
         {"flags": ["codec-set-opus/48000/2/24000"]},
         {"transport_protocol": "TCP/MSRP"},
@@ -360,6 +360,39 @@ def test_an_offer_that_cannot_be_done_is_refused_and_leaves_nothing(relay, world
     assert offer(relay, **keys)["result"] == "error"
     assert world.taken() == (0, 0)
     assert len(relay.calls) == 0
+
+
+@pytest.mark.parametrize(
+    ("asked", "said", "found"),
+    [
+        (["media-handover"], [], {"a": (True, False), "b": (True, False)}),
+        (["asymmetric"], [], {"a": (False, True), "b": (False, False)}),
+        ([], ["asymmetric"], {"a": (False, False), "b": (False, True)}),
+        ([], ["media-handover"], {"a": (False, False), "b": (True, False)}),
+    ],
+)
+def test_whose_source_may_be_elsewhere(relay, world, asked, said, found):
+    offer(relay, flags=asked)
+    answer(relay, flags=said)
+    views = {view.leg: view for view in world.programmer.flows() if view.kind == "rtp"}
+    flows = {leg: world.engine.flows[view.local] for leg, view in views.items()}
+    assert {leg: (flow.follows, flow.apart) for leg, flow in flows.items()} == found
+    assert {leg: (flow.latch > 0, flow.source_port is None) for leg, flow in flows.items()} == {
+        leg: (any(each), any(each)) for leg, each in found.items()
+    }
+    assert {view.reason.partition(":")[0] for view in views.values()} == {(asked or said)[0]}
+    state = world.sessions.snapshot("ng/1/c1")
+    world.restart()
+    assert world.sessions.restore("ng/1/c1", state) == 0
+
+
+def test_ice_knows_better_where_a_source_is(relay, world):
+    speaks = (
+        "a=ice-ufrag:abcd\r\na=ice-pwd:0123456789012345678901\r\na=candidate:1 1 UDP 1 192.0.2.10 4000 typ host\r\n"
+    )
+    offer(relay, flags=["media-handover"], ICE="", sdp=sdp(ALICE, AUDIO + speaks).decode())
+    answer(relay)
+    assert not any(flow.follows for flow in world.engine.flows.values() if flow.ice)
 
 
 def test_words_that_nobody_knows_have_no_effect(relay):
