@@ -26,9 +26,11 @@ from ctl.sessions.carriers import KernelCarrier
 from ctl.sessions.engine_carrier import EngineCarrier
 from ctl.sessions.engine_io import EngineIo
 from ctl.sessions.plan import DataPlane
-from media.client import EngineProcess
+from media.client import START_TIMEOUT, EngineProcess
 
 DRAINS_AT_ONCE = 8
+FIRST_START_SECONDS = 20.0
+"""Nobody talks yet, and a host that has just booted is busy; later calls would wait meanwhile."""
 
 log = structlog.get_logger()
 
@@ -64,7 +66,7 @@ class Carriers:
         self._mended = 0.0
         self._owner = owner
         self.io = EngineIo(config.media.engine_io, config.run.directory, native=config.xdp.mode == "native")
-        self.process = self._ensure_engine()
+        self.process = self._ensure_engine(FIRST_START_SECONDS)
         self.engine = self._engine_carrier()
         self._fingerprint = f"sha-256 {self.process.client.summary().fingerprint}"
         self.look()
@@ -253,9 +255,9 @@ class Carriers:
         except (Untrusted, BpfError) as error:
             raise DataPlaneError(str(error)) from None
 
-    def _ensure_engine(self) -> EngineProcess:
+    def _ensure_engine(self, seconds: float = START_TIMEOUT) -> EngineProcess:
         run = self._config.run.directory
-        return EngineProcess.ensure(run / ENGINE_SOCKET, log=run / "engine.log", owner=self._owner)
+        return EngineProcess.ensure(run / ENGINE_SOCKET, log=run / "engine.log", timeout=seconds, owner=self._owner)
 
     def _engine_carrier(self) -> EngineCarrier:
         hops = self._hops if self.io.possible else None
