@@ -2,8 +2,9 @@
 """Campaigns: long commands that run beside all other tests, on what time the processors have left.
 
 A test marked `campaign("tests.media.fuzzing", "--seconds", "30")` is asked last. Its command starts when the session
-does, gives way to everything else (SCHED_IDLE), and the fixture `campaign` waits for its end. It belongs to a run of
-all tests; among those of a folder it is left out, unless its file is named.
+does and gives way to everything else (SCHED_IDLE); with `hurried=True` it is only nice, for it waits for answers that
+must come in time. The fixture `campaign` waits for its end. It belongs to a run of all tests; among those of a folder
+it is left out, unless its file is named.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ RUNNING = pytest.StashKey[dict[str, Running]]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "campaign(module, *arguments): what runs beside all other tests")
+    config.addinivalue_line("markers", "campaign(module, *arguments, hurried=False): what runs beside all other tests")
 
 
 @pytest.hookimpl(trylast=True)
@@ -87,7 +88,7 @@ def pytest_runtestloop(session: pytest.Session) -> None:
     if not session.config.option.collectonly and is_first(session.config):
         for item in session.items:
             if marker := item.get_closest_marker("campaign"):
-                running[item.nodeid] = start(*marker.args)
+                running[item.nodeid] = start(*marker.args, **marker.kwargs)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
@@ -101,13 +102,17 @@ def campaign(request: pytest.FixtureRequest) -> Callable[[], str]:
     return request.session.stash[RUNNING][request.node.nodeid].finish
 
 
-def start(module: str, *arguments: str) -> Running:
+def start(module: str, *arguments: str, hurried: bool = False) -> Running:
     printed = tempfile.TemporaryFile()  # noqa: SIM115 - held until Running.end
     command = [sys.executable, "-m", module, *arguments]
     process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=printed, stderr=printed,
-                               start_new_session=True, preexec_fn=give_way)  # fmt: skip
+                               start_new_session=True, preexec_fn=be_nice if hurried else give_way)  # fmt: skip
     return Running(process, printed)
 
 
 def give_way() -> None:
     os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+
+
+def be_nice() -> None:
+    os.nice(10)

@@ -6,7 +6,7 @@ import json
 import pytest
 
 
-@pytest.mark.campaign("tests.api.fuzz", "10000")
+@pytest.mark.campaign("tests.api.fuzz", "10000", hurried=True)
 @pytest.mark.timeout(1800)
 def test_no_request_is_answered_by_a_server_error_or_what_is_not_documented(campaign) -> None:
     statuses = {int(status): count for status, count in json.loads(campaign()).items()}

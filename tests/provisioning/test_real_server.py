@@ -6,7 +6,7 @@ import re
 import pytest
 
 
-@pytest.mark.campaign("tests.provisioning.real_server")
+@pytest.mark.campaign("tests.provisioning.real_server", hurried=True)
 @pytest.mark.timeout(1800)
 def test_a_server_that_is_not_ours_passes_the_same_tests(campaign) -> None:
     passed = re.search(r"^(\d+) passed", campaign().splitlines()[-1])
