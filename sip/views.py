@@ -13,12 +13,16 @@ from sip.trunk_state import TrunkState
 
 @fact
 class LegView:
-    """One leg. state: of `sip.leg_table.LegState`; peer: where its signalling goes, None before there is one."""
+    """One leg. state: of `sip.leg_table.LegState`; peer: where its signalling goes, None before there is one.
+
+    user: of ours, "" for anybody else.
+    """
 
     state: str
     call_id: str
     peer: Address | None
     local: Address | None
+    user: str = ""
 
 
 @fact
@@ -103,4 +107,4 @@ def view_call(call: Call) -> CallView:
 
 def _view_leg(leg: Leg) -> LegView:
     peer = leg.dialog.peer if leg.dialog else leg.source
-    return LegView(leg.state.value, leg.call_id, peer, leg.dialog.local if leg.dialog else None)
+    return LegView(leg.state.value, leg.call_id, peer, leg.dialog.local if leg.dialog else None, leg.user)

@@ -8,14 +8,14 @@ its further calls served there, and an INVITE that replaces a dialog goes to whe
 from __future__ import annotations
 
 import re
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Iterator
 
 from sip.steering import call_id_of, slot_of
 from sip.views import CallView
 
 STEADY_SECONDS = 0.5
-"""Before that nobody transfers a call, and many are over."""
+"""Before that nobody transfers a call, and many are over; then it is told at once."""
 MOST_CALLS = 3
 """Of a user who is served in one worker."""
 _CALLER = re.compile(rb"\n(?:from|f)[ \t]*:[^\r\n]*?\bsips?:([^@;>\s]+)@", re.IGNORECASE)
@@ -25,16 +25,29 @@ _REPLACED = re.compile(rb"\nreplaces[ \t]*:[ \t]*([^;,\s]+)", re.IGNORECASE)
 
 
 class Affinity:
-    """What one worker knows of whom the others serve. tell: to the controller, who keeps it for all."""
+    """What one worker knows of whom the others serve. tell: to the controller, who keeps it for all.
 
-    def __init__(self, number: int, workers: int, tell: Callable[..., None]) -> None:
+    user_of: names the user to whom a number leads.
+    """
+
+    def __init__(
+        self,
+        number: int,
+        workers: int,
+        tell: Callable[..., None],
+        user_of: Callable[[str], str | None] = lambda _number: None,
+    ) -> None:
         self._number, self._workers = number, workers
-        self._tell = tell
+        self._tell, self._user_of = tell, user_of
         self._served: dict[bytes, int] = {}
         """Call-IDs of our slots that another worker serves."""
         self._talking: dict[int, frozenset[bytes]] = {}
         """Users who talk, by the worker where they do."""
         self._told: frozenset[bytes] = frozenset()
+        self._many: frozenset[bytes] = frozenset()
+        """Users with more calls than a person has."""
+        self._begun: deque[tuple[float, str]] = deque()
+        """Calls that were answered a moment ago, and when each is worth telling of."""
         self._foreign: dict[bytes, bool] = {}
         """Call-IDs of others' slots that we serve, and whether there was a call when we looked last."""
 
@@ -75,14 +88,35 @@ class Affinity:
         """These users, and no others, talk in another worker."""
         self._talking[worker] = frozenset(users)
 
+    def add(self, worker: int, users: Iterable[bytes]) -> None:
+        """These users talk in another worker, too."""
+        self._talking[worker] = self._talking.get(worker, frozenset()).union(users)
+
+    def answered(self, call: str, now: float) -> None:
+        """A call was answered here."""
+        self._begun.append((now + STEADY_SECONDS, call))
+
+    def tell_begun(self, find: Callable[[str], CallView | None], now: float) -> None:
+        """Tell who has begun to talk and still does, without a look at all calls; several times a second."""
+        users: set[bytes] = set()
+        while self._begun and self._begun[0][0] <= now:
+            call = find(self._begun.popleft()[1])
+            if call is not None and call.answered is not None:
+                users.update(user.encode() for user in _users(call))
+        users -= self._told | self._many
+        if users:
+            self._told |= users
+            self._tell("talks", list(users))
+
     def look(self, calls: Collection[CallView], now: float) -> None:
         """Tell who talks here, and which Call-IDs of others we serve no more; each second.
 
         Who has more calls than somebody can connect to each other is no person, and is served by all.
         """
         steady = (call for call in calls if call.answered is not None and now - call.answered >= STEADY_SECONDS)
-        counted = Counter(user for call in steady for user in _users(call))
+        counted = Counter(user for call in steady for user in set(_users(call)))
         talking = frozenset(user.encode() for user, number in counted.items() if number <= MOST_CALLS)
+        self._many = frozenset(user.encode() for user, number in counted.items() if number > MOST_CALLS)
         if talking != self._told:
             self._told = talking
             self._tell("talking", list(talking))
@@ -110,17 +144,30 @@ class Affinity:
             return None if worker == self._number else worker
         if not any(self._talking.values()) or _IN_DIALOG.search(invite):
             return None
-        for found in (_CALLER.search(invite), _CALLEE.match(invite)):
-            if found and found[1] not in self._told:
+        for party in self._parties(invite):
+            if party not in self._told:
                 for worker, users in self._talking.items():
-                    if found[1] in users:
+                    if party in users:
                         return worker
         return None
+
+    def _parties(self, invite: bytes) -> Iterator[bytes]:
+        """Who calls, who is called, and the user whose number that is."""
+        if found := _CALLER.search(invite):
+            yield found[1]
+        if found := _CALLEE.match(invite):
+            yield found[1]
+            user = self._user_of(found[1].decode("utf-8", "surrogateescape"))
+            if user:
+                yield user.encode()
 
 
 def _users(call: CallView) -> Iterator[str]:
     yield call.caller
     yield call.dialled
+    for leg in (call.a, call.b):
+        if leg and leg.user:
+            yield leg.user
 
 
 def _call_ids(call: CallView) -> Iterator[bytes]:

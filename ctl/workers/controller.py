@@ -124,6 +124,7 @@ class Controller(Service):
             "hand": lambda to, *rest: self._pool.tell(to, "hand", *rest),
             "served": partial(self._serve, number),
             "talking": partial(self._talk, number),
+            "talks": partial(self._talks, number),
             "send": lambda to, *rest: self._pool.tell(to, "send", number, *rest),
             "lost": lambda to, *rest: self._pool.tell(to, "lost", number, *rest),
             "needed": lambda to, peers: self._pool.tell(to, "needed", number, peers),
@@ -144,6 +145,10 @@ class Controller(Service):
     def _talk(self, worker: int, users: list[bytes]) -> None:
         self._talking[worker] = users
         self._pool.broadcast(worker, "talk", worker, users)
+
+    def _talks(self, worker: int, users: list[bytes]) -> None:
+        self._talking.setdefault(worker, []).extend(users)
+        self._pool.broadcast(worker, "talks", worker, users)
 
     def _reported(self, number: int, report: Report) -> None:
         self._reports.take(number, report)

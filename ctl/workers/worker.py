@@ -52,13 +52,14 @@ from ctl.workers.steering import Steered
 from ctl.workers.storage import WorkerStorage
 from sip.core import Core
 from sip.counters import BUCKET_BYTES, BUCKETS, Counters
-from sip.effects import Address, Send
+from sip.effects import Address, CallAnswered, Effect, Send
 from sip.sharing import Among
 from sip.steering import drawn_for, kin, slot_of
 from sip.trunk_state import Standing
 
 REPORT_SECONDS = 1.0
 NEEDS_EVERY = 5
+BEGUN_SECONDS = 0.1
 
 log = structlog.get_logger()
 
@@ -99,7 +100,12 @@ class Worker(Service):
     def __init__(self, welcome: Welcome, end: socket.socket) -> None:
         self._welcome = welcome
         self._end = end
-        self._affinity = Affinity(welcome.number, welcome.workers, lambda *message: self._link.tell(*message))
+        self._affinity = Affinity(
+            welcome.number,
+            welcome.workers,
+            lambda *message: self._link.tell(*message),
+            lambda number: self.storage.keeper.current.user_of(number),
+        )
         self._link = Link(self._handlers(), lost=partial(os._exit, 1))
         self._admission = RemoteAdmission(self._link.tell)
         self._begun, self._stop = asyncio.Event(), asyncio.Event()
@@ -107,6 +113,7 @@ class Worker(Service):
         super().__init__(welcome.config, seat_of(welcome.config, welcome.number, welcome.ports))
         self.core.defence.tell = partial(self._link.tell, "ban")
         self.events.of_trunks = welcome.number == 0
+        self.conductor.listeners.append(self._note)
 
     async def run(self) -> None:
         """Serve until the controller says that it is enough; without it, end at once."""
@@ -127,6 +134,7 @@ class Worker(Service):
             "needed": lambda *message: self._steered.needed(*message),
             "serve": self._affinity.serve,
             "talk": self._affinity.talk,
+            "talks": self._affinity.add,
             "database": lambda: self._reachable(),
             "trunks": self._follow_trunks,
             "ban": lambda host: self.core.defence.ban(host, time.monotonic()),
@@ -256,7 +264,7 @@ class Worker(Service):
         work = super()._work(restored)
         for of_the_controller in ("registrations", "sounds", "webhooks"):
             work.pop(of_the_controller).close()
-        return {**work, "reports": self._report()}
+        return {**work, "reports": self._report(), "affinity": self._tell_begun()}
 
     def _take_events(self) -> None:
         """Nothing: the controller reads them and passes on what is ours."""
@@ -277,6 +285,15 @@ class Worker(Service):
                     self._link.tell("needed", worker, peers)
             turn += 1
             await asyncio.sleep(REPORT_SECONDS)
+
+    async def _tell_begun(self) -> None:
+        while True:
+            await asyncio.sleep(BEGUN_SECONDS)
+            self._affinity.tell_begun(self.core.call, time.monotonic())
+
+    def _note(self, effect: Effect) -> None:
+        if isinstance(effect, CallAnswered):
+            self._affinity.answered(effect.call, time.monotonic())
 
     def _now(self, calls: int) -> Report:
         histograms = samples(self.meters.histograms.collectors())

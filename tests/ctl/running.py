@@ -81,7 +81,7 @@ class Phone:
         self._socket.settimeout(5)
         self._socket.connect((host, int(port)))
         self._local = "{}:{}".format(*self._socket.getsockname())
-        self._cseq = 0
+        self.cseq = 0
         self.call_id = f"{user}-{self._local}"
 
     def close(self) -> None:
@@ -97,13 +97,13 @@ class Phone:
 
     def put(self, *extra: tuple[str, str]) -> Response:
         """The answer to one REGISTER."""
-        self._cseq += 1
+        self.cseq += 1
         headers = [
-            ("Via", f"SIP/2.0/UDP {self._local};rport;branch=z9hG4bK{self._cseq}"),
+            ("Via", f"SIP/2.0/UDP {self._local};rport;branch=z9hG4bK{self.cseq}"),
             ("From", f"<sip:{self._user}@localhost>;tag=phone"),
             ("To", f"<sip:{self._user}@localhost>"),
             ("Call-ID", self.call_id),
-            ("CSeq", f"{self._cseq} REGISTER"),
+            ("CSeq", f"{self.cseq} REGISTER"),
             ("Contact", f"<sip:{self._user}@{self._local}>"),
             ("Max-Forwards", "70"),
             *extra,

@@ -85,9 +85,51 @@ def test_who_talks_is_told_when_it_changes(affinity, told):
 def test_who_has_just_begun_to_talk_or_talks_to_many_is_served_by_all(affinity, told):
     affinity.look([call(named(HERE), answered=NOW - 0.1)], NOW)
     affinity.look([call(named(HERE, f"c{number}")) for number in range(4)], NOW)
+    affinity.answered("c1", NOW - 1)
+    affinity.tell_begun(lambda _: call(named(HERE)), NOW)
     assert told == []
     affinity.look([call(named(HERE, f"c{number}")) for number in range(3)], NOW)
     assert [(name, sorted(users)) for name, users in told] == [("talking", [b"anna", b"bert"])]
+
+
+def test_who_has_begun_to_talk_is_told_as_soon_as_it_has_lasted(affinity, told):
+    there = {"c1": call(named(HERE))}
+    affinity.answered("c1", NOW)
+    affinity.answered("over", NOW)
+    affinity.tell_begun(there.get, NOW + 0.4)
+    assert told == []
+    affinity.tell_begun(there.get, NOW + 0.5)
+    assert [(name, sorted(users)) for name, users in told] == [("talks", [b"anna", b"bert"])]
+    affinity.look([call(named(HERE))], NOW + 1)
+    affinity.tell_begun(there.get, NOW + 1)
+    assert len(told) == 1, "it is known by now"
+    affinity.look([], NOW + 2)
+    assert told[1:] == [("talking", [])]
+
+
+def test_the_others_hear_of_it_at_once(affinity):
+    affinity.talk(THERE, [b"carol"])
+    affinity.add(THERE, [b"anna"])
+    for number, user in enumerate(("anna", "carol")):
+        from_ = {"Call-ID": named(HERE, f"n{number}"), "From": f"<sip:{user}@example.org>;tag=a"}
+        assert affinity.place(write_invite(from_)) == THERE
+
+
+def test_who_was_called_by_a_number_is_known_by_its_name(affinity, told):
+    dialled = replace(call(named(HERE)), dialled="4930555", b=replace(leg(named(HERE, "b")), user="bert"))
+    affinity.look([dialled], NOW)
+    assert [(name, sorted(users)) for name, users in told] == [("talking", [b"4930555", b"anna", b"bert"])]
+
+
+def test_who_talks_elsewhere_is_found_by_a_number_too():
+    affinity = Affinity(HERE, WORKERS, lambda *_: None, {"4930555": "bert", "4930556": "carol"}.get)
+    affinity.talk(THERE, [b"bert"])
+    for number, place in (("4930555", THERE), ("4930556", HERE), ("4930557", HERE)):
+        invite = write_invite({"Call-ID": named(HERE, number)}).replace(
+            b"INVITE sip:bert@", b"INVITE sip:%b@" % number.encode()
+        )
+        assert number.encode() in invite
+        assert affinity.place(invite) == place
 
 
 def test_a_call_id_of_others_is_served_until_its_call_is_over(affinity, told):
