@@ -18,7 +18,7 @@ from ctl.network.addresses import Family
 from ctl.ng.describe import Manner
 from ctl.ng.errors import NgError
 from ctl.ng.filters import EVERYTHING, NONE, Codecs
-from ctl.ng.request import MANNERS, Request, canonical
+from ctl.ng.request import MANNERS, OF_A_CALL, Request, canonical
 from ctl.sessions.ice import IcePolicy
 from ctl.sessions.relay_choice import ANY, Facing, Moves
 from ctl.sessions.security import Bridge
@@ -50,6 +50,28 @@ DONE = frozenset(
 IMPOSSIBLE = {
     "generate-rtcp": "RTCP is passed on, not generated",
 }
+IMPOSSIBLE_KEYS = {
+    "drop-traffic": "see: block media",
+    "media-echo": "nobody hears himself on this relay",
+    "audio-player": "a stream is made anew where it has to be transcoded alone",
+    "moh": "see: media.hold_music and play media",
+    "sdp-attr": "attributes of a description pass as they come",
+    "sdp-media-remove": "m-lines pass as they come",
+    "extmap": "header extensions pass as they come",
+    "ptime-reverse": "packets have the length that each side asks for",
+    "generate-rtcp": "RTCP is passed on, not generated",
+}
+KEYS = frozenset(
+    {
+        *("command", "flags", "supports", "sip-message-type", "sip-code", "repacketize", "template", "limit"),
+        *("direction", "from-interface", "to-interface", "interface", "address-family", "media-address"),
+        *("transport-protocol", "ice", "ice-lite", "dtls", "dtls-fingerprint", "sdes", "osrtp", "rtcp-mux", "bundle"),
+        *("replace", "codec", "ptime", "t.38", "tos", "delete-delay", "delay-buffer", "endpoint-learning"),
+        *("record-call", "consent", "tenant", "dtmf-security", "xmlrpc-callback", "all", "version"),
+        *OF_A_CALL,
+    }
+)
+"""Those that are read, or that say nothing to a relay of this kind."""
 REPLACE = {
     "origin": "replace_origin",
     "username": "replace_username",
@@ -133,6 +155,10 @@ def received_from(request: Request) -> str | None:
 def _refuse_impossible(request: Request) -> None:
     for flag in sorted(request.flags & IMPOSSIBLE.keys()):
         raise NgError(f"{flag}: {IMPOSSIBLE[flag]}")
+    for key, why in IMPOSSIBLE_KEYS.items():
+        value = request.values.get(key)
+        if value and str(value).lower() not in ("off", "no", "0"):
+            raise NgError(f"{key}: {why}")
     for name in ("set", "ignore"):
         if request.codecs.get(name):
             raise NgError(f"codec-{name}: not available on this relay; see codec-transcode and codec-mask")
@@ -290,6 +316,7 @@ def _tos(request: Request) -> int | None:
 
 def _unknown(request: Request) -> Iterator[str]:
     yield from request.flags - IMPLIED - DONE
+    yield from request.values.keys() - KEYS - IMPOSSIBLE_KEYS.keys()
     yield from (f"replace-{word}" for word in set(request.list("replace")) - REPLACE.keys() - REPLACE_IMPLIED)
     known = {canonical(suite) for suite in SUITE_KEY_BYTES} | {"f8-128-hmac-sha1-80", "null-hmac-sha1-80"}
     for word in set(request.list("sdes")) - SDES_IMPLIED:

@@ -5,6 +5,7 @@ import json
 from dataclasses import replace
 
 import pytest
+from structlog.testing import capture_logs
 
 from ctl.ng.front import _from_json, _to_json
 from ctl.ng.relay import NOT_HERE, Limits, Relay
@@ -347,6 +348,10 @@ def test_blocking_someone_who_is_not_there_is_an_error(relay):
         {"ICE": "upside-down"},
         {"ICE_lite": "sideways"},
         {"flags": ["generate-RTCP"]},
+        {"generate_RTCP": "on"},
+        {"drop_traffic": "start"},
+        {"sdp_attr": {"none": {"add": ["x"]}}},
+        {"sdp_media_remove": ["video"]},
         {"flags": ["codec-transcode-EVS"]},
         {"flags": ["codec-set-opus/48000/2/24000"]},
         {"transport_protocol": "TCP/MSRP"},
@@ -396,7 +401,11 @@ def test_ice_knows_better_where_a_source_is(relay, world):
 
 
 def test_words_that_nobody_knows_have_no_effect(relay):
-    assert offer(relay, flags=["make-coffee"], replace=["everything"])["result"] == "ok"
+    with capture_logs() as said:
+        for call in ("c1", "c2"):
+            keys = {"flags": ["make-coffee", "sugar=2"], "replace": ["everything"], "milk": "1", "media_echo": "off"}
+            assert offer(relay, call=call, **keys)["result"] == "ok"
+    assert sorted(each["word"] for each in said) == ["make-coffee", "milk", "replace-everything", "sugar"]
 
 
 def test_no_port_left_is_said_in_the_words_that_make_proxies_go_elsewhere(relay, world):
