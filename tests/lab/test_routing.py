@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Calls that are led somewhere: by a queue with two agents, by trunks of which one fails, by the time of day."""
+"""Calls that are led somewhere: to queues and groups, by trunks of which one fails, by the time of day."""
 
 import json
 from pathlib import Path
@@ -73,6 +73,26 @@ def test_a_queue_with_two_agents(world):
     world.alice.hangup()
     world.bob.closed()
     assert world.controller.until("callers", "queue", "board", count=0) == []
+
+
+def test_members_of_a_group_in_two_networks_ring_together(world):
+    """Each is offered the address of ours that it faces, and one of them answers."""
+    world = world()
+    carol = world.phone("carol", world.lab.a, slot=1, answer="manual")
+    dave = world.phone("dave", world.lab.b, slot=1, answer="manual")
+    for phone in (carol, dave):
+        phone.registered()
+    members = json.dumps([{"user": "carol"}, {"user": "dave"}])
+    world.controller.command("group", "add", "all", "extension=501", f"members={members}")
+    world.alice.dial("sip:501@voxdp.lab")
+    carol.wait("CALL_INCOMING", 10)
+    dave.wait("CALL_INCOMING", 10)
+    dave.command("accept")
+    world.alice.established()
+    carol.closed()
+    assert {flow["path"] for flow in world.carried(80)} == {"kernel"}
+    world.finish(world.alice, dave)
+    assert audio.judge(audio.read(dave.heard()[0])).is_tone(440)
 
 
 def test_trunks_of_which_one_fails_and_the_time_of_day(world):
