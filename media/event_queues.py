@@ -20,8 +20,14 @@ class EventQueues:
         self._waiting: defaultdict[str, deque[EngineEvent]] = defaultdict(lambda: deque(maxlen=MOST))
 
     def own(self, keys: Iterable[FlowKey], owner: str) -> None:
-        """Note who has these flows, as one that takes over another's calls does by reading them."""
-        self._owners |= dict.fromkeys(keys, owner)
+        """Note who has these flows, as one that takes over another's calls does by reading them.
+
+        Of the nameless one's nothing is kept: where nobody shares the engine, that would be memory for each flow.
+        """
+        if owner:
+            self._owners |= dict.fromkeys(keys, owner)
+        elif self._owners:
+            self.disown(keys)
 
     def disown(self, keys: Iterable[FlowKey]) -> None:
         """Forget flows that are no more."""

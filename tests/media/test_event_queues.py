@@ -23,6 +23,9 @@ def test_each_owner_hears_of_the_flows_that_it_set_last() -> None:
     queues.sort_in([event(OTHER, 2)])
     assert queues.take("worker-2") == (event(OTHER),)
     assert queues.take("worker-1") == (event(OTHER, 2),)
+    queues.own([OTHER], "")
+    queues.sort_in([event(OTHER, 3)])
+    assert queues.take("") == (event(OTHER, 3),)
 
 
 def test_a_flow_that_is_no_more_is_nobodys_and_one_that_never_asks_costs_little() -> None:
