@@ -228,16 +228,18 @@ def plan_call(
     """Plan every stream that both legs have: RTP and, unless it is multiplexed, RTCP, each in both directions.
 
     The sequences run alongside, one entry for each m-line; None, like port 0, is a stream that is refused. wished: what
-    is to be done with the media of either leg.
+    is to be done with the media of either leg. RTCP goes where a codec makes another stream of its RTP, to end there.
     """
     plans: list[FlowPlan] = []
     for index, (a, b) in enumerate(zip(leg_a, leg_b, strict=True)):
         if a is None or b is None or not a.stream.rtp_port or not b.stream.rtp_port:
             continue
+        ended = ""
         for kind in _kinds(a, b):
             first = _flow("a", index, kind, a, b, data_plane, wished)
             second = _flow("b", index, kind, b, a, data_plane, wished)
-            why = next(filter(None, map(_engagement, (first, second))), "")
+            why = next(filter(None, map(_engagement, (first, second))), ended)
+            ended = next((each.reason for each in (first, second) if each.transcoding), "")
             plans += (_engaged(each, why, data_plane) for each in (first, second)) if why else (first, second)
     return tuple(plans)
 

@@ -155,6 +155,15 @@ def test_without_a_common_codec_the_engine_transcodes(transcoding_world: World) 
     assert world.sessions.media_plans("another") == []
 
 
+def test_rtcp_of_a_transcoded_stream_ends_in_the_engine_too(transcoding_world: World) -> None:
+    world = transcoding_world
+    world.call(a=sdp(ALICE, audio("0")), b=sdp(BOB, audio("8")))
+    flows = [(flow.kind, flow.path) for flow in world.sessions.query("call")]
+    assert sorted(flows) == 2 * [("rtcp", "engine")] + 2 * [("rtp", "engine")]
+    world.call(a=sdp(ALICE, audio("0")), b=sdp(BOB, audio("0")))
+    assert {flow.path for flow in world.sessions.query("call")} == {"kernel"}
+
+
 def test_what_is_transcoded_is_counted_by_the_clock_and_named_by_the_codec_that_comes(transcoding_world: World) -> None:
     opus = audio("96", "rtpmap:96 opus/48000/2")
     transcoding_world.call(a=sdp(ALICE, audio("0")), b=sdp(BOB, opus))
