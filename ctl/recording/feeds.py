@@ -6,19 +6,23 @@ Who records a call and who forwards its sound are fed by the same copies, which 
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from uuid import UUID, uuid5
 
 from ctl.kernel.flowrule import Endpoint, FlowFlag
+from ctl.sessions.call_media import LEGS
 from ctl.sessions.codecs import NAMES
 from ctl.sessions.dataplane import Carriers
 from ctl.sessions.media_sessions import MediaSessions
 from ctl.sessions.plan import FlowPlan
 from ctl.sessions.programmer import Programmer
 from ctl.sessions.streams import Stream
+from ctl.verbs.control import ControlError
 from media.recorder_client import RecorderClient
 from media.recording_settings import LegCodecs
 from media.stages import Tap
+from sip.effects import Leg
 
 NAMESPACE = UUID("4ea3a9a2-6f0c-4d4e-9d3b-6d1f0b9f5c11")
 """Of the names of copies, which are made of the calls'."""
@@ -92,6 +96,12 @@ def legs_of(sessions: MediaSessions, call: str) -> tuple[LegCodecs, LegCodecs]:
     described = sessions.described(call)
     first, second = (next(iter(described.get(leg, ())), None) for leg in ("a", "b"))
     return _leg(first, second), _leg(second, first)
+
+
+def check_heard(sessions: MediaSessions, call: str, legs: Collection[Leg] = LEGS) -> None:
+    """Raise ControlError where what legs say passes sealed by keys that the parties share: copies would be noise."""
+    if any(each.key for leg in legs for each in sessions.sources(call, leg)):
+        raise ControlError("SRTP passes with the parties' own keys: the relay does not hear it")
 
 
 def _number(plan: FlowPlan) -> int:

@@ -14,7 +14,7 @@ from uuid import UUID, uuid4
 import structlog
 
 from ctl.exits import NOT_FOUND
-from ctl.recording.feeds import Feeds, legs_of
+from ctl.recording.feeds import Feeds, check_heard, legs_of
 from ctl.recording.recordings import Recordings
 from ctl.sessions.call_media import LEGS
 from ctl.sessions.media_sessions import MediaSessions
@@ -50,8 +50,7 @@ class Forwardings:
             raise ControlError("nobody to forward sound to is configured; set recording.forward_to")
         if not any(self._sessions.sources(call, leg) for leg in legs):
             raise ControlError(f"call {call} has no media yet", NOT_FOUND)
-        if any(each.key for leg in legs for each in self._sessions.sources(call, leg)):
-            raise ControlError("SRTP passes with the parties' own keys: the relay does not hear it")
+        check_heard(self._sessions, call, legs)
         known = self._forwarded.setdefault(call, {})
         for leg in (each for each in legs if each not in known):
             settings = RecordingSettings(

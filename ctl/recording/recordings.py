@@ -19,7 +19,7 @@ import structlog
 
 from ctl.config import Config
 from ctl.exits import NOT_FOUND, USAGE
-from ctl.recording.feeds import Feeds, legs_of
+from ctl.recording.feeds import Feeds, check_heard, legs_of
 from ctl.recording.paths import KEY_VARIABLE, SOCKET_NAME, has_key, spool, store_url
 from ctl.sessions.dataplane import Carriers
 from ctl.sessions.media_sessions import MediaSessions
@@ -184,6 +184,7 @@ class Recordings:
             raise ControlError("no key for recordings; set recording.key_file: openssl rand -hex 32 >FILE")
         if not self._programmer.rtp_of(call):
             raise ControlError(f"call {call} has no media yet", NOT_FOUND)
+        check_heard(self._sessions, call)
         about = {"call": call, "consent": consent}
         chosen: tuple[Layout, Format] = layout, form
         legs, name = legs_of(self._sessions, call), Feeds.name(call)

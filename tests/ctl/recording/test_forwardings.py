@@ -102,7 +102,9 @@ def test_what_cannot_be_forwarded_is_said(forwarding: Callable[..., Forwarding],
     world.call(a=sdp(ALICE, secure), b=sdp(BOB, secure))
     with pytest.raises(ControlError, match="the relay does not hear it"):
         made.forwardings.start("call")
-    assert made.states() == []
+    with pytest.raises(ControlError, match="the relay does not hear it"):
+        made.recordings.start("call", "given")
+    assert made.recordings.client.states() == []
 
 
 def test_copies_have_the_calls_name() -> None:
