@@ -37,10 +37,11 @@ static void open_half(const struct crypto_place *place, const struct flow_slot *
 	history = history_store_take(place->store, id, owner, sends, renew);
 	if (!history)
 		return;
-	if (srtp_open(context, keys, history, sends))
+	*in_use = *keys;
+	if (srtp_open(context, in_use, history, sends)) {
 		history_store_leave(place->store, history);
-	else
-		*in_use = *keys;
+		OPENSSL_cleanse(in_use, sizeof(*in_use));
+	}
 }
 
 static void update_dtls(const struct crypto_place *place, struct flow_slot *slot)

@@ -43,7 +43,7 @@ struct srtp_context {
 	__u8 sends;
 	__u8 mki_length;
 	struct srtp_session rtp, rtcp;
-	__u8 mki[SRTP_MKI_BYTES];
+	const __u8 *mki; /* of the keys that it was opened with */
 };
 
 /* Bytes of master key and salt of a suite; 0: there is no such suite. */
@@ -52,7 +52,10 @@ unsigned srtp_master_length(unsigned suite);
 /* A name for the key, and what it is used for, that does not betray it. */
 void srtp_key_id(const struct srtp_keys *keys, bool sends, bool rtcp, __u8 id[SRTP_ID_BYTES]);
 
-/* Derives the session keys, to protect (`sends`) or to unprotect. 0, or -1: no such suite, or no memory. */
+/*
+ * Derives the session keys, to protect (`sends`) or to unprotect; `keys` are to stay as long as the context.
+ * 0, or -1: no such suite, or no memory.
+ */
 int srtp_open(struct srtp_context *context, const struct srtp_keys *keys, struct srtp_history *history,
 	      bool sends);
 

@@ -130,7 +130,7 @@ int srtp_open(struct srtp_context *context, const struct srtp_keys *keys, struct
 	context->rtp.tag = suite->tag;
 	context->rtcp.tag = suite->rtcp_tag;
 	context->mki_length = keys->mki_length;
-	memcpy(context->mki, keys->mki, keys->mki_length);
+	context->mki = keys->mki;
 	memcpy(salt, keys->master + suite->key, suite->salt);
 	if (EVP_EncryptInit_ex(stream, suite->derivation(), NULL, keys->master, NULL))
 		failed = open_session(&context->rtp, suite, stream, salt, LABEL_RTP, sends) ||

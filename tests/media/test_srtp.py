@@ -31,7 +31,7 @@ class Half:
         self.native = native
         self.history = native.ffi.new("struct srtp_history *")
         self.context = native.ffi.new("uint64_t[]", srtp_native.CONTEXT_BYTES // 8)
-        keys = native.ffi.new("struct srtp_keys *", {"suite": SUITES[suite], "mki_length": len(mki)})
+        self.keys = keys = native.ffi.new("struct srtp_keys *", {"suite": SUITES[suite], "mki_length": len(mki)})
         keys.master[0 : len(master)] = master
         keys.mki[0 : len(mki)] = mki
         assert native.lib.srtp_open(self.context, keys, self.history, sends) == 0

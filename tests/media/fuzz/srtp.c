@@ -14,16 +14,17 @@ typedef enum srtp_status (*change)(struct srtp_context *context, __u8 *data, siz
 
 static struct srtp_context seals[SUITES], opens[SUITES];
 static struct srtp_history sent, received;
+static struct srtp_keys keys[SUITES];
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static void open_all(void)
 {
 	for (unsigned suite = 1; suite < SUITES; suite++) {
-		struct srtp_keys keys = {.suite = (__u8)suite, .mki_length = suite % 3, .mki = {1, 2}};
-
-		if (srtp_open(&seals[suite], &keys, &sent, true) ||
-		    srtp_open(&opens[suite], &keys, &received, false))
+		keys[suite] =
+			(struct srtp_keys){.suite = (__u8)suite, .mki_length = suite % 3, .mki = {1, 2}};
+		if (srtp_open(&seals[suite], &keys[suite], &sent, true) ||
+		    srtp_open(&opens[suite], &keys[suite], &received, false))
 			abort();
 	}
 }
