@@ -202,8 +202,8 @@ class NameAddr:
         return f"{display}<{self.uri}>{self.params}"
 
 
-_remembered = lru_cache(maxsize=2048)(NameAddr.read)
-"""From and To are the same in all messages of a dialog; at most some 3 MB are kept."""
+_remembered = lru_cache(maxsize=1024)(NameAddr.read)
+"""From and To are the same in all messages of a dialog; at most some 1.5 MB are kept."""
 
 
 @fact

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from sip.facts import fact
-from sip.timers import Alarm, Timers
+from sip.timers import Timers
 
 PATIENCE = 20.0
 """Seconds until an answer that does not come is a refusal (504): less than a client's 32 s."""
@@ -27,29 +27,27 @@ class Described:
 
 
 class Question:
-    """One open question: what to do with the answer, and what with a refusal."""
+    """One open question: what to do with the answer, and what with a refusal. due: when it is one."""
 
-    __slots__ = ("_questions", "alarm", "answer", "refuse", "token")
+    __slots__ = ("answer", "due", "refuse")
 
-    def __init__(self, questions: Questions, token: int, answer: Answer, refuse: Refuse) -> None:
-        self._questions = questions
-        self.token = token
+    def __init__(self, answer: Answer, refuse: Refuse, due: float) -> None:
         self.answer = answer
         self.refuse = refuse
-        self.alarm: Alarm | None = None
-
-    def ring(self, name: str, now: float) -> None:
-        """Nobody answered."""
-        self._questions.refuse(self.token, 504, "Server Time-out", now)
+        self.due = due
 
 
 class Questions:
-    """The open questions by token. An answer to none of them, or to one answered before, is nothing."""
+    """The open questions by token, the oldest first. An answer to none of them, or to one answered before, is nothing.
+
+    All wait as long, and nearly all are answered at once: one alarm looks after all of them.
+    """
 
     def __init__(self, timers: Timers) -> None:
         self._timers = timers
         self._open: dict[int, Question] = {}
         self._last = 0
+        self._watched = False
 
     def __len__(self) -> int:
         return len(self._open)
@@ -57,25 +55,30 @@ class Questions:
     def ask(self, answer: Answer, refuse: Refuse, now: float) -> int:
         """A new token."""
         self._last += 1
-        question = Question(self, self._last, answer, refuse)
-        question.alarm = self._timers.start(question, "patience", now + PATIENCE)
-        self._open[self._last] = question
+        self._open[self._last] = Question(answer, refuse, now + PATIENCE)
+        self._watch()
         return self._last
+
+    def ring(self, name: str, now: float) -> None:
+        """Look whom nobody has answered."""
+        self._watched = False
+        for token in [token for token, question in self._open.items() if question.due <= now]:
+            self.refuse(token, 504, "Server Time-out", now)
+        self._watch()
 
     def answer(self, token: int, value: object, now: float) -> None:
         """Go on with the answer."""
-        question = self._close(token)
+        question = self._open.pop(token, None)
         if question:
             question.answer(value, now)
 
     def refuse(self, token: int, status: int, reason: str, now: float) -> None:
         """Go on with the refusal."""
-        question = self._close(token)
+        question = self._open.pop(token, None)
         if question:
             question.refuse(status, reason, now)
 
-    def _close(self, token: int) -> Question | None:
-        question = self._open.pop(token, None)
-        if question:
-            self._timers.stop(question.alarm)
-        return question
+    def _watch(self) -> None:
+        if self._open and not self._watched:
+            self._timers.start(self, "patience", next(iter(self._open.values())).due)
+            self._watched = True

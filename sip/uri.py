@@ -181,8 +181,8 @@ def _read(text: str) -> Uri:
     return Uri(lowered, text=text)
 
 
-_remembered = lru_cache(maxsize=4096)(_read)
-"""The same few addresses stand in every message of a call; at most some 3 MB are kept."""
+_remembered = lru_cache(maxsize=1024)(_read)
+"""The same few addresses stand in every message of a call; at most some 800 kB are kept."""
 
 
 def _parse_sip(scheme: str, rest: str, text: str) -> Uri:
