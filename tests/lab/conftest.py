@@ -2,6 +2,7 @@
 import asyncio
 import shutil
 import tempfile
+import time
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from vm.baresip import Account, Baresip
 from vm.capture import Capture
 from vm.controller import DOMAIN, Controller
 from vm.lab import Lab
-from vm.process import inside, run
+from vm.process import LabError, inside, run
 
 FETCH = "import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1], timeout=5).read().decode())"
 TONES = {"alice": 440, "bob": 1000}
@@ -69,6 +70,16 @@ class World:
     def fetch(self, page):
         """A page of the controller's HTTP server."""
         return run(*inside(self.lab.relay, ["python3", "-c", FETCH, f"http://127.0.0.1:8080{page}"]))
+
+    def wait_ready(self, seconds=20):
+        """Wait until voxdp says that it can take calls: it knows users then, whom calls that live need not wait for."""
+        deadline = time.monotonic() + seconds
+        while True:
+            try:
+                return self.fetch("/readyz")
+            except LabError:  # 503 until it can
+                assert time.monotonic() < deadline, "not ready"
+            time.sleep(0.1)
 
     def seen(self):
         """The captures at alice's and bob's wire, ended."""

@@ -51,7 +51,7 @@ def build(directory):
     target = directory / "srtp.so"
     command = ["gcc", "-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror", "-D_GNU_SOURCE", "-shared", "-fPIC"]
     command += [f"-I{ROOT / 'media'}", f"-I{ROOT / 'bpf'}", "-o", target, ROOT / "tests/media/srtp_compare.c"]
-    subprocess.run([*command, *(ROOT / "media" / name for name in SOURCES), "-lcrypto"], check=True, timeout=100)
+    subprocess.run([*command, *(ROOT / "media" / name for name in SOURCES), "-lcrypto"], check=True, timeout=250)
     ffi = FFI()
     ffi.cdef(DECLARATIONS)
     return SimpleNamespace(ffi=ffi, lib=ffi.dlopen(str(target)))

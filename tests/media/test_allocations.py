@@ -15,7 +15,7 @@ def test_nothing_is_allocated_in_the_way_of_a_packet(tmp_path: Path) -> None:
     libraries = [f"-l{name}" for name in LIBRARIES]
     places = [f"-I{ROOT / 'media'}", f"-I{ROOT / 'bpf'}"]
     command = ["gcc", "-std=gnu11", "-O1", "-D_GNU_SOURCE", "-fno-builtin", "-pthread", *places, "-o", program]
-    subprocess.run([*command, *sources, *libraries], check=True, timeout=100)
+    subprocess.run([*command, *sources, *libraries], check=True, timeout=250)
     outcome = subprocess.run([program], capture_output=True, text=True, timeout=60)
     assert outcome.returncode == 0, outcome.stdout
     _, opening, _, carrying = outcome.stdout.split()

@@ -21,7 +21,7 @@ def build(directory, *sanitizers):
     sources = [ROOT / "tests/media/fuzz.c", *(ROOT / "media" / name for name in SOURCES)]
     command = ["gcc", *FLAGS, *sanitizers, f"-I{ROOT / 'media'}", f"-I{ROOT / 'bpf'}"]
     command += ["-o", program, *sources, *LIBRARIES]
-    subprocess.run(command, check=True, timeout=100)
+    subprocess.run(command, check=True, timeout=250)
     return program
 
 

@@ -116,6 +116,7 @@ def redundant(received):
     return sum(len(each.payload) > 2 and each.payload[1] >> 6 & 1 for each in received)
 
 
+@pytest.mark.alone
 def test_opus_carries_more_along_once_its_receiver_loses_packets(engine, call, reports):
     """And as much as before when nothing is lost any more: the share that is reckoned with falls by halves."""
     _, b, _, facing_b = reports

@@ -17,6 +17,6 @@ def test_stages_of_our_own(tmp_path):
     libraries = [f"-l{name}" for name in engine_build.LIBRARIES]
     command = ["gcc", *FLAGS, "-fsanitize=address,undefined", f"-I{ROOT / 'media'}", f"-I{ROOT / 'bpf'}"]
     command += ["-o", program, ROOT / "tests/media/stages.c", *sources, *libraries]
-    subprocess.run(command, check=True, timeout=100)
+    subprocess.run(command, check=True, timeout=250)
     outcome = subprocess.run([program], capture_output=True, text=True, timeout=60)
     assert (outcome.returncode, outcome.stderr) == (0, "")

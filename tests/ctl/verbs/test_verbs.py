@@ -14,6 +14,8 @@ from tests.ctl.running import Phone, ask, running, write_config
 
 Change = Callable[..., Any]
 
+pytestmark = pytest.mark.alone  # a change is answered before it is known where that takes a second
+
 
 @pytest.fixture(scope="module")
 def served(open_directory: Callable[[], Path]) -> Iterator[Path]:
