@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What setuptools cannot know from pyproject.toml: clang builds the BPF objects, cffi the two C modules."""
+"""What setuptools cannot know: clang builds the BPF objects, cffi two C modules, mypyc the busiest Python modules."""
 
 import subprocess
+import sys
 import sysconfig
 from pathlib import Path
 
@@ -13,13 +14,26 @@ ROOT = Path(__file__).parent
 
 
 class BuildWithBpf(build_py):
-    """Compile every bpf/*.bpf.c beside its source before package data is collected."""
+    """Compile every bpf/*.bpf.c beside its source, and Python, before package data is collected."""
 
     def run(self) -> None:
-        """Compile, then let setuptools copy what package-data names."""
+        """Compile, then let setuptools copy what package-data names. In a checkout scripts/setup compiles Python."""
         for source in sorted((ROOT / "bpf").glob("*.bpf.c")):
             compile_bpf(source)
+        if not self.editable_mode:
+            compile_python()
         super().run()
+
+
+def compile_python() -> None:
+    """Make the library of compiled modules, in `ctl/compiled`."""
+    sys.path.insert(0, str(ROOT))
+    from ctl.compiled.build import BuildError, build
+
+    try:
+        build()
+    except BuildError as error:
+        raise CompileError(str(error)) from None
 
 
 def compile_bpf(source: Path) -> None:

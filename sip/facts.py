@@ -7,8 +7,9 @@ call makes some two hundred. That nothing is set later is mypy's to see, which i
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TypeVar, dataclass_transform
+from copy import copy
+from dataclasses import Field, dataclass, field, fields
+from typing import Any, TypeVar, dataclass_transform
 
 T = TypeVar("T")
 
@@ -17,3 +18,37 @@ T = TypeVar("T")
 def fact(kind: type[T]) -> type[T]:
     """Make `kind` a dataclass with slots, compared and hashed by its fields, which nobody may set."""
     return dataclass(slots=True, unsafe_hash=True)(kind)
+
+
+def described(kind: type[Any], given: list[tuple[str, bool, bool, bool, Any, Any]]) -> None:
+    """Tell `dataclasses` and `pickle` what a dataclass is made of that was written out to be compiled, and show it.
+
+    given: name of each field, whether it is an argument, compared and shown, its default and what makes that, or
+    MISSING.
+    """
+    known = {}
+    for name, *flags, default, factory in given:
+        known[name] = each = copy(_FIELD)
+        each.init, each.compare, each.repr = flags
+        each.name, each.default, each.default_factory = name, default, factory
+    arguments = [each.name for each in known.values() if each.init]
+    shown = [each.name for each in known.values() if each.repr]
+
+    def show(self: Any) -> str:
+        return f"{kind.__qualname__}({', '.join(f'{name}={getattr(self, name)!r}' for name in shown)})"
+
+    def reduce(self: Any) -> tuple[Any, ...]:
+        return type(self), tuple(getattr(self, name) for name in arguments)
+
+    kind.__dataclass_fields__ = known
+    kind.__reduce__ = reduce  # type: ignore[assignment]
+    if "__repr__" not in vars(kind):
+        kind.__repr__ = show  # type: ignore[assignment]
+
+
+@dataclass
+class _Example:
+    field: int
+
+
+_FIELD: Field[Any] = fields(_Example)[0]

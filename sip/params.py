@@ -29,9 +29,9 @@ class Params:
 
     __slots__ = ("_index", "_pairs", "_text")
 
-    def __init__(self, pairs: Iterable[Pair] = ()) -> None:
-        self._text: str = ""
-        self._pairs: tuple[Pair, ...] | None = tuple(pairs)
+    def __init__(self, pairs: Iterable[Pair] | None = (), text: str = "") -> None:
+        self._text = text
+        self._pairs: tuple[Pair, ...] | None = None if pairs is None else tuple(pairs)
         self._index: dict[str, str | None] | None = None
 
     @classmethod
@@ -46,9 +46,7 @@ class Params:
         """As `parse`, for text that a larger pattern has matched already."""
         if not text:
             return EMPTY
-        params = object.__new__(cls)
-        params._text, params._pairs, params._index = text, None, None
-        return params
+        return cls(None, text)
 
     @property
     def text(self) -> str:

@@ -36,8 +36,8 @@ class Registration:
         except IntervalTooBrief as error:
             brief = [("Min-Expires", str(self._agent.settings.min_expires))]
             self._agent.respond(transaction, request, error.status, now, error.reason, headers=brief)
-        except ProtocolError as error:
-            self._agent.respond(transaction, request, error.status, now, error.reason)
+        except ProtocolError as refused:
+            self._agent.respond(transaction, request, refused.status, now, refused.reason)
         else:
             if changed:
                 self.changed(username)

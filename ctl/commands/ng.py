@@ -41,6 +41,9 @@ def run(session: Session, options: tuple[str, ...]) -> None:
     --config-file=FILE reads rtpengine's own file. What it made of it is left in the run directory, for other commands:
     voxdp -c /run/voxdp/ng.toml flow list.
     """
+    from ctl.compiled.loader import load as load_compiled
+
+    load_compiled()
     from ctl.config import load
     from ctl.daemon import StartError, serve
     from ctl.kernel.attaching import attach_settings

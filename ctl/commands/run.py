@@ -16,6 +16,9 @@ from ctl.terminal.session import Session
 @click.pass_obj
 def run(session: Session) -> None:
     """Run the controller until SIGTERM or SIGINT; the calls that live then go on without it."""
+    from ctl.compiled.loader import load
+
+    load()
     from ctl.daemon import StartError, serve
 
     try:

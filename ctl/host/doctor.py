@@ -74,6 +74,7 @@ class HostFacts:
     engine_io: Literal["auto", "sockets", "af_xdp"] = "auto"
     xdp_sockets: bool = True
     opener: bool = True
+    compiled: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +89,10 @@ class Finding:
 
 def examine(facts: HostFacts) -> list[Finding]:
     """Look at everything, in the order in which one would mend it."""
-    return [*_kernel(facts), *_safety(facts), *_relay(facts), *_engine(facts), *_ports(facts), *_interfaces(facts)]
+    return [
+        *(*_kernel(facts), *_safety(facts), *_relay(facts), *_engine(facts), *_ports(facts), *_interfaces(facts)),
+        *_signalling(facts),
+    ]
 
 
 def _kernel(facts: HostFacts) -> Iterator[Finding]:
@@ -183,6 +187,14 @@ def _ports(facts: HostFacts) -> Iterator[Finding]:
         return
     text = f"{facts.unreserved} of {span} may be given to other programs of this host, which then hear nothing"
     yield Finding("media ports", "fail", text, f"sysctl -w net.ipv4.ip_local_reserved_ports={span}")
+
+
+def _signalling(facts: HostFacts) -> Iterator[Finding]:
+    if facts.compiled:
+        yield Finding("signalling", "ok", "compiled")
+    else:
+        text = "runs as Python, not compiled, which takes more of a processor for each call"
+        yield Finding("signalling", "warn", text, "scripts/setup")
 
 
 def _interfaces(facts: HostFacts) -> Iterator[Finding]:

@@ -11,6 +11,7 @@ import socket
 from collections.abc import Iterable
 from pathlib import Path
 
+from ctl.compiled.loader import usable
 from ctl.config import Config
 from ctl.host import ethtool
 from ctl.host.doctor import HostFacts, InterfaceFacts
@@ -56,6 +57,7 @@ def gather(config: Config) -> HostFacts:
         engine_io=media.engine_io,
         xdp_sockets=_has_xdp_sockets(),
         opener=not any(owner) or _listens(config.run.directory / OPENER_SOCKET),
+        compiled=usable(),
     )
 
 

@@ -133,7 +133,7 @@ class Pool:
             here.setblocking(True)
             here.sendall(packed((pickle.dumps(welcome),)))
             worker.process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-P", "-m", "ctl.workers.worker", str(there.fileno())),
+                *(sys.executable, "-P", "-m", "ctl.compiled", "ctl.workers.worker", str(there.fileno())),
                 stdin=asyncio.subprocess.DEVNULL,
                 pass_fds=descriptors,
                 env=environment(),

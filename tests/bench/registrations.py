@@ -25,6 +25,8 @@ USERS, REFRESHES, REFRESH_RATE = 10_000, 3330, 333
 WINDOW = 32
 START = """import sys
 sys.modules["rich"] = None  # tools for tests bring it, and structlog would load it: no installation has it
+from ctl.compiled.loader import load
+load()
 from tests.bench.registrar import main
 main(*sys.argv[1:])
 """

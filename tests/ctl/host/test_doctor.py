@@ -58,6 +58,7 @@ def test_a_fit_host_has_nothing_to_mend():
     [
         ({"kernel": "5.10.0-33-amd64"}, "kernel", "fail", "apt-get install linux-image"),
         ({"opener": False}, "engine io", "warn", "sudo voxdp attach"),
+        ({"compiled": False}, "signalling", "warn", "scripts/setup"),
         ({"engine_io": "af_xdp", "xdp_sockets": False}, "engine io", "warn", 'set media.engine_io to "sockets"'),
         ({"kernel": "weird"}, "kernel", "fail", "apt-get install linux-image"),
         ({"btf": False}, "btf", "fail", "apt-get install linux-image"),

@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which modules are compiled, where what comes of them lies, and by what it is told that they have changed since."""
+
+from __future__ import annotations
+
+import hashlib
+import sysconfig
+from pathlib import Path
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+NAME = "voxdp__mypyc"
+"""The one shared object that holds them all."""
+LIBRARY = HERE / f"{NAME}{sysconfig.get_config_var('EXT_SUFFIX')}"
+STAMP = HERE / "sources.sha256"
+"""Digest of the sources that the library was made of."""
+
+_LEFT_OUT = frozenset(
+    {
+        "__init__",
+        "acceptor",  # what waits for sockets works little
+        "transport_stream",
+        "transport_udp",
+        "facts",  # `dataclasses` itself
+        "message",  # reads headers by descriptors
+        "sockets",
+    }
+)
+_MAKERS = ("ctl.compiled.build", "ctl.compiled.expand", "sip.facts")
+
+
+def modules() -> list[str]:
+    """The names of all that is compiled, sorted."""
+    return sorted(f"sip.{path.stem}" for path in (ROOT / "sip").glob("*.py") if path.stem not in _LEFT_OUT)
+
+
+def source(name: str) -> Path:
+    """The file of a module."""
+    return ROOT / Path(*name.split(".")).with_suffix(".py")
+
+
+def digest() -> str:
+    """What tells these sources, and how they are compiled, from all others; in hex."""
+    known = hashlib.sha256(LIBRARY.name.encode())
+    for name in (*_MAKERS, *modules()):
+        known.update(b"\0" + name.encode() + b"\0" + source(name).read_bytes())
+    return known.hexdigest()
+
+
+def fresh() -> bool:
+    """Whether there is a library, and it is of the sources as they are now."""
+    try:
+        return LIBRARY.exists() and STAMP.read_text() == digest()
+    except OSError:
+        return False

@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The compiled modules do what their sources do: the tests of these pass with them, damaged messages included."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.mark.campaign("tests.compiled", "tests/sip")
+@pytest.mark.timeout(1800)
+def test_tests_of_what_is_compiled_pass_with_it(campaign):
+    printed = campaign()
+    assert " passed" in printed.splitlines()[-1]
+
+
+def test_where_compiled_modules_are_not_wanted_sources_run():
+    told = "from ctl.compiled.loader import load, running; import sip.core; print(load(), running(), sip.core.__file__)"
+    done = subprocess.run(
+        [sys.executable, "-c", told],
+        cwd=ROOT,
+        env={**os.environ, "VOXDP_PLAIN": "1"},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split() == ["False", "False", str(ROOT / "sip/core.py")]
