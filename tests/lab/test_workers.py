@@ -31,7 +31,7 @@ calls_per_user = 0
 name = "carrier"
 domain = "carrier.lab"
 proxies = ["sip:{address}:5060"]
-probe = 5
+probe = 0
 channels = {channels}
 dial = ["0"]
 """

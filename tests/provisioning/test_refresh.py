@@ -123,6 +123,7 @@ async def test_every_change_of_a_plan_arrives_within_a_second(conninfo: str, vau
         assert await seconds_until(lambda: keeper.current.plan(1).decks["cheap"].price("33123") == 5) < 1
 
 
+@pytest.mark.alone
 async def test_thousands_of_changes_at_once_arrive_too(conninfo: str, vault: Vault) -> None:
     async with keeping(conninfo, vault) as keeper:
         await keeper.loaded()
