@@ -57,6 +57,11 @@ class Dialogue:
         """Whether there is nobody but a; who wants to hear it subscribes."""
         return self.a is self.b
 
+    @property
+    def transformed(self) -> bool:
+        """Whether what its only participant sends goes to an address that a proxy named, in other codecs."""
+        return self.published and self.transcoded
+
     def leg_of(self, participant: Participant) -> Leg:
         """Return the leg that a participant of this dialogue is."""
         return "a" if participant is self.a else "b"

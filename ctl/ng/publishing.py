@@ -7,8 +7,10 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 from ctl.ng.calls import Call, Dialogue, participant
+from ctl.ng.errors import NgError
 from ctl.ng.exchange import Exchange
 from ctl.ng.options import Options
 from ctl.ng.request import Request
@@ -30,8 +32,8 @@ class Publishing:
     exchange: Exchange
     draw: Callable[[int], bytes] = secrets.token_bytes
 
-    def publish(self, request: Request, call: Call, sdp: bytes, now: float) -> tuple[str, bytes]:
-        """Answer a description as somebody who listens; return the tag of who published, and the answer.
+    def publish(self, request: Request, call: Call, sdp: bytes, now: float) -> dict[str, Any]:
+        """Answer a description as somebody who listens; return the answer, and the tag of who published.
 
         Raises NgError.
         """
@@ -40,6 +42,8 @@ class Publishing:
         source = participant(call, tag, now)
         source.label = request.text("set-label") or request.text("label") or source.label
         known = next((each for each in call.dialogues_of(source) if each.published), None)
+        if known and known.transformed:
+            raise NgError("from-tag: what comes from there is transformed")
         dialogue = known or Dialogue(call.next_session(), source, source)
         accepted = frozenset(name.lower() for name in request.codecs.get("accept", ()))
         exchange = partial(self._listen, asked, accepted)
@@ -47,7 +51,7 @@ class Publishing:
         body = self.exchange.hand(exchange, dialogue.session, "a", sdp, replace(asked, manner=manner), request)
         if known is None:
             call.dialogues.append(dialogue)
-        return tag, body
+        return {"sdp": body, "from-tag": tag}
 
     def _listen(
         self,

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
+from secrets import token_hex
 from typing import Any
 
 import structlog
@@ -27,6 +28,7 @@ from ctl.ng.replies import call_statistics
 from ctl.ng.request import Request
 from ctl.ng.statistics import Statistics
 from ctl.ng.subscriptions import Subscriptions
+from ctl.ng.transforming import Transforming
 from ctl.sessions.media_sessions import MediaRefused, MediaSessions
 from ctl.sessions.programmer import FlowView
 from ctl.sessions.streams import Stream
@@ -34,6 +36,7 @@ from sip.effects import Leg
 
 DELETE_DELAY = 30
 LIST_LIMIT = 32
+CALL_ID_BYTES = 16
 UNDESCRIBED = 481
 """Status of what the media sessions refuse of a leg that has said nothing yet."""
 NO_MATCH = "Call-ID not found or tags didn't match"
@@ -125,6 +128,11 @@ class Relay:
         return Publishing(self.sessions, self.exchange)
 
     @cached_property
+    def transforming(self) -> Transforming:
+        """Participants whose sound goes somewhere in other codecs."""
+        return Transforming(self.sessions, self.exchange)
+
+    @cached_property
     def media(self) -> MediaCommands:
         """What can be done to the media of calls."""
         return MediaCommands(self.sessions, self.steady, self.player)
@@ -175,6 +183,7 @@ class Relay:
             "start-forwarding": partial(self._forward, on=True),
             "stop-forwarding": partial(self._forward, on=False),
             "publish": self._publish,
+            "transform": self._transform,
             "subscribe-request": self._subscribe,
             "subscribe-answer": self._subscribed,
             "unsubscribe": self._unsubscribe,
@@ -257,15 +266,23 @@ class Relay:
 
     def _publish(self, request: Request, now: float) -> Reply:
         sdp, call_id = _sdp(request), request.required("call-id", "No call-id in message")
+        return self._alone(partial(self.publishing.publish, sdp=sdp), request, call_id, now)
+
+    def _transform(self, request: Request, now: float) -> Reply:
+        call_id = request.text("call-id") or token_hex(CALL_ID_BYTES)
+        return self._alone(self.transforming.transform, request, call_id, now)
+
+    def _alone(self, command: Callable[..., Reply], request: Request, call_id: str, now: float) -> Reply:
+        """What makes a participant who is not in an exchange with another one."""
         call = self.calls.find(call_id) or Call(call_id, now, now)
         refusal = self._refusal(request, call)
         if refusal:
             return refusal
-        tag, body = self.publishing.publish(request, call, sdp, now)
+        reply = command(request, call, now=now)
         call.answered = self.steady()
         self._follow(call)
         self._signalled(call, now)
-        return {"sdp": body, "call-id": call_id, "from-tag": tag}
+        return {**reply, "call-id": call_id}
 
     def _subscribe(self, request: Request, now: float) -> Reply:
         return self._treat(lambda request, call: self.subscriptions.request(request, call, now), request, now)
@@ -475,7 +492,7 @@ def _no_command(command: str) -> str:
 
 _MADE = "calls are made by offer and answer"
 NOT_HERE = {
-    **dict.fromkeys(("create", "create-answer", "mesh", "transform"), _MADE),
+    **dict.fromkeys(("create", "create-answer", "mesh"), _MADE),
     **dict.fromkeys(("inject-start", "inject-stop"), "a sound is put in by: play media"),
     "cli": "see: voxdp ng ctl",
 }

@@ -58,6 +58,7 @@ def canonical(key: str) -> str:
 OF_A_CALL = frozenset(
     {
         *("call-id", "from-tag", "to-tag", "via-branch", "received-from", "sdp", "label", "set-label", "metadata"),
+        *("media", "instance"),
         *(
             "tenant",
             "to-label",

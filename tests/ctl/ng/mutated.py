@@ -63,7 +63,15 @@ def seeds() -> list[bytes]:
     heard = {"call-id": "c", "to-tag": "rec", "flags": ["all", "siprec", "RTP/AVP"], "from-tags": ["a"]}
     copies = [{"command": "subscribe request", **heard}, {"command": "subscribe answer", **heard, "sdp": answer["sdp"]}]
     joined = {"command": "connect", "call-id": "c", "from-tag": "a", "to-tag": "b", "to-call-id": "f"}
-    others = [{**offer, "command": "publish", "from-tag": "p"}, joined]
+    sound = {"codec": "PCMA", "payload type": 8, "clock rate": 8000, "channels": 1}
+    pair = {
+        "input": sound,
+        "output": {**sound, "codec": "opus", "payload type": 96, "clock rate": 48000, "channels": 2},
+    }
+    place = {"family": "IP4", "address": BOB, "port": 4000}
+    medium = {"type": "audio", "id": "1", "codec": [pair], "destination": place}
+    transformed = {"command": "transform", "call-id": "t", "from-tag": "x", "media": [medium]}
+    others = [{**offer, "command": "publish", "from-tag": "p"}, joined, transformed]
     documents = [offer, answer, fax, {**offer, **words}, *copies, *others, *short, {"command": "ping"}]
     return [encode(each) for each in documents] + [json.dumps(each).encode() for each in documents]
 
