@@ -16,7 +16,7 @@ from ctl.ng.options import Options
 from ctl.ng.request import Request
 from ctl.sessions.descriptions import Description, redirected
 from ctl.sessions.house import INSIDE, listener
-from ctl.sessions.media_sessions import MediaSessions, Writer
+from ctl.sessions.media_sessions import MediaRefused, MediaSessions, Writer
 from ctl.sessions.terms import beside
 from sip.effects import Leg
 from sip.sdp import SessionDescription
@@ -35,7 +35,7 @@ class Publishing:
     def publish(self, request: Request, call: Call, sdp: bytes, now: float) -> dict[str, Any]:
         """Answer a description as somebody who listens; return the answer, and the tag of who published.
 
-        Raises NgError.
+        Raises NgError, and what was goes on.
         """
         asked = self.exchange.options(request)
         tag = request.text("from-tag") or self.draw(TAG_BYTES).hex()
@@ -48,7 +48,12 @@ class Publishing:
         accepted = frozenset(name.lower() for name in request.codecs.get("accept", ()))
         exchange = partial(self._listen, asked, accepted)
         manner = replace(asked.manner, replace_origin=True)
-        body = self.exchange.hand(exchange, dialogue.session, "a", sdp, replace(asked, manner=manner), request)
+        try:
+            body = self.exchange.hand(exchange, dialogue.session, "a", sdp, replace(asked, manner=manner), request)
+        except NgError:
+            if known is None:
+                self.sessions.delete(dialogue.session, self.exchange.steady())
+            raise
         if known is None:
             call.dialogues.append(dialogue)
         return {"sdp": body, "from-tag": tag}
@@ -83,4 +88,9 @@ class Publishing:
         said = SessionDescription.parse(toward)
         address = said.connection_of(said.media[0]) if said.media else None
         ours = (address or said.origin.connection).address
-        return self.sessions.answer(session, "b", listener(toward, accepted), ours, now, write=write, transcode=False)
+        heard = listener(toward, accepted)
+        try:
+            return self.sessions.answer(session, "b", heard, ours, now, write=write, transcode=False)
+        except MediaRefused:
+            self.sessions.rollback(session, now)
+            raise

@@ -277,6 +277,17 @@ def test_a_publisher_of_pictures_and_of_codecs_that_are_named(relay, world):
     assert world.engine.stages[(RELAY_A, picture)][0] == 2
 
 
+def test_who_may_not_publish_leaves_no_port_taken_and_what_was(relay, world):
+    before = publish(relay)
+    taken = world.taken()
+    world.sessions.data_plane = replace(world.sessions.data_plane, engine=False)
+    for call in ("p", "new"):
+        assert "no engine runs" in publish(relay, call)["error-reason"]
+    assert world.taken() == taken
+    assert ask(relay, "list")["calls"] == ["p"]
+    assert world.engine.flows[RELAY_A, rtp_port(before["sdp"])]
+
+
 def test_who_publishes_again_keeps_its_port(relay, world):
     first, again = publish(relay), publish(relay)
     assert rtp_port(first["sdp"]) == rtp_port(again["sdp"])
