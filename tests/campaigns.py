@@ -61,6 +61,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     wanted = [item for item in campaigns if is_wanted(config, item)]
     config.hook.pytest_deselected(items=[item for item in campaigns if item not in wanted])
     items[:] = [item for item in items if item not in campaigns] + wanted
+    items.sort(key=lambda item: item.get_closest_marker("alone") is not None)  # what measures waits for their end
 
 
 def is_wanted(config: pytest.Config, item: pytest.Item) -> bool:
@@ -83,6 +84,7 @@ def pytest_configure_node(node: Any) -> None:
     node.workerinput["all"] = asks_all(node.config)
 
 
+@pytest.hookimpl(tryfirst=True)  # of several processes each has a loop of its own, and none is asked after that
 def pytest_runtestloop(session: pytest.Session) -> None:
     running = session.stash.setdefault(RUNNING, {})
     if not session.config.option.collectonly and is_first(session.config):
