@@ -89,10 +89,22 @@ static void crash(void *state, __u8 *rtp, size_t length, __u64 now, struct stage
 }
 
 static const struct stage_type echo_type = {
-	sizeof(struct echo), open_echo, open_echo, close_echo, take_echo, tick_echo, report_echo, 0,
+	.bytes = sizeof(struct echo),
+	.open = open_echo,
+	.change = open_echo,
+	.close = close_echo,
+	.packet = take_echo,
+	.tick = tick_echo,
+	.report = report_echo,
 };
 static const struct stage_type crash_type = {
-	sizeof(struct echo), open_echo, open_echo, close_echo, crash, tick_echo, report_echo, 0,
+	.bytes = sizeof(struct echo),
+	.open = open_echo,
+	.change = open_echo,
+	.close = close_echo,
+	.packet = crash,
+	.tick = tick_echo,
+	.report = report_echo,
 };
 
 const struct stage_type *stage_type(unsigned number)

@@ -37,7 +37,7 @@ def ask(requests, **members):
 
 def test_set_read_list_remove(requests, call):
     a, b = call.facing_a, call.facing_b
-    assert ask(requests, op="set", a=flow_to_json(a), b=flow_to_json(b)) == {"ok": True}
+    assert ask(requests, op="set", a=flow_to_json(a), b=flow_to_json(b)) == {"ok": True, "worker": 0}
     assert ask(requests, op="list", cursor=0)["keys"] == [list(a.key), list(b.key)]
     (read,) = ask(requests, op="read", keys=[a.key])["statistics"]
     assert statistics_from_json(read).flow == a

@@ -5,6 +5,7 @@ import io
 import random
 import struct
 import wave
+import weakref
 
 import pytest
 from media._engine import ffi, lib
@@ -12,9 +13,13 @@ from media._engine import ffi, lib
 from tests.media import dsp
 from tests.media.dsp import sine
 
+READ = weakref.WeakKeyDictionary()
+"""What a struct wav points into, for as long as there is one."""
+
 
 def read(data: bytes) -> tuple[int, object]:
     wav, kept = ffi.new("struct wav *"), ffi.from_buffer(data)
+    READ[wav] = kept
     return lib.wav_read(kept, len(data), wav), wav
 
 
