@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Campaigns: long commands that run beside all other tests, on what time the processors have left.
+"""Campaigns: long commands that run all at once when every other test is through.
 
-A test marked `campaign("tests.media.fuzzing", "--seconds", "30")` is asked last. Its command starts when the session
-does and gives way to everything else (SCHED_IDLE); with `hurried=True` it is only nice, for it waits for answers that
-must come in time. The fixture `campaign` waits for its end. It belongs to a run of all tests; among those of a folder
-it is left out, unless its file is named.
+A test marked `campaign("tests.media.fuzzing", "--seconds", "30")` is asked last, when nobody is disturbed any more: a
+session of processes has its share of the processors whatever its niceness (sched(7), autogroup). The first of them
+starts the commands of all; those give way (SCHED_IDLE) to the ones with `hurried=True`, which wait for answers that
+must come in time. The fixture `campaign` waits for a command's end. It belongs to a run of all tests; among those of a
+folder it is left out, unless its file is named.
 """
 
 from __future__ import annotations
@@ -52,7 +53,9 @@ RUNNING = pytest.StashKey[dict[str, Running]]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "campaign(module, *arguments, hurried=False): what runs beside all other tests")
+    config.addinivalue_line(
+        "markers", "campaign(module, *arguments, hurried=False): what runs when all other tests are through"
+    )
 
 
 @pytest.hookimpl(trylast=True)
@@ -61,7 +64,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     wanted = [item for item in campaigns if is_wanted(config, item)]
     config.hook.pytest_deselected(items=[item for item in campaigns if item not in wanted])
     items[:] = [item for item in items if item not in campaigns] + wanted
-    items.sort(key=lambda item: item.get_closest_marker("alone") is not None)  # what measures waits for their end
 
 
 def is_wanted(config: pytest.Config, item: pytest.Item) -> bool:
@@ -74,23 +76,9 @@ def asks_all(config: pytest.Config) -> bool:
     return bool(given.get("all", config.args_source is not pytest.Config.ArgsSource.ARGS))
 
 
-def is_first(config: pytest.Config) -> bool:
-    """Of several processes, whether it is the one that runs the tests of campaigns: see tests/several.py."""
-    return getattr(config, "workerinput", {}).get("workerid", "gw0") == "gw0"
-
-
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
     node.workerinput["all"] = asks_all(node.config)
-
-
-@pytest.hookimpl(tryfirst=True)  # of several processes each has a loop of its own, and none is asked after that
-def pytest_runtestloop(session: pytest.Session) -> None:
-    running = session.stash.setdefault(RUNNING, {})
-    if not session.config.option.collectonly and is_first(session.config):
-        for item in session.items:
-            if marker := item.get_closest_marker("campaign"):
-                running[item.nodeid] = start(*marker.args, **marker.kwargs)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
@@ -101,7 +89,15 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 @pytest.fixture
 def campaign(request: pytest.FixtureRequest) -> Callable[[], str]:
     """Waits for the command of the test's mark; returns what it printed."""
-    return request.session.stash[RUNNING][request.node.nodeid].finish
+    session = request.session
+    if RUNNING not in session.stash:
+        session.stash[RUNNING] = start_all(session.items)
+    return session.stash[RUNNING][request.node.nodeid].finish
+
+
+def start_all(items: list[pytest.Item]) -> dict[str, Running]:
+    marked = {item.nodeid: marker for item in items if (marker := item.get_closest_marker("campaign"))}
+    return {name: start(*marker.args, **marker.kwargs) for name, marker in marked.items()}
 
 
 def start(module: str, *arguments: str, hurried: bool = False) -> Running:
