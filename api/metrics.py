@@ -61,7 +61,7 @@ class Figures:
     sip_responses: Series = field(default_factory=dict)
     """(direction, code)"""
     sip_dropped: Series = field(default_factory=dict)
-    """(reason,): rate, scanner, banned"""
+    """(reason,): rate, scanner, banned, amplification"""
     registrations: float = 0
     calls: float = 0
     calls_ended: Series = field(default_factory=dict)

@@ -170,7 +170,8 @@ async def _verify(context: Context) -> Reply:
 
 
 def _filter(query: CdrFilterQuery) -> CdrFilter:
-    return CdrFilter(**{field.name: getattr(query, field.name) for field in fields(CdrFilter)})
+    names = [each.name for each in fields(CdrFilter) if each.name in type(query).model_fields]
+    return CdrFilter(**{name: getattr(query, name) for name in names})
 
 
 def _place(cursor: str) -> Place:

@@ -79,7 +79,7 @@ def _by_path(every: Iterable[Operation]) -> dict[str, list[Operation]]:
 
 
 def _add_documentation(app: web.Application) -> None:
-    """Serve the files of Swagger UI, each under its name, and its page under /docs/."""
+    """Serve the files of Swagger UI, each under its name, and its page under /docs/, where guesses lead to."""
 
     def serve(name: str, kind: str) -> Handler:
         async def file(_request: web.Request) -> web.Response:
@@ -89,6 +89,12 @@ def _add_documentation(app: web.Application) -> None:
 
     for path, (name, kind) in FILES.items():
         app.router.add_get(f"{ROOT}/docs/{path}", serve(name, kind))
+
+    async def lead(_request: web.Request) -> web.Response:
+        return web.Response(status=307, headers={"Location": f"{ROOT}/docs/"})
+
+    for path in ("/", ROOT, f"{ROOT}/", f"{ROOT}/docs"):
+        app.router.add_get(path, lead)
 
 
 def _version() -> str:

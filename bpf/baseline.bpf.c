@@ -60,6 +60,17 @@ struct {
 	__type(value, __u64);
 } received SEC(".maps");
 
+#define DELAYS 16384 /* us, the longest told apart */
+
+/* How many packets were that many us on their way, by the time that they carry. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, DELAYS);
+	__type(key, __u32);
+	__type(value, __u64);
+} delays SEC(".maps");
+
 #define LINE_WORDS 8
 
 /* As flows of the relay are: two cache lines for each of 65,536 ports. */
@@ -162,8 +173,7 @@ int empty_redirect(struct xdp_md *ctx UNUSED)
 }
 
 /* The least that a relay with statistics can do: the clock, the flow's rule, and what it counts. */
-SEC("xdp")
-int least(struct xdp_md *ctx)
+static __always_inline int do_least(struct xdp_md *ctx)
 {
 	struct frame *frame = frame_of(ctx);
 	struct lines *lines;
@@ -180,6 +190,20 @@ int least(struct xdp_md *ctx)
 	lines->track[0]++;
 	lines->track[1] = now;
 	return XDP_TX;
+}
+
+SEC("xdp")
+int least(struct xdp_md *ctx)
+{
+	return do_least(ctx);
+}
+
+SEC("xdp")
+int least_redirect(struct xdp_md *ctx)
+{
+	int verdict = do_least(ctx);
+
+	return verdict == XDP_TX ? bpf_redirect(config.ifindex, 0) : verdict;
 }
 
 static __always_inline void count_one(void)
@@ -225,6 +249,31 @@ int sink_but_one(struct __sk_buff *skb)
 		return TC_ACT_OK;
 	count_one();
 	return head.udp.dest == config.source_port ? TC_ACT_OK : TC_ACT_SHOT;
+}
+
+/* The same for all, and those that carry when they were sent behind their RTP header are timed. */
+SEC("tc")
+int sink_timed(struct __sk_buff *skb)
+{
+	__u64 now = bpf_ktime_get_ns(), sent, *packets;
+	struct frame head;
+	__u32 delay;
+
+	if (bpf_skb_load_bytes(skb, 0, &head, sizeof(head)) || head.eth.h_proto != bpf_htons(ETH_P_IP) ||
+	    head.ip.protocol != IPPROTO_UDP)
+		return TC_ACT_OK;
+	count_one();
+	if (bpf_skb_load_bytes(skb, sizeof(head) + sizeof(__be32), &sent, sizeof(sent)) ||
+	    now - sent > 1000000000)
+		return TC_ACT_SHOT; /* of another sender: what is protected does not look like a time of late
+				     */
+	delay = (now - sent) / 1000;
+	if (delay >= DELAYS)
+		delay = DELAYS - 1;
+	packets = bpf_map_lookup_elem(&delays, &delay);
+	if (packets)
+		__sync_fetch_and_add(packets, 1);
+	return TC_ACT_SHOT;
 }
 
 /*

@@ -14,7 +14,7 @@
 #define VOXDP_FLOW_H
 
 /* Changes whenever a struct below does; part of the pin directory's name, so two layouts never meet. */
-#define VOXDP_LAYOUT 4
+#define VOXDP_LAYOUT 5
 
 #define RELAY_ADDRESSES	  8	/* relay addresses a host can have; each costs FLOWS_PER_ADDRESS entries */
 #define FLOWS_PER_ADDRESS 65536 /* flow index = address slot * 65536 + UDP port (host order) */
@@ -22,6 +22,7 @@
 #define COPY_BYTES	  2024 /* of a packet, in a struct copy */
 #define REASONS		  64
 #define WIRES		  512  /* AF_XDP sockets that a host's engine can have */
+#define SEAT_STACK	  255  /* no worker's: what is handed up is for the port's own socket */
 #define WIRE_FRAME	  1600 /* longest frame for them; what is longer goes to the flow's UDP socket */
 
 enum flow_state {
@@ -86,11 +87,8 @@ struct flow_rule {
 	__u8 touch;	    /* the kernel's: always 0, stored to have the line fetched */
 	__u8 target_mac[6]; /* next hop */
 	__u8 egress_mac[6];
-	__u32 ifindex;	/* egress interface, 0: next hop unknown */
-	__be16 vlan[2]; /* VLAN ids that packets leave with, outer and inner; a single one is vlan[1], 0: none
-			 */
-	__u32 clock;	/* RTP clock rate as ticks * 2^42 / 10^9, see CLOCK_SHIFT; 0: unknown, no jitter */
-	__u32 partner;	/* index of the flow in the other direction, NO_PARTNER: none */
+	__u32 ifindex; /* egress interface, 0: next hop unknown */
+	__u32 clock;   /* RTP clock rate as ticks * 2^42 / 10^9, see CLOCK_SHIFT; 0: unknown, no jitter */
 	__u32 police_interval; /* ns that a packet costs, see police.h; the burst is in struct flow_wide */
 };
 
@@ -142,7 +140,10 @@ struct flow_wide {
 	__u32 payload_types[4]; /* bit n of all of it: RTP payload type n may pass */
 	__u32 police_rate;	/* packets per second, as the controller was told */
 	__u32 tenant;
-	__u32 unused[7];
+	__u32 partner;	/* index of the flow in the other direction, NO_PARTNER: none */
+	__be16 vlan[2]; /* VLAN ids that packets leave with, outer and inner; a single one is vlan[1], 0: none
+			 */
+	__u32 unused[5];
 };
 
 /* Lines 2 and 3, written by the kernel on the rare packet only: loss, disorder, drops, strangers. */
@@ -150,8 +151,8 @@ struct flow_tally {
 	__u64 rejected;	      /* packets from a source that is not the flow's */
 	__u64 dropped;	      /* packets of this flow dropped for any other reason */
 	__u64 rejected_event; /* ns of the last EVENT_REJECTED: at most one a second and flow */
-	__u64 police_time;    /* ns: when the bucket is full again */
-	__u32 lost;	      /* by sequence numbers, less those that came late */
+	__u64 unused;
+	__u32 lost; /* by sequence numbers, less those that came late */
 	__u32 reordered;
 	__u32 duplicates;
 	__u32 ssrc_changes;
@@ -183,6 +184,8 @@ struct flow_tally {
 /* Element of the map `flows`, 128 bytes: the two cache lines that every forwarded packet touches. */
 struct flow {
 	struct flow_rule rule;
+	__u64 police_time; /* the kernel's, ns: when the bucket is full again; as most flows are policed, on
+			      line 0 */
 	struct flow_track track;
 };
 

@@ -27,7 +27,7 @@ static __noinline int hand_up(struct xdp_md *ctx, const struct passage *passage,
 	const __u32 *queue;
 
 	count(REASON_PASS_ENGINE, passage->length);
-	if (!is_plain(passage))
+	if (seat == SEAT_STACK || !is_plain(passage))
 		return XDP_PASS;
 	queue = bpf_map_lookup_elem(&queues, &key);
 	return queue ? bpf_redirect_map(&wires, place_of(*queue, seat), XDP_PASS) : XDP_PASS;

@@ -23,10 +23,9 @@ static __always_inline bool conforms(__u64 *full_at, __u64 now, __u32 interval, 
 }
 
 /* The packet's share of what the flow may carry. */
-static __always_inline bool within_limit(const struct flow *flow, struct flow_ledger *ledger, __u64 now)
+static __always_inline bool within_limit(struct flow *flow, const struct flow_ledger *ledger, __u64 now)
 {
-	return conforms(&ledger->tally.police_time, now, flow->rule.police_interval,
-			&ledger->wide.police_burst);
+	return conforms(&flow->police_time, now, flow->rule.police_interval, &ledger->wide.police_burst);
 }
 
 /* What the host gets though it belongs to no flow: not too much of one source. */

@@ -46,7 +46,7 @@ static __always_inline void aim(const struct passage *passage, const struct entr
 	heading->target_port = port ?: flow->rule.target_port;
 	if (likely(!port || !flow->track.moved))
 		return;
-	partner = ledger_at(flow->rule.partner);
+	partner = ledger_at(entry->ledger->wide.partner);
 	if (partner)
 		heading->target = (const __be32 *)partner->tally.latch_address;
 }
@@ -220,7 +220,7 @@ static __always_inline void write_ipv6(void *network, const struct passage *pass
 }
 
 /* Tags are 802.1Q, the outer of two 802.1ad. */
-static __always_inline void write_ethernet(void *frame, const struct flow_rule *rule, const struct hop *hop,
+static __always_inline void write_ethernet(void *frame, const struct flow_wide *wide, const struct hop *hop,
 					   __u16 flags, __be16 *type)
 {
 	struct vlan_tag *tag = frame + TYPE_OFFSET + sizeof(__be16);
@@ -229,10 +229,10 @@ static __always_inline void write_ethernet(void *frame, const struct flow_rule *
 	if (flags & FLAG_TAGGED) {
 		*(__be16 *)(frame + TYPE_OFFSET) =
 			bpf_htons(flags & FLAG_TAGGED_TWICE ? ETH_P_8021AD : ETH_P_8021Q);
-		tag->control = rule->vlan[0];
+		tag->control = wide->vlan[0];
 		if (flags & FLAG_TAGGED_TWICE) {
 			tag->type = bpf_htons(ETH_P_8021Q);
-			tag[1].control = rule->vlan[1];
+			tag[1].control = wide->vlan[1];
 		}
 	}
 	*type = bpf_htons(flags & FLAG_TARGET6 ? ETH_P_IPV6 : ETH_P_IP);
@@ -270,7 +270,7 @@ static __always_inline enum reason write_headers(struct xdp_md *ctx, const struc
 	if (!udp || !holds(ctx, frame, PAYLOAD_OFFSET) ||
 	    !holds(ctx, type, sizeof(__be16) + sizeof(struct iphdr)))
 		return REASON_SHORT;
-	write_ethernet(frame, rule, hop, flags, type);
+	write_ethernet(frame, &entry->ledger->wide, hop, flags, type);
 	if (!(flags & FLAG_TARGET6))
 		write_ipv4(network, passage, entry, heading);
 	else if (holds(ctx, type, sizeof(__be16) + sizeof(struct ipv6hdr)))

@@ -94,13 +94,15 @@ __noinline int learn(struct xdp_md *ctx, const struct passage *passage)
 {
 	struct report report = {.type = EVENT_LEARNED};
 	__u32 generation, word, before;
+	const struct flow_ledger *ledger;
 	struct flow *flow;
 	__be16 bound;
 
 	if (!passage)
 		return REASON_OFF;
 	flow = flow_at(passage->index);
-	if (!flow)
+	ledger = ledger_at(passage->index);
+	if (!flow || !ledger)
 		return REASON_OFF;
 	generation = passage->control.generation;
 	word = learned(generation, passage->source_port);
@@ -110,7 +112,7 @@ __noinline int learn(struct xdp_md *ctx, const struct passage *passage)
 		__u32 found = __sync_val_compare_and_swap(&flow->track.binding, before, word);
 
 		if (found == before) {
-			tell_partner(flow->rule.partner, word, passage->control.state == FLOW_LATCHING);
+			tell_partner(ledger->wide.partner, word, passage->control.state == FLOW_LATCHING);
 			emit(ctx, passage, &report);
 			return GO_ON;
 		}

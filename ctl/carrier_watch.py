@@ -13,13 +13,14 @@ from dataclasses import replace
 
 import structlog
 
-from ctl.sessions.dataplane import Carriers
+from ctl.sessions.dataplane import DataPlane
+from ctl.sessions.host_carriers import Carriers
 from ctl.sessions.media_sessions import MediaSessions
-from ctl.sessions.plan import DataPlane
 from ctl.sessions.programmer import Programmer
 from media.flows import EngineError
 
-WATCH_SECONDS = 0.5
+RESTART_SECONDS = 1.0
+"""Between two starts of an engine, unless `look` finds that there is none."""
 
 log = structlog.get_logger()
 
@@ -47,40 +48,53 @@ class CarrierWatch:
         self._silence = silence
         self._alarms = alarms
         self._watched: int | None = None
+        self._engine: int | None = None
+        self._restarted = -RESTART_SECONDS
         self._told: tuple[str, dict[str, str]] = ("", {})
 
-    async def run(self) -> None:
-        """Notice within a second what somebody does to the relay, and an engine that died."""
-        while True:
-            self._look()
-            await asyncio.sleep(WATCH_SECONDS)
+    def follow(self) -> None:
+        """From now on take the relay's events as they come, and notice at once when the engine dies."""
+        self._follow_events()
+        self._follow_engine()
 
-    def follow_events(self) -> None:
-        """Take the relay's events as they come, from now on."""
+    def leave(self) -> None:
+        """Take them no more; harmless if nothing was followed."""
+        self._leave_events()
+        self._leave_engine()
+
+    def look(self) -> None:
+        """See what somebody has done to the relay, and to the engine; to be called every second."""
+        former = self._carriers.kernel
+        found = self._carriers.look(self._programmer.uses("engine"))
+        self._tell_trouble()
+        if self._carriers.kernel is not former:
+            self._leave_events()
+            self._move(replace(found, attached=frozenset()))  # out of the former table, before it goes
+            self._programmer.use(self._carriers.kernel, self._carriers.engine)
+            self._carriers.forget_former()
+            self._follow_events()
+        if found != self._sessions.data_plane:
+            self._move(found)
+        self._look_at_engine()
+
+    def _follow_events(self) -> None:
         if self._carriers.events and self._take_events:
             self._watched = self._carriers.events.fileno()
             asyncio.get_running_loop().add_reader(self._watched, self._take_events)
 
-    def leave_events(self) -> None:
-        """Take them no more; harmless if none were taken."""
+    def _leave_events(self) -> None:
         if self._watched is not None:
             asyncio.get_running_loop().remove_reader(self._watched)
             self._watched = None
 
-    def _look(self) -> None:
-        former = self._carriers.kernel
-        found = self._carriers.look()
-        self._tell_trouble()
-        if self._carriers.kernel is not former:
-            self.leave_events()
-            self._move(replace(found, attached=frozenset()))  # out of the former table, before it goes
-            self._programmer.use(self._carriers.kernel, self._carriers.engine)
-            self._carriers.forget_former()
-            self.follow_events()
-        if found != self._sessions.data_plane:
-            self._move(found)
-        if not self._carriers.process.alive():
-            self._restart_engine()
+    def _follow_engine(self) -> None:
+        self._engine = self._carriers.process.fileno()
+        asyncio.get_running_loop().add_reader(self._engine, self._engine_ended)
+
+    def _leave_engine(self) -> None:
+        if self._engine is not None:
+            asyncio.get_running_loop().remove_reader(self._engine)
+            self._engine = None
 
     def _tell_trouble(self) -> None:
         """An alarm for each change: what an operator must look at, and that it is over."""
@@ -105,10 +119,23 @@ class CarrierWatch:
         for call, why in self._sessions.replan().items():
             log.error("call not moved", call=call, why=why)
 
+    def _engine_ended(self) -> None:
+        """Where one dies as soon as it is there, `look` starts the next."""
+        self._leave_engine()
+        if time.monotonic() - self._restarted > RESTART_SECONDS:
+            self._look_at_engine()
+
+    def _look_at_engine(self) -> None:
+        if not self._carriers.process.alive():
+            self._leave_engine()
+            self._restart_engine()
+
     def _restart_engine(self) -> None:
         log.error("engine died; its calls go on with another")
+        self._restarted = time.monotonic()
         try:
             self._programmer.use(self._carriers.kernel, self._carriers.restart_engine())
+            self._follow_engine()
             self._silence(time.monotonic())
             self._programmer.engine_restarted()
             self._replan()

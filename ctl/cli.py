@@ -4,15 +4,17 @@
 from __future__ import annotations
 
 import importlib
+import re
 import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import click
+from click.exceptions import NoArgsIsHelpError, NoSuchCommand
 
 from ctl.configfile import ConfigError
-from ctl.exits import FAILED, INTERRUPTED
+from ctl.exits import DENIED, FAILED, INTERRUPTED, USAGE
 from ctl.terminal.client import CommandError
 from ctl.terminal.session import Session
 
@@ -64,7 +66,7 @@ HELP = {
     "calendar": "Opening hours and holidays: list, show, add, set, delete",
     "call": "Calls: list, show, hangup, transfer, hold, resume, record, play, stop-media, dtmf, block, unblock",
     "capture": "Frames of calls and flows into a pcapng file",
-    "cdr": "Call detail records: list, export",
+    "cdr": "Call detail records: list, show, export",
     "config": "The configuration: check, show",
     "db": "The database: migrate, status, backup, restore, purge, rotate-key",
     "detach": "Take the kernel relay off the interfaces",
@@ -109,7 +111,11 @@ class Commands(click.Group):
         """Import the file of the object named."""
         matches = [name for name in COMMANDS if name == cmd_name] or [n for n in COMMANDS if n.startswith(cmd_name)]
         if len(matches) != 1:
-            return None
+            if ctx.resilient_parsing or cmd_name.startswith("-"):
+                return None
+            if matches:
+                ctx.fail(f"{cmd_name} may be {', '.join(sorted(matches))}")
+            raise NoSuchCommand(cmd_name, possibilities=COMMANDS, ctx=ctx)
         command: click.Command = getattr(importlib.import_module(COMMANDS[matches[0]]), matches[0].replace("-", "_"))
         return command
 
@@ -124,7 +130,7 @@ class Commands(click.Group):
     "-c",
     "--config",
     "path",
-    type=click.Path(path_type=Path),
+    type=click.Path(readable=False, path_type=Path),
     envvar="VOXDP_CONFIG",
     help="Configuration file",
 )
@@ -147,15 +153,30 @@ def main(arguments: Sequence[str] | None = None) -> None:
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     try:
         voxdp.main(arguments, prog_name="voxdp", standalone_mode=False)
-    except click.ClickException as error:
+    except NoArgsIsHelpError as error:
         error.show()
-        sys.exit(error.exit_code)
+        sys.exit(USAGE)
+    except click.UsageError as error:
+        _fail(_in_a_line(error), USAGE)
+    except click.ClickException as error:
+        _fail(error.format_message(), error.exit_code)
     except CommandError as error:
         _fail(str(error), error.code)
     except ConfigError as error:
         _fail(str(error), FAILED)
     except (click.Abort, KeyboardInterrupt):
         sys.exit(INTERRUPTED)
+    except PermissionError as error:
+        _fail(f"{error.filename}: permission denied; run as root, by sudo, or as the controller's user", DENIED)
+    except OSError as error:
+        _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error), FAILED)
+
+
+def _in_a_line(error: click.UsageError) -> str:
+    """Say what click says in its sentences as all other errors are said."""
+    text = re.sub(r"\. \(?Did (.*\?)\)?$", r"; did \1", " ".join(error.format_message().split())).rstrip(".")
+    end = "" if text.endswith("?") else ";"
+    return f"{text[:1].lower()}{text[1:]}{end} see: {error.ctx.command_path if error.ctx else 'voxdp'} --help"
 
 
 def _fail(text: str, code: int) -> None:

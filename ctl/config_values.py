@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Iterable
 from typing import Annotated
 
 from pydantic import AfterValidator, Field
@@ -59,6 +60,12 @@ def sip_listen(text: str) -> tuple[tuple[str, int, str], ...]:
     if (address.version == 6) != host.startswith("["):
         raise ValueError(f"{text!r}: an IPv6 address, and no other, stands in brackets")
     return tuple((str(address), port, transport) for transport in ([match[1]] if match[1] else ["udp", "tcp"]))
+
+
+def is_among(domain: str, patterns: Iterable[str]) -> bool:
+    """Whether a domain, however it is spelled, is one of these, or below one that begins with a star."""
+    name = domain.lower().rstrip(".")
+    return any(name.endswith(each[1:]) if each.startswith("*.") else name == each for each in patterns)
 
 
 def _sip_listen(text: str) -> str:

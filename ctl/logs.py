@@ -32,5 +32,11 @@ def configure_logging(config: Config) -> None:
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(structlog.stdlib.ProcessorFormatter(processor=final, foreign_pre_chain=shared))
+    handler.setFormatter(structlog.stdlib.ProcessorFormatter(processor=final, foreign_pre_chain=[*shared, _in_a_line]))
     logging.basicConfig(level=level, handlers=[handler], force=True)
+
+
+def _in_a_line(_logger: object, _name: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """Put what a library tells in several lines into one, for logs are searched and counted by lines."""
+    event["event"] = "; ".join(line.strip() for line in str(event["event"]).splitlines() if line.strip())
+    return event

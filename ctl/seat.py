@@ -47,6 +47,8 @@ class Seat:
         for directory in (self.directory, self.state):
             try:
                 directory.mkdir(mode=0o755, parents=True, exist_ok=True)
+            except FileExistsError:
+                raise ServiceError(f"{directory} is no directory; remove it, or set another") from None
             except OSError as error:
                 raise ServiceError(f"{directory}: {error.strerror}; create it for user id {os.geteuid()}") from None
             if not os.access(directory, os.W_OK | os.X_OK):

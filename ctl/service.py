@@ -11,6 +11,7 @@ import asyncio
 import signal
 import time
 from collections.abc import Coroutine, Sequence
+from contextlib import suppress
 from typing import Any
 
 import structlog
@@ -35,7 +36,7 @@ from ctl.randomness import dice
 from ctl.recording.forwardings import Forwardings
 from ctl.recording.recordings import Recordings, tenant_of
 from ctl.seat import Seat, collect_rarely, open_many_files
-from ctl.sessions.dataplane import Carriers
+from ctl.sessions.host_carriers import Carriers
 from ctl.sessions.inactivity import Inactivity
 from ctl.sessions.media_sessions import MediaSessions
 from ctl.sessions.ports import Ports
@@ -74,7 +75,7 @@ from sip.effects import Send
 LOOK_SECONDS = 1.0
 CALL_REJECTED = 21  # Q.850
 HEAR_SECONDS = 0.1
-LOOKS_AT_IDLE = 20
+IDLE_SECONDS = 10.0
 """So seldom is an engine asked that carries nothing: it may still tell that a worker was replaced."""
 REFRESH_SECONDS = 10.0
 
@@ -117,6 +118,7 @@ class Service:
             self.billing.admit,
             config.queues.codes,
             (config.media.ice, config.media.ice_web),
+            config.sip.foreign_domains,
         )
         self.conductor = self._make_conductor()
         keeper = self.storage.keeper
@@ -129,6 +131,7 @@ class Service:
         self.recordings = Recordings(
             *(config, self.programmer, self.sessions, self.carriers, self._recordable),
             lambda call: self.ng.tenant(call) or tenant_of(self.storage.keeper.current, self.core.call(call)),
+            lambda: self.storage.keeper.current.plans.values(),
         )
         self.ice_watch = IceWatch(self.sessions, self.meters.ice)
         self.media_watch = MediaWatch(self.programmer, self._figures, self.meters.interval)
@@ -242,17 +245,24 @@ class Service:
         )
 
     def _work(self, restored: Restored) -> dict[str, Coroutine[Any, Any, None]]:
-        """What goes on as long as we serve, by name; without signalling there is no database to keep anything in."""
-        kept = {"queues": self.desk.run(), **self.events.work()} if self.ours else {}
+        """What goes on as long as we serve, by name.
+
+        Without signalling there is nothing to shed, and no database to keep anything in.
+        """
+        signalled: dict[str, Coroutine[Any, Any, None]] = {}
+        if self.ours:
+            signalled = {
+                "load": LoadWatch(self.core, self._config.sip.lateness).run(),
+                "queues": self.desk.run(),
+                **self.events.work(),
+            }
         return {
-            **kept,
+            **signalled,
             "storage": self._remember(restored),
             "data plane": self._look_around(),
             "trunks": self.trunks.run(),
-            "kernel relay": self.carrier_watch.run(),
             "engine": self._hear_engine(),
             "sounds": self.playback.prompts.keep_fresh(),
-            "load": LoadWatch(self.core).run(),
             "registrations": RegistrationWatch(self.core, self.storage).run(),
             "journal": keep_synced(self._live),
         }
@@ -348,7 +358,7 @@ class Service:
 
     def _verbs(self) -> dict[str, Verb]:
         verbs = Verbs(self.core, self.conductor, self.programmer, self.storage)
-        sip = SipVerbs(self.core, self.transport, self.reload)
+        sip = SipVerbs(self.core, self.transport, self.reload, lambda: self.trunks.nowhere)
         flows = FlowVerbs(self.core, self.programmer, self.hops, self.carriers, self.captures)
         calls = CallVerbs(self.core, self.control)
         ng = NgVerbs(self.ng.relay, self.ports)
@@ -366,13 +376,17 @@ class Service:
             self.conductor.hang_up(call, CALL_REJECTED)
 
     async def _look_around(self) -> None:
-        """Follow what changes: routes and neighbours at once, silent calls and quality each second."""
+        """Follow what changes: routes and neighbours at once, carriers, silent calls and quality each second.
+
+        All in one turn, for to wake is a good part of the cost.
+        """
         loop = asyncio.get_running_loop()
         loop.add_reader(self.hops.fileno(), self.hops.drain)
-        self.carrier_watch.follow_events()
+        self.carrier_watch.follow()
         refreshed = time.monotonic()
         try:
             while True:
+                self.carrier_watch.look()
                 await asyncio.sleep(LOOK_SECONDS)
                 self.silent_calls.look(time.monotonic())
                 self._end_unpaid()
@@ -388,18 +402,24 @@ class Service:
                     refreshed = time.monotonic()
         finally:
             loop.remove_reader(self.hops.fileno())
-            self.carrier_watch.leave_events()
+            self.carrier_watch.leave()
 
     async def _hear_engine(self) -> None:
         """Digits, ends of sounds and pairs of ICE want an answer soon; from an engine without flows there are none."""
-        looks = 0
+        begins = asyncio.Event()
+        self.programmer.engine_begins = begins.set
         while True:
-            looks += 1
-            if self.programmer.uses("engine") or looks % LOOKS_AT_IDLE == 0:
-                tell_events(
-                    self.carriers.process.client.events, self._staged, self.ice_watch.take, self.media_watch.reported
-                )
-            await asyncio.sleep(HEAR_SECONDS)
+            tell_events(
+                self.carriers.process.client.events, self._staged, self.ice_watch.take, self.media_watch.reported
+            )
+            self.programmer.let_go()
+            begins.clear()
+            if self.programmer.uses("engine"):
+                await asyncio.sleep(HEAR_SECONDS)
+                continue
+            with suppress(TimeoutError):
+                async with asyncio.timeout(IDLE_SECONDS):
+                    await begins.wait()
 
     def _staged(self, event: EngineEvent) -> None:
         self.media_watch.staged(event)

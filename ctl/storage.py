@@ -7,6 +7,7 @@ PostgreSQL may come late and go away: the last users serve, and records wait in 
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from datetime import UTC, date, datetime
@@ -35,6 +36,8 @@ from provisioning.store import Connection, Store
 POOL_SIZE = 10
 PURGE_SECONDS = 3600.0
 RETRY_SECONDS = 2.0
+TELL_EVERY = 30
+"""Attempts to reach PostgreSQL of which one is logged, while they fail alike."""
 READY_SECONDS = 8.0
 SETTLE_SECONDS = 2.0
 KEYS_SECONDS = 10.0
@@ -157,7 +160,7 @@ class Storage:
         self.on_spent({(midnight.date(), payer): micros for payer, micros in spent.items()})
 
     async def _reach(self, stack: AsyncExitStack, patient: bool) -> None:
-        while True:
+        for attempt in itertools.count():
             try:
                 if self._embedded:
                     await self._embedded.start()
@@ -165,10 +168,11 @@ class Storage:
                 applied = await asyncio.to_thread(migrate, self.conninfo)
                 await asyncio.to_thread(seal_all, self.conninfo, self.vault)
             except DatabaseUnavailable as error:
-                self._trouble = str(error)
+                changed, self._trouble = self._trouble != str(error), str(error)
                 if not patient:
                     raise
-                log.warning("no database yet", why=self._trouble)
+                if changed or attempt % TELL_EVERY == 0:
+                    log.warning("no database yet", why=self._trouble)
                 await asyncio.sleep(RETRY_SECONDS)
             else:
                 log.info("database ready", embedded=bool(self._embedded), migrations_applied=len(applied))

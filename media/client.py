@@ -16,6 +16,7 @@ from typing import TypeVar
 
 from media.control_client import TIMEOUT, ControlClient
 from media.control_socket import peer_credentials
+from media.flow_json import event_from_json, flow_to_json, statistics_from_json, wires_from_json
 from media.flows import (
     EVENTS_AT_ONCE,
     KEYS_AT_ONCE,
@@ -26,10 +27,6 @@ from media.flows import (
     EngineSummary,
     EngineWires,
     FlowKey,
-    event_from_json,
-    flow_to_json,
-    statistics_from_json,
-    wires_from_json,
 )
 from media.spawn import reap, spawn, wait_readable
 
@@ -62,6 +59,18 @@ class EngineClient(ControlClient):
         """
         reply = self._ask("set", a=flow_to_json(a), b=flow_to_json(b), owner=self.owner)
         return int(reply["worker"])
+
+    def bind(self, keys: Iterable[FlowKey]) -> None:
+        """Have what is sent to flows to come wait until they are set."""
+        self._ask("bind", keys=list_of(keys))
+
+    def unbind(self, keys: Iterable[FlowKey]) -> None:
+        """Give up ports that were bound, and nothing else."""
+        self._ask("unbind", keys=list_of(keys))
+
+    def list_bound(self) -> tuple[FlowKey, ...]:
+        """The ports that are bound and not set yet; if they are many, some of them."""
+        return tuple((address, port) for address, port in self._ask("list-bound")["keys"])
 
     def remove(self, keys: Iterable[FlowKey]) -> tuple[EngineStatistics, ...]:
         """Close the flows and their partners; the last statistics of all of them. Unknown keys are nothing."""

@@ -103,6 +103,19 @@ int decoder_decode(struct decoder *decoder, const uint8_t *payload, size_t lengt
 	return decoder->kind->decode(decoder_state(decoder), payload, length, pcm, room);
 }
 
+int codec_translates(unsigned from, unsigned to)
+{
+	return from < CODECS && to < CODECS && kinds[from]->translate && kinds[to]->translate;
+}
+
+int decoder_translate(struct decoder *decoder, const struct encoder *encoder, const uint8_t *payload,
+		      size_t length, uint8_t *result, size_t room)
+{
+	if (length > room || !decoder->kind->translate)
+		return 0;
+	return decoder->kind->translate(decoder_state(decoder), encoder->kind, payload, length, result);
+}
+
 int decoder_conceal(struct decoder *decoder, const uint8_t *next, size_t length, int16_t *pcm,
 		    unsigned samples)
 {

@@ -74,6 +74,16 @@ int decoder_decode(struct decoder *decoder, const uint8_t *payload, size_t lengt
 int decoder_conceal(struct decoder *decoder, const uint8_t *next, size_t length, int16_t *pcm,
 		    unsigned samples);
 
+/* Whether payloads of one codec can be made into the other's without the sound between. */
+int codec_translates(unsigned from, unsigned to);
+
+/*
+ * Makes a payload into the encoder's, of such codecs; its bytes, or 0: not this time, for what comes after a
+ * loss has to be joined to what was made up. The decoder goes on as if it had decoded it.
+ */
+int decoder_translate(struct decoder *decoder, const struct encoder *encoder, const uint8_t *payload,
+		      size_t length, uint8_t *result, size_t room);
+
 /* Whether the sender falls silent after this payload, so that nothing may follow for long. */
 int decoder_ends_talk(const struct decoder *decoder, const uint8_t *payload, size_t length);
 

@@ -19,6 +19,9 @@ struct codec_kind {
 	void (*close_decoder)(void *state);
 	int (*duration)(const uint8_t *payload, size_t length, uint32_t rate);
 	int (*decode)(void *state, const uint8_t *payload, size_t length, int16_t *pcm, unsigned room);
+	/* To a payload of the kind `to`, as many bytes; 0: not now. NULL: such a codec cannot. */
+	int (*translate)(void *state, const struct codec_kind *to, const uint8_t *payload, size_t length,
+			 uint8_t *result);
 	int (*conceal)(void *state, const uint8_t *next, size_t length, int16_t *pcm, unsigned samples);
 	int (*ends_talk)(const uint8_t *payload, size_t length);
 	int (*open_encoder)(void *state, uint32_t rate, const struct codec_settings *settings);

@@ -101,6 +101,8 @@ static int ends_talk(const uint8_t *payload, size_t length)
 	return length <= SILENT;
 }
 
+/* With a complexity of 7 or more it would listen for music and code what it takes for it as such, voices that
+ * keep their pitch among them; below, it never does. */
 static int open_encoder(void *state, uint32_t rate, const struct codec_settings *settings)
 {
 	struct opus_encoder *encoder = state;
@@ -112,6 +114,7 @@ static int open_encoder(void *state, uint32_t rate, const struct codec_settings 
 	if (opus_encoder_ctl(
 		    opus, OPUS_SET_BITRATE(settings->bitrate ? (opus_int32)settings->bitrate : OPUS_AUTO)) ||
 	    opus_encoder_ctl(opus, OPUS_SET_COMPLEXITY(settings->complexity)) ||
+	    opus_encoder_ctl(opus, OPUS_SET_SIGNAL(OPUS_SIGNAL_VOICE)) ||
 	    opus_encoder_ctl(opus, OPUS_SET_DTX(settings->dtx)) ||
 	    opus_encoder_ctl(opus, OPUS_SET_INBAND_FEC(settings->fec)) ||
 	    opus_encoder_ctl(opus, OPUS_SET_PACKET_LOSS_PERC(settings->loss)))

@@ -76,7 +76,7 @@ enum dtmf_news dtmf_receive(struct dtmf_receiver *receiver, uint32_t timestamp, 
 
 enum dtmf_news dtmf_expire(struct dtmf_receiver *receiver, uint64_t now)
 {
-	if (!receiver->active || now - receiver->last < LOST_NS)
+	if (!receiver->active || now < receiver->last + LOST_NS)
 		return DTMF_NOTHING;
 	receiver->active = 0;
 	return DTMF_ENDED;
@@ -85,6 +85,11 @@ enum dtmf_news dtmf_expire(struct dtmf_receiver *receiver, uint64_t now)
 uint32_t dtmf_duration(const struct dtmf_receiver *receiver)
 {
 	return receiver->base + receiver->now.duration;
+}
+
+uint8_t dtmf_covered(uint8_t mode, const struct dtmf_cover *cover, uint32_t seed)
+{
+	return mode == DTMF_RANDOM ? (uint8_t)((seed * 2654435761U) >> 28) : (uint8_t)(cover->digit % DIGITS);
 }
 
 int dtmf_queue(struct dtmf_sender *sender, const struct dtmf_digit *digit)

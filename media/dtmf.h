@@ -48,6 +48,24 @@ enum dtmf_news dtmf_expire(struct dtmf_receiver *receiver, uint64_t now);
 /* Ticks that the digit has lasted so far. */
 uint32_t dtmf_duration(const struct dtmf_receiver *receiver);
 
+/* What becomes of the digits of a leg. */
+enum dtmf_mode {
+	DTMF_PASS = 0,
+	DTMF_SILENCE = 1,
+	DTMF_OTHER = 2,	 /* another digit */
+	DTMF_RANDOM = 3, /* any digit, one and the same as long as it lasts */
+	DTMF_TONE = 4,	 /* a tone that is no digit */
+};
+
+struct dtmf_cover {
+	uint16_t frequency; /* Hz, of the tone */
+	uint8_t digit;	    /* the other one */
+	uint8_t volume;	    /* -dBm0, of what is made as sound */
+};
+
+/* The digit that goes out in place of one that says nothing of that: `seed` is another for another digit. */
+uint8_t dtmf_covered(uint8_t mode, const struct dtmf_cover *cover, uint32_t seed);
+
 struct dtmf_digit {
 	uint8_t event, volume;
 	uint16_t ms;	/* 0: until it is said to end */

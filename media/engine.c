@@ -3,6 +3,7 @@
 #include "engine.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/capability.h>
 #include <openssl/crypto.h>
 #include <stdlib.h>
@@ -62,12 +63,20 @@ static bool good_families(const struct engine_flow *flow, const struct engine_fl
 	       address_is_v4(flow->target_address) == address_is_v4(partner->local.address);
 }
 
-static int open_sockets(const struct engine_flow *pair, int *sockets, unsigned *culprit)
+static int open_socket(const struct engine_key *key, int bound, int *descriptor)
+{
+	if (bound < 0)
+		return relay_socket_open(key, descriptor);
+	*descriptor = fcntl(bound, F_DUPFD_CLOEXEC, 0);
+	return *descriptor < 0 ? ENGINE_NO_FILES : ENGINE_OK;
+}
+
+static int open_sockets(const struct engine_flow *pair, const int *bound, int *sockets, unsigned *culprit)
 {
 	int status;
 
 	for (*culprit = 0; *culprit < 2; ++*culprit) {
-		status = relay_socket_open(&pair[*culprit].local, &sockets[*culprit]);
+		status = open_socket(&pair[*culprit].local, bound ? bound[*culprit] : -1, &sockets[*culprit]);
 		if (status != ENGINE_OK && *culprit)
 			close(sockets[0]);
 		if (status != ENGINE_OK)
@@ -124,7 +133,8 @@ static void publish(struct engine *engine, const __u32 *numbers)
 	}
 }
 
-static int open_pair(struct engine *engine, const struct engine_flow *pair, unsigned *culprit)
+static int open_pair(struct engine *engine, const struct engine_flow *pair, const int *bound,
+		     unsigned *culprit)
 {
 	__u32 numbers[2];
 	int sockets[2], status, error;
@@ -132,7 +142,7 @@ static int open_pair(struct engine *engine, const struct engine_flow *pair, unsi
 	*culprit = 0;
 	if (engine->table.used + 2 > engine->table.capacity)
 		return ENGINE_FULL;
-	status = open_sockets(pair, sockets, culprit);
+	status = open_sockets(pair, bound, sockets, culprit);
 	if (status != ENGINE_OK)
 		return status;
 	bind_pair(engine, pair, sockets, numbers);
@@ -158,7 +168,8 @@ static bool same_key(const struct engine_key *one, const struct engine_key *othe
 	return one->port == other->port && !memcmp(one->address, other->address, sizeof(one->address));
 }
 
-int engine_set_pair(struct engine *engine, const struct engine_flow *pair, unsigned *culprit)
+int engine_set_pair(struct engine *engine, const struct engine_flow *pair, const int *bound,
+		    unsigned *culprit)
 {
 	__u32 numbers[2];
 
@@ -173,11 +184,18 @@ int engine_set_pair(struct engine *engine, const struct engine_flow *pair, unsig
 	if (numbers[0] == TABLE_NONE && numbers[1] == TABLE_NONE) {
 		if (same_key(&pair[0].local, &pair[1].local))
 			return ENGINE_BAD_PAIR;
-		return open_pair(engine, pair, culprit);
+		return open_pair(engine, pair, bound, culprit);
 	}
 	if (numbers[0] == TABLE_NONE || engine->table.bindings[numbers[0]].partner != numbers[1])
 		return ENGINE_BAD_PAIR;
 	return change_pair(engine, pair, numbers);
+}
+
+int engine_bind(const struct engine_key *key, int *descriptor)
+{
+	if (!is_unicast(key->address) || !key->port)
+		return ENGINE_BAD_FLOW;
+	return relay_socket_open(key, descriptor);
 }
 
 int engine_worker(const struct engine *engine, const struct engine_key *key)
@@ -195,9 +213,9 @@ int engine_remove(struct engine *engine, const struct engine_key *key, struct en
 	if (numbers[0] == TABLE_NONE)
 		return ENGINE_UNKNOWN;
 	numbers[1] = engine->table.bindings[numbers[0]].partner;
-	for (unsigned i = 0; i < 2; i++)
-		ports_clear(engine->exchange.ports, &engine->table.bindings[numbers[i]].key);
 	supervisor_ask(engine, COMMAND_CLOSE, numbers, 2);
+	for (unsigned i = 0; i < 2; i++) /* of a worker that died over it, and could not be replaced */
+		ports_clear(engine->exchange.ports, &engine->table.bindings[numbers[i]].key);
 	memcpy(reports, supervisor_page(engine, numbers[0])->command.reports, 2 * sizeof(*reports));
 	unbind_pair(engine, numbers);
 	return ENGINE_OK;
@@ -339,6 +357,11 @@ int engine_list(struct engine *engine, unsigned *cursor, struct engine_key *keys
 		if (engine->table.bindings[*cursor].key.port)
 			keys[found++] = engine->table.bindings[*cursor].key;
 	return (int)found;
+}
+
+unsigned engine_flows(const struct engine *engine)
+{
+	return engine->table.used;
 }
 
 int engine_sum(struct engine *engine, struct engine_summary *summary)

@@ -131,6 +131,9 @@ struct engine_flow {
 	__u8 follows;	   /* with latch: as many of another source take the place of the one that is bound */
 	__u8 apart; /* with latch: what is sent to the leg goes where it is said to, not to the source */
 	__u8 demux; /* with mux: RTCP goes on by the flow at the port above; see relay.c */
+	__u8 echo;  /* RTP goes back to where it comes from, under another SSRC; RTCP nowhere */
+	struct engine_key
+		bound; /* with source_port 0: what another carrier has learned of it; port 0: nothing */
 	struct engine_hop hop;	 /* from the partner's address to the target */
 	struct srtp_keys open;	 /* of what comes in; not with dtls */
 	struct srtp_keys seal;	 /* of what goes out; not with the partner's dtls */
@@ -239,15 +242,26 @@ void engine_destroy(struct engine *engine);
 /* A descriptor that can be read once a worker has died: then call engine_check. */
 int engine_watch(const struct engine *engine);
 
-/* Replaces workers that died or hang; call it ten times a second too. Returns how many were replaced. */
+/*
+ * Replaces workers that died or hang; call it ten times a second too while there are flows, and now and then
+ * where there are none. Returns how many were replaced.
+ */
 int engine_check(struct engine *engine);
+
+/* How many are open. */
+unsigned engine_flows(const struct engine *engine);
 
 /*
  * Opens both flows of a pair, or updates them where they stand: sockets and statistics stay, and so does a
  * learned port as long as its source and the partner's target stay, and a key's history. All or nothing;
- * *culprit becomes the index of the flow that was refused.
+ * *culprit becomes the index of the flow that was refused. bound: descriptors by engine_bind for a pair that
+ * is opened, -1 for none, NULL for neither; they stay the caller's.
  */
-int engine_set_pair(struct engine *engine, const struct engine_flow *pair, unsigned *culprit);
+int engine_set_pair(struct engine *engine, const struct engine_flow *pair, const int *bound,
+		    unsigned *culprit);
+
+/* Binds the port of a flow to come, so that what reaches it before waits in *descriptor. */
+int engine_bind(const struct engine_key *key, int *descriptor);
 
 /*
  * Tells a flow with `ice` what both descriptions say. Other names or passwords than before begin anew (RFC

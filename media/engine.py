@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from media._engine import ffi, lib
+from media.bound_sockets import BoundSockets
 from media.engine_structs import (
     REASONS,
     fill_flow,
@@ -63,6 +64,7 @@ class Engine:
         if not 2 <= flows <= MOST_FLOWS:
             raise EngineError("system", f"room for {flows} flows; it must be between 2 and {MOST_FLOWS}")
         self.workers = workers
+        self._bound = BoundSockets()
         self._engine = lib.engine_create(
             workers, flows, *(bytes(path) if path else ffi.NULL for path in (history, vault))
         )
@@ -72,6 +74,7 @@ class Engine:
     def close(self) -> None:
         """End every flow. Nothing else may be called afterwards."""
         engine, self._engine = self._engine, ffi.NULL
+        self._bound.drop(self._bound.names())
         if engine != ffi.NULL:
             lib.engine_destroy(engine)
 
@@ -86,19 +89,45 @@ class Engine:
         fill_flow(pair[1], b)
         culprit = ffi.new("unsigned *")
         agents = [(flow.key, new_ice(flow.ice)) for flow in (a, b) if flow.ice]
-        status = lib.engine_set_pair(self._engine, pair, culprit)
+        bound = ffi.new("int[2]", [self._bound.of(a), self._bound.of(b)])
+        status = lib.engine_set_pair(self._engine, pair, bound, culprit)
         if status != lib.ENGINE_OK:
             raise refusal(status, ffi.errno, (a, b)[culprit[0]].key)
+        self._bound.drop([a.key, b.key])
         for key, ice in agents:
             self._set_ice(key, ice)
+
+    def bind(self, key: FlowKey) -> None:
+        """Have what is sent to a flow to come wait for it, until it is set or let go by `unbind`."""
+        if key in self._bound:
+            return
+        total = ffi.new("struct engine_summary *")
+        lib.engine_sum(self._engine, total)
+        if total.flows + len(self._bound) >= total.capacity:
+            raise refusal(lib.ENGINE_FULL, 0, key)
+        status = self._bound.bind(key)
+        if status != lib.ENGINE_OK:
+            raise refusal(status, ffi.errno, key)
+
+    def unbind(self, keys: Iterable[FlowKey]) -> None:
+        """Give up ports that were bound; those that were not, and those of flows, are left alone."""
+        self._bound.drop(keys)
+
+    def bound(self) -> list[FlowKey]:
+        """The ports that are bound and have no flow yet."""
+        return self._bound.names()
 
     def fileno(self) -> int:
         """A descriptor that can be read once a worker has died: `check` then."""
         return int(lib.engine_watch(self._engine))
 
     def check(self) -> int:
-        """Replace workers that died or hang; return how many. To be called ten times a second."""
+        """Replace workers that died or hang; return how many. To be called ten times a second while there are flows."""
         return int(lib.engine_check(self._engine))
+
+    def flows(self) -> int:
+        """How many are open."""
+        return int(lib.engine_flows(self._engine))
 
     def set_stage(self, key: FlowKey, kind: int, settings: bytes = b"") -> None:
         """Give a flow a stage of stage_types.c, other settings for it, or with kind 0 none."""

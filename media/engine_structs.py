@@ -102,9 +102,11 @@ def fill_flow(place: Any, flow: EngineFlow) -> None:
     place.target_address, place.target_port = pack_address(flow.target_address), flow.target_port
     place.clock_rate, place.rtcp, place.held = flow.clock_rate, CONTENTS.index(flow.kind), flow.held
     place.dscp = lib.DSCP_KEEP if flow.dscp is None else flow.dscp
-    place.mux, place.demux, place.resumed = flow.mux, flow.demux, flow.resumed
+    place.mux, place.demux, place.echo, place.resumed = flow.mux, flow.demux, flow.echo, flow.resumed
     place.latch, place.follows, place.apart = flow.latch, flow.follows, flow.apart
     place.ice, place.afresh = flow.ice is not None, flow.afresh
+    if flow.bound:
+        place.bound.address, place.bound.port = pack_address(flow.bound[0]), flow.bound[1]
     if len(flow.copies) > lib.ENGINE_COPIES:
         raise EngineError("bad-flow", f"a flow has at most {lib.ENGINE_COPIES} copies, not {len(flow.copies)}")
     for copied, (address, port) in zip(place.copies, flow.copies, strict=False):
@@ -219,6 +221,7 @@ def read_flow(place: Any, ice: Any = None) -> EngineFlow:
         held=bool(place.held),
         mux=bool(place.mux),
         demux=bool(place.demux),
+        echo=bool(place.echo),
         latch=place.latch,
         follows=bool(place.follows),
         apart=bool(place.apart),
@@ -267,11 +270,19 @@ def statistics(report: Any, flow: EngineFlow) -> EngineStatistics:
         selected=(unpack_address(bytes(report.selected_address)), report.selected_port)
         if report.selected_port
         else None,
+        sequence=track.sequence if has_rtp else None,
+        timestamp=_timestamp(track, clock) if has_rtp and clock else None,
         checks=report.checks,
         refused=report.refused,
         received_by="af_xdp" if report.wired_in else "sockets",
         sent_by="af_xdp" if report.wired_out else "sockets",
     )
+
+
+def _timestamp(track: Any, clock: int) -> int:
+    """The last packet's, out of when it came and its transit; bpf/rtp_stats.h has the same sum the other way round."""
+    ticks = (track.last_seen >> lib.CLOCK_SHIFT) * ((clock << (32 + lib.CLOCK_SHIFT)) // 10**9) >> 32
+    return int(ticks - track.transit) & 0xFFFFFFFF
 
 
 def learned_address(report: Any) -> str | None:

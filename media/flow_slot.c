@@ -102,6 +102,18 @@ static void apply(struct flow_slot *slot, const struct engine_flow *wanted)
 		slot->open_keys = wanted->open;
 }
 
+/* The source that the flow had with another carrier, which has not learned anything here. */
+static void bind_given(struct flow_slot *slot)
+{
+	const struct engine_flow *wanted = &slot->wanted;
+
+	if (!wanted->bound.port || wanted->source_port || slot->learned || wanted->dtls.role || wanted->ice)
+		return;
+	if (flow_latches(slot))
+		memcpy(slot->tally.latch_address, wanted->bound.address, sizeof(slot->tally.latch_address));
+	slot->learned = htons(wanted->bound.port);
+}
+
 void flow_change_pair(struct flow_slot *one, const struct engine_flow *wanted_one, struct flow_slot *other,
 		      const struct engine_flow *wanted_other)
 {
@@ -115,6 +127,8 @@ void flow_change_pair(struct flow_slot *one, const struct engine_flow *wanted_on
 	forget_derived(other, wanted_other, one);
 	apply(one, wanted_one);
 	apply(other, wanted_other);
+	bind_given(one);
+	bind_given(other);
 	if (!wanted_other->dtls.role)
 		one->seal_keys = wanted_one->seal;
 	if (!wanted_one->dtls.role)

@@ -7,6 +7,7 @@
 
 static int16_t from_ulaw[256], from_alaw[256];
 static uint8_t to_ulaw[1 << (LAW_BITS + 1)], to_alaw[1 << LAW_BITS];
+static uint8_t ulaw_to_alaw[256], alaw_to_ulaw[256];
 
 static int16_t expand_ulaw(uint8_t code)
 {
@@ -67,6 +68,20 @@ __attribute__((constructor)) static void fill_tables(void)
 		to_ulaw[entry] = compress_ulaw(sample_of(entry, LAW_BITS + 1));
 	for (unsigned entry = 0; entry < sizeof(to_alaw); entry++)
 		to_alaw[entry] = compress_alaw(sample_of(entry, LAW_BITS));
+	g711_to_alaw(from_ulaw, 256, ulaw_to_alaw);
+	g711_to_ulaw(from_alaw, 256, alaw_to_ulaw);
+}
+
+void g711_ulaw_to_alaw(const uint8_t *codes, size_t count, uint8_t *result)
+{
+	for (size_t i = 0; i < count; i++)
+		result[i] = ulaw_to_alaw[codes[i]];
+}
+
+void g711_alaw_to_ulaw(const uint8_t *codes, size_t count, uint8_t *result)
+{
+	for (size_t i = 0; i < count; i++)
+		result[i] = alaw_to_ulaw[codes[i]];
 }
 
 void g711_from_ulaw(const uint8_t *codes, size_t count, int16_t *pcm)

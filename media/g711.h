@@ -11,4 +11,8 @@ void g711_from_alaw(const uint8_t *codes, size_t count, int16_t *pcm);
 void g711_to_ulaw(const int16_t *pcm, size_t count, uint8_t *codes);
 void g711_to_alaw(const int16_t *pcm, size_t count, uint8_t *codes);
 
+/* From one law to the other, to the same codes as by way of the sound. */
+void g711_ulaw_to_alaw(const uint8_t *codes, size_t count, uint8_t *result);
+void g711_alaw_to_ulaw(const uint8_t *codes, size_t count, uint8_t *result);
+
 #endif

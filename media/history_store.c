@@ -76,7 +76,8 @@ int history_store_open(struct history_store *store, const char *path, __u32 capa
 	if (!memory)
 		return -1;
 	place_parts(store, memory, capacity);
-	if (!begin(store, capacity))
+	if (!kept_file_reserve(memory, (size_t)((__u8 *)store->histories - (__u8 *)memory)) &&
+	    !begin(store, capacity))
 		return 0;
 	history_store_close(store);
 	return -1;
@@ -117,18 +118,24 @@ static struct history_place *find(const struct history_store *store, const __u8 
 	return NULL;
 }
 
-/* The next free place in turn, so that a history without a flow stays as long as can be. */
+/*
+ * The next free place in turn, so that a history without a flow stays as long as can be; NULL also where the
+ * file has no room, for a key whose indexes cannot be kept is not used.
+ */
 static struct history_place *add(struct history_store *store, const __u8 *id)
 {
 	struct history_header *header = store->header;
 
 	for (__u32 tried = 0; tried < header->capacity; tried++) {
 		struct history_place *place = &store->places[header->cursor];
+		struct srtp_history *history = &store->histories[header->cursor];
 
 		header->cursor = (header->cursor + 1) % header->capacity;
 		if (place->owner)
 			continue;
-		memset(&store->histories[place - store->places], 0, sizeof(struct srtp_history));
+		if (kept_file_reserve(history, sizeof(*history)))
+			return NULL;
+		memset(history, 0, sizeof(*history));
 		memcpy(place->id, id, SRTP_ID_BYTES);
 		place->engine = header->engine;
 		return place;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #include "inserter.h"
 
+#include <stdbool.h>
 #include <string.h>
 
 #include "rtp.h"
@@ -11,9 +12,10 @@
 #define LIVE_NS	    (100 * MILLISECOND) /* a leg that was heard within it is sending */
 #define PATIENCE_NS (80 * MILLISECOND)	/* three packets of most senders, and some jitter */
 #define GLANCE_NS   (5 * MILLISECOND)
-#define LATE_NS	    (100 * MILLISECOND) /* later than this, what was missed is not made up for */
+#define LATE_NS	    (200 * MILLISECOND) /* what is later no listener waits for: it is left out */
 #define BEND	    64			/* part of a packet time by which the pace follows the leg's */
 #define BEHIND	    128 /* so far behind what was used up, a number is no longer taken for used up */
+#define MADE_UP	    3	/* packets at the end, in place of what the leg has sent ahead of us */
 
 static size_t rounded(size_t bytes)
 {
@@ -64,6 +66,7 @@ int inserter_change(struct inserter *inserter, const struct inserter_settings *s
 	inserter->settings.mute = settings->mute;
 	inserter->settings.deaf = settings->deaf;
 	inserter->settings.own = settings->own;
+	inserter->settings.cover = settings->cover;
 	return 0;
 }
 
@@ -155,11 +158,28 @@ static uint32_t packet_ms(const struct inserter *inserter)
 	return step / per_ms;
 }
 
-/* A packet as long as the leg's, in its place, that says nothing. */
-static void send_silence(struct inserter *inserter, const struct rtp_fields *rtp,
-			 const struct packet_sink *sink)
+/* What is heard in place of a packet: silence, or of digits a tone. */
+static void make_cover(struct inserter *inserter, const struct rtp_fields *rtp, int16_t *pcm)
 {
-	int16_t silence[CODEC_SAMPLES_MOST] = {0};
+	const struct dtmf_cover *cover = &inserter->settings.cover;
+	unsigned count = sender_samples(inserter->sender);
+
+	if (inserter->settings.mute || inserter->settings.block != DTMF_TONE || !is_event(inserter, rtp)) {
+		memset(pcm, 0, count * sizeof(*pcm));
+		return;
+	}
+	if (!inserter->tone.on || inserter->tone_of != rtp->timestamp)
+		tone_start_sine(&inserter->tone, cover->frequency, inserter->sender->rate,
+				-(float)cover->volume);
+	inserter->tone_of = rtp->timestamp;
+	tone_make(&inserter->tone, pcm, count);
+}
+
+/* A packet as long as the leg's, in its place, that says nothing of what that says. */
+static void send_cover(struct inserter *inserter, const struct rtp_fields *rtp,
+		       const struct packet_sink *sink)
+{
+	int16_t pcm[CODEC_SAMPLES_MOST];
 	struct sender *sender = inserter->sender;
 	uint32_t ms = packet_ms(inserter);
 	struct inserter_source *source = &inserter->source;
@@ -176,38 +196,41 @@ static void send_silence(struct inserter *inserter, const struct rtp_fields *rtp
 		sender->timestamp = rtp->timestamp;
 	}
 	sender->paused = rtp->marker;
-	sender_push(sender, silence, sink);
+	make_cover(inserter, rtp, pcm);
+	sender_push(sender, pcm, sink);
 }
 
-/* Whether that number went out with something else in it. */
+/* Whether that number went out with something else in it; also of one that was overtaken on its way. */
 static int is_used_up(struct inserter *inserter, const struct rtp_fields *rtp)
 {
 	int16_t behind = (int16_t)(inserter->ridden - rtp->sequence);
 
-	if (!inserter->has_ridden || rtp->ssrc != inserter->ridden_ssrc || behind < 0 || behind > BEHIND) {
+	if (rtp->ssrc != inserter->ridden_ssrc || behind < -BEHIND || behind > BEHIND)
 		inserter->has_ridden = 0;
-		return 0;
-	}
-	return 1;
+	return inserter->has_ridden && behind >= 0;
 }
 
 static void pass(struct inserter *inserter, const uint8_t *data, size_t length, const struct rtp_fields *rtp,
 		 const struct packet_sink *sink)
 {
 	const struct inserter_settings *settings = &inserter->settings;
+	uint8_t covers = is_event(inserter, rtp) ? settings->block : DTMF_PASS;
+	bool other = covers == DTMF_OTHER || covers == DTMF_RANDOM;
 	uint8_t *packet;
 
 	if (settings->deaf || is_used_up(inserter, rtp))
 		return;
-	if (settings->mute || (settings->block && is_event(inserter, rtp))) {
+	if (settings->mute || (covers && (!other || settings->own))) {
 		if (!settings->own)
-			send_silence(inserter, rtp, sink);
+			send_cover(inserter, rtp, sink);
 		return;
 	}
 	packet = length <= RTP_FIXED + CODEC_PAYLOAD_MOST ? sink->room(sink->context) : NULL;
 	if (!packet)
 		return;
 	memcpy(packet, data, length);
+	if (other && rtp->length)
+		packet[rtp->payload - data] = dtmf_covered(covers, &settings->cover, rtp->timestamp);
 	packet[1] |= (uint8_t)(inserter->mark << 7);
 	inserter->mark = 0;
 	sink->send(sink->context, length);
@@ -251,20 +274,31 @@ static int can_ride(const struct inserter *inserter, uint64_t now)
 	       inserter->source.payload_type == inserter->settings.sender.payload_type;
 }
 
+/* How far its next number is that nothing has gone out by, neither the leg's nor ours. */
+static uint16_t ahead_of_leg(const struct inserter *inserter)
+{
+	const struct inserter_source *source = &inserter->source;
+	int16_t ridden = (int16_t)(inserter->ridden - source->sequence);
+
+	if (!inserter->has_ridden || inserter->ridden_ssrc != source->ssrc || ridden < 0 || ridden > BEHIND)
+		return 1;
+	return (uint16_t)(ridden + 1);
+}
+
 static void begin_ride(struct inserter *inserter, uint64_t now)
 {
 	struct inserter_source *source = &inserter->source;
 	struct sender *sender = inserter->sender;
-	uint16_t since = (uint16_t)(source->sequence + 1 - source->sound);
+	uint16_t ahead = ahead_of_leg(inserter), since = (uint16_t)(source->sequence + ahead - source->sound);
 
 	sender->ptime = packet_ms(inserter);
 	sender->settings.ssrc = source->ssrc;
-	sender->sequence = (uint16_t)(source->sequence + 1);
+	sender->sequence = (uint16_t)(source->sequence + ahead);
 	sender->timestamp = source->timestamp + source->step * since;
 	sender->paused = 0;
 	inserter->state = INSERTER_RIDE;
 	inserter->bend = 0;
-	inserter->next = source->at + sender->ptime * MILLISECOND;
+	inserter->next = source->at + ahead * sender->ptime * MILLISECOND;
 	if (inserter->next < now)
 		inserter->next = now;
 }
@@ -285,11 +319,25 @@ static void begin_own(struct inserter *inserter, uint64_t now)
 	inserter->next = now;
 }
 
-static void end(struct inserter *inserter)
+/* What the leg has sent ahead of us went nowhere: its next packet is to follow our last one all the same. */
+static void make_up(struct inserter *inserter, const struct packet_sink *sink)
+{
+	int16_t silence[CODEC_SAMPLES_MOST] = {0};
+	struct sender *sender = inserter->sender;
+	int16_t missing = (int16_t)(inserter->source.sequence + 1 - sender->sequence);
+
+	if (inserter->source.ssrc != sender->settings.ssrc || missing > MADE_UP)
+		return;
+	for (; missing > 0; missing--)
+		sender_push(sender, silence, sink);
+}
+
+static void end(struct inserter *inserter, const struct packet_sink *sink)
 {
 	struct sender *sender = inserter->sender;
 
 	if (inserter->state == INSERTER_RIDE) {
+		make_up(inserter, sink);
 		inserter->has_ridden = 1;
 		inserter->ridden = (uint16_t)(sender->sequence - 1);
 		inserter->ridden_ssrc = sender->settings.ssrc;
@@ -336,7 +384,7 @@ static void send_next(struct inserter *inserter, uint64_t now, const struct pack
 	uint64_t packet = inserter->sender->ptime * MILLISECOND;
 
 	if (inserter->state == INSERTER_RIDE && !is_live(inserter, now)) {
-		end(inserter);
+		end(inserter, sink);
 		begin_own(inserter, inserter->next);
 		packet = inserter->sender->ptime * MILLISECOND;
 	}
@@ -373,6 +421,11 @@ uint64_t inserter_tick(struct inserter *inserter, uint64_t now, const struct pac
 		send_next(inserter, now, sink, ear);
 	if (has_work(inserter))
 		return inserter->next;
-	end(inserter);
+	end(inserter, sink);
 	return NEVER;
+}
+
+int inserter_rides(const struct inserter *inserter)
+{
+	return inserter->state == INSERTER_RIDE || has_work(inserter) || ahead_of_leg(inserter) > 1;
 }

@@ -17,10 +17,11 @@
 
 struct inserter_settings {
 	struct sender_settings sender; /* ssrc, timestamp and sequence: of the stream that is not the leg's */
-	uint8_t block;		       /* digits of the leg are told of, but not passed on */
+	uint8_t block;		       /* enum dtmf_mode: digits of the leg are told of in any case */
 	uint8_t mute;		       /* what the leg says becomes silence */
 	uint8_t deaf;		       /* nothing of the leg passes */
 	uint8_t own; /* the leg's SSRC is not to be used: it has encrypted other packets under the same key */
+	struct dtmf_cover cover;
 };
 
 /* The stream of the leg, as it was heard last. */
@@ -48,6 +49,8 @@ struct inserter {
 	struct clip clip;
 	struct dtmf_receiver dtmf;
 	struct inserter_source source;
+	struct tone tone;  /* in place of a digit */
+	uint32_t tone_of;  /* time stamp of that digit */
 	uint64_t next;	   /* when the next packet is due */
 	uint64_t deadline; /* of waiting */
 	uint64_t own_at;   /* when the other stream ended last, 0: never */
@@ -78,5 +81,11 @@ void inserter_put(struct inserter *inserter, const uint8_t *data, size_t length,
 /* Sends what is due at `now`; returns when to call again, ~0: once something is to be put in. */
 uint64_t inserter_tick(struct inserter *inserter, uint64_t now, const struct packet_sink *sink,
 		       const struct transcoder_ear *ear);
+
+/*
+ * Whether numbers of the leg's are being used up, or were that it has still to come to: only what knows of
+ * them can carry it on.
+ */
+int inserter_rides(const struct inserter *inserter);
 
 #endif

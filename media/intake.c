@@ -105,15 +105,21 @@ static void move_all(struct intake *intake, const struct xsk_frame *frames, unsi
 		move(intake, &arrivals[i]);
 }
 
+void intake_ring(const struct exchange *exchange, unsigned worker)
+{
+	__u64 one = 1;
+
+	if (write(exchange->bells[worker], &one, sizeof(one)) < 0)
+		return; /* it has been rung more often than anybody could count */
+}
+
 static void ring_bells(struct intake *intake)
 {
 	const struct exchange *exchange = intake->exchange;
-	__u64 one = 1;
 
 	for (unsigned taker = 0; intake->called; taker++, intake->called >>= 1)
-		if (intake->called & 1 && __atomic_load_n(&exchange->pages[taker].asleep, __ATOMIC_SEQ_CST) &&
-		    write(exchange->bells[taker], &one, sizeof(one)) < 0)
-			continue; /* it has been rung more often than anybody could count */
+		if (intake->called & 1 && __atomic_load_n(&exchange->pages[taker].asleep, __ATOMIC_SEQ_CST))
+			intake_ring(exchange, taker);
 }
 
 unsigned intake_wire(struct intake *intake, struct wire *wire)

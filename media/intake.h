@@ -39,4 +39,7 @@ bool intake_sleep(struct intake *intake);
 /* To be called after waiting. rung: the worker's bell can be read. */
 void intake_awake(struct intake *intake, bool rung);
 
+/* Wakes any worker, if it sleeps. */
+void intake_ring(const struct exchange *exchange, unsigned worker);
+
 #endif

@@ -213,6 +213,8 @@ static int64_t until_due(const struct jitterbuffer *buffer, uint32_t timestamp, 
 static enum jitterbuffer_answer play(struct jitterbuffer *buffer, struct jitterbuffer_slot *slot,
 				     uint32_t missing, uint64_t now, struct jitterbuffer_frame *frame)
 {
+	int32_t ahead = buffer->playing ? (int32_t)(slot->timestamp - buffer->next_ticks) : 0;
+
 	buffer->counts.lost += missing;
 	buffer->next = slot->sequence + 1;
 	buffer->next_ticks = slot->timestamp;
@@ -222,6 +224,7 @@ static enum jitterbuffer_answer play(struct jitterbuffer *buffer, struct jitterb
 	*frame = (struct jitterbuffer_frame){
 		.payload = payload_of(buffer, slot),
 		.timestamp = slot->timestamp,
+		.ticks = !missing && ahead > 0 ? (uint32_t)ahead : 0,
 		.behind_us = (int32_t)-until_due(buffer, slot->timestamp, now),
 		.length = slot->length,
 		.kind = slot->kind,

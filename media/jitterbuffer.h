@@ -33,7 +33,7 @@ struct jitterbuffer_packet {
 
 enum jitterbuffer_answer {
 	JITTERBUFFER_WAIT = 0,	/* no stream, or its first packet is not due yet */
-	JITTERBUFFER_FRAME = 1, /* play this packet */
+	JITTERBUFFER_FRAME = 1, /* play this packet; nothing was sent for `ticks` before it */
 	JITTERBUFFER_LOST =
 		2, /* this packet is missing: conceal `ticks`; `payload` is the next one, if there */
 	JITTERBUFFER_GAP = 3,	/* nothing was sent for `ticks` */

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdint.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -24,6 +25,18 @@ static void *map_file(const char *path, size_t bytes)
 	close(descriptor);
 	errno = error;
 	return memory;
+}
+
+int kept_file_reserve(void *place, size_t bytes)
+{
+	size_t page = (size_t)sysconf(_SC_PAGESIZE), into = (uintptr_t)place % page;
+	int status = madvise((char *)place - into, bytes + into, MADV_POPULATE_WRITE);
+
+	if (!status || errno == EINVAL) /* before Linux 5.14 it cannot be asked for */
+		return 0;
+	if (errno == EFAULT)
+		errno = ENOSPC;
+	return -1;
 }
 
 void *kept_file_map(const char *path, size_t bytes)

@@ -11,4 +11,10 @@
  */
 void *kept_file_map(const char *path, size_t bytes);
 
+/*
+ * Has the file system give what `place` needs before it is written: a mapping of a file of which parts were
+ * never written can be so full a disk's that a write to it kills the process. 0, or -1 with errno.
+ */
+int kept_file_reserve(void *place, size_t bytes);
+
 #endif

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
  * Whose packets are those to a relay address and port? Memory shared by the engine's first process, which
- * alone writes it, and all workers. Indexed as the kernel relay's flows are: see bpf/flow.h.
+ * alone adds to it, and all workers, which take out what they close. Indexed as the kernel relay's flows are:
+ * see bpf/flow.h.
  */
 #ifndef VOXDP_PORTS_H
 #define VOXDP_PORTS_H

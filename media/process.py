@@ -13,6 +13,7 @@ import resource
 import signal
 import socket
 import sys
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -26,8 +27,9 @@ from media.requests import Requests
 from media.spawn import READY, tell
 
 FLOWS = 40_000
-CHECK_INTERVAL = 0.1
-"""Seconds between two looks at whether a worker hangs; one that dies is noticed at once."""
+CHECK_INTERVAL, IDLE_INTERVAL = 0.1, 5.0
+"""Seconds between two looks at whether a worker hangs, while there are flows and while there are none; one that dies is
+noticed at once, and one that hangs also by whoever asks it for something."""
 HISTORY_SUFFIX = ".history"
 """Beside the control socket: what SRTP keys were used for, without the keys."""
 VAULT_SUFFIX = ".keys"
@@ -95,10 +97,14 @@ def serve(control: ControlSocket, engine: Engine, settings: EngineSettings) -> N
     control.watch(signals.fileno(), lambda: drain(signals))
     control.watch(engine.fileno(), lambda: requests.wires.turn(engine.check()))
     tell(settings.ready, READY)
+    checked = time.monotonic()
     try:
         while not requests.ending:
-            control.wait(CHECK_INTERVAL)
-            requests.wires.turn(engine.check())
+            due = checked + (CHECK_INTERVAL if engine.flows() else IDLE_INTERVAL)
+            control.wait(max(0.0, due - time.monotonic()))
+            if time.monotonic() >= due:
+                requests.wires.turn(engine.check())
+                checked = time.monotonic()
     finally:
         signal.set_wakeup_fd(-1)
         signals.close()

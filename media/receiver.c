@@ -18,13 +18,26 @@ static size_t rounded(size_t bytes)
 	return (bytes + ALIGN - 1) / ALIGN * ALIGN;
 }
 
+/* Opus is decoded to any rate at once, whatever it was coded at: that is less work, and none is left for the
+ * resampler. */
+static struct codec_settings decoding(const struct receiver_settings *settings)
+{
+	struct codec_settings codec = settings->codec;
+
+	if (settings->number == CODEC_OPUS)
+		codec.rate = settings->rate;
+	return codec;
+}
+
 static int look_up(const struct receiver_settings *settings, struct codec_facts *facts)
 {
+	const struct codec_settings codec = decoding(settings);
+
 	if (settings->rate != 8000 && settings->rate != 16000 && settings->rate != 48000)
 		return -1;
 	if (settings->event_rate && settings->event_rate < 1000)
 		return -1;
-	return codec_look_up(settings->number, &settings->codec, facts);
+	return codec_look_up(settings->number, &codec, facts);
 }
 
 static size_t queue_bytes(const struct receiver_settings *settings, const struct codec_facts *facts)
@@ -47,6 +60,7 @@ size_t receiver_bytes(const struct receiver_settings *settings)
 static int open_parts(struct receiver *receiver, const struct codec_facts *facts)
 {
 	const struct receiver_settings *settings = &receiver->settings;
+	const struct codec_settings codec = decoding(settings);
 	uint8_t *memory = (uint8_t *)receiver + rounded(sizeof(*receiver));
 
 	receiver->jitter = jitterbuffer_open(memory, facts->slot, facts->clock_rate);
@@ -57,7 +71,7 @@ static int open_parts(struct receiver *receiver, const struct codec_facts *facts
 		return -1;
 	if (resampler_open(&receiver->resampler, facts->rate, settings->rate))
 		return -1;
-	receiver->decoder = decoder_open(memory, settings->number, &settings->codec);
+	receiver->decoder = decoder_open(memory, settings->number, &codec);
 	if (receiver->decoder)
 		return 0;
 	resampler_close(&receiver->resampler);
@@ -210,12 +224,30 @@ static uint32_t ticks_of(const struct receiver *receiver, unsigned samples)
 	return (uint32_t)((uint64_t)samples * receiver->clock_rate / receiver->codec_rate);
 }
 
-/* What was made up while nobody knew whether a packet would come: it has, so that was concealment. */
-static void note_starved(struct receiver *receiver)
+/*
+ * What was made up while nobody knew whether a packet would come: one has, so that was concealment, but for
+ * the time in which nothing was sent, as its time stamp tells where none is missing.
+ */
+static void note_starved(struct receiver *receiver, uint32_t ticks)
 {
-	if (receiver->starving < IDLE_MS && !receiver->quiet)
-		receiver->counts.concealed += receiver->starving;
+	unsigned unsent = ticks / (receiver->clock_rate / 1000);
+
+	if (receiver->starving < IDLE_MS && !receiver->quiet) {
+		unsent = unsent < receiver->starving ? unsent : receiver->starving;
+		receiver->counts.silent += unsent;
+		receiver->counts.concealed += receiver->starving - unsent;
+	}
 	receiver->starving = 0;
+}
+
+static void note_played(struct receiver *receiver, const struct jitterbuffer_frame *frame, unsigned count)
+{
+	jitterbuffer_advance(receiver->jitter, ticks_of(receiver, count));
+	receiver->counts.played++;
+	receiver->counts.decoded += milliseconds(receiver, count);
+	note_starved(receiver, frame->ticks);
+	receiver->described = 0;
+	receiver->quiet = (uint8_t)decoder_ends_talk(receiver->decoder, frame->payload, frame->length);
 }
 
 static void play_sound(struct receiver *receiver, const struct jitterbuffer_frame *frame, unsigned pulled_us,
@@ -229,12 +261,7 @@ static void play_sound(struct receiver *receiver, const struct jitterbuffer_fram
 		receiver->counts.malformed++;
 		return;
 	}
-	jitterbuffer_advance(receiver->jitter, ticks_of(receiver, (unsigned)count));
-	receiver->counts.played++;
-	receiver->counts.decoded += milliseconds(receiver, (unsigned)count);
-	note_starved(receiver);
-	receiver->described = 0;
-	receiver->quiet = (uint8_t)decoder_ends_talk(receiver->decoder, frame->payload, frame->length);
+	note_played(receiver, frame, (unsigned)count);
 	if ((unsigned)count + receiver->codec_rate / 1000 * TIMESCALE_PERIOD_MS <= most)
 		count = (int)adjust(receiver, pcm, (unsigned)count, frame->behind_us, pulled_us);
 	enqueue(receiver, pcm, (unsigned)count);
@@ -275,27 +302,26 @@ static unsigned whole_ms(const struct receiver *receiver, uint32_t ticks)
 	return ms < 10 ? 10 : ms > 60 ? 60 : ms;
 }
 
-static void play_next(struct receiver *receiver, uint64_t now, unsigned count, int16_t *scratch)
+static void play(struct receiver *receiver, enum jitterbuffer_answer answer,
+		 const struct jitterbuffer_frame *frame, unsigned count, int16_t *scratch)
 {
 	unsigned per_ms = receiver->settings.rate / 1000, wanted = count - receiver->queued, ms;
-	uint64_t ahead = receiver->queued ? (uint64_t)receiver->queued * 1000000 / per_ms : 0;
-	struct jitterbuffer_frame frame;
 
-	switch (jitterbuffer_get(receiver->jitter, now + ahead, &frame)) {
+	switch (answer) {
 	case JITTERBUFFER_FRAME:
-		if (frame.kind == JITTERBUFFER_NOISE)
-			play_noise(receiver, &frame);
+		if (frame->kind == JITTERBUFFER_NOISE)
+			play_noise(receiver, frame);
 		else
-			play_sound(receiver, &frame, count * 1000 / per_ms, scratch);
+			play_sound(receiver, frame, count * 1000 / per_ms, scratch);
 		break;
 	case JITTERBUFFER_LOST:
-		ms = whole_ms(receiver, frame.ticks);
+		ms = whole_ms(receiver, frame->ticks);
 		jitterbuffer_advance(receiver->jitter, ms * (receiver->clock_rate / 1000));
-		make_up(receiver, ms, &frame, scratch);
+		make_up(receiver, ms, frame, scratch);
 		receiver->counts.concealed += ms;
 		break;
 	case JITTERBUFFER_GAP:
-		ms = whole_ms(receiver, frame.ticks);
+		ms = whole_ms(receiver, frame->ticks);
 		jitterbuffer_advance(receiver->jitter, ms * (receiver->clock_rate / 1000));
 		make_up(receiver, ms, NULL, scratch);
 		receiver->counts.silent += ms;
@@ -308,6 +334,16 @@ static void play_next(struct receiver *receiver, uint64_t now, unsigned count, i
 	}
 }
 
+static void play_next(struct receiver *receiver, uint64_t now, unsigned count, int16_t *scratch)
+{
+	unsigned per_ms = receiver->settings.rate / 1000;
+	uint64_t ahead = receiver->queued ? (uint64_t)receiver->queued * 1000000 / per_ms : 0;
+	struct jitterbuffer_frame frame;
+	enum jitterbuffer_answer answer = jitterbuffer_get(receiver->jitter, now + ahead, &frame);
+
+	play(receiver, answer, &frame, count, scratch);
+}
+
 static void drop_taken(struct receiver *receiver)
 {
 	receiver->queued -= receiver->taken;
@@ -317,11 +353,9 @@ static void drop_taken(struct receiver *receiver)
 	receiver->taken = 0;
 }
 
-enum receiver_state receiver_pull(struct receiver *receiver, int16_t **pcm, unsigned count, uint64_t now)
+static enum receiver_state pull(struct receiver *receiver, int16_t **pcm, unsigned count, uint64_t now,
+				int16_t *scratch)
 {
-	int16_t scratch[CODEC_SAMPLES_MOST];
-
-	drop_taken(receiver);
 	while (receiver->queued < count)
 		play_next(receiver, now, count, scratch);
 	*pcm = receiver->queue;
@@ -331,6 +365,53 @@ enum receiver_state receiver_pull(struct receiver *receiver, int16_t **pcm, unsi
 	if (receiver->quiet)
 		return RECEIVER_SILENT;
 	return receiver->starving >= IDLE_MS ? RECEIVER_IDLE : RECEIVER_SOUND;
+}
+
+enum receiver_state receiver_pull(struct receiver *receiver, int16_t **pcm, unsigned count, uint64_t now)
+{
+	int16_t scratch[CODEC_SAMPLES_MOST];
+
+	drop_taken(receiver);
+	return pull(receiver, pcm, count, now, scratch);
+}
+
+/* Bytes of the packet in the encoder's codec; 0: it is not as long as what is wanted, or not in time. */
+static size_t translate(struct receiver *receiver, const struct encoder *encoder, uint8_t *payload,
+			const struct jitterbuffer_frame *frame, unsigned count)
+{
+	int pulled_us = (int)(count * 1000 / (receiver->settings.rate / 1000));
+	int length;
+
+	if (frame->kind != JITTERBUFFER_SOUND || frame->behind_us > pulled_us + LATE_US ||
+	    frame->behind_us < -EARLY_US ||
+	    decoder_duration(receiver->decoder, frame->payload, frame->length) != (int)count)
+		return 0;
+	length = decoder_translate(receiver->decoder, encoder, frame->payload, frame->length, payload,
+				   CODEC_PAYLOAD_MOST);
+	if (length)
+		note_played(receiver, frame, count);
+	return (size_t)length;
+}
+
+enum receiver_state receiver_pull_for(struct receiver *receiver, const struct encoder *encoder,
+				      uint8_t *payload, size_t *length, int16_t **pcm, unsigned count,
+				      uint64_t now)
+{
+	int16_t scratch[CODEC_SAMPLES_MOST];
+	struct jitterbuffer_frame frame;
+	enum jitterbuffer_answer answer;
+
+	*length = 0;
+	drop_taken(receiver);
+	if (!receiver->queued) {
+		answer = jitterbuffer_get(receiver->jitter, now, &frame);
+		if (answer == JITTERBUFFER_FRAME)
+			*length = translate(receiver, encoder, payload, &frame, count);
+		if (*length)
+			return RECEIVER_SOUND;
+		play(receiver, answer, &frame, count, scratch);
+	}
+	return pull(receiver, pcm, count, now, scratch);
 }
 
 uint32_t receiver_digit_ms(const struct receiver *receiver, const struct dtmf_receiver *digit)

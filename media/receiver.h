@@ -82,4 +82,12 @@ uint32_t receiver_digit_ms(const struct receiver *receiver, const struct dtmf_re
  * pull. */
 enum receiver_state receiver_pull(struct receiver *receiver, int16_t **pcm, unsigned count, uint64_t now);
 
+/*
+ * As receiver_pull; but where just one packet is due and can be translated to the encoder's codec, that is
+ * done: *length bytes in `payload`, and no sound. Else *length is 0.
+ */
+enum receiver_state receiver_pull_for(struct receiver *receiver, const struct encoder *encoder,
+				      uint8_t *payload, size_t *length, int16_t **pcm, unsigned count,
+				      uint64_t now);
+
 #endif

@@ -85,8 +85,7 @@ class Recorder:
         file, descriptor = self._create(settings)
         slot = lib.recorder_open(self._recorder, _encode(settings), now)
         if slot < 0:
-            os.close(descriptor)
-            os.unlink(_name(settings.id), dir_fd=self._spool)
+            self._discard(settings.id, descriptor)
             code = "full" if slot == -28 else "bad-request"
             raise RecorderError(code, f"recording {settings.id}: {os.strerror(-slot)}")
         self._recordings[settings.id] = Recording(settings, slot, file, descriptor, time.time())
@@ -219,12 +218,20 @@ class Recorder:
         }
         try:
             descriptor = os.open(_name(settings.id), flags, 0o600, dir_fd=self._spool)
-            file = os.fdopen(descriptor, "wb", buffering=0, closefd=False)
-            return SealedWriter(file, str(settings.id), settings.tenant, self._keys, about), descriptor
         except FileExistsError:
             raise RecorderError("bad-request", f"recording {settings.id} exists") from None
-        except (OSError, SealedError) as error:
+        except OSError as error:
             raise RecorderError("system", f"recording {settings.id}: {error}") from None
+        file = os.fdopen(descriptor, "wb", buffering=0, closefd=False)
+        try:
+            return SealedWriter(file, str(settings.id), settings.tenant, self._keys, about), descriptor
+        except (OSError, SealedError) as error:
+            self._discard(settings.id, descriptor)
+            raise RecorderError("system", f"recording {settings.id}: {error}") from None
+
+    def _discard(self, recording: UUID, descriptor: int) -> None:
+        os.close(descriptor)
+        os.unlink(_name(recording), dir_fd=self._spool)
 
     def _send(self, slot: int, forwarder: Forwarder) -> None:
         taken = lib.recorder_take(self._recorder, slot, self._room, TAKEN_AT_ONCE)

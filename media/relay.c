@@ -12,10 +12,11 @@
 #include "relay_socket.h"
 #include "relay_source.h"
 
-#define OFTEN	5000000ULL /* ns between two looks at a socket, below which more than one packet may wait */
-#define REPORT	2500000000ULL /* ns: reports are 2.5 to 5 s apart (RFC 3550 §6.2) */
-#define OWN_TTL 64
-#define OWN_TOS 0xb8 /* expedited forwarding: RFC 4594 §4.1 */
+#define OFTEN	 5000000ULL /* ns between two looks at a socket, below which more than one packet may wait */
+#define RTP_SSRC 8	    /* place in the header */
+#define REPORT	 2500000000ULL /* ns: reports are 2.5 to 5 s apart (RFC 3550 §6.2) */
+#define OWN_TTL	 64
+#define OWN_TOS	 0xb8 /* expedited forwarding: RFC 4594 §4.1 */
 
 __u64 relay_clock(void)
 {
@@ -237,6 +238,21 @@ static enum reason carry_control(struct relay *relay, struct flow_slot *slot, st
 	return reason;
 }
 
+/* To its sender as what the other leg sends would come. Who hears its own SSRC takes that for a loop (RFC
+ * 3550 §8.2). */
+static enum reason echo(struct relay *relay, struct flow_slot *slot, struct relay_packet *packet)
+{
+	struct flow_slot *way = slot->partner;
+	enum reason reason;
+
+	for (unsigned place = RTP_SSRC; place < RTP_SSRC + 4; place++)
+		packet->data[place] ^= 0xff;
+	flush(relay, slot);
+	reason = pass_on(relay, way, packet, PACKET_RTP);
+	flush(relay, way);
+	return reason;
+}
+
 /* A packet that was admitted goes into the stage, or on its way. */
 static enum reason carry(struct relay *relay, struct flow_slot *slot, struct relay_packet *packet,
 			 size_t bytes, enum packet_kind kind)
@@ -245,12 +261,16 @@ static enum reason carry(struct relay *relay, struct flow_slot *slot, struct rel
 	enum reason reason = REASON_FORWARDED;
 
 	if (kind == PACKET_RTCP)
-		return carry_control(relay, slot, packet, bytes);
+		return slot->wanted.echo ? REASON_OFF : carry_control(relay, slot, packet, bytes);
 	if (slot->wanted.copies[0].port)
 		relay_copy(slot, packet);
 	if (relay_ends_rtcp(slot))
 		rtcp_report_counts(&slot->heard, rtp.sequence);
-	if (slot->stage)
+	if (!slot->stage || !slot->stage->type->ends || slot->wanted.copies[0].port)
+		relay->nap.passed = relay->now;
+	if (slot->wanted.echo)
+		reason = echo(relay, slot, packet);
+	else if (slot->stage)
 		slot->stage->type->packet(slot->stage->state, packet->data, packet->length, relay->now,
 					  &relay->output);
 	else
@@ -384,10 +404,17 @@ void relay_send_dtls(struct flow_slot *slot, const __u8 *data, size_t length)
 		sendto(slot->socket, data, length, MSG_DONTWAIT, &target->any, address_length(target));
 }
 
+static bool may_send(const struct flow_slot *slot)
+{
+	return !slot->wanted.held && address_port(&slot->target);
+}
+
 __u8 *stage_room(struct stage_output *output)
 {
 	struct relay *relay = output->relay;
 
+	if (!may_send(output->slot))
+		return NULL;
 	if (relay->ready == BATCH || relay->made == BATCH)
 		flush(relay, output->slot);
 	return relay->batch.made[relay->made];
@@ -400,7 +427,7 @@ void stage_send(struct stage_output *output, size_t length)
 	unsigned place = relay->made;
 	__u8 *data = relay->batch.made[place], dscp = slot->wanted.dscp;
 
-	if (slot->wanted.held || !address_port(&slot->target) || length > STAGE_PACKET)
+	if (!may_send(slot) || length > STAGE_PACKET)
 		return;
 	rtcp_report_sent(&slot->sender, data, length, relay->now);
 	if (flow_protect(slot, data, &length, false) != REASON_FORWARDED)

@@ -6,6 +6,7 @@
 
 #include "flow_crypto.h"
 #include "flow_slot.h"
+#include "nap.h"
 #include "relay_batch.h"
 #include "stage.h"
 #include "wire.h"
@@ -26,6 +27,7 @@ struct relay {
 	unsigned ready; /* packets of batch.out to be sent from the partner's socket of the flow at hand */
 	unsigned made;	/* of them, those in batch.made */
 	__u64 now;
+	struct nap nap;
 };
 
 /* ns of CLOCK_MONOTONIC. */

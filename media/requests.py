@@ -3,9 +3,12 @@
 
     {"op": "ping"}                            → pid
     {"op": "set", "a": flow, "b": flow, "owner": name}   → worker that has them
+    {"op": "bind", "keys": [[address, port], …]}  → of flows to come: what reaches them waits until they are set
+    {"op": "unbind", "keys": [[address, port], …]}
     {"op": "remove", "keys": [[address, port], …]}  → statistics, the last of each flow and its partner
     {"op": "read", "keys": [[address, port], …], "owner": name}  → statistics of those that exist
     {"op": "list", "cursor": 0}               → keys, cursor of the next page; no keys: the end
+    {"op": "list-bound"}                      → keys that are bound and not set yet, the first of them if they are many
     {"op": "stats"}                           → summary
     {"op": "stage", "key": [address, port], "kind": 1, "settings": base64}   kind 0: none any more
     {"op": "stage-report", "key": [address, port]}  → report, in base64
@@ -30,19 +33,8 @@ from typing import Any
 
 from media.engine import Engine
 from media.event_queues import EventQueues
-from media.flows import (
-    EVENTS_AT_ONCE,
-    KEYS_AT_ONCE,
-    EngineError,
-    EngineStatistics,
-    FlowKey,
-    check_range,
-    event_to_json,
-    flow_from_json,
-    key_from_json,
-    members,
-    statistics_to_json,
-)
+from media.flow_json import check_range, event_to_json, flow_from_json, key_from_json, members, statistics_to_json
+from media.flows import EVENTS_AT_ONCE, KEYS_AT_ONCE, EngineError, EngineStatistics, FlowKey
 from media.wires import Wanted, Wires
 
 MOST_KINDS = 255
@@ -64,6 +56,9 @@ class Requests:
         self._operations: dict[str, tuple[dict[str, tuple[type, ...]], Callable[..., Reply]]] = {
             "ping": ({}, self._ping),
             "set": ({"a": (dict,), "b": (dict,), "owner": (str,)}, self._set),
+            "bind": ({"keys": (list,)}, self._bind),
+            "unbind": ({"keys": (list,)}, self._unbind),
+            "list-bound": ({}, self._list_bound),
             "remove": ({"keys": (list,)}, self._remove),
             "read": ({"keys": (list,), "owner": (str,)}, self._read),
             "list": ({"cursor": (int,)}, self._list),
@@ -99,6 +94,18 @@ class Requests:
         self.engine.set_pair(*flows)
         self._queues.own((flow.key for flow in flows), owner)
         return {"worker": self.engine.worker(flows[0].key)}
+
+    def _bind(self, keys: list[object]) -> Reply:
+        for key in parse_keys(keys, KEYS_AT_ONCE):
+            self.engine.bind(key)
+        return {}
+
+    def _unbind(self, keys: list[object]) -> Reply:
+        self.engine.unbind(parse_keys(keys, KEYS_AT_ONCE))
+        return {}
+
+    def _list_bound(self) -> Reply:
+        return {"keys": self.engine.bound()[:LIST_ROOM]}
 
     def _remove(self, keys: list[object]) -> Reply:
         wanted = parse_keys(keys, KEYS_AT_ONCE // 2)

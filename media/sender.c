@@ -94,8 +94,10 @@ static void send_sound(struct sender *sender, const int16_t *pcm, unsigned sampl
 		unsigned skipped, rest;
 		int length;
 
-		if (!packet)
+		if (!packet) {
+			sender->paused = 1;
 			return;
+		}
 		length = encoder_encode(sender->encoder, pcm, samples, packet + RTP_FIXED, CODEC_PAYLOAD_MOST,
 					&skipped, &rest);
 		if (length < 0)
@@ -199,6 +201,19 @@ void sender_push(struct sender *sender, int16_t *pcm, const struct packet_sink *
 static int has_digits(const struct sender *sender)
 {
 	return sender->digits.active || sender->digits.count;
+}
+
+int sender_takes_payload(const struct sender *sender)
+{
+	return sender->settings.noise_type == SENDER_NO_TYPE && !has_digits(sender);
+}
+
+void sender_forward(struct sender *sender, uint8_t *packet, size_t length, const struct packet_sink *sink)
+{
+	finish(sender, sink, packet, length, sender->settings.payload_type, sender->paused,
+	       sender->timestamp);
+	sender->paused = 0;
+	sender->timestamp += ticks_of_ms(sender, sender->ptime);
 }
 
 void sender_pass(struct sender *sender, const struct packet_sink *sink)

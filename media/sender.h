@@ -67,6 +67,12 @@ unsigned sender_samples(const struct sender *sender);
 /* One packet time of sound, which a tone may be written over. */
 void sender_push(struct sender *sender, int16_t *pcm, const struct packet_sink *sink);
 
+/* Whether a payload that is made already can go as it is: no digit, and no silence to be left out. */
+int sender_takes_payload(const struct sender *sender);
+
+/* One packet time of sound, as a payload of `length` bytes behind the header's room in `packet`. */
+void sender_forward(struct sender *sender, uint8_t *packet, size_t length, const struct packet_sink *sink);
+
 /* One packet time passes in which nothing is sent, unless digits wait. */
 void sender_pass(struct sender *sender, const struct packet_sink *sink);
 

@@ -25,7 +25,8 @@
 /* Where a stage's packets go; the engine's. */
 struct stage_output;
 
-/* Room for one RTP packet, header included; NULL: too many at once, drop it. Valid until stage_send. */
+/* Room for one RTP packet, header included, valid until stage_send; NULL: the flow is held or leads nowhere.
+ * What is not sent is not numbered either. */
 __u8 *stage_room(struct stage_output *output);
 
 /* Sends the first `length` bytes of the room to the flow's target, protected if the flow is. */

@@ -116,6 +116,7 @@ static size_t report(const void *memory, void *place, size_t space)
 	const struct stage_report counted = {
 		.transcoder.sender = state->inserter->sender->counts,
 		.tap = state->tap.counts,
+		.rides = (uint64_t)inserter_rides(state->inserter),
 	};
 
 	if (space < sizeof(counted))

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* The stages of engine flows: one transcodes, plays and dials; one passes on. Both can copy to a recorder. */
+/* The stages of engine flows: one transcodes, plays and dials; two pass on. All can copy to a recorder. */
 #include "stage_transcode.h"
 
 #include <errno.h>
@@ -8,8 +8,11 @@
 
 #include "stage.h"
 
+#define LOOK 500000000ULL /* ns: how often reports may become due */
+
 struct state {
 	struct tap tap;
+	__u32 clock;		       /* Hz, where packets pass and reports are ours */
 	struct transcoder *transcoder; /* in one block of its own; NULL: packets pass as they are */
 	struct stage_done done;
 };
@@ -195,6 +198,62 @@ static __u64 never(void *memory, __u64 now, struct stage_output *output)
 	(void)output;
 	return ~0ULL;
 }
+
+static int take_reports(struct state *state, const void *settings, size_t length,
+			void (*take)(struct tap *, const struct tap_settings *))
+{
+	const struct reports_stage *wanted = settings;
+
+	if (length != sizeof(*wanted))
+		return EINVAL;
+	state->clock = wanted->clock;
+	take(&state->tap, &wanted->tap);
+	return 0;
+}
+
+static int open_reports(void *memory, const void *settings, size_t length, __u64 now)
+{
+	(void)now;
+	return take_reports(memory, settings, length, tap_open);
+}
+
+static int change_reports(void *memory, const void *settings, size_t length, __u64 now)
+{
+	(void)now;
+	return take_reports(memory, settings, length, tap_change);
+}
+
+static __u64 look_again(void *memory, __u64 now, struct stage_output *output)
+{
+	(void)memory;
+	(void)output;
+	return now + LOOK;
+}
+
+static __u32 named_clock(const void *memory)
+{
+	return ((const struct state *)memory)->clock;
+}
+
+/* Nothing is encoded here that could carry more along. */
+static void ignore_lost(void *memory, unsigned percent)
+{
+	(void)memory;
+	(void)percent;
+}
+
+const struct stage_type stage_reports = {
+	.bytes = sizeof(struct state),
+	.open = open_reports,
+	.change = change_reports,
+	.close = close_stage,
+	.packet = pass_packet,
+	.tick = look_again,
+	.report = report,
+	.ends = 1,
+	.clock = named_clock,
+	.lost = ignore_lost,
+};
 
 const struct stage_type stage_transcode = {
 	.bytes = sizeof(struct state),

@@ -12,6 +12,7 @@
 #define STAGE_TRANSCODE 1 /* numbers in stage_types.c */
 #define STAGE_TAP	2
 #define STAGE_INSERT	3
+#define STAGE_REPORTS	4
 
 struct transcode_stage {
 	struct transcoder_settings transcoder; /* ssrc, timestamp and sequence: drawn when it is opened */
@@ -31,10 +32,18 @@ struct insert_stage {
 	struct tap_settings tap;
 };
 
+/* Passes packets on as a tap does, but RTCP of both sides ends here, and each is reported to by us. */
+struct reports_stage {
+	struct tap_settings tap;
+	uint32_t clock; /* Hz of the time stamps */
+	uint32_t reserved;
+};
+
 /* What a stage counted. */
 struct stage_report {
 	struct transcoder_report transcoder; /* all 0 where nothing is transcoded, but for what was sent */
 	struct tap_counts tap;
+	uint64_t rides; /* 1: of the leg's numbers some are used up for what is put in; see inserter_rides */
 };
 
 #endif

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
-TRANSCODE, TAP, INSERT = 1, 2, 3
-"""Kinds of stages: one with codecs, one that passes on and copies, one that passes on and can put things in."""
+TRANSCODE, TAP, INSERT, REPORTS = 1, 2, 3, 4
+"""Kinds of stages: one with codecs, one that passes on and copies, one that passes on and can put things in, one that
+passes on and has RTCP of our own in place of the legs'.
+"""
 
 NO_TYPE = 255
 NUMBERS = {"PCMU": 0, "PCMA": 1, "G722": 2, "G729": 3, "opus": 4}
@@ -26,14 +28,15 @@ MOST_DIGITS = 16
 _CODEC = struct.Struct("=IIBBBB")
 _RECEIVER = struct.Struct("=12sIIBBBBB3x")
 _SENDER = struct.Struct("=12sIIIHBBBBBx")
-_TRANSCODER = struct.Struct("=28s32sBBBx")
-_INSERTER = struct.Struct("=32sBBBB")
+_TRANSCODER = struct.Struct("=28s32sBBBxHBB")
+_INSERTER = struct.Struct("=32sBBBBHBB")
 _ORDERS = struct.Struct("=IIIIHHBBBx16s128s")
 _TAP = struct.Struct("=16sBB6x104s")
+_CLOCK = struct.Struct("=I4x")
 _JITTER = struct.Struct("=7Q")
 _RECEIVED = struct.Struct("=9Q")
 _SENT = struct.Struct("=4Q")
-_REPORT = struct.Struct("=56s72s32sQIxxxxQQ")
+_REPORT = struct.Struct("=56s72s32sQIxxxxQQQ")
 _NEWS = struct.Struct("=IIBBxxI")
 
 
@@ -94,6 +97,21 @@ class Dial:
 
 
 @dataclass(frozen=True, slots=True)
+class Cover:
+    """What becomes of a leg's digits. digit: the other one, 0-15. frequency, Hz; volume, -dBm0, of what is made."""
+
+    mode: Literal["silence", "digit", "random", "tone"] = "silence"
+    digit: int = 0
+    frequency: int = 400
+    volume: int = 10
+
+
+SILENCE = Cover()
+_PASS, _MODES = 0, {"silence": 1, "digit": 2, "random": 3, "tone": 4}
+"""enum dtmf_mode."""
+
+
+@dataclass(frozen=True, slots=True)
 class Tap:
     """Copies for a recording. path: the recorder's socket."""
 
@@ -121,13 +139,22 @@ class TranscodeStage:
     clip: Clip | None = None
     dial: Dial | None = None
     tap: Tap | None = None
+    cover: Cover = SILENCE
+    """Of digits that are blocked."""
 
     kind = TRANSCODE
 
     def pack(self) -> bytes:
         """As struct transcode_stage. Raises KeyError for an unknown codec, ValueError for digits that are none."""
         return (
-            _TRANSCODER.pack(self._receiver(), sender_settings(self.sent), self.block_digits, self.mute, self.fill)
+            _TRANSCODER.pack(
+                self._receiver(),
+                sender_settings(self.sent),
+                _mode(self.cover, self.block_digits),
+                self.mute,
+                self.fill,
+                *_cover(self.cover),
+            )
             + _orders(self.clip, self.dial)
             + (self.tap.pack() if self.tap else bytes(_TAP.size))
         )
@@ -153,13 +180,22 @@ class InsertStage:
     clip: Clip | None = None
     dial: Dial | None = None
     tap: Tap | None = None
+    cover: Cover = SILENCE
+    """Of digits that are blocked."""
 
     kind = INSERT
 
     def pack(self) -> bytes:
         """As struct insert_stage. Raises as TranscodeStage.pack."""
         return (
-            _INSERTER.pack(sender_settings(self.codec), self.block_digits, self.mute, self.deaf, self.own)
+            _INSERTER.pack(
+                sender_settings(self.codec),
+                _mode(self.cover, self.block_digits),
+                self.mute,
+                self.deaf,
+                self.own,
+                *_cover(self.cover),
+            )
             + _orders(self.clip, self.dial)
             + (self.tap.pack() if self.tap else bytes(_TAP.size))
         )
@@ -178,7 +214,21 @@ class TapStage:
         return self.tap.pack() if self.tap else bytes(_TAP.size)
 
 
-Stage = TranscodeStage | InsertStage | TapStage
+@dataclass(frozen=True, slots=True)
+class ReportsStage:
+    """Passes packets on as they are; RTCP of both sides ends here, and each is reported to. clock: of RTP, Hz."""
+
+    clock: int
+    tap: Tap | None = None
+
+    kind = REPORTS
+
+    def pack(self) -> bytes:
+        """As struct reports_stage."""
+        return (self.tap.pack() if self.tap else bytes(_TAP.size)) + _CLOCK.pack(self.clock)
+
+
+Stage = TranscodeStage | InsertStage | TapStage | ReportsStage
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,6 +260,8 @@ class StageReport:
     """What the jitter buffer asks for."""
     copied: int
     copies_dropped: int
+    rides: bool
+    """Numbers of the leg's packets are used up for what is put in, or were and have still to come."""
 
     @property
     def concealed_ratio(self) -> float:
@@ -220,9 +272,9 @@ class StageReport:
     @classmethod
     def unpack(cls, data: bytes) -> StageReport:
         """From struct stage_report. Raises struct.error if it is none."""
-        jitter, received, sent, nanoseconds, delay, copied, dropped = _REPORT.unpack(data)
+        jitter, received, sent, nanoseconds, delay, copied, dropped, rides = _REPORT.unpack(data)
         counts: list[Any] = [*_JITTER.unpack(jitter), *_RECEIVED.unpack(received), *_SENT.unpack(sent)]
-        counts += [nanoseconds / 1e9, delay, copied, dropped]
+        counts += [nanoseconds / 1e9, delay, copied, dropped, bool(rides)]
         return cls(*counts)
 
 
@@ -265,6 +317,14 @@ def _orders(wanted: Clip | None, digits: Dial | None) -> bytes:
     played = clip.number, clip.times, clip.start
     dialled = dial.number, dial.ms, dial.pause, len(numbers), dial.volume
     return _ORDERS.pack(*played, *dialled, clip.mixed, numbers, clip.path.encode())
+
+
+def _mode(cover: Cover, block: bool) -> int:
+    return _MODES[cover.mode] if block else _PASS
+
+
+def _cover(cover: Cover) -> tuple[int, int, int]:
+    return cover.frequency, cover.digit, cover.volume
 
 
 def _type(payload_type: int | None) -> int:

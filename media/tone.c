@@ -34,21 +34,31 @@ static void set_turn(float *turn, float frequency, uint32_t rate)
 	turn[1] = cosf(TWO_PI * frequency / (float)rate);
 }
 
-/* `dbm0` is the level of each of the two sines. */
-void tone_start(struct tone *tone, unsigned digit, uint32_t rate, float dbm0)
+/* `dbm0` is the level of each sine. */
+static void begin(struct tone *tone, uint32_t rate, float dbm0, float low, float high)
 {
-	float low = 0, high = 0;
-
-	frequencies(digit % TONE_DIGITS, &low, &high);
 	*tone = (struct tone){
 		.low = {0, 1},
-		.high = {0, 1},
+		.high = {0, high > 0 ? 1 : 0},
 		.amplitude = 32767 * powf(10, (dbm0 - FULL_DBM0) / 20),
 		.ramp = rate / 1000 * RAMP_MS,
 		.on = 1,
 	};
 	set_turn(tone->turn[0], low, rate);
 	set_turn(tone->turn[1], high, rate);
+}
+
+void tone_start(struct tone *tone, unsigned digit, uint32_t rate, float dbm0)
+{
+	float low = 0, high = 0;
+
+	frequencies(digit % TONE_DIGITS, &low, &high);
+	begin(tone, rate, dbm0, low, high);
+}
+
+void tone_start_sine(struct tone *tone, unsigned frequency, uint32_t rate, float dbm0)
+{
+	begin(tone, rate, dbm0, (float)frequency, 0);
 }
 
 void tone_end(struct tone *tone)

@@ -20,6 +20,8 @@ struct tone {
 	uint8_t on, ending;
 };
 
+/* A single sine. */
+void tone_start_sine(struct tone *tone, unsigned frequency, uint32_t rate, float dbm0);
 void tone_start(struct tone *tone, unsigned digit, uint32_t rate, float dbm0);
 
 /* Lets the tone fall silent within 2 ms. */

@@ -4,9 +4,11 @@
 #include <string.h>
 #include <time.h>
 
+#include "rtp.h"
+
 #define ALIGN	      16
 #define MILLISECOND   1000000ULL
-#define WAITING_NS    (5 * MILLISECOND)	  /* until a stream begins: how exactly its first packet is timed */
+#define STEP_NS	      (5 * MILLISECOND) /* streams begin at a whole number of these, so that they go together */
 #define CATCH_UP_NS   (100 * MILLISECOND) /* later than this, what was missed is not made up for */
 #define TONE_VOLUME   10		  /* -dBm0 of a digit that came without a volume */
 #define TIMED_EVERY   64		  /* reading the clock costs half of what G.711 does */
@@ -48,6 +50,8 @@ struct transcoder *transcoder_open(void *memory, const struct transcoder_setting
 	transcoder->settings = *settings;
 	transcoder->next = now;
 	transcoder->tone = TONE_NONE;
+	transcoder->translates =
+		(uint8_t)codec_translates(settings->receiver.number, settings->sender.number);
 	transcoder->receiver = receiver_open(parts, &settings->receiver);
 	if (!transcoder->receiver)
 		return NULL;
@@ -87,6 +91,7 @@ int transcoder_change(struct transcoder *transcoder, const struct transcoder_set
 	transcoder->settings.digits = settings->digits;
 	transcoder->settings.mute = settings->mute;
 	transcoder->settings.fill = settings->fill;
+	transcoder->settings.cover = settings->cover;
 	receiver->payload_type = settings->receiver.payload_type;
 	receiver->event_type = settings->receiver.event_type;
 	receiver->event_rate = settings->receiver.event_rate;
@@ -110,18 +115,30 @@ static void tell_digit(const struct transcoder_ear *ear, unsigned digit, uint32_
 	ear->tell(ear->context, &news);
 }
 
+static int sends_digits(const struct transcoder *transcoder)
+{
+	return transcoder->settings.digits != DTMF_SILENCE && transcoder->settings.digits != DTMF_TONE;
+}
+
 static void begin_digit(struct transcoder *transcoder, unsigned digit, unsigned volume)
 {
+	const struct transcoder_settings *settings = &transcoder->settings;
+	uint32_t seed = transcoder->receiver->dtmf.timestamp + (uint32_t)transcoder->ticks;
 	struct dtmf_digit sent = {.event = (uint8_t)digit,
 				  .volume = (uint8_t)(volume ? volume : TONE_VOLUME)};
 
-	if (transcoder->settings.digits == DIGITS_RELAY && !transcoder->settings.mute)
-		dtmf_queue(&transcoder->sender->digits, &sent);
+	if (!sends_digits(transcoder) || settings->mute)
+		return;
+	if (settings->digits != DTMF_PASS) {
+		sent.event = dtmf_covered(settings->digits, &settings->cover, seed);
+		sent.volume = settings->cover.volume;
+	}
+	dtmf_queue(&transcoder->sender->digits, &sent);
 }
 
 static void end_digit(struct transcoder *transcoder)
 {
-	if (transcoder->settings.digits == DIGITS_RELAY)
+	if (sends_digits(transcoder))
 		dtmf_release(&transcoder->sender->digits);
 }
 
@@ -196,13 +213,50 @@ static void play(struct transcoder *transcoder, int16_t *pcm, unsigned count,
 	ear->tell(ear->context, &news);
 }
 
+/* Whether nobody asks for the sound between the two payloads. */
+static int may_translate(const struct transcoder *transcoder)
+{
+	return transcoder->translates && !transcoder->settings.mute &&
+	       !transcoder->settings.receiver.listen && !transcoder->clip.map &&
+	       !transcoder->receiver->dtmf.active && sender_takes_payload(transcoder->sender);
+}
+
+/* Whether a tone is heard now in place of a digit; if so it is written. */
+static int covers(struct transcoder *transcoder, int16_t *pcm, unsigned count)
+{
+	const struct dtmf_cover *cover = &transcoder->settings.cover;
+	int digit = transcoder->receiver->dtmf.active || transcoder->tone != TONE_NONE;
+
+	if (transcoder->settings.digits != DTMF_TONE || transcoder->settings.mute || transcoder->clip.map ||
+	    !digit) {
+		transcoder->cover.on = 0;
+		return 0;
+	}
+	if (!transcoder->cover.on)
+		tone_start_sine(&transcoder->cover, cover->frequency, transcoder->sender->rate,
+				-(float)cover->volume);
+	tone_make(&transcoder->cover, pcm, count);
+	return 1;
+}
+
 static void send_next(struct transcoder *transcoder, uint64_t now, const struct packet_sink *sink,
 		      const struct transcoder_ear *ear)
 {
 	unsigned count = sender_samples(transcoder->sender);
+	uint8_t *packet = may_translate(transcoder) ? sink->room(sink->context) : NULL;
+	enum receiver_state state;
+	size_t length = 0;
 	int16_t *pcm;
-	enum receiver_state state = receiver_pull(transcoder->receiver, &pcm, count, now);
 
+	if (packet)
+		state = receiver_pull_for(transcoder->receiver, transcoder->sender->encoder,
+					  packet + RTP_FIXED, &length, &pcm, count, now);
+	else
+		state = receiver_pull(transcoder->receiver, &pcm, count, now);
+	if (length) {
+		sender_forward(transcoder->sender, packet, length, sink);
+		return;
+	}
 	note_event(transcoder, dtmf_expire(&transcoder->receiver->dtmf, now), 1, ear);
 	if (transcoder->settings.receiver.listen)
 		note_tone(transcoder, pcm, count, now, ear);
@@ -210,7 +264,7 @@ static void send_next(struct transcoder *transcoder, uint64_t now, const struct 
 		memset(pcm, 0, count * sizeof(*pcm));
 	if (transcoder->clip.map)
 		play(transcoder, pcm, count, ear);
-	else if (state == RECEIVER_IDLE && !transcoder->settings.fill) {
+	else if (!covers(transcoder, pcm, count) && state == RECEIVER_IDLE && !transcoder->settings.fill) {
 		sender_pass(transcoder->sender, sink);
 		return;
 	}
@@ -250,17 +304,23 @@ static int may_begin(const struct transcoder *transcoder, uint64_t now)
 	return jitter->known && delay_due(&jitter->delay, jitter->next_ticks) <= (int64_t)(now / 1000);
 }
 
+/* What goes at the same moment as others finds the worker awake. */
+static uint64_t whole_steps(uint64_t time)
+{
+	return time / STEP_NS * STEP_NS;
+}
+
 uint64_t transcoder_tick(struct transcoder *transcoder, uint64_t now, const struct packet_sink *sink,
 			 const struct transcoder_ear *ear)
 {
 	uint64_t packet = transcoder->sender->ptime * MILLISECOND;
 
 	if (is_waiting(transcoder) && !may_begin(transcoder, now)) {
-		transcoder->next = now + WAITING_NS;
+		transcoder->next = whole_steps(now) + STEP_NS;
 		return transcoder->next;
 	}
-	if (now - transcoder->next > CATCH_UP_NS)
-		transcoder->next = now;
+	if (now > transcoder->next + CATCH_UP_NS)
+		transcoder->next = whole_steps(now);
 	for (; transcoder->next <= now; transcoder->next += packet)
 		if (transcoder->ticks++ % TIMED_EVERY)
 			send_next(transcoder, transcoder->next, sink, ear);

@@ -16,18 +16,15 @@
 #define TRANSCODER_BYTES_MOST 122880
 #define TRANSCODER_PATH	      128
 
-enum transcoder_digits {
-	DIGITS_RELAY = 0, /* as events, or as tones where the other leg has no events */
-	DIGITS_BLOCK = 1, /* told of, but not passed on */
-};
-
 struct transcoder_settings {
 	struct receiver_settings receiver;
 	struct sender_settings sender;
-	uint8_t digits; /* enum transcoder_digits */
+	uint8_t digits; /* enum dtmf_mode; they go on as events, or as tones where the other leg has no events
+			 */
 	uint8_t mute;	/* nothing of the leg is passed on */
 	uint8_t fill;	/* silence is sent where there is no stream */
 	uint8_t reserved;
+	struct dtmf_cover cover;
 };
 
 enum transcoder_news_kind {
@@ -64,6 +61,8 @@ struct transcoder {
 	uint64_t ticks;
 	uint64_t tone_from; /* ns: a tone is heard since */
 	int32_t tone;	    /* digit heard now, or TONE_NONE */
+	struct tone cover;  /* in place of a digit */
+	uint8_t translates; /* payloads may become the other codec's without the sound between */
 	uint8_t mixed;	    /* the clip is laid over the leg's sound, not put in its place */
 };
 

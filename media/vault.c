@@ -55,6 +55,10 @@ int vault_open(struct vault *vault, const char *path, __u32 capacity)
 	vault->header = (struct vault_header *)memory;
 	vault->names = (__u64 *)(memory + names);
 	vault->entries = (struct vault_entry *)(memory + entries);
+	if (kept_file_reserve(memory, entries)) {
+		vault_close(vault);
+		return -1;
+	}
 	begin(vault, capacity);
 	return 0;
 }
@@ -99,6 +103,10 @@ void vault_keep(struct vault *vault, const struct engine_key *local, const struc
 	if (place == NONE)
 		return; /* the keys outlive the worker, if not the engine */
 	entry = &vault->entries[place];
+	if (kept_file_reserve(entry, sizeof(*entry))) {
+		__atomic_store_n(&vault->names[place], 0, __ATOMIC_RELEASE);
+		return;
+	}
 	__atomic_store_n(&entry->whole, 0, __ATOMIC_RELEASE);
 	entry->engine = vault->header->engine;
 	entry->local = *local;

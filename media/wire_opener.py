@@ -28,7 +28,8 @@ from typing import Any
 
 from media._engine import ffi, lib
 from media.control_socket import SocketLock, listen, peer_user
-from media.flows import EngineError, check_range, members
+from media.flow_json import check_range, members
+from media.flows import EngineError
 from media.spawn import READY, tell
 
 AF_XDP = 44  # linux/socket.h

@@ -12,6 +12,7 @@ import fcntl
 import os
 import socket
 import struct
+import time
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,8 +25,8 @@ from media.wire_opener import WireWanted, ask_opener
 
 IFREQ = struct.Struct("16si20x")
 SIOCGIFMTU = 0x8921
-LOOKS = 10
-"""Turns of the engine's loop between two looks at whether a wire is missing."""
+LOOK_SECONDS = 2.0
+"""Between two looks at whether a wire is missing, at least."""
 NO_OPENER = "the engine may not open AF_XDP sockets, and nobody does it for it; run: voxdp attach"
 REMEDIES = {
     errno.EAFNOSUPPORT: "this kernel has no AF_XDP sockets (CONFIG_XDP_SOCKETS)",
@@ -58,7 +59,7 @@ class Wires:
         self.trouble = ""
         self._engine = engine
         self._wanted: Wanted | None = None
-        self._turns = 0
+        self._looked = 0.0
 
     def want(self, wanted: Wanted | None) -> EngineWires:
         """Open these in place of those that are open; None: none. Those that are wanted already stay."""
@@ -74,9 +75,10 @@ class Wires:
         return EngineWires(self._engine.wires(), self.trouble)
 
     def turn(self, replaced: int) -> None:
-        """To be called in each turn of the engine's loop; replaced: workers that were, whose wires are gone."""
-        self._turns += 1
-        if self._wanted and (replaced or self._turns % LOOKS == 0):
+        """To be called whenever workers were looked at; replaced: those that were, whose wires are gone."""
+        now = time.monotonic()
+        if self._wanted and (replaced or now - self._looked >= LOOK_SECONDS):
+            self._looked = now
             self._open_missing()
 
     def _open_missing(self) -> None:

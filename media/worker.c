@@ -15,7 +15,6 @@
 #include <unistd.h>
 
 #include "intake.h"
-#include "relay.h"
 
 #define MILLISECOND 1000000ULL
 
@@ -134,7 +133,7 @@ int worker_start(struct worker *worker)
 	worker->channel = channels[0];
 	worker->page->slot = NO_SLOT;
 	worker->beat = worker->page->beat;
-	worker->beat_time = relay_clock();
+	worker->beat_time = 0;
 	worker->process = fork();
 	if (!worker->process)
 		become_worker(worker, channels[1], parent);
@@ -170,10 +169,11 @@ bool worker_alive(struct worker *worker, __u64 now)
 		worker->process = 0;
 		return false;
 	}
-	if (beat != worker->beat) {
+	if (beat != worker->beat || !worker->beat_time) {
 		worker->beat = beat;
 		worker->beat_time = now;
 	}
+	intake_ring(worker->shared->exchange, worker->number);
 	return now - worker->beat_time < ENGINE_HANG_MILLIS * MILLISECOND;
 }
 

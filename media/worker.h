@@ -44,10 +44,10 @@ struct worker {
 	unsigned flows; /* for the asker's own use */
 	unsigned starts;
 	pid_t process;
-	int descriptor; /* its pidfd */
-	int channel;	/* a byte asks, a byte answers */
-	__u64 beat;	/* last seen, and when */
-	__u64 beat_time;
+	int descriptor;	 /* its pidfd */
+	int channel;	 /* a byte asks, a byte answers */
+	__u64 beat;	 /* last seen */
+	__u64 beat_time; /* when it was rung for the next one; 0: not yet */
 };
 
 /* Starts the process, which takes over the flows that the table says are its own. 0 or -1 with errno. */
@@ -55,7 +55,10 @@ int worker_start(struct worker *worker);
 
 void worker_stop(struct worker *worker);
 
-/* Whether the process is alive and beats; `now` in ns of CLOCK_MONOTONIC. */
+/*
+ * Whether the process is alive, and wakes when its bell is rung; rings it, so that the next look can tell.
+ * `now` in ns of CLOCK_MONOTONIC.
+ */
 bool worker_alive(struct worker *worker, __u64 now);
 
 /* 0: the command in the page was carried out, with its status; -1: the worker did not answer in time. */

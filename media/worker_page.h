@@ -46,7 +46,7 @@ struct event_queue {
 };
 
 struct worker_page {
-	__u64 beat;   /* grows as long as the worker is alive */
+	__u64 beat;   /* grows whenever it wakes, which a ring of its bell makes it do */
 	__u32 slot;   /* whose packets it has at hand, or NO_SLOT */
 	__u32 asleep; /* it waits, so that others who hand it packets have to wake it */
 	struct reason_count reasons[REASONS];

@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from operator import attrgetter
 from typing import Any, Literal
 from uuid import NAMESPACE_URL, UUID, uuid5
+
+from pydantic_core import to_json
 
 TEXT_LIMIT = 1024
 FORMAT = 1
@@ -82,7 +83,6 @@ class Cdr:
 _NAMES = tuple(each.name for each in fields(Cdr))
 _MEDIA_NAMES = tuple(each.name for each in fields(CdrMedia))
 _VALUES, _MEDIA_VALUES = attrgetter(*_NAMES), attrgetter(*_MEDIA_NAMES)
-_encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 
 
 def cdr_id(call: str) -> UUID:
@@ -100,7 +100,7 @@ def encode(cdr: Cdr) -> bytes:
 
     Texts come from the network: they are cut to TEXT_LIMIT, and what PostgreSQL cannot store is replaced.
     """
-    return _encode({"v": FORMAT, **_plain(_NAMES, _VALUES(cdr))}).encode("ascii")
+    return to_json({"v": FORMAT, **_plain(_NAMES, _VALUES(cdr))}, ensure_ascii=True)
 
 
 def _plain(names: tuple[str, ...], values: tuple[Any, ...]) -> dict[str, object]:

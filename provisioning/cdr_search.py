@@ -31,6 +31,8 @@ class CdrFilter:
     answered: bool | None = None
     call_id: str | None = None
     """SIP Call-ID of either leg, or our own call id."""
+    beginning: str | None = None
+    """Of our own call id; or as `call_id`."""
 
 
 def search(wanted: CdrFilter | None = None, *, after: Place | None = None, limit: int = PAGE) -> Question[list[Cdr]]:
@@ -44,6 +46,7 @@ def search(wanted: CdrFilter | None = None, *, after: Place | None = None, limit
         "until": wanted.until,
         "answered": wanted.answered,
         "call_id": wanted.call_id,
+        "beginning": wanted.beginning,
         "after_time": after[0] if after else None,
         "after_id": after[1] if after else None,
         "limit": limit,
@@ -59,6 +62,8 @@ def search(wanted: CdrFilter | None = None, *, after: Place | None = None, limit
               AND (%(until)s::timestamptz IS NULL OR started_at < %(until)s)
               AND (%(answered)s::boolean IS NULL OR (answered_at IS NOT NULL) = %(answered)s)
               AND (%(call_id)s::text IS NULL OR %(call_id)s IN (call, a_call_id, b_call_id))
+              AND (%(beginning)s::text IS NULL OR starts_with(call, %(beginning)s)
+                   OR %(beginning)s IN (a_call_id, b_call_id))
               AND (%(after_time)s::timestamptz IS NULL OR (started_at, id) < (%(after_time)s, %(after_id)s::uuid))
             ORDER BY started_at DESC, id DESC LIMIT %(limit)s
         ) AS cdrs

@@ -123,7 +123,11 @@ def options() -> dict[str, Any]:
 
 
 def unavailable(error: psycopg.Error) -> DatabaseUnavailable:
-    """Return our error for libpq's, in one line."""
+    """Return our error for libpq's, in one line: its first, for those behind it only guess."""
     lines = str(error).strip().splitlines()
-    said = lines[-1].strip() if lines else type(error).__name__
-    return DatabaseUnavailable(f"PostgreSQL does not answer ({said}): start voxdp run, or correct database.url")
+    said = lines[0].strip() if lines else type(error).__name__
+    if isinstance(error, psycopg.errors.DiskFull):
+        return DatabaseUnavailable(f"PostgreSQL cannot write ({said}): make room on its disk")
+    return DatabaseUnavailable(
+        f"PostgreSQL does not answer ({said}): start it, by voxdp run if it is its own, or correct database.url"
+    )

@@ -369,7 +369,8 @@ class Account(Body):
 class Tenant(Body):
     """A customer whose users, numbers and records are apart from all others'. Limits hold for all its calls.
 
-    srtp: whether their media is protected; none: as configured for all.
+    srtp: whether their media is protected; recording: which of them are recorded; recording_consent: whether whoever
+    starts that must say how the parties agreed. None: as configured for all.
     """
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
@@ -382,6 +383,8 @@ class Tenant(Body):
     spend_limit_micros: Budget | None = None
     media: Interface | None = None
     srtp: Srtp | None = None
+    recording: Literal["off", "on-demand", "all"] | None = None
+    recording_consent: Literal["required", "not-needed"] | None = None
     cdr_days: Days = 400
     personal_days: Days = 180
     audit_days: Annotated[int, Field(ge=365, le=3650)] = 400

@@ -14,6 +14,8 @@ from provisioning.prefixes import PrefixPrices
 TrunkKey = tuple[int, str]
 """(tenant, name)"""
 Srtp = Literal["off", "preferred", "required"]
+RecordingPolicy = Literal["off", "on-demand", "all"]
+RecordingConsent = Literal["required", "not-needed"]
 Strategy = Literal["priority", "round_robin", "weighted", "least_cost", "geographic", "least_load"]
 
 
@@ -132,6 +134,8 @@ class TenantPlan:
     spend_limit_micros: int | None = None
     media: str | None = None
     srtp: Srtp | None = None
+    recording: RecordingPolicy | None = None
+    recording_consent: RecordingConsent | None = None
     dial_plans: Mapping[str, DialPlan] = field(default_factory=dict)
     calendars: Mapping[str, OpeningHours] = field(default_factory=dict)
     numbers: Mapping[str, Number] = field(default_factory=dict)

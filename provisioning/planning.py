@@ -98,7 +98,8 @@ class PlanReader:
 
 
 _LIMITS = ("channel_limit", "spend_limit_micros")
-_SAME = ("name", "realm", "enabled", "dial_plan", "default_number", *_LIMITS, "media", "srtp")
+_RECORDING = ("recording", "recording_consent")
+_SAME = ("name", "realm", "enabled", "dial_plan", "default_number", *_LIMITS, "media", "srtp", *_RECORDING)
 GROUPS: LiteralString = """
     SELECT t.*, (SELECT coalesce(json_agg("user" ORDER BY position), '[]') FROM group_members AS c
         WHERE c.tenant_id = t.tenant_id AND c.parent = t.name) AS members FROM groups AS t

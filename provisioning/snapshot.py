@@ -113,13 +113,6 @@ class Snapshot:
         account = self.account(realm, username)
         return account.credentials if account and account.enabled else None
 
-    def user_of(self, number: str) -> str | None:
-        """Return the user to whom a number leads, E.164 with its plus or without; None where to nobody alone."""
-        for spelled in (number, f"+{number}"):
-            if (tenant := self.owners.get(spelled)) is not None:
-                return self.plan(tenant).numbers[spelled].user
-        return None
-
     def media_of(self, username: str) -> str:
         """Return the media interface of a user's telephones, "" where neither it nor its tenant names one."""
         account = self.account(self.realm, username)

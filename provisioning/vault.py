@@ -16,11 +16,12 @@ import re
 import secrets
 from collections.abc import Iterable
 from pathlib import Path
-
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from typing import TYPE_CHECKING
 
 from provisioning.errors import VaultError
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 KEY_BYTES = 32
 NONCE_BYTES = 12
@@ -35,7 +36,8 @@ class Vault:
 
     def use(self, keys: Iterable[bytes]) -> None:
         """Seal and open with these keys from now on. Raises VaultError."""
-        self._keys = {_name(key): AESGCM(_whole(key)) for key in keys}
+        self._keys = {_name(key): _whole(key) for key in keys}
+        self._ciphers: dict[str, AESGCM] = {}
         if not self._keys:
             raise VaultError("there is no database key: name a file with database.key_file")
         self._current = next(iter(self._keys))
@@ -43,7 +45,7 @@ class Vault:
     def seal(self, plain: str, owner: str) -> str:
         """Return the sealed text of a secret that belongs to `owner`, such as "trunks.password:paris"."""
         nonce = os.urandom(NONCE_BYTES)
-        sealed = nonce + self._keys[self._current].encrypt(nonce, plain.encode(), owner.encode())
+        sealed = nonce + self._cipher(self._current).encrypt(nonce, plain.encode(), owner.encode())
         return f"v1:{self._current}:{base64.b64encode(sealed).decode()}"
 
     def open(self, text: str, owner: str) -> str:
@@ -51,18 +53,27 @@ class Vault:
         if not SEALED.fullmatch(text):
             raise VaultError(f"{owner} is not sealed: start voxdp run once, it seals what it finds")
         _, name, body = text.split(":")
-        key = self._keys.get(name)
-        if key is None:
+        if name not in self._keys:
             raise VaultError(f"{owner} is sealed with key {name}, which is not in the key file: restore that file")
+        from cryptography.exceptions import InvalidTag
+
         try:
             raw = base64.b64decode(body, validate=True)
-            return key.decrypt(raw[:NONCE_BYTES], raw[NONCE_BYTES:], owner.encode()).decode()
+            return self._cipher(name).decrypt(raw[:NONCE_BYTES], raw[NONCE_BYTES:], owner.encode()).decode()
         except (InvalidTag, ValueError, binascii.Error):
             raise VaultError(f"{owner} was changed in the database: set it anew") from None
 
     def is_current(self, text: str) -> bool:
         """Whether the text is sealed with the key that seals now."""
         return text.startswith(f"v1:{self._current}:")
+
+    def _cipher(self, name: str) -> AESGCM:
+        """By the key of this name; what ciphers is loaded where there is a secret, as it takes 6 MB."""
+        if name not in self._ciphers:
+            from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+            self._ciphers[name] = AESGCM(self._keys[name])
+        return self._ciphers[name]
 
 
 def read_keys(path: Path) -> list[bytes]:

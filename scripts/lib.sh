@@ -12,6 +12,13 @@ fail() {
 	exit 1
 }
 
+# explain "$@": whoever asks for --help reads the comment at the script's top.
+explain() {
+	[[ ${1:-} == -h || ${1:-} == --help ]] || return 0
+	sed -n '3,${/^#/!q; s/^# \{0,1\}//p}' "$0"
+	exit 0
+}
+
 # need_root WHY: the scripts that touch the kernel say what for.
 need_root() {
 	[[ $EUID -eq 0 ]] || fail "$1; run: sudo $0"
@@ -23,15 +30,17 @@ seconds() {
 	printf '%d.%d' $((tenths / 10)) $((tenths % 10))
 }
 
-# step LABEL COMMAND...: runs quietly; one line with its seconds, the end of its output when it fails.
+# step LABEL COMMAND...: runs quietly; one line, at once, to which its seconds are added; the end of its output when it
+# fails.
 step() {
 	local label=$1 began=$EPOCHREALTIME output
 	shift
+	printf '%-58s ' "$label"
 	if output=$("$@" 2>&1); then
-		printf '%-58s %5s s\n' "$label" "$(seconds "$began")"
+		printf '%5s s\n' "$(seconds "$began")"
 		return 0
 	fi
-	printf '%-58s FAILED\n' "$label"
+	printf 'FAILED\n'
 	tail -n 40 <<<"$output" >&2
 	return 1
 }

@@ -9,14 +9,21 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
+import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Set
+from itertools import islice
 from ssl import SSLContext
+from typing import Protocol
 
 from sip.effects import Address
 from sip.facts import fact
 from sip.sockets import Bind, bind
 
+SWEEP_SECONDS = 2.0
+"""How often connections are looked at that are idle or late."""
+ROOM, ROOM_SECONDS = 64, 0.2
+"""How many connections are closed at once to make room, and how long it is until that is tried again."""
 BACKLOG = 1024
 PAUSE = 0.5
 """Seconds without accepting, where no descriptors are left."""
@@ -41,6 +48,35 @@ class StreamLimits:
     message: float = 10.0
     idle: float = 120.0
     keepalive: int = 0
+
+
+class Held(Protocol):
+    """A connection that somebody opened to us."""
+
+    peer: Address
+
+    def close(self) -> None:
+        """Close when all is sent."""
+
+
+class Room:
+    """Makes room for new connections. wanted: the peers whose connections carry a registration or a call."""
+
+    def __init__(self, wanted: Callable[[], Set[Address]]) -> None:
+        self._wanted = wanted
+        self._made = 0.0
+
+    def make(self, connections: Iterable[Held]) -> bool:
+        """Close the first of these that nobody needs, now and then; whether there were any."""
+        now = time.monotonic()
+        if now - self._made < ROOM_SECONDS:
+            return False
+        self._made = now
+        wanted = self._wanted()
+        closed = list(islice((each for each in connections if each.peer not in wanted), ROOM))
+        for connection in closed:
+            connection.close()
+        return bool(closed)
 
 
 Leave = Callable[[], None]

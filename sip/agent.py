@@ -11,7 +11,7 @@ from hashlib import blake2s
 from sip.build import REASONS, response_bytes
 from sip.client_auth import ClientAuth
 from sip.dialog import Dialog
-from sip.effects import Address, Effect, Send
+from sip.effects import Address, Effect
 from sip.headers import COOKIE
 from sip.message import Request, Response
 from sip.parser import parse
@@ -58,6 +58,8 @@ class Agent:
         """What trunks know us as, by their own names: the user of our Contact toward them."""
         self.digits_blocked: Callable[[str, str], bool] = lambda _call, _leg: False
         """Whether keys that this leg of this call tells by INFO are for nobody."""
+        self.serves: Callable[[str], bool] = lambda _host: True
+        """Whether those whom we register are users of this domain; any is where nobody says otherwise."""
         self.timers = Timers()
         self.layer = TransactionLayer(self.timers, settings.intervals, self.effects)
         self.questions = Questions(self.timers)
@@ -81,17 +83,10 @@ class Agent:
         if status in EXPLAINED and reason not in (None, REASONS[status]):
             headers, reason = [*headers, self.warning(reason or "")], None
         data = response_bytes(
-            request, status, reason, to_tag=to_tag, headers=self._signed(headers), body=body, content_type=content_type
+            request, status, reason, to_tag=to_tag, headers=self.signed(headers), body=body, content_type=content_type
         )
         transaction.respond(status, data, now)
         return data
-
-    def refuse(
-        self, request: Request, source: Address, local: Address, status: int, reason: str | None, headers: Fields = ()
-    ) -> None:
-        """Answer without a transaction, so that a flood of bad requests leaves nothing behind."""
-        data = response_bytes(request, status, reason, to_tag=self.tag_for(request), headers=self._signed(headers))
-        self.effects.append(Send(data, source, local))
 
     def warning(self, text: str) -> tuple[str, str]:
         """A Warning header that says what cannot be had of a session (RFC 3261 §20.43)."""
@@ -205,7 +200,7 @@ class Agent:
             ("To", f"{dialog.theirs};tag={dialog.their_tag}"),
             ("Call-ID", dialog.call_id),
             ("CSeq", f"{cseq} {method}"),
-            *self._signed(headers, "User-Agent"),
+            *self.signed(headers, "User-Agent"),
         ]
         if body:
             fields.append(("Content-Type", content_type))
@@ -243,7 +238,8 @@ class Agent:
         ]
         return Request(method, invite.uri, fields)
 
-    def _signed(self, headers: Fields, name: str = "Server") -> list[tuple[str, str]]:
+    def signed(self, headers: Fields, name: str = "Server") -> list[tuple[str, str]]:
+        """These headers, and what we are."""
         return [*headers, (name, self.settings.server)]
 
 

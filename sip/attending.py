@@ -10,6 +10,7 @@ from sip.call_event import Event
 from sip.call_table import CallSignal, CallState
 from sip.effects import Joined, RevertMedia, Unreached, Waiting
 from sip.errors import ProtocolError
+from sip.inviting import PATIENCE
 from sip.leg import Leg
 from sip.leg_table import LegState
 from sip.message import Request
@@ -97,7 +98,7 @@ def _join(call: Call, sdp: bytes, now: float) -> None:
     elif same_media(sdp, near.said):
         call.feed(CallSignal.JOINED, now)
     else:
-        near.reinvite(sdp, now)
+        near.reinvite(sdp, now, PATIENCE)
 
 
 def wait(call: Call, event: Event, now: float) -> None:

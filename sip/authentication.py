@@ -14,7 +14,6 @@ from sip.counters import Counters
 from sip.defence import Buckets, Defence
 from sip.digest import Credentials
 from sip.effects import Address, Authenticate
-from sip.headers import AuthValue
 from sip.message import Request
 from sip.nonces import Guard, Verdict
 from sip.recent import Recent
@@ -57,12 +56,11 @@ class Authentication:
         return self._guard.find((*request.proxy_authorizations, *request.authorizations))
 
     def repeats(
-        self, value: AuthValue, username: str, uri: str, secrets: Mapping[str, str], source: Address, now: float
+        self, offered: Credentials, username: str, uri: str, secrets: Mapping[str, str], source: Address, now: float
     ) -> bool:
-        """Whether `value` proves this user once more in a REGISTER; if not, nothing has happened."""
-        offered = self._guard.find((value,))
+        """Whether `offered` proves this user once more in a REGISTER; if not, nothing has happened."""
         offender = (username[:_NAME_LENGTH], source.host)
-        if offered is None or offered.username != username or offender in self._offences:
+        if offered.username != username or offender in self._offences or not self._guard.accepts(offered):
             return False
         if (
             not self._proven.get(hash(offender))
@@ -72,11 +70,36 @@ class Authentication:
         self._defence.know(source, now)
         return True
 
-    def challenge(self, request: Request, now: float, stale: bool = False) -> tuple[int, list[tuple[str, str]]]:
+    def proven(
+        self,
+        offered: Credentials,
+        username: str,
+        uri: str,
+        secrets: Mapping[str, str] | None,
+        source: Address,
+        now: float,
+    ) -> bool:
+        """Whether `offered` proves this user's password in a REGISTER; if not, nothing has happened.
+
+        secrets: None for an unknown user, who takes as long. It may have been used before: see `use`.
+        """
+        offender = (username[:_NAME_LENGTH], source.host)
+        if offered.username != username or offender in self._offences or not self._guard.accepts(offered):
+            return False
+        return not self._guessed(offender, now) and self._guard.proves(offered, "REGISTER", uri, secrets)
+
+    def use(self, offered: Credentials, source: Address, now: float) -> bool:
+        """Whether what `proven` returned is used in time and for the first time; its user is known there then."""
+        if not self._guard.take(offered, now):
+            return False
+        self._prove((offered.username[:_NAME_LENGTH], source.host), source, now)
+        return True
+
+    def challenge(self, method: str, now: float, stale: bool = False) -> tuple[int, list[tuple[str, str]]]:
         """Status and headers that ask for credentials: 401 as a registrar, 407 as a way to others."""
-        name, status = ("WWW-Authenticate", 401) if request.method == "REGISTER" else ("Proxy-Authenticate", 407)
+        name, status = ("WWW-Authenticate", 401) if method == "REGISTER" else ("Proxy-Authenticate", 407)
         challenges = self._guard.challenges(now, self._agent.randomness(), stale=stale)
-        return status, [(name, str(challenge)) for challenge in challenges]
+        return status, [(name, challenge) for challenge in challenges]
 
     def check(
         self, request: Request, offered: Credentials, source: Address, admit: Admit, refuse: Refuse, now: float
@@ -112,7 +135,7 @@ class Authentication:
         stale = verdict is Verdict.STALE
         if not stale and self._offend(offender, now) > self._agent.settings.wrong_passwords:
             return 403, "Forbidden", []
-        status, headers = self.challenge(request, now, stale)
+        status, headers = self.challenge(request.method, now, stale)
         return status, None, headers
 
     def _prove(self, offender: Offender, source: Address, now: float) -> None:

@@ -56,12 +56,14 @@ class Branches:
         self.legs: dict[Leg, Destination] = {}
         self.early: dict[str, bytes] = {}
         self.offers: dict[str, bytes] = {}
+        self.redirection: tuple[Leg, Response] | None = None
+        """Who of those under way has pointed elsewhere, which is followed when nobody else answers."""
         self._redirections = redirections
 
     def begin(self, group: Group, legs: Iterable[Leg]) -> None:
         """Try these next."""
         self.legs = dict(zip(legs, group, strict=True))
-        self.early, self.offers = {}, {}
+        self.early, self.offers, self.redirection = {}, {}, None
         sides = list(dict.fromkeys(destination.side for destination in group))
         for leg, destination in self.legs.items():
             place = sides.index(destination.side)
@@ -103,12 +105,13 @@ class Branches:
         final = isinstance(response, Response) and response.status >= 600
         return final or not (self.legs.keys() - {leg})
 
-    def redirects(self, response: Message | None) -> bool:
-        """Whether this response is a redirection that is to be followed."""
-        if self._redirections <= 0 or not isinstance(response, Response) or not redirects(response):
-            return False
-        self._redirections -= 1
-        return True
+    def note_redirection(self, leg: Leg, response: Message | None) -> None:
+        """Keep a redirection that is to be followed; the first of a group is."""
+        if self.redirection or self._redirections <= 0 or not isinstance(response, Response):
+            return
+        if redirects(response):
+            self._redirections -= 1
+            self.redirection = leg, response
 
     def give_up(self, reason: Iterable[tuple[str, str]], now: float) -> None:
         """Cancel all that are under way."""

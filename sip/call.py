@@ -13,13 +13,15 @@ from sip.branches import Branches, Offers
 from sip.call_actions import ACTIONS
 from sip.call_event import NOTHING, Event, Progress
 from sip.call_host import CallHost
+from sip.call_news import follow, told
 from sip.call_table import CALL, SAVED, CallDo, CallSignal, CallState
-from sip.causes import NORMAL, NOT_ACCEPTABLE_HERE, RECOVERY_ON_TIMER, cause_in, cause_of
+from sip.causes import NORMAL, NOT_ACCEPTABLE_HERE, cause_in, cause_of
 from sip.dialog import Dialog, DialogKey
 from sip.effects import Address, CallAnswered, Diversion
+from sip.expiry import EXPIRY, expire, limit, settle
 from sip.hunt import Ending
 from sip.identity import Caller
-from sip.leg import Leg
+from sip.leg import Leg, LegUser
 from sip.leg_table import REACHABLE, LegSignal, LegState
 from sip.loan import Loan
 from sip.message import Request, Response
@@ -92,6 +94,7 @@ class Call:
         self.settled = False
         """Whether a change before the answer has overtaken what the first exchange agreed on."""
         self._alarm: Alarm | None = None
+        self.expiry: Alarm | None = None
         self._signless = False
 
     # --- what comes in ---
@@ -103,6 +106,7 @@ class Call:
         self.legs = [self.a]
         self.a.receive(request, transaction, source)
         self.a.alert(100, None, b"", now)
+        limit(self)
 
     def start_with(self, leg: Leg, request: Request, now: float) -> bool:
         """Begin with a leg of another call, because of its REFER; whether that call lets it go."""
@@ -199,6 +203,7 @@ class Call:
         """The call is answered once the caller has its 2xx, which can have to wait for a PRACK."""
         if self.answered is None and not self.a.pending:
             self.answered = now
+            settle(self)
             self.host.agent.effects.append(CallAnswered(self.id))
             self.first = None
             loans, self.loans = self.loans, []
@@ -285,6 +290,7 @@ class Call:
 
     def resume(self, now: float) -> None:
         """Go on after a restart, or end where the media's answer was lost with the process."""
+        limit(self)
         if self.a.asked.server:
             self.a.asked.server.on_cancel = partial(self.cancel, self.a)
         lost = self.state is CallState.ANSWERED and (self.a.pending or self.taken is not None)
@@ -312,7 +318,7 @@ class Call:
                 self.host.found(self, leg, key)
         return loan is not None
 
-    def lend(self, leg: Leg, borrower: Call, now: float) -> Loan | None:
+    def lend(self, leg: Leg, borrower: LegUser, now: float) -> Loan | None:
         """Let another call have a leg; None while something is under way here."""
         if leg.busy or self.other(leg).busy or not self.feed(CallSignal.LEND, now):
             return None
@@ -322,7 +328,7 @@ class Call:
         return loan
 
     def take_back(self, loan: Loan, now: float) -> None:
-        """A leg comes back: the call goes on, or the leg ends where the call has."""
+        """See Lender."""
         leg = loan.leg
         if leg.state is LegState.GONE:
             self.hang_up(NORMAL, "Transfer Failed", now)
@@ -339,30 +345,14 @@ class Call:
             leg.restate(loan.said, now)
 
     def part_with(self, loan: Loan, now: float) -> None:
-        """A leg is another call's for good."""
+        """See Lender."""
         self.feed(CallSignal.TAKEN, now, Event(ending=Ending(200, NORMAL, "server", "Transferred")))
 
     # --- what the legs tell ---
 
     def told(self, leg: Leg, signal: LegSignal, message: Request | Response | None, now: float) -> None:
-        """Turn a leg's news into the call's."""
-        event = Event(message, leg=leg)
-        match signal:
-            case LegSignal.PROVISIONAL if isinstance(message, Response):
-                self._signed(now)
-                if message.status > 100:
-                    self.feed(CallSignal.PROGRESS, now, event)
-            case LegSignal.ACCEPT:
-                self.feed(CallSignal.ACCEPTED, now, event)
-            case LegSignal.REJECT:
-                self._rejected(leg, message, now)
-            case LegSignal.UPDATED:
-                accepted = isinstance(message, Response) and message.status < 300
-                self.feed(CallSignal.UPDATED if accepted else CallSignal.UPDATE_FAILED, now, event)
-            case LegSignal.ACK:
-                self._acked(message, now)
-            case LegSignal.BYE | LegSignal.NO_ACK | LegSignal.NO_PRACK | LegSignal.EXPIRED:
-                self._torn(leg, signal, message, now)
+        """See LegUser."""
+        told(self, leg, signal, message, now)
 
     def joined(self, leg: Leg, key: DialogKey) -> None:
         """A leg has this dialog."""
@@ -390,12 +380,13 @@ class Call:
             self.host.forget(self)
 
     def ring(self, name: str, now: float) -> None:
-        """The callee rang too long, or a caller waits long for its answer."""
-        if name == REMIND:
-            remind(self, now)
+        """The callee rang too long, or a caller waits long for its answer, or longer than it wanted to."""
+        if name in (REMIND, EXPIRY):
+            (remind if name == REMIND else expire)(self, now)
             return
         self.branches.hunt.unanswered()
-        self.feed(CallSignal.UNANSWERED, now, Event(ending=self.branches.hunt.ending))
+        if not follow(self, now):
+            self.feed(CallSignal.UNANSWERED, now, Event(ending=self.branches.hunt.ending))
 
     def _may_change(self, leg: Leg, request: Request) -> bool:
         """No exchange of our own may be under way; before the answer the first one must be settled (RFC 3311 §5.1)."""
@@ -404,41 +395,6 @@ class Call:
         if request.method == "INVITE":
             return False
         return len(self.branches.legs) == 1 and self.a.asked.any_settled and self.b.asking.any_settled
-
-    def _rejected(self, leg: Leg, message: Request | Response | None, now: float) -> None:
-        status = message.status if isinstance(message, Response) else 408
-        lost = Ending(status, RECOVERY_ON_TIMER if status == 408 else cause_of(status), leg.name)
-        event = Event(message, ending=lost, leg=leg)
-        if status in (408, 481) and self.feed(CallSignal.LOST, now, event):
-            return
-        if not self.branches.decides(leg, message):
-            self.feed(CallSignal.BRANCH_FAILED, now, event)
-        elif self.state is CallState.CALLING and self.branches.redirects(message):
-            self.feed(CallSignal.REDIRECTED, now, event)
-        else:
-            self.feed(CallSignal.FAILED, now, event)
-
-    def _acked(self, message: Request | Response | None, now: float) -> None:
-        sdp = session_description(message) if message else b""
-        if not self.late:
-            self.feed(CallSignal.ACKED, now)
-        elif sdp:
-            self.feed(CallSignal.ACK_ANSWER, now, Event(sdp=sdp))
-        else:
-            ending = Ending(488, cause_of(488), self.near.name, "No Answer In ACK")
-            self.feed(CallSignal.ACK_EMPTY, now, Event(ending=ending))
-
-    def _torn(self, leg: Leg, signal: LegSignal, message: Request | Response | None, now: float) -> None:
-        match signal:
-            case LegSignal.BYE:
-                self.feed(CallSignal.BYE, now, Event(ending=Ending(480, cause_in(message, NORMAL), leg.name)))
-            case LegSignal.EXPIRED:
-                self.hang_up(RECOVERY_ON_TIMER, "Session Expired", now)
-            case LegSignal.NO_PRACK:
-                ending = Ending(504, RECOVERY_ON_TIMER, "server", "No PRACK")
-                self.feed(CallSignal.NO_PRACK, now, Event(ending=ending))
-            case _:
-                self.feed(CallSignal.NO_ACK, now, Event(ending=Ending(408, RECOVERY_ON_TIMER, "server", "No ACK")))
 
     # --- the machine ---
 
@@ -470,8 +426,8 @@ class Call:
         self._signless = self.branches.setup_time > 0
         self._wait(self.branches.setup_time or self.branches.ring_time, now)
 
-    def _signed(self, now: float) -> None:
-        """Somebody gave a sign: now it may ring."""
+    def signed(self, now: float) -> None:
+        """Somebody who is called gave a sign: now it may ring."""
         if self._signless:
             self._signless = False
             self.stop_ringing()

@@ -14,7 +14,9 @@ from sip.call_table import CallDo, CallSignal, CallState
 from sip.causes import NORMAL, cause_of, status_for_caller
 from sip.effects import CallEnded, CloseMedia, ForgetCall, RevertMedia
 from sip.errors import ProtocolError
+from sip.expiry import settle
 from sip.hunt import Ending
+from sip.inviting import PATIENCE
 from sip.leg import Leg
 from sip.message import Message, Response
 from sip.offer_answer import check_answer, check_offer, fresh_offer
@@ -69,7 +71,7 @@ def _reach_lent(call: Call, leg: Leg, sdp: bytes, now: float) -> None:
         return
     call.legs.append(leg)
     leg.name = "b"
-    leg.reinvite(sdp, now)
+    leg.reinvite(sdp, now, PATIENCE)
 
 
 def _note(call: Call, event: Event, now: float) -> None:
@@ -259,7 +261,7 @@ def _answer(call: Call, event: Event, now: float) -> None:
         call.near.answer(event.sdp, now)
         return
     if call.lent_near:
-        call.near.reinvite(event.sdp, now)
+        call.near.reinvite(event.sdp, now, PATIENCE)
         return
     updating = call.near.updating
     call.near.answer(event.sdp, now, call.branch)
@@ -300,6 +302,7 @@ def _finish(call: Call, event: Event, now: float) -> None:
     if ending is None:
         return
     call.stop_ringing()
+    settle(call)
     call.branches.hunt.stop()
     call.report(ending.status, ending.reason, now)
     refusal = (487, None) if call.answered else (ending.status, ending.reason or None)

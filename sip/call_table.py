@@ -118,6 +118,13 @@ CallStep = tuple[CallState, tuple[CallDo, ...]]
 CallTable = Mapping[tuple[CallState, CallSignal], CallStep]
 
 _END: CallStep = (CallState.ENDED, (CallDo.FINISH,))
+PASSING = frozenset(
+    {
+        *(CallState.ANSWERED, CallState.COMPLETING, CallState.REOFFERING, CallState.REINVITING, CallState.REANSWERING),
+        *(CallState.REANSWERED, CallState.RECOMPLETING, CallState.LENT),
+    }
+)
+"""Those that lead to talking, or to an end, without anybody's decision."""
 _KEEP: CallStep = (CallState.TALKING, (CallDo.REFUSE_CHANGE,))
 
 _SETUP: CallTable = {

@@ -12,7 +12,7 @@ from sip.agent import Agent
 from sip.attending import plain_request
 from sip.branches import Offers
 from sip.call import Call
-from sip.call_table import CallSignal
+from sip.call_table import PASSING, CallSignal, CallState
 from sip.client_auth import ClientAuth
 from sip.dialog import DialogKey
 from sip.effects import (
@@ -27,36 +27,44 @@ from sip.effects import (
     Target,
 )
 from sip.errors import ProtocolError
+from sip.history import history_of
 from sip.hunt import Ending, Hunt
-from sip.identity import Caller, caller_of
+from sip.identity import Caller, caller_of, escaped
 from sip.leg import Leg
+from sip.lending import Lending
 from sip.message import Request, Response
 from sip.outgoing import Destination, Group, destinations, first_invite
 from sip.questions import Described
 from sip.registrar import Registrar
 from sip.reliable import TAG as RELIABLE
 from sip.reliable import supports
+from sip.search import Search
 from sip.session_timer import too_small
 from sip.snapshot import restore_call, snapshot
 from sip.transaction import Transaction
-from sip.transfer import Referral, Report, replaced_dialog
+from sip.transfer import Referral, Replaced, Report, replaced_dialog
 from sip.trunk import Trunk
 from sip.trunks import Trunks
 
 CallerKey = tuple[str, str]
 """Call-ID and From tag of the INVITE that made a call."""
+Party = tuple[str, str]
+"""User and trunk of a leg, of which at least one is ""."""
 
 
 class Calls:
-    """The host of every call."""
+    """The host of every call. shared: whether other processes have calls on the same addresses."""
 
-    def __init__(self, agent: Agent, registrar: Registrar, trunks: Trunks) -> None:
+    def __init__(self, agent: Agent, registrar: Registrar, trunks: Trunks, shared: bool = False) -> None:
         self.agent = agent
+        self.lending = Lending(agent, self)
+        self._shared = shared
         self.trunks = trunks
         self._registrar = registrar
         self._calls: dict[str, Call] = {}
         self._dialogs: dict[DialogKey, tuple[Call, Leg]] = {}
-        self._callers: dict[CallerKey, tuple[Call, Leg]] = {}
+        self._callers: dict[CallerKey, list[tuple[Call, Leg]]] = {}
+        """Mostly one each; several where a proxy before us has forked."""
 
     def __len__(self) -> int:
         return len(self._calls)
@@ -67,7 +75,7 @@ class Calls:
     @property
     def dialog_count(self) -> int:
         """How many dialogs and callers are known."""
-        return len(self._dialogs) + len(self._callers)
+        return len(self._dialogs) + sum(map(len, self._callers.values()))
 
     def peers(self) -> set[Address]:
         """Where the peers of all legs are reached by a connection."""
@@ -85,9 +93,19 @@ class Calls:
         """The call and leg of this dialog, be it early or not."""
         return self._dialogs.get(key)
 
-    def caller(self, request: Request) -> tuple[Call, Leg] | None:
-        """The call and leg that an INVITE of this Call-ID and From tag has made."""
-        return self._callers.get((request.call_id, request.from_.tag or ""))
+    def callers(self, request: Request) -> Sequence[tuple[Call, Leg]]:
+        """The calls and legs that INVITEs of this Call-ID and From tag have made."""
+        return self._callers.get((request.call_id, request.from_.tag or ""), ())
+
+    def _enter(self, leg: Leg, call: Call) -> None:
+        """Have a caller found from now on."""
+        self._callers.setdefault((leg.call_id, leg.peer_tag), []).append((call, leg))
+
+    def _leave(self, leg: Leg) -> None:
+        key = leg.call_id, leg.peer_tag
+        left = [each for each in self._callers.pop(key, ()) if each[1] is not leg]
+        if left:
+            self._callers[key] = left
 
     # --- beginning ---
 
@@ -103,9 +121,12 @@ class Calls:
         """A new call of an authenticated user, or of a trunk. Raises ProtocolError where it cannot begin."""
         if too_small(request, self.agent.settings):
             raise ProtocolError(422, "Session Interval Too Small")
-        replaced = self._replaced(request)
+        wanted = _replaced(request)
+        replaced = self._peer_here(wanted) if wanted else None
         uri = request.request_uri
         identity = caller_of(request, username, trunk)
+        if trunk and trunk.trusted and "history-info" in request:
+            identity = replace(identity, history=history_of(request))
         full = trunk is not None and not self.trunks.take(trunk.name)
         host = self.agent.settings.host
         call = Call(self, self.agent.token(), username or identity.name, uri.dialled, uri.host or host, now)
@@ -115,12 +136,14 @@ class Calls:
         self.trunks.carry(call.a.trunk, 1)
         self._begin(call)
         transaction.on_cancel = partial(call.cancel, call.a)
-        self._callers[request.call_id, request.from_.tag or ""] = (call, call.a)
         call.start(request, transaction, source, now)
+        self._enter(call.a, call)
         if full:
             call.refused(503, "No Channel Free", now)
         elif replaced:
-            call.routed([(self._lent(replaced),)], now)
+            call.routed([(self.lent(replaced),)], now)
+        elif wanted:
+            Search(self, call, wanted.key, None).ring("look", now)
         else:
             self.ask_route(call, now)
 
@@ -136,19 +159,25 @@ class Calls:
     ) -> None:
         """Send the other party of `referrer` on, after `accept`. Raises ProtocolError where nothing was begun."""
         target, moved = referral.target, call.other(referrer)
-        callee = self._consulted(referral.replaces, referrer) if referral.replaces else None
+        wanted, party = referral.replaces, (referrer.user, referrer.trunk)
+        if wanted and wanted.key in referrer.keys:
+            raise ProtocolError(481, "Nothing To Replace")
+        callee = self._peer_here(wanted, party) if wanted else None
         payer = referrer.user or call.caller
-        new = Call(self, self.agent.token(), payer, target.dialled, target.host, now)
+        new = Call(self, self.agent.token(), payer, target.dialled, target.host or self.agent.settings.host, now)
         if not new.start_with(moved, request, now):
             raise ProtocolError(491, "Request Pending")
         new.identity = call.party(moved)
         new.diverted, new.payer_trunk, new.progress = referrer.user, referrer.trunk, report
         self._begin(new)
-        new.headers = [("Referred-By", f"<sip:{payer}@{self.agent.settings.host}>")]
+        at = f"{escaped(payer)}@" if payer else ""
+        new.headers = [("Referred-By", f"<sip:{at}{self.agent.settings.host}>")]
         accept()
         report(100, "Trying", now)
         if callee:
-            new.routed([(self._lent(callee),)], now)
+            new.routed([(self.lent(callee),)], now)
+        elif wanted:
+            Search(self, new, wanted.key, party).ring("look", now)
         else:
             self.ask_route(new, now)
 
@@ -194,37 +223,58 @@ class Calls:
         call = restore_call(self, state, now)
         self._calls[call.id] = call
         for leg in call.legs:
-            self.trunks.carry(leg.trunk, 1)
-            if leg.dialog:
-                leg.joined(leg.dialog)
-        self._callers[call.a.call_id, call.a.peer_tag] = (call, call.a)
+            self.take_in(leg)
         call.resume(now)
 
-    def _replaced(self, request: Request) -> Leg | None:
-        """The party that an INVITE with Replaces wants to talk to (RFC 3891 §3). Raises ProtocolError (400, 481)."""
-        values = request.values("Replaces")
-        if not values:
-            return None
-        if len(values) > 1:
-            raise ProtocolError(400, "One Replaces Expected")
-        found = self._dialogs.get(replaced_dialog(values[0]))
-        if found is None or not found[0].lendable:
-            raise ProtocolError(481, "Nothing To Replace")
-        call, leg = found
-        return call.other(leg)
+    def take_in(self, leg: Leg) -> None:
+        """Have a leg that came from elsewhere: from the journal, or from another process."""
+        self.trunks.carry(leg.trunk, 1)
+        if leg.dialog:
+            leg.joined(leg.dialog)
+        if not leg.called:
+            self._enter(leg, self.of(leg))
 
-    def _consulted(self, key: DialogKey, referrer: Leg) -> Leg:
-        """The party of the referrer's other call, who shall talk to the one it transfers. Raises ProtocolError."""
+    def part(self, leg: Leg) -> None:
+        """Know no more of a leg that goes elsewhere."""
+        self.drop(leg)
+        leg.depart()
+
+    @staticmethod
+    def of(leg: Leg) -> Call:
+        """The call of a leg that is in one."""
+        assert isinstance(leg.owner, Call)
+        return leg.owner
+
+    def peer_of(self, key: DialogKey, party: Party | None) -> Leg:
+        """The peer of who has this dialog (RFC 3891 §3), and must be `party`. Raises ProtocolError (403, 481)."""
         found = self._dialogs.get(key)
-        if found is None or not found[0].lendable or found[1] is referrer:
+        if found is None or not found[0].lendable or _is_passing(found[0]):
             raise ProtocolError(481, "Nothing To Replace")
         call, leg = found
-        if (leg.user, leg.trunk) != (referrer.user, referrer.trunk):
+        if party is not None and (leg.user, leg.trunk) != party:
             raise ProtocolError(403, "Not Your Call")
         return call.other(leg)
 
+    def elsewhere(self, key: DialogKey) -> bool:
+        """Whether another process may have this dialog."""
+        return self._shared and key not in self._dialogs
+
+    def _peer_here(self, wanted: Replaced, party: Party | None = None) -> Leg | None:
+        """See `peer_of`; None where another process may have that dialog, or its call is to talk in a moment.
+
+        A call that nobody has answered is not replaced: who wants no other is told so (RFC 3891 §3).
+        """
+        key = wanted.key
+        found = self._dialogs.get(key)
+        if wanted.early_only and found and found[0].answered is not None:
+            raise ProtocolError(486, "Busy Here")
+        if wanted.early_only:
+            raise ProtocolError(481, "Nothing To Replace")
+        return None if self.elsewhere(key) or (found and _is_passing(found[0])) else self.peer_of(key, party)
+
     @staticmethod
-    def _lent(leg: Leg) -> Destination:
+    def lent(leg: Leg) -> Destination:
+        """Where a call goes that a leg of another call comes over to."""
         assert leg.source
         return Destination("", "", leg.source, leg.user, leg.trunk, leg=leg)
 
@@ -254,11 +304,11 @@ class Calls:
 
     def _redirect(self, call: Call, response: Response) -> bool:
         """Dial the contact that is preferred; whether it was not dialled before."""
-        contact = max((each for each in response.contacts if each.uri.is_sip), key=lambda each: each.q)
+        contact = max((each for each in response.contacts if each.uri.names_callee), key=lambda each: each.q)
         call.visited.add(call.dialled)
         call.diverted = call.b.user
         call.diversions = (Diversion(call.diverted, "deflection"), *call.b.diversions, *call.diversions)
-        call.dialled, call.domain = contact.uri.dialled, contact.uri.host
+        call.dialled, call.domain = contact.uri.dialled, contact.uri.host or self.agent.settings.host
         return call.dialled not in call.visited
 
     def ask_offers(self, call: Call, leg: Leg, sdp: bytes, others: Sequence[Leg], now: float) -> None:
@@ -365,10 +415,14 @@ class Calls:
 
     def left(self, call: Call, leg: Leg) -> None:
         """See CallHost."""
+        self.drop(leg)
+
+    def drop(self, leg: Leg) -> None:
+        """Find no messages of a leg any more."""
         for key in leg.keys:
             self._dialogs.pop(key, None)
         self.trunks.carry(leg.trunk, -1)
-        self._callers.pop((leg.call_id, leg.peer_tag), None)
+        self._leave(leg)
 
     def save(self, call: Call) -> None:
         """See CallHost."""
@@ -393,6 +447,11 @@ class Calls:
         return self.agent.questions.ask(answer, refuse, now)
 
 
+def _is_passing(call: Call) -> bool:
+    """Whether what a call is about will be over without anybody's decision, and it talks then if it is still there."""
+    return call.state in PASSING or (call.state is CallState.TALKING and any(leg.busy for leg in call.legs))
+
+
 def _offer(token: int, call: Call, leg: Leg, sdp: bytes, other: Leg) -> OfferMedia:
     hosts = (leg.peer_host, other.peer_host, leg.local_host, other.local_host)
     trunks, ways = (leg.trunk, other.trunk), (leg.transport, other.transport)
@@ -402,3 +461,11 @@ def _offer(token: int, call: Call, leg: Leg, sdp: bytes, other: Leg) -> OfferMed
 def _attend(token: int, call: Call, leg: Leg, sdp: bytes) -> AttendMedia:
     party = leg.peer_host, leg.local_host, leg.trunk, leg.user, leg.transport
     return AttendMedia(token, call.id, leg.name, sdp, *party)
+
+
+def _replaced(request: Request) -> Replaced | None:
+    """The dialog that an INVITE with Replaces wants to be in the place of. Raises ProtocolError (400)."""
+    values = request.values("Replaces")
+    if len(values) > 1:
+        raise ProtocolError(400, "One Replaces Expected")
+    return replaced_dialog(values[0]) if values else None

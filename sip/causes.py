@@ -77,7 +77,7 @@ def cause_of(status: int) -> int:
 
 def redirects(response: Response) -> bool:
     """Whether a failure names other contacts to try (RFC 3261 §8.1.3.4)."""
-    return response.status in (300, 301, 302, 305) and any(contact.uri.is_sip for contact in response.contacts)
+    return response.status in (300, 301, 302, 305) and any(contact.uri.names_callee for contact in response.contacts)
 
 
 def status_for_caller(status: int) -> int:

@@ -8,6 +8,7 @@ out in order.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Literal
 
 from sip.agent import Agent
@@ -22,10 +23,13 @@ from sip.info import key
 from sip.message import Request, Response
 from sip.parser import parse
 from sip.questions import Described
-from sip.refreshes import CREDENTIALS, Refreshes
+from sip.refreshes import Refreshes
+from sip.refusals import Refusals
+from sip.registrar import Binding
 from sip.registration import Registration
 from sip.settings import Settings
 from sip.sharing import Among, BindingsChange
+from sip.stun import is_stun
 from sip.trunk import Trunk
 from sip.trunk_state import Standing
 from sip.trunks import Trunks
@@ -50,12 +54,12 @@ class Core:
         self._agent = Agent(settings, token, local_for, among.call_id if among else None)
         self._registration = Registration(self._agent, keeps=among is None or among.leads)
         trunks = Trunks(self._agent, among.channels, among.leads) if among else Trunks(self._agent)
-        self._calls = Calls(self._agent, self._registration.registrar, trunks)
+        self._calls = Calls(self._agent, self._registration.registrar, trunks, shared=among is not None)
         self.defence = Defence(settings)
-        self._front = Front(
-            self._agent, self._registration, self._calls, self.defence, among.counters if among else None
-        )
-        self.refreshes = Refreshes(self._agent, self._front.authentication, self._registration)
+        self._refusals = Refusals(self._agent, self.defence)
+        counters = among.counters if among else None
+        self._front = Front(self._agent, self._registration, self._calls, self.defence, self._refusals, counters)
+        self.refreshes = Refreshes(self._agent, self._front.authentication, self._registration, self.defence)
         self._register: Request | None = None
         self.draining = False
         self.overloaded = False
@@ -63,30 +67,33 @@ class Core:
     # --- inputs ---
 
     def receive(self, data: bytes, source: Address, local: Address, now: float) -> list[Effect]:
-        """One message as it came from `source` to `local`."""
+        """One message, or a Binding request of STUN in a datagram, as it came from `source` to `local`."""
         if not self.defence.admits(source, now):
             return []
-        repeatable = data.startswith(b"REGISTER ") and CREDENTIALS in data
-        if repeatable and self.refreshes.take(data, source, local, now, anew=not self.overloaded):
+        if is_stun(data) and not source.reliable:
+            self._refusals.echo(data, source, local, now)
+            return self._drain()
+        register = data.startswith(b"REGISTER ")
+        if register and self.refreshes.take(data, source, local, now, anew=not self.overloaded):
             return self._drain()
         try:
             message = parse(data)
         except ParseError as error:
             self.defence.offend(source, now)
-            self._refuse_unread(error, source, local)
+            self._refuse_unread(error, source, local, now)
             return self._drain()
         if isinstance(message, Response):
             self._take_response(message, now)
         elif not self.defence.scans(message.get("user-agent"), source, now):
             self._front.draining, self._front.overloaded = self.draining, self.overloaded
             message.stamp(source.host, source.port)
-            self._register = message if repeatable else None
+            self._register = message if register else None
             self._front.take(message, source, local, now)
         return self._drain()
 
-    def unreadable(self, error: ParseError, source: Address, local: Address) -> list[Effect]:
+    def unreadable(self, error: ParseError, source: Address, local: Address, now: float) -> list[Effect]:
         """A stream from `source` ended in what is no message: say so while it lasts."""
-        self._refuse_unread(error, source, local)
+        self._refuse_unread(error, source, local, now)
         return self._drain()
 
     def parted(self, peer: Address, now: float) -> list[Effect]:
@@ -143,6 +150,10 @@ class Core:
     def block_digits(self, blocked: Callable[[str, str], bool]) -> None:
         """Ask this, with call and leg, whether keys that a leg tells by INFO are kept from the other one."""
         self._agent.digits_blocked = blocked
+
+    def serve_domains(self, serves: Callable[[str], bool]) -> None:
+        """Ask this whether those who may register are users of a domain, or whether that is a name of ours."""
+        self._agent.serves = serves
 
     def hang_up(self, call: str, now: float, cause: int = 16, reason: str = "Hung Up") -> list[Effect]:
         """End a call on both legs, with this Q.850 cause and reason phrase. An unknown call is nothing."""
@@ -248,9 +259,36 @@ class Core:
             self.defence.know(binding.received, now)
         return self._drain()
 
+    def bindings_of(self, username: str) -> tuple[Binding, ...]:
+        """The contacts of a user, the same object as long as nothing changes."""
+        return self._registration.registrar.bindings(username)
+
     def bindings_state(self, username: str) -> Sequence[Mapping[str, Any]]:
         """The contacts of a user as SaveBindings has them."""
-        return self._registration.registrar.state(username)
+        return [binding.state for binding in self.bindings_of(username)]
+
+    def lend(
+        self, asker: tuple[int, int], dialog: tuple[str, str, str], party: tuple[str, str] | None, now: float
+    ) -> list[Effect]:
+        """Another process asks for a leg by BorrowLeg; LentLeg answers the asker."""
+        self._calls.lending.lend(asker, dialog, party, now)
+        return self._drain()
+
+    def lent(self, token: int, state: Mapping[str, Any], now: float) -> list[Effect]:
+        """Answer to BorrowLeg; where nobody waits for it any more, the leg goes back."""
+        if not self._agent.questions.answer(token, state, now):
+            self._calls.lending.decline(state)
+        return self._drain()
+
+    def end_loan(self, call: str, leg: LegName, state: Mapping[str, Any] | None, now: float) -> list[Effect]:
+        """What EndLoan of the borrower said."""
+        self._calls.lending.end(call, leg, state, now)
+        return self._drain()
+
+    def loan_lost(self, call: str, leg: LegName, now: float) -> list[Effect]:
+        """The process that had borrowed a leg has died."""
+        self._calls.lending.lost(call, leg, now)
+        return self._drain()
 
     def standings(self) -> list[Standing]:
         """How each trunk stands, for those who do not ask it."""
@@ -309,10 +347,12 @@ class Core:
         if found and response.cseq.method == "INVITE":
             found[1].asking.acknowledge_again(response)
 
-    def _refuse_unread(self, error: ParseError, source: Address, local: Address) -> None:
+    def _refuse_unread(self, error: ParseError, source: Address, local: Address, now: float) -> None:
         request = error.partial
         if isinstance(request, Request) and request.method != "ACK" and "via" in request:
-            self._agent.refuse(request, source, local, error.status, error.reason)
+            with suppress(ParseError):  # where the Via itself is what is wrong
+                request.stamp(source.host, source.port)
+            self._refusals.answer(request, source, local, error.status, now, error.reason)
 
     def _learn(self) -> None:
         """Remember a REGISTER that was granted at once."""

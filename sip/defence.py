@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What strangers may cost: requests a second from one source, and silence for those that only try doors.
+"""What strangers may cost: requests of one source, bytes that it hears, and silence for those that try doors.
 
 Nothing here answers: whoever is over a limit hears nothing, so that a forged source gets no packets through us. A
 source that somebody has authenticated from, or that a trunk is at, is known: it has far more room and is never banned,
@@ -19,6 +19,10 @@ from sip.effects import Address
 from sip.settings import Settings
 
 MAX_SOURCES = 50_000
+CREDIT, CREDIT_REGAINED = 1000.0, 20.0
+"""Bytes that a stranger hears beyond `amplification`, at once and per second: for probes, which are short."""
+CREDIT_OF_ALL, CREDIT_OF_ALL_REGAINED = 100_000.0, 20_000.0
+"""The same of all strangers together, so that as many forged sources as one likes make no more of it."""
 SCANNERS = re.compile(
     r"friendly-(?:scanner|request)|sipvicious|sipcli|sundayddr|sip-?scan|vaxsipuseragent|siparmyknife|sv(?:map|war|crack)\b|"
     r"^iwar\b|^smap\b|pplsip|voip_?scan|nmap|zgrab|masscan",
@@ -65,10 +69,12 @@ class Defence:
     """Judges each datagram and each request by its source; `dropped` counts by reason."""
 
     def __init__(self, settings: Settings) -> None:
-        self.dropped = {"rate": 0, "scanner": 0, "banned": 0}
+        self.dropped = {"rate": 0, "scanner": 0, "banned": 0, "amplification": 0}
         self._settings = settings
         self._requests = Buckets(settings.requests_per_source, settings.requests_per_source * 4)
         self._offences = Buckets(settings.offences_forgiven, settings.offences)
+        self._credits = Buckets(CREDIT_REGAINED, CREDIT)
+        self._credit = Buckets(CREDIT_OF_ALL_REGAINED, CREDIT_OF_ALL)
         self._banned: OrderedDict[str, float] = OrderedDict()
         self._known: OrderedDict[str, float] = OrderedDict()
         self._trusts: Callable[[str], bool] = lambda host: False
@@ -88,6 +94,23 @@ class Defence:
         if self._requests.take(host, now, share):
             return True
         self.dropped["rate"] += 1
+        return False
+
+    def may_be_forged(self, source: Address, now: float) -> bool:
+        """Whether somebody else may be who hears what we answer: a datagram of a source that is not known."""
+        return not source.reliable and not self.knows(source, now)
+
+    def fits(self, source: Address, asked: int, answer: int, now: float) -> bool:
+        """Whether an answer of so many bytes is in proportion to a datagram of so many from `source`."""
+        factor = self._settings.amplification
+        return answer <= asked * factor or not factor or not self.may_be_forged(source, now)
+
+    def spares(self, source: Address, asked: int, answer: int, now: float) -> bool:
+        """Whether to send an answer all the same that is not, at the cost of its source's credit and of everybody's."""
+        beyond = answer - asked * self._settings.amplification
+        if self._credits.take(network(source.host), now, beyond) and self._credit.take("", now, beyond):
+            return True
+        self.dropped["amplification"] += 1
         return False
 
     def scans(self, agent: str | None, source: Address, now: float) -> bool:

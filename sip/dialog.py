@@ -24,7 +24,8 @@ class Dialog:
     """One peer's dialog with us. `ours` and `theirs` are From and To of our requests, without the tags.
 
     target: the peer's Contact URI. routes: the Route values of our requests, in order. peer: where messages of this
-    dialog last came from, or were first sent to; local: the address of ours that it speaks with.
+    dialog last came from, or were first sent to; local: the address of ours that it speaks with. routed: whether its
+    routes may lead to any address, as those of a trunk; else they lead to whoever the peer's messages come from.
     """
 
     call_id: str
@@ -38,6 +39,7 @@ class Dialog:
     their_cseq: int
     peer: Address
     local: Address
+    routed: bool = False
 
     @property
     def key(self) -> DialogKey:
@@ -74,11 +76,14 @@ class Dialog:
         return request_uri(first), (*self.routes[1:], f"<{self.target}>")
 
     def next_hop(self) -> Address:
-        """Where our requests go: the first route if it is an address, else the peer."""
+        """Where our requests go: the first route if it is an address, and may be; else the peer."""
         if not self.routes:
             return self.peer
-        hop = literal(NameAddr.parse(self.routes[0]).uri)
-        return hop or self.peer
+        first = NameAddr.parse(self.routes[0]).uri
+        hop = literal(first)
+        if hop is None or self.routed:
+            return hop or self.peer
+        return reach(first, self.peer) if hop.host == self.peer.host else self.peer
 
     def state(self) -> Mapping[str, Any]:
         """The dialog as JSON can carry it."""
@@ -94,6 +99,7 @@ class Dialog:
             "routes": self.routes,
             "peer": self.peer.packed,
             "local": self.local.packed,
+            "routed": self.routed,
         }
 
 
@@ -103,7 +109,7 @@ def restored(state: Mapping[str, Any]) -> Dialog:
     return Dialog(**{**state, "routes": tuple(state["routes"]), "peer": peer, "local": local})
 
 
-def dialog_of_request(request: Request, our_tag: str, source: Address, local: Address) -> Dialog:
+def dialog_of_request(request: Request, our_tag: str, source: Address, local: Address, routed: bool = False) -> Dialog:
     """The dialog that our answer to an INVITE makes (§12.1.1). Raises ProtocolError (400) without a Contact."""
     contact = contact_of(request)
     return Dialog(
@@ -118,10 +124,13 @@ def dialog_of_request(request: Request, our_tag: str, source: Address, local: Ad
         their_cseq=request.cseq.number,
         peer=reach(contact, source),
         local=local,
+        routed=routed,
     )
 
 
-def dialog_of_response(invite: Request, response: Response, peer: Address, local: Address) -> Dialog:
+def dialog_of_response(
+    invite: Request, response: Response, peer: Address, local: Address, routed: bool = False
+) -> Dialog:
     """The dialog that a 2xx to our INVITE makes (§12.1.2); without a Contact the request URI stands in."""
     contact = response.contacts[0].uri if response.contacts else invite.request_uri
     return Dialog(
@@ -136,6 +145,7 @@ def dialog_of_response(invite: Request, response: Response, peer: Address, local
         their_cseq=-1,
         peer=reach(contact, peer),
         local=local,
+        routed=routed,
     )
 
 

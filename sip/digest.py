@@ -7,9 +7,10 @@ Hashes are lower-case hex. The server's side, with its nonces, is `sip.nonces`.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import Self
 
 from sip.facts import fact
@@ -20,12 +21,20 @@ STRONGEST_FIRST = ("SHA-512-256", "SHA-256", "MD5")
 """Algorithms that we can compute, in the order in which to prefer them; each also as its -sess variant."""
 
 _HASHES = {
-    "MD5": partial(hashlib.md5, usedforsecurity=False),
-    "SHA-256": partial(hashlib.sha256, usedforsecurity=False),
-    "SHA-512-256": partial(hashlib.new, "sha512_256", usedforsecurity=False),
+    "MD5": hashlib.md5(usedforsecurity=False),
+    "SHA-256": hashlib.sha256(usedforsecurity=False),
+    "SHA-512-256": hashlib.new("sha512_256", usedforsecurity=False),
 }
+"""Of nothing yet: a copy costs half of what a new one does."""
 _SESSION = "-SESS"
 _NEEDED = {"username", "realm", "nonce", "uri", "response"}
+_QUOTED = r'"([ !#-\[\]-~]++)"'
+_PLAIN_CREDENTIALS = re.compile(
+    rf"Digest (?:(?:username={_QUOTED}|realm={_QUOTED}|nonce={_QUOTED}|uri={_QUOTED}|response={_QUOTED}|"
+    rf"algorithm=([A-Za-z0-9-]++)|qop=([a-z]++)|nc=([0-9A-Fa-f]++)|cnonce={_QUOTED}|opaque={_QUOTED})(?:, ?|$))+",
+    re.ASCII,
+)
+"""Each parameter is a group of its own: as many are found as there are parameters, if none comes twice."""
 
 
 @fact
@@ -96,6 +105,20 @@ class Credentials:
             params.get("opaque"),
         )
 
+    @classmethod
+    def plain(cls, text: str) -> Self | None:
+        """`of` what AuthValue.parse makes of text that is spelled as most phones do; None for any other text."""
+        match = _PLAIN_CREDENTIALS.fullmatch(text)
+        if match is None:
+            return None
+        found = match.groups()
+        username, realm, nonce, uri, response, algorithm, qop, nc, cnonce, opaque = found
+        once = len(found) - found.count(None) == text.count(",") + 1
+        if not (once and username and realm and nonce and uri and response):
+            return None
+        kind, word, count, chosen = algorithm or "MD5", qop or "", nc or "", cnonce or ""
+        return cls(username, realm, nonce, uri, response, kind, word, count, chosen, opaque)
+
     @property
     def base_algorithm(self) -> str:
         """The algorithm in capitals without -sess: the one whose HA1 is needed."""
@@ -140,7 +163,9 @@ def _ha2(algorithm: str, method: str, uri: str) -> str:
 
 def digest(algorithm: str, text: str) -> str:
     """Hex hash of text by an algorithm of STRONGEST_FIRST. Raises KeyError for another."""
-    return _HASHES[algorithm.upper()](text.encode("utf-8", "surrogateescape")).hexdigest()
+    found = _HASHES[algorithm.upper()].copy()
+    found.update(text.encode("utf-8", "surrogateescape"))
+    return found.hexdigest()
 
 
 def ha1(algorithm: str, username: str, realm: str, password: str) -> str:

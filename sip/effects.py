@@ -10,9 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from sip.facts import fact
+
+if TYPE_CHECKING:
+    from sip.registrar import Binding
 
 Leg = Literal["a", "b"]
 
@@ -305,10 +308,13 @@ class ForgetCall:
 
 @fact
 class SaveBindings:
-    """The contacts of a user changed: write `state`; an empty list means that there are none."""
+    """The contacts of a user changed: write these, none of them meaning that there are none.
+
+    JSON can carry the `state` of each, which `Core.restore_binding` takes; `registrar.bindings_text` writes them so.
+    """
 
     username: str
-    state: list[Mapping[str, Any]]
+    bindings: tuple[Binding, ...]
 
 
 @fact
@@ -324,6 +330,41 @@ class Pressed:
     digit: str
     milliseconds: float | None
     token: int = field(default=0, compare=False)
+
+
+@fact
+class BorrowLeg:
+    """Another process has this dialog of ours: Call-ID, our tag, the peer's. The peer of that call shall come here.
+
+    Answered by `Core.lent(token, state, now)` or `Core.refused`. party: the user and the trunk that the dialog must be
+    of, one of them "", None: whoever knows it.
+    """
+
+    token: int
+    dialog: tuple[str, str, str]
+    party: tuple[str, str] | None
+
+
+@fact
+class LentLeg:
+    """What came of `Core.lend`: the leg is gone, and `state`, which JSON can carry, is for `Core.lent` of the asker.
+
+    None: it stays, and status and reason say why.
+    """
+
+    asker: tuple[int, int]
+    state: Mapping[str, Any] | None
+    status: int = 200
+    reason: str = ""
+
+
+@fact
+class EndLoan:
+    """A borrowed leg goes back to its call as `state`, or is here for good, None: for `Core.end_loan` of the lender."""
+
+    call: str
+    leg: Leg
+    state: Mapping[str, Any] | None
 
 
 @fact
@@ -376,5 +417,8 @@ Effect = (
     | ForgetCall
     | SaveBindings
     | Pressed
+    | BorrowLeg
+    | LentLeg
+    | EndLoan
     | CallEnded
 )

@@ -8,7 +8,7 @@ call makes some two hundred. That nothing is set later is mypy's to see, which i
 from __future__ import annotations
 
 from copy import copy
-from dataclasses import Field, dataclass, field, fields
+from dataclasses import MISSING, Field, dataclass, field, fields
 from typing import Any, TypeVar, dataclass_transform
 
 T = TypeVar("T")
@@ -20,17 +20,20 @@ def fact(kind: type[T]) -> type[T]:
     return dataclass(slots=True, unsafe_hash=True)(kind)
 
 
-def described(kind: type[Any], given: list[tuple[str, bool, bool, bool, Any, Any]]) -> None:
+def described(kind: type[Any], given: str, *values: Any) -> None:
     """Tell `dataclasses` and `pickle` what a dataclass is made of that was written out to be compiled, and show it.
 
-    given: name of each field, whether it is an argument, compared and shown, its default and what makes that, or
-    MISSING.
+    given: of each field its name, a colon and letters: i, it is an argument; c, it is compared; r, it is shown; d, the
+    next of `values` is its default; f, the next of them makes that.
     """
-    known = {}
-    for name, *flags, default, factory in given:
+    known, following = {}, iter(values)
+    for said in given.split():
+        name, _, letters = said.partition(":")
         known[name] = each = copy(_FIELD)
-        each.init, each.compare, each.repr = flags
-        each.name, each.default, each.default_factory = name, default, factory
+        each.name = name
+        each.init, each.compare, each.repr = ("i" in letters, "c" in letters, "r" in letters)
+        each.default = next(following) if "d" in letters else MISSING
+        each.default_factory = next(following) if "f" in letters else MISSING
     arguments = [each.name for each in known.values() if each.init]
     shown = [each.name for each in known.values() if each.repr]
 

@@ -64,6 +64,8 @@ class Framer:
     def _measure(self) -> int:
         """Length of the message at the front; 0 while its header section has no end yet."""
         if self._buffer[:1] == b"\r":
+            if not _PING.startswith(self._buffer[: len(_PING)]):
+                raise self._refusal(400, "Bare CR or LF")
             return 0
         end = self._buffer.find(_END, self._searched)
         if end < 0:

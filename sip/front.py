@@ -12,15 +12,17 @@ from functools import partial
 from sip.admission import Origin, Rule, rule_for
 from sip.agent import ALLOW, ALLOWED, EXTENSIONS, SUPPORTED, Agent, Fields
 from sip.authentication import Authentication
-from sip.bodies import SDP, session_description
+from sip.bodies import ACCEPTED, SDP, session_description
 from sip.calls import Calls
 from sip.counters import Counters
 from sip.defence import Buckets, Defence
 from sip.dialog import contact_of
 from sip.effects import Address
 from sip.errors import ProtocolError
+from sip.identity import is_anonymous
 from sip.indialog import InDialog
 from sip.message import Request
+from sip.refusals import Refusals
 from sip.registration import Registration
 from sip.session_timer import too_small
 from sip.transaction import Transaction, server_key
@@ -41,6 +43,7 @@ class Front:
         registration: Registration,
         calls: Calls,
         defence: Defence,
+        refusals: Refusals,
         counters: Counters | None = None,
     ) -> None:
         self._agent = agent
@@ -50,6 +53,7 @@ class Front:
         self._defence = defence
         self._begun = Buckets(agent.settings.calls_per_user, agent.settings.calls_per_user * 4)
         self._in_dialog = InDialog(agent, calls)
+        self._refusals = refusals
         self.draining = False
         self.overloaded = False
 
@@ -67,13 +71,13 @@ class Front:
             except ProtocolError as error:
                 self._defence.offend(source, now)
                 headers = _explanation(request, error)
-                self._agent.refuse(request, source, local, error.status, error.reason, headers)
+                self._refusals.answer(request, source, local, error.status, now, error.reason, headers)
 
     def _begin(self, request: Request, source: Address, local: Address, now: float) -> None:
         _screen(request)
         full = len(self._agent.layer) >= self._agent.settings.max_transactions
         if full or (self.overloaded and not request.to.tag):
-            self._busy(request, source, local)
+            self._busy(request, source, local, now)
         else:
             self._let_in(request, source, local, now)
 
@@ -82,7 +86,7 @@ class Front:
         origin = Origin.DIALOG if request.to.tag else Origin.TRUNK if trunk else Origin.ANYBODY
         match rule_for(request.method, origin):
             case Rule.ANSWER:
-                self._agent.refuse(request, source, local, 200, None, _capabilities())
+                self._refusals.answer(request, source, local, 200, now, headers=_capabilities())
             case Rule.TAKE if origin is Origin.DIALOG:
                 self._in_dialog.take(request, source, local, now)
             case _ if request.method == "INVITE":
@@ -91,18 +95,21 @@ class Front:
                 self._authenticate(request, source, local, now)
 
     def _invite(self, request: Request, source: Address, local: Address, now: float, trunk: Trunk | None) -> None:
-        """A new call, unless it is an INVITE that a restarted process has seen, or one that came by two ways."""
-        found = self._calls.caller(request)
-        if found and found[1].asked.repeated(request):
-            return
-        if found:
-            raise ProtocolError(482, "Loop Detected")
+        """A new call, unless it is an INVITE that a restarted process has seen, or one that came by two ways.
+
+        With another request URI it is neither: a proxy before us has forked, or come back by a spiral (RFC 5393 §3).
+        """
+        for _, leg in self._calls.callers(request):
+            if leg.asked.repeated(request):
+                return
+            if leg.asked.uri == request.uri:
+                raise ProtocolError(482, "Loop Detected")
         contact_of(request)
         session_description(request)
         if not _takes_descriptions(request):
             raise ProtocolError(406, "Not Acceptable")
         if self.draining or len(self._calls) >= self._agent.settings.max_calls:
-            self._busy(request, source, local)
+            self._busy(request, source, local, now)
         elif trunk:
             transaction = self._agent.layer.serve(request, source, local, now)
             self._start("", request, transaction, source, now, trunk)
@@ -116,28 +123,47 @@ class Front:
     def _authenticate(self, request: Request, source: Address, local: Address, now: float) -> None:
         offered = self.authentication.credentials(request)
         if offered is None:
-            status, headers = self.authentication.challenge(request, now)
-            self._agent.refuse(request, source, local, status, None, headers)
+            status, headers = self.authentication.challenge(request.method, now)
+            self._refusals.answer(request, source, local, status, now, headers=headers)
             return
         transaction = self._agent.layer.serve(request, source, local, now)
-        transaction.on_cancel = partial(self._withdraw, request, transaction)
+        transaction.on_cancel = partial(self._withdraw, request, transaction, source)
         admit = partial(self._admit, request, transaction, source)
 
         def refuse(status: int, reason: str | None, headers: Fields) -> None:
-            self._agent.respond(transaction, request, status, now, reason, headers=headers)
+            self._refuse(request, transaction, source, status, now, reason, headers)
 
         self.authentication.check(request, offered, source, admit, refuse, now)
 
-    def _withdraw(self, request: Request, transaction: Transaction, cancel: Request, now: float) -> None:
+    def _withdraw(
+        self, request: Request, transaction: Transaction, source: Address, cancel: Request, now: float
+    ) -> None:
         """CANCEL came before we knew whose INVITE it is."""
-        self._agent.respond(transaction, request, 487, now)
+        self._refuse(request, transaction, source, 487, now)
+
+    def _refuse(
+        self,
+        request: Request,
+        transaction: Transaction,
+        source: Address,
+        status: int,
+        now: float,
+        reason: str | None = None,
+        headers: Fields = (),
+    ) -> None:
+        """Answer one who has proved nothing; where that may be a forged source, once for each time that it asks."""
+        if not self._defence.may_be_forged(source, now):
+            self._agent.respond(transaction, request, status, now, reason, headers=headers)
+        elif self._agent.layer.find_server(request.transaction_key) is transaction:
+            self._agent.layer.settle(request.transaction_key)
+            self._refusals.answer(request, source, transaction.local, status, now, reason, headers)
 
     def _admit(self, request: Request, transaction: Transaction, source: Address, username: str, now: float) -> None:
         if not transaction.waiting:
             return
         if request.method == "REGISTER":
             self._registration.register(username, request, transaction, source, now)
-        elif request.from_.uri.decoded_user() != username:
+        elif request.from_.uri.decoded_user() != username and not is_anonymous(request.from_):
             self._agent.respond(transaction, request, 403, now)
         elif not self._begun.take(username, now):
             later = [("Retry-After", str(self._agent.settings.retry_after))]
@@ -164,17 +190,17 @@ class Front:
         """Answer CANCEL, whatever comes of it, where its INVITE is known, by the tag of that (RFC 3261 §9.2)."""
         invite = self._agent.layer.find_server(server_key(request, "INVITE"))
         if invite is None:
-            self._agent.refuse(request, source, local, 481, None)
+            self._refusals.answer(request, source, local, 481, now)
             return
         transaction = self._agent.layer.serve(request, source, local, now)
-        found = self._calls.caller(request)
-        self._agent.respond(transaction, request, 200, now, tag=found[1].tag if found else None)
+        tags = [leg.tag for _, leg in self._calls.callers(request) if leg.asked.uri == request.uri]
+        self._agent.respond(transaction, request, 200, now, tag=tags[0] if tags else None)
         if invite.on_cancel:
             invite.on_cancel(request, now)
 
-    def _busy(self, request: Request, source: Address, local: Address) -> None:
+    def _busy(self, request: Request, source: Address, local: Address, now: float) -> None:
         later = [("Retry-After", str(self._agent.settings.retry_after))]
-        self._agent.refuse(request, source, local, 503, None, later)
+        self._refusals.answer(request, source, local, 503, now, headers=later)
 
 
 def _screen(request: Request) -> None:
@@ -204,7 +230,7 @@ def _explanation(request: Request, error: ProtocolError) -> Fields:
         case 405 | 501:
             return [ALLOWED]
         case 415:
-            return [("Accept", SDP)]
+            return ACCEPTED
         case 420:
             return [("Unsupported", ", ".join(_unsupported(request)))]
         case _:

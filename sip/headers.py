@@ -151,12 +151,9 @@ class NameAddr:
     @classmethod
     def read(cls, text: str) -> NameAddr:
         """`parse`, whether or not the text was read before."""
-        plain = _PLAIN_ADDRESS.fullmatch(text)
+        plain = cls.plain(text)
         if plain:
-            display, whole, user, host, port, inner, params = plain.groups()
-            number = int(port) if port else None
-            where = Uri("sip", user, None, host, number, Params.matched(inner), None, whole)
-            return cls(where, Params.matched(params), display or "")
+            return plain
         if "<" not in text:
             match = _ADDR_SPEC.fullmatch(text)
             if not match:
@@ -167,6 +164,17 @@ class NameAddr:
             raise ParseError(400, "Malformed Address")
         display, uri, params = match.groups()
         return cls(Uri.parse(uri), Params.matched(params), _display(display))
+
+    @classmethod
+    def plain(cls, text: str) -> NameAddr | None:
+        """A name-addr of the simplest spelling, which is nearly every one; None for any other text."""
+        match = _PLAIN_ADDRESS.fullmatch(text)
+        if match is None:
+            return None
+        display, whole, user, host, port, inner, params = match.groups()
+        number = int(port) if port else None
+        where = Uri("sip", user, None, host, number, Params.matched(inner), None, whole)
+        return cls(where, Params.matched(params), display or "")
 
     @property
     def tag(self) -> str | None:

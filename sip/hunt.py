@@ -63,7 +63,10 @@ class Hunt:
         return self._failure or Ending(480, _ABSENT, "server", "Nobody Is Registered")
 
     def add(self, groups: Iterable[Group]) -> None:
-        """More targets, before the others."""
+        """More targets, before the others; those of a redirection are due, whatever was said before."""
+        if self._decided:
+            self._groups = deque(group for group in self._groups if group[0].after != "any")
+            self._decided = False
         self._groups.extendleft(reversed(list(groups)))
 
     def stop(self) -> None:

@@ -16,15 +16,15 @@ from sip.trunk import Trunk
 from sip.uri import Uri
 
 _HIDING = frozenset({"id", "user", "header", "full"})
-_ANONYMOUS = "anonymous"
+ANONYMOUS = "anonymous@anonymous.invalid"
 
 
 @fact
 class Caller:
     """A caller as far as we vouch for it. name: its number or user name; hidden: it wants not to be shown.
 
-    asserted: the name is proved, by our own digest or by a trunk that we trust. diversions: Diversion values of a
-    trusted trunk, as they came.
+    asserted: the name is proved, by our own digest or by a trunk that we trust. diversions, history: Diversion values
+    and entries of History-Info of a trusted trunk, as they came.
     """
 
     name: str
@@ -32,6 +32,12 @@ class Caller:
     hidden: bool = False
     asserted: bool = True
     diversions: tuple[str, ...] = ()
+    history: tuple[str, ...] = ()
+
+
+def is_anonymous(said: NameAddr) -> bool:
+    """Whether a caller does without its name in From (RFC 3323 §4.1.1.3)."""
+    return f"{said.uri.user}@{said.uri.host}".lower() == ANONYMOUS
 
 
 def caller_of(request: Request, username: str, trunk: Trunk | None) -> Caller:
@@ -39,7 +45,8 @@ def caller_of(request: Request, username: str, trunk: Trunk | None) -> Caller:
     said = request.from_
     hidden = bool(_HIDING & {word.lower() for value in request.values("Privacy") for word in value.split(";")})
     if trunk is None:
-        return Caller(username, said.display, hidden)
+        nameless = is_anonymous(said)
+        return Caller(username, "" if nameless else said.display, hidden or nameless)
     number = said.uri.dialled
     if not trunk.trusted:
         return Caller(number, said.display, hidden, asserted=False)
@@ -59,7 +66,7 @@ def identified(caller: Caller, user: str, host: str, ours: str, trunk: Trunk | N
     """
     shown = Uri("sip", user=escaped(user) or None, host=host)
     if caller.hidden:
-        shown = Uri("sip", user=_ANONYMOUS, host="anonymous.invalid")
+        shown = Uri.parse(f"sip:{ANONYMOUS}")
     from_ = NameAddr(shown, display="Anonymous" if caller.hidden else caller.display)
     fields: list[tuple[str, str]] = []
     if caller.hidden:
@@ -78,10 +85,15 @@ def diverted(
     diversions: ours, the last one first; what the caller's trunk has told of goes before these in time, and so after
     them here. host: of the addresses of those who are ours.
     """
-    if policy == "none" or (not trunk.trusted if trunk else policy != "all"):
+    if not is_told(trunk, policy):
         return []
     ours = [_diversion(each, host) for each in diversions if trunk or not each.hidden]
     return [("Diversion", value) for value in (*ours, *(caller.diversions if trunk else ()))]
+
+
+def is_told(trunk: Trunk | None, policy: DiversionPolicy) -> bool:
+    """Whether a trunk, None: a user, may know who sent a call on."""
+    return policy != "none" and (trunk.trusted if trunk else policy == "all")
 
 
 def _diversion(of: Diversion, host: str) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import partial
 
 from sip.agent import ALLOWED, SUPPORTED, Agent
-from sip.bodies import SDP, session_description
+from sip.bodies import ACCEPTED, SDP, session_description
 from sip.call import Call
 from sip.call_table import CallState
 from sip.calls import Calls
@@ -56,10 +56,10 @@ class InDialog:
         found = self._calls.dialog(key_of(request))
         if found:
             return found
-        found = self._calls.caller(request)
-        if found is None or request.to.tag not in found[1].asked.tags:
-            raise ProtocolError(481, "Call/Transaction Does Not Exist")
-        return found
+        for each in self._calls.callers(request):
+            if request.to.tag in each[1].asked.tags:
+                return each
+        raise ProtocolError(481, "Call/Transaction Does Not Exist")
 
     def _handle(
         self, call: Call, leg: Leg, request: Request, transaction: Transaction, source: Address, now: float
@@ -122,7 +122,7 @@ class InDialog:
         try:
             sdp = session_description(request)
         except ProtocolError as error:
-            self._agent.respond(transaction, request, error.status, now, headers=[("Accept", SDP)])
+            self._agent.respond(transaction, request, error.status, now, error.reason, headers=ACCEPTED)
             return
         if too_small(request, self._agent.settings):
             raise ProtocolError(422, "Session Interval Too Small")

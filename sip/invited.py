@@ -27,7 +27,7 @@ class Invited:
 
     invite, server: the INVITE that waits for our final response; `last` is the CSeq of the last one, `branch` its
     Via's. update: an UPDATE, or a PRACK with an offer, that waits. early: early dialogs by our tag. success: our last
-    2xx until its ACK. first: CSeq of the INVITE that made the leg, None where that was ours.
+    2xx until its ACK. first: CSeq of the INVITE that made the leg, None where that was ours; uri: its request URI.
     """
 
     def __init__(self, leg: Leg) -> None:
@@ -38,6 +38,7 @@ class Invited:
         self.first: CSeq | None = None
         self.last: CSeq | None = None
         self.branch: str | None = None
+        self.uri = ""
         self.tags = Tags(leg.tag)
         self.early: dict[str, Early] = {}
         self.success = b""
@@ -50,7 +51,8 @@ class Invited:
         if request.method == "INVITE":
             self.invite, self.server, self.last = request, transaction, request.cseq
             self.branch = request.via.branch
-            self.first = self.first or (request.cseq if self._leg.dialog is None else None)
+            if self.first is None and self._leg.dialog is None:
+                self.first, self.uri = request.cseq, request.uri
         else:
             self.update = request, transaction
 
@@ -110,7 +112,8 @@ class Invited:
         early = self.early.get(tag)
         if early is None:
             assert self._leg.source
-            early = Early(dialog_of_request(self.invite, tag, self._leg.source, self.server.local))
+            trunk = bool(self._leg.trunk)
+            early = Early(dialog_of_request(self.invite, tag, self._leg.source, self.server.local, trunk))
             self.early[tag] = early
             self._leg.joined(early.dialog)
         return early
@@ -172,7 +175,8 @@ class Invited:
         assert leg.source
         leg.tag = self.tags.claim(branch, leg.agent.token()) if sdp else self.tags.get(branch)
         early = self.early.get(leg.tag)
-        leg.dialog = early.dialog if early else dialog_of_request(invite, leg.tag, leg.source, server.local)
+        known = early.dialog if early else None
+        leg.dialog = known or dialog_of_request(invite, leg.tag, leg.source, server.local, bool(leg.trunk))
         self._forget_early()
         leg.joined(leg.dialog)
         return b"" if early and early.settled else sdp
@@ -190,7 +194,7 @@ class Invited:
 
     def repeated(self, request: Request) -> bool:
         """Whether `request` is the INVITE that made this leg, seen again; a 2xx not acknowledged is sent again."""
-        if request.cseq != self.last or request.via.branch != self.branch:
+        if (request.cseq, request.via.branch) != (self.last, self.branch) or self.uri not in ("", request.uri):
             return False
         if self._leg.state in (LegState.UNACKED, LegState.PARTING):
             self._resend(0.0)

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 _SUPPORTED = ("Supported", ", ".join(word for word in EXTENSIONS if word != RELIABLE))
 """Of a re-INVITE, whose 1xx nobody waits for."""
+PATIENCE = 5
+"""How often a re-INVITE is tried again that nobody else would repeat."""
 _WAITING = (LegState.CALLING, LegState.RINGING, LegState.CONFIRMED)
 
 
@@ -43,6 +45,8 @@ class Inviting:
         self.auth: ClientAuth | None = None
         self.withdrawn = False
         self._refreshing = False
+        self._patience = 0
+        self._glare: Response | None = None
 
     def start(self, request: Request, target: Address, local: Address, now: float) -> None:
         """Send the INVITE that makes the leg."""
@@ -50,11 +54,14 @@ class Inviting:
         self.sent = self.auth.sign(request, agent.token()) if self.auth else request
         self.client = agent.begin(self.sent, target, local, now, self._responded)
 
-    def again(self, sdp: bytes, now: float, refreshing: bool = False) -> None:
-        """Send a re-INVITE. refreshing: it changes nothing, so the call need not hear of it."""
+    def again(self, sdp: bytes, now: float, refreshing: bool = False, patience: int = 0) -> None:
+        """Send a re-INVITE. refreshing: it changes nothing, so the call need not hear of it.
+
+        patience: how often it is sent again after it has met one of the peer (RFC 3261 §14.1).
+        """
         leg = self._leg
         assert leg.dialog
-        self.withdrawn, self._refreshing = False, refreshing
+        self.withdrawn, self._refreshing, self._patience = False, refreshing, patience
         headers = [leg.contact(leg.dialog.local), ALLOWED, _SUPPORTED, *leg.session.propose()]
         self.sent, self.client = leg.agent.send(
             leg.dialog, "INVITE", now, self._responded, headers, sdp, auth=self.auth
@@ -93,6 +100,10 @@ class Inviting:
     def _failed(self, response: Response | None, now: float) -> None:
         if response and self._leg.state in _WAITING and self._once_more(response, now):
             return
+        if response and response.status == 491 and self._patience and self._leg.state is LegState.CONFIRMED:
+            self._glare = response
+            self._leg.agent.timers.start(self, "glare", now + self._leg.glare_wait())
+            return
         self.early = {}
         if self._refreshing:
             self.sent, self._refreshing = None, False
@@ -101,6 +112,17 @@ class Inviting:
         if self._leg.state is LegState.CONFIRMED:
             self.sent = None
         self._leg.feed(LegSignal.REJECT, now, response)
+
+    def ring(self, name: str, now: float) -> None:
+        """The time after a glare is over: once more, if it is still wanted."""
+        glare, self._glare = self._glare, None
+        if glare is None or self.sent is None or self._leg.state is not LegState.CONFIRMED:
+            return
+        if self._refreshing:
+            self._patience = 0
+            self._failed(glare, now)
+        else:
+            self.again(self.sent.body, now, patience=self._patience - 1)
 
     def _once_more(self, response: Response, now: float) -> bool:
         """Answer a challenge (RFC 3261 §22.2), or ask for a longer interval (RFC 4028 §7.3)."""
@@ -157,7 +179,8 @@ class Inviting:
         if not tag or leg.dialog or not self.sent or not self.client:
             return None
         if tag not in self.early:
-            dialog = dialog_of_response(self.sent, response, self.client.target, self.client.local)
+            client = self.client
+            dialog = dialog_of_response(self.sent, response, client.target, client.local, bool(leg.trunk))
             self.early[tag] = Early(dialog)
             leg.joined(dialog)
         return self.early[tag]
@@ -191,7 +214,7 @@ class Inviting:
     def _confirm(self, response: Response, client: Transaction, now: float) -> None:
         """The dialog of the first 2xx: its route set and target are final, its numbers go on (RFC 3261 §13.2.2.4)."""
         assert self.sent
-        dialog = dialog_of_response(self.sent, response, client.target, client.local)
+        dialog = dialog_of_response(self.sent, response, client.target, client.local, bool(self._leg.trunk))
         early = self.early.get(dialog.their_tag)
         if early:
             dialog.our_cseq, dialog.their_cseq = early.dialog.our_cseq, early.dialog.their_cseq

@@ -149,9 +149,9 @@ class Leg:
         self.source, self.call_id = target, request.call_id
         self.asking.start(request, target, local, now)
 
-    def reinvite(self, sdp: bytes, now: float) -> None:
-        """Send a re-INVITE; without a description it asks for an offer."""
-        self.asking.again(self.speak(sdp), now)
+    def reinvite(self, sdp: bytes, now: float, patience: int = 0) -> None:
+        """Send a re-INVITE; without a description it asks for an offer. patience: see `Inviting.again`."""
+        self.asking.again(self.speak(sdp), now, patience=patience)
 
     def confirm(self, sdp: bytes, now: float) -> None:
         """Send the ACK of the peer's 2xx, with the answer it is owed or nothing."""
@@ -233,6 +233,12 @@ class Leg:
         """
         self.asked.resume(target, local, now)
         self.asking.resume(target, local, now)
+
+    def depart(self) -> None:
+        """Another process goes on with the leg, as its state says."""
+        self._hush()
+        self.session.stop()
+        self.state = LegState.GONE
 
     def ring(self, name: str, now: float) -> None:
         """A timer is due: the session's, or one that names its signal."""
@@ -320,6 +326,8 @@ class Leg:
             if wanted:
                 self.restate(wanted, now)
         elif response.status >= 300:
+            if wanted:
+                self.speak(wanted)  # what was refused was never agreed on
             self._refresh_later(response, now)
 
     def _refresh_later(self, response: Response, now: float) -> None:

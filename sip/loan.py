@@ -3,20 +3,29 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from sip.facts import fact
 
 if TYPE_CHECKING:
-    from sip.call import Call
     from sip.leg import Leg
+
+
+class Lender(Protocol):
+    """The call that a leg is of."""
+
+    def take_back(self, loan: Loan, now: float) -> None:
+        """A leg comes back: the call goes on, or the leg ends where the call has."""
+
+    def part_with(self, loan: Loan, now: float) -> None:
+        """A leg is another call's for good."""
 
 
 @fact
 class Loan:
     """A leg of `lender` that another call has for now. said: what the leg knew of the media in the lender's call."""
 
-    lender: Call
+    lender: Lender
     leg: Leg
     name: Literal["a", "b"]
     said: bytes

@@ -8,144 +8,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
-from typing import Generic, Self, TypeVar, overload
+from typing import Any, Self, TypeVar, cast
 
+from sip import readings
 from sip.errors import ForbiddenCharacter, ParseError
-from sip.headers import (
-    AuthValue,
-    CSeq,
-    NameAddr,
-    Via,
-    date,
-    is_cookie,
-    number,
-    parse_each,
-    seconds,
-    split_list,
-    tokens,
-)
+from sip.headers import AuthValue, CSeq, NameAddr, Via, is_cookie, split_list
 from sip.names import KEYS, NAMES, header_key, header_name
 from sip.uri import Uri
 
 T = TypeVar("T")
-M = TypeVar("M", bound="Message")
 Fields = Iterable[tuple[str, str]]
+Read = tuple[list[str], dict[str, list[str]]]
+"""Header lines, and their values by key."""
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
-MAX_LENGTH = 2**31
-"""Of a body, as Content-Length may say it."""
-_CALL_ID = re.compile(r"[\x21-\x7e]+")
-
-
-class View(Generic[T]):
-    """A typed reading of one header, made at the first access and kept in the message's own dictionary."""
-
-    def __init__(self, key: str, read: Callable[[list[str]], T]) -> None:
-        self.key, self.read = key, read
-        self.absent: T | None = None
-        """What is read where the header is not there; None also where that is an error."""
-        with suppress(ParseError):
-            self.absent = read([])
-
-    def __set_name__(self, owner: type, name: str) -> None:
-        self.name = name
-
-    @overload
-    def __get__(self, message: None, owner: type) -> Self: ...
-    @overload
-    def __get__(self, message: Message, owner: type) -> T: ...
-    def __get__(self, message: Message | None, owner: type) -> Self | T:
-        if message is None:
-            return self
-        values = message._values.get(self.key)
-        if values is None and self.absent is not None:
-            return self.absent
-        try:
-            value = self.read(values or [])
-        except ParseError as error:
-            raise ParseError(error.status, error.reason, message) from None
-        message.__dict__[self.name] = value
-        return value
-
-
-class Once(Generic[M, T]):
-    """What is worked out of a message at the first access; `functools.cached_property` takes a lock for that."""
-
-    def __init__(self, read: Callable[[M], T]) -> None:
-        self.read = read
-
-    def __set_name__(self, owner: type, name: str) -> None:
-        self.name = name
-
-    @overload
-    def __get__(self, message: None, owner: type) -> Self: ...
-    @overload
-    def __get__(self, message: M, owner: type) -> T: ...
-    def __get__(self, message: M | None, owner: type) -> Self | T:
-        if message is None:
-            return self
-        value = message.__dict__[self.name] = self.read(message)
-        return value
-
-
-def _required(name: str, parse: Callable[[str], T]) -> Callable[[list[str]], T]:
-    def read(values: list[str]) -> T:
-        if not values:
-            raise ParseError(400, f"Missing {name}")
-        return parse(values[0])
-
-    return read
-
-
-def _optional(parse: Callable[[str], T]) -> Callable[[list[str]], T | None]:
-    return lambda values: parse(values[0]) if values else None
-
-
-def _each(parse: Callable[[str], T]) -> Callable[[list[str]], tuple[T, ...]]:
-    return lambda values: parse_each(values, parse)
-
-
-def _vias(values: list[str]) -> tuple[Via, ...]:
-    if not values:
-        raise ParseError(400, "Missing Via")
-    return parse_each(values, Via.parse)
-
-
-def _contacts(values: list[str]) -> tuple[NameAddr, ...]:
-    return () if values == ["*"] else parse_each(values, NameAddr.parse)
-
-
-def read_call_id(value: str) -> str:
-    """A Call-ID as it is. Raises ParseError (400)."""
-    if not _CALL_ID.fullmatch(value):
-        raise ParseError(400, "Malformed Call-ID")
-    return value
-
-
-def _max_forwards(values: list[str]) -> int | None:
-    return number(values[0], 255, "Max-Forwards") if values else None
-
-
-def _media_type(value: str) -> str:
-    return value.partition(";")[0].strip(" \t").lower()
-
-
-def _authorizations(values: list[str]) -> tuple[AuthValue, ...]:
-    return tuple(AuthValue.parse(value) for value in values)
-
-
-def _request_uri(request: Request) -> Uri:
-    return Uri.parse(request.uri)
-
-
-def _transaction_key(request: Request) -> str:
-    """Without a proper branch, even the cookie alone, RFC 2543 holds: the key is all that tells two requests apart."""
-    via, method = request.via, "INVITE" if request.method == "ACK" else request.method
-    branch, (host, port) = via.branch, via.sent_by
-    if branch is not None and is_cookie(branch):
-        return server_key_of(method, branch, host, port)
-    rest = (request.call_id, str(request.cseq.number), request.from_.tag or "", branch or "")
-    return "\n".join((method, host, str(port), *rest))
+_UNREAD = object()
 
 
 def server_key_of(method: str, branch: str, host: str, port: int) -> str:
@@ -164,39 +40,172 @@ class Message:
     body: bytes
     _lines: list[str]
     _values: dict[str, list[str]]
+    _known: dict[str, Any]
 
-    vias = View("via", _vias)
-    from_ = View("from", _required("From", NameAddr.parse))
-    to = View("to", _required("To", NameAddr.parse))
-    call_id = View("call-id", _required("Call-ID", read_call_id))
-    cseq = View("cseq", _required("CSeq", CSeq.parse))
-    contacts = View("contact", _contacts)
-    is_star_contact = View("contact", lambda values: values == ["*"])
-    routes = View("route", _each(NameAddr.parse))
-    record_routes = View("record-route", _each(NameAddr.parse))
-    path = View("path", _each(NameAddr.parse))
-    max_forwards = View("max-forwards", _max_forwards)
-    content_length = View("content-length", _optional(lambda text: number(text, MAX_LENGTH, "Content-Length")))
-    content_type = View("content-type", _optional(_media_type))
-    expires = View("expires", _optional(seconds))
-    min_expires = View("min-expires", _optional(seconds))
-    session_expires = View("session-expires", _optional(seconds))
-    min_se = View("min-se", _optional(seconds))
-    retry_after = View("retry-after", _optional(lambda text: seconds(text.partition("(")[0])))
-    date = View("date", _optional(date))
-    allow = View("allow", tokens)
-    accept = View("accept", tokens)
-    require = View("require", tokens)
-    proxy_require = View("proxy-require", tokens)
-    supported = View("supported", tokens)
-    unsupported = View("unsupported", tokens)
-    authorizations = View("authorization", _authorizations)
-    proxy_authorizations = View("proxy-authorization", _authorizations)
-    www_authenticate = View("www-authenticate", _authorizations)
-    proxy_authenticate = View("proxy-authenticate", _authorizations)
-    asserted_identities = View("p-asserted-identity", _each(NameAddr.parse))
-    refer_to = View("refer-to", _optional(NameAddr.parse))
-    rseq = View("rseq", _optional(lambda text: number(text, 2**32 - 1, "RSeq")))
+    def __init__(self, body: bytes, read: Read | None) -> None:
+        self.body = body
+        self._lines, self._values = read or ([], {})
+        self._known = {}
+
+    @property
+    def vias(self) -> tuple[Via, ...]:
+        """Each Via, the topmost first."""
+        return self._view("vias", "via", readings.vias)
+
+    @property
+    def from_(self) -> NameAddr:
+        """Who sends."""
+        return self._view("from_", "from", readings.from_)
+
+    @property
+    def to(self) -> NameAddr:
+        """Whom it is to."""
+        return self._view("to", "to", readings.to)
+
+    @property
+    def call_id(self) -> str:
+        """As it is."""
+        return self._view("call_id", "call-id", readings.call_id)
+
+    @property
+    def cseq(self) -> CSeq:
+        """Number and method."""
+        return self._view("cseq", "cseq", readings.cseq)
+
+    @property
+    def contacts(self) -> tuple[NameAddr, ...]:
+        """Those of Contact; none for `*`."""
+        return self._view("contacts", "contact", readings.contacts)
+
+    @property
+    def is_star_contact(self) -> bool:
+        """Whether Contact is `*` alone."""
+        return self._view("is_star_contact", "contact", readings.is_star)
+
+    @property
+    def routes(self) -> tuple[NameAddr, ...]:
+        """Route, in order."""
+        return self._view("routes", "route", readings.addresses)
+
+    @property
+    def record_routes(self) -> tuple[NameAddr, ...]:
+        """Record-Route, in order."""
+        return self._view("record_routes", "record-route", readings.addresses)
+
+    @property
+    def path(self) -> tuple[NameAddr, ...]:
+        """Path, in order (RFC 3327)."""
+        return self._view("path", "path", readings.addresses)
+
+    @property
+    def max_forwards(self) -> int | None:
+        """Hops that are left."""
+        return self._view("max_forwards", "max-forwards", readings.max_forwards)
+
+    @property
+    def content_length(self) -> int | None:
+        """Bytes, as said."""
+        return self._view("content_length", "content-length", readings.content_length)
+
+    @property
+    def content_type(self) -> str | None:
+        """Type and subtype in lower case."""
+        return self._view("content_type", "content-type", readings.media_type)
+
+    @property
+    def expires(self) -> int | None:
+        """Seconds."""
+        return self._view("expires", "expires", readings.delta)
+
+    @property
+    def min_expires(self) -> int | None:
+        """Seconds."""
+        return self._view("min_expires", "min-expires", readings.delta)
+
+    @property
+    def session_expires(self) -> int | None:
+        """Seconds (RFC 4028)."""
+        return self._view("session_expires", "session-expires", readings.delta)
+
+    @property
+    def min_se(self) -> int | None:
+        """Seconds (RFC 4028)."""
+        return self._view("min_se", "min-se", readings.delta)
+
+    @property
+    def retry_after(self) -> int | None:
+        """Seconds."""
+        return self._view("retry_after", "retry-after", readings.delay)
+
+    @property
+    def date(self) -> str | None:
+        """As it is."""
+        return self._view("date", "date", readings.moment)
+
+    @property
+    def allow(self) -> tuple[str, ...]:
+        """Methods."""
+        return self._view("allow", "allow", readings.tokens)
+
+    @property
+    def accept(self) -> tuple[str, ...]:
+        """Media types."""
+        return self._view("accept", "accept", readings.tokens)
+
+    @property
+    def require(self) -> tuple[str, ...]:
+        """Option tags."""
+        return self._view("require", "require", readings.tokens)
+
+    @property
+    def proxy_require(self) -> tuple[str, ...]:
+        """Option tags."""
+        return self._view("proxy_require", "proxy-require", readings.tokens)
+
+    @property
+    def supported(self) -> tuple[str, ...]:
+        """Option tags."""
+        return self._view("supported", "supported", readings.tokens)
+
+    @property
+    def unsupported(self) -> tuple[str, ...]:
+        """Option tags."""
+        return self._view("unsupported", "unsupported", readings.tokens)
+
+    @property
+    def authorizations(self) -> tuple[AuthValue, ...]:
+        """Credentials for us as a server."""
+        return self._view("authorizations", "authorization", readings.credentials)
+
+    @property
+    def proxy_authorizations(self) -> tuple[AuthValue, ...]:
+        """Credentials for us as a proxy."""
+        return self._view("proxy_authorizations", "proxy-authorization", readings.credentials)
+
+    @property
+    def www_authenticate(self) -> tuple[AuthValue, ...]:
+        """Challenges of a server."""
+        return self._view("www_authenticate", "www-authenticate", readings.credentials)
+
+    @property
+    def proxy_authenticate(self) -> tuple[AuthValue, ...]:
+        """Challenges of a proxy."""
+        return self._view("proxy_authenticate", "proxy-authenticate", readings.credentials)
+
+    @property
+    def asserted_identities(self) -> tuple[NameAddr, ...]:
+        """Of P-Asserted-Identity (RFC 3325)."""
+        return self._view("asserted_identities", "p-asserted-identity", readings.addresses)
+
+    @property
+    def refer_to(self) -> NameAddr | None:
+        """Where a transfer leads (RFC 3515)."""
+        return self._view("refer_to", "refer-to", readings.refer_to)
+
+    @property
+    def rseq(self) -> int | None:
+        """Of a reliable provisional response (RFC 3262)."""
+        return self._view("rseq", "rseq", readings.rseq)
 
     @property
     def via(self) -> Via:
@@ -248,10 +257,7 @@ class Message:
                 place = len(kept)
         place = len(kept) if place < 0 else place
         lines = [f"{header_name(name)}: {value}" for value in values]
-        copy = self._copy()
-        copy._lines = kept[:place] + lines + kept[place:]
-        copy._values = {**self._values, key: list(values)}
-        return copy
+        return self._copy((kept[:place] + lines + kept[place:], {**self._values, key: list(values)}))
 
     def with_body(self, body: bytes, content_type: str | None = None) -> Self:
         """A copy with another body and its length; `content_type` None leaves the type as it is."""
@@ -264,17 +270,25 @@ class Message:
         head = "\r\n".join([self.start_line, *self._lines, "", ""])
         return head.encode("utf-8", "surrogateescape") + self.body
 
-    __bytes__ = to_bytes
+    def __bytes__(self) -> bytes:
+        return self.to_bytes()
 
-    def _fill(self, copied: Fields, headers: Fields, body: bytes) -> None:
-        self.body = body
-        self._lines = []
-        self._values = {}
+    def _view(self, name: str, key: str, read: Callable[[list[str]], T]) -> T:
+        """Return what `read` makes of a header, made at the first access and kept."""
+        found = self._known.get(name, _UNREAD)
+        if found is _UNREAD:
+            try:
+                found = self._known[name] = read(self._values.get(key, []))
+            except ParseError as error:
+                raise ParseError(error.status, error.reason, self) from None
+        return cast("T", found)
+
+    def _fill(self, copied: Fields, headers: Fields) -> None:
         self._add(copied)
         fields = list(headers)
         _check_all([value for _, value in fields])
         self._add(fields, "content-length")
-        self._add((("Content-Length", str(len(body))),))
+        self._add((("Content-Length", str(len(self.body))),))
 
     def _add(self, headers: Fields, but: str = "") -> None:
         lines, values = self._lines, self._values
@@ -288,7 +302,7 @@ class Message:
             else:
                 values[key] = [value]
 
-    def _copy(self) -> Self:
+    def _copy(self, read: Read) -> Self:
         raise NotImplementedError
 
 
@@ -296,21 +310,41 @@ class Request(Message):
     """A request. `uri` is the request URI as spelled; `headers` are (name, value) pairs in order.
 
     Content-Length is written by us alone. Raises ForbiddenCharacter where a value holds a control character; not
-    so for `copied`, put before `headers`: values of a parsed message, which may quote one (RFC 4475 intmeth).
+    so for `copied`, put before `headers`: values of a parsed message, which may quote one (RFC 4475 intmeth). With
+    `read`, all of it is as it was read, and stays so.
     """
 
-    def __init__(self, method: str, uri: str, headers: Fields = (), body: bytes = b"", *, copied: Fields = ()) -> None:
-        self.method = checked(method)
-        self.uri = checked(uri)
-        self._fill(copied, headers, body)
+    def __init__(
+        self,
+        method: str,
+        uri: str,
+        headers: Fields = (),
+        body: bytes = b"",
+        *,
+        copied: Fields = (),
+        read: Read | None = None,
+    ) -> None:
+        super().__init__(body, read)
+        self.method, self.uri = method, uri
+        self.size = 0
+        """Bytes that it came in; 0 of one that is ours."""
+        self._uri: Uri | None = None
+        self._transaction_key: str | None = None
+        if read is None:
+            _check_all([method, uri])
+            self._fill(copied, headers)
 
     @property
     def start_line(self) -> str:
         """The request line."""
         return f"{self.method} {self.uri} SIP/2.0"
 
-    request_uri = Once["Request", Uri](_request_uri)
-    """The request URI in parts."""
+    @property
+    def request_uri(self) -> Uri:
+        """The request URI in parts."""
+        if self._uri is None:
+            self._uri = Uri.parse(self.uri)
+        return self._uri
 
     def stamp(self, host: str, port: int) -> None:
         """Say in the top Via where the request came from, before anybody reads it (RFC 3261 §18.2.1, RFC 3581 §4)."""
@@ -324,18 +358,32 @@ class Request(Message):
         place = 0 if self._lines[0].startswith("Via:") else self._place_of_via()
         self._lines[place] = f"Via: {first}"
         values[0] = first
-        self.__dict__["vias"] = (top, *vias[1:])
+        self._known["vias"] = (top, *vias[1:])
 
     def _place_of_via(self) -> int:
         return next(place for place, line in enumerate(self._lines) if header_key(line.partition(":")[0]) == "via")
 
-    transaction_key = Once["Request", str](_transaction_key)
-    """What makes two requests one transaction (RFC 3261 §17.2.3), the method first. An ACK counts as its INVITE."""
+    @property
+    def transaction_key(self) -> str:
+        """What makes two requests one transaction (RFC 3261 §17.2.3), the method first. An ACK counts as its INVITE."""
+        if self._transaction_key is None:
+            self._transaction_key = self._read_transaction_key()
+        return self._transaction_key
 
-    def _copy(self) -> Self:
-        copy = object.__new__(type(self))
-        copy.method, copy.uri, copy.body = self.method, self.uri, self.body
-        return copy
+    def _read_transaction_key(self) -> str:
+        """Without a proper branch, even the cookie alone, RFC 2543 holds: the key is all that tells two apart.
+
+        The request URI does where a proxy of that age tries one number after another, or forks (§17.2.3).
+        """
+        via, method = self.via, "INVITE" if self.method == "ACK" else self.method
+        branch, (host, port) = via.branch, via.sent_by
+        if branch is not None and is_cookie(branch):
+            return server_key_of(method, branch, host, port)
+        rest = (self.call_id, str(self.cseq.number), self.from_.tag or "", branch or "", self.uri)
+        return "\n".join((method, host, str(port), *rest))
+
+    def _copy(self, read: Read) -> Self:
+        return type(self)(self.method, self.uri, body=self.body, read=read)
 
     def __repr__(self) -> str:
         return f"<{self.start_line}>"
@@ -345,21 +393,28 @@ class Response(Message):
     """A response; see Request for `headers` and what is raised."""
 
     def __init__(
-        self, status: int, reason: str, headers: Fields = (), body: bytes = b"", *, copied: Fields = ()
+        self,
+        status: int,
+        reason: str,
+        headers: Fields = (),
+        body: bytes = b"",
+        *,
+        copied: Fields = (),
+        read: Read | None = None,
     ) -> None:
-        self.status = status
-        self.reason = checked(reason)
-        self._fill(copied, headers, body)
+        super().__init__(body, read)
+        self.status, self.reason = status, reason
+        if read is None:
+            checked(reason)
+            self._fill(copied, headers)
 
     @property
     def start_line(self) -> str:
         """The status line."""
         return f"SIP/2.0 {self.status} {self.reason}"
 
-    def _copy(self) -> Self:
-        copy = object.__new__(type(self))
-        copy.status, copy.reason, copy.body = self.status, self.reason, self.body
-        return copy
+    def _copy(self, read: Read) -> Self:
+        return type(self)(self.status, self.reason, body=self.body, read=read)
 
     def __repr__(self) -> str:
         return f"<{self.start_line}>"

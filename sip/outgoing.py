@@ -13,6 +13,7 @@ from sip.causes import CARRIER_FAILS
 from sip.effects import Address, After, Diversion, ServiceTarget, Target, TrunkTarget, UriTarget, UserTarget
 from sip.errors import ParseError
 from sip.facts import fact
+from sip.history import retargeted
 from sip.identity import Caller, diverted, escaped, identified
 from sip.message import Request
 from sip.reach import literal, request_uri
@@ -37,7 +38,7 @@ _NEVER = frozenset(
         *("max-forwards", "content-length", "content-type", "authorization", "proxy-authorization"),
         *("proxy-authenticate", "www-authenticate", "require", "proxy-require", "supported", "allow", "rack", "rseq"),
         *("session-expires", "min-se", "replaces", "refer-to", "p-asserted-identity", "p-preferred-identity"),
-        *("privacy", "diversion", "remote-party-id", "user-agent", "server"),
+        *("privacy", "diversion", "history-info", "remote-party-id", "user-agent", "server"),
     }
 )
 """Headers that are ours to write, whatever the settings say."""
@@ -129,6 +130,7 @@ def first_invite(
     hops = MAX_FORWARDS if incoming.max_forwards is None else min(incoming.max_forwards, MAX_FORWARDS + 1) - 1
     host = agent.settings.host
     caller = replace(caller, hidden=True) if destination.hidden else caller
+    before = (*destination.diversions, *diversions) if trunk or destination.user else ()
     ours = (trunk.ours or (trunk.domain if trunk.register else "")) if trunk else ""
     from_, identity = identified(caller, _shown(destination, caller, trunk), ours or host, ours or host, trunk)
     fields = [
@@ -143,7 +145,8 @@ def first_invite(
         ALLOWED,
         ("Supported", ", ".join(word for word in EXTENSIONS if reliable or word != RELIABLE)),
         *identity,
-        *diverted((*destination.diversions, *diversions), caller, host, trunk, agent.settings.diversion),
+        *diverted(before, caller, host, trunk, agent.settings.diversion),
+        *retargeted(before, caller, destination.to, host, trunk, agent.settings.history_info),
         *_passed_on(incoming, agent.settings.pass_headers),
         *headers,
         ("User-Agent", agent.settings.server),

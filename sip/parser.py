@@ -10,9 +10,10 @@ import re
 
 from sip.errors import ParseError
 from sip.headers import CSeq, NameAddr, Via, number, parse_each, plain_address
-from sip.message import MAX_LENGTH, Message, Request, Response, read_call_id, unfold
+from sip.message import Message, Request, Response, unfold
 from sip.names import KEYS, header_key, header_name
 from sip.params import TOKEN
+from sip.readings import MAX_LENGTH, read_call_id
 
 MAX_MESSAGE = 65536
 MAX_HEADERS = 200
@@ -24,7 +25,6 @@ _STATUS_LINE = re.compile(r"SIP/([0-9]+\.[0-9]+) ([0-9]+)(?: ([^\r\n]*))?", re.I
 _LOOKS_LIKE_REQUEST = re.compile(rf"({TOKEN})[ \t]++[^\r\n]*SIP/[0-9.]++[ \t]*+", re.IGNORECASE | re.ASCII)
 _UNFOLDED_END = re.compile(r"\r\n(?![ \t])")
 _ANY_END = re.compile(r"\r\n(?![ \t])|(?<!\r)\n(?![ \t])")
-_ALLOWED = bytes([9, 10, 13, *range(32, 127), *range(128, 256)])
 _QUOTED = re.compile(r'"(?>(?:[^"\\]++|\\.)*)"?', re.DOTALL)
 _PAIR = re.compile(r"\\.", re.DOTALL)
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
@@ -50,9 +50,11 @@ def parse(data: bytes) -> Request | Response:
     Raises ParseError: 400, 505 for another version of SIP, 513 above 64 KiB; `partial` holds what an answer needs.
     """
     try:
-        return _parse(data)
+        message = _parse(data)
     except ParseError as error:
-        raise ParseError(error.status, error.reason, salvage(data)) from None
+        raise ParseError(error.status, error.reason, _sized(salvage(data), data)) from None
+    _sized(message, data)
+    return message
 
 
 def _parse(data: bytes) -> Request | Response:
@@ -72,21 +74,33 @@ def _parse(data: bytes) -> Request | Response:
     return message
 
 
+def _sized(message: Request | Response | None, data: bytes) -> Request | Response | None:
+    if isinstance(message, Request):
+        message.size = len(data)
+    return message
+
+
 def _split_lines(head: bytes) -> list[str]:
     """Start line and header lines, folds still in them; lines end in CRLF and hold no other control."""
-    ends = head.count(b"\r\n")
-    if head.count(b"\r") != ends or head.count(b"\n") != ends:
-        raise ParseError(400, "Bare CR or LF")
     text = head.decode("utf-8", "surrogateescape")
-    if head.translate(None, _ALLOWED) and _CONTROL.search(_QUOTED.sub(_without_pairs, text)):
+    lines = text.split("\r\n")
+    within = "".join(lines)
+    if "\r" in within or "\n" in within:
+        raise ParseError(400, "Bare CR or LF")
+    if not within.isprintable() and _CONTROL.search(_QUOTED.sub(_without_pairs, text)):
         raise ParseError(400, "Control Character")
-    folded = "\r\n " in text or "\r\n\t" in text
-    lines = _UNFOLDED_END.split(text) if folded else text.split("\r\n")
+    if "\r\n " in text or "\r\n\t" in text:
+        lines = _UNFOLDED_END.split(text)
     if len(lines) > MAX_HEADERS + 1:
         raise ParseError(400, "Too Many Headers")
-    if len(head) > MAX_LINE and max(map(len, lines)) > MAX_LINE:
+    if len(head) > MAX_LINE and max(map(_size, lines)) > MAX_LINE:
         raise ParseError(400, "Header Line Too Long")
     return lines
+
+
+def _size(line: str) -> int:
+    """In bytes, of which a character may have several."""
+    return len(line) if line.isascii() else len(line.encode("utf-8", "surrogateescape"))
 
 
 def _without_pairs(quoted: re.Match[str]) -> str:
@@ -117,15 +131,11 @@ def _status_line(line: str) -> Response:
 
 def _request(method: str, uri: str) -> Request:
     """A request around text that was checked as it was read."""
-    request = object.__new__(Request)
-    request.method, request.uri = method, uri
-    return request
+    return Request(method, uri, read=([], {}))
 
 
 def _response(status: int, reason: str) -> Response:
-    response = object.__new__(Response)
-    response.status, response.reason = status, reason
-    return response
+    return Response(status, reason, read=([], {}))
 
 
 def _index(lines: list[str]) -> dict[str, list[str]]:
@@ -157,7 +167,7 @@ def _cut(body: bytes, message: Message) -> bytes:
 
 def _check(message: Request | Response) -> None:
     """Read what the core relies on, so that later it cannot fail."""
-    values, known = message._values, message.__dict__
+    values, known = message._values, message._known
     try:
         from_, to, call_id, cseq = values["from"][0], values["to"][0], values["call-id"][0], values["cseq"][0]
         vias = values["via"]
@@ -200,8 +210,6 @@ def salvage(data: bytes) -> Request | Response | None:
     message = _salvaged_start(start[:MAX_LINE])
     if message is None:
         return None
-    message.body = b""
-    message._lines, message._values = [], {}
     for line in lines:
         _keep_for_response(message, line)
     return message

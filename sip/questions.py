@@ -66,11 +66,12 @@ class Questions:
             self.refuse(token, 504, "Server Time-out", now)
         self._watch()
 
-    def answer(self, token: int, value: object, now: float) -> None:
-        """Go on with the answer."""
+    def answer(self, token: int, value: object, now: float) -> bool:
+        """Go on with the answer; whether the question was open."""
         question = self._open.pop(token, None)
         if question:
             question.answer(value, now)
+        return question is not None
 
     def refuse(self, token: int, status: int, reason: str, now: float) -> None:
         """Go on with the refusal."""

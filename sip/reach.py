@@ -22,9 +22,14 @@ def reach(contact: Uri, source: Address) -> Address:
     """
     if source.reliable:
         return source
-    if contact.host != source.host and contact.host.lower() != source.host.lower():
+    if hidden(contact.host, source):
         return Address(source.host, source.port, source.transport, True, source.name, source.certified)
     return Address(source.host, contact.port or DEFAULT_PORT, source.transport)
+
+
+def hidden(host: str, source: Address) -> bool:
+    """Whether a peer whose datagrams come from `source` calls itself `host` because it is behind NAT."""
+    return not source.reliable and host != source.host and host.lower() != source.host.lower()
 
 
 def request_uri(contact: Uri) -> str:

@@ -1,47 +1,30 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The short way for a REGISTER that repeats the last one of its phone but for branch, CSeq and credentials.
 
-Nearly all are: phones refresh for days. What was read, checked and granted once holds for the same bytes again, so only
-the three lines that differ are looked at, and the credentials are verified as ever. Whatever is unusual returns to the
-long way, which `tests/sip/test_refreshes.py` holds this one to.
+Nearly all are: phones refresh for days; those that are not there yet are for `sip.arrivals`. What was read, checked and
+granted once holds for the same bytes again, so only the three lines that differ are looked at, and the credentials are
+verified as ever. Whatever is unusual returns to the long way, which `tests/sip/test_refreshes.py` holds this one to.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from hashlib import blake2s
 from sys import intern
 
 from sip.agent import Agent
+from sip.arrivals import Arrivals, Lookup, credentials
 from sip.authentication import Authentication
+from sip.defence import Defence
 from sip.effects import Address, Send
-from sip.headers import DEFAULT_PORTS, AuthValue
-from sip.message import Request, server_key_of
+from sip.message import Request
 from sip.recent import Recent
+from sip.register_lines import Hop, Lines, answer, take_apart
 from sip.registrar import Binding, contact_value
 from sip.registration import Registration
 
 MAX_REMEMBERED = 40_000
 MAX_LINES = 256
-_VIA = re.compile(
-    r"(SIP/2\.0/(UDP|TCP|TLS) ([A-Za-z0-9.-]{1,64})(?::([0-5]?[0-9]{1,4}))?)"
-    r"((?:;rport)?;branch=(z9hG4bK[A-Za-z0-9._-]{1,128})(?:;rport)?)"
-)
-_CSEQ = re.compile(r"([0-9]{1,9}) REGISTER")
-_CREDENTIALS = re.compile(r"Digest [\x20-\x7e]{1,1024}")
-_VARIABLE = ("Via: ", "CSeq: ", "Authorization: ")
-_END = b"\r\n\r\n"
-CREDENTIALS = b"\r\nAuthorization: "
-"""Without this line no REGISTER is a repetition of one that was granted."""
-
-Lookup = Callable[[str, str], Mapping[str, str] | None]
-"""HA1 in hex by algorithm, of a user of a realm; None where it cannot be told at once."""
-Parts = tuple[bytes, str, str, str, list[str]]
-"""A keyed hash of all lines but three, as ten thousand phones have many; the values of Via, CSeq, Authorization; and
-those lines.
-"""
 
 
 @dataclass(slots=True)
@@ -61,15 +44,18 @@ class Granted:
 class Refreshes:
     """What was granted last, by everything that a repetition has in common with it."""
 
-    def __init__(self, agent: Agent, authentication: Authentication, registration: Registration) -> None:
+    def __init__(
+        self, agent: Agent, authentication: Authentication, registration: Registration, defence: Defence
+    ) -> None:
         self.lookup: Lookup | None = None
         self._agent = agent
         self._authentication = authentication
         self._registration = registration
+        self._arrivals = Arrivals(agent, authentication, registration, defence)
         self._granted: Recent[bytes, Granted] = Recent(MAX_REMEMBERED)
-        """By the hash of `Parts`; from where and to where the REGISTER came is in its binding."""
-        self._parts: Parts | None = None
-        """Of the REGISTER that `take` was asked about last."""
+        """By a keyed hash of all lines but three, as ten thousand phones have many; who sent it is in its binding."""
+        self._lines: Lines | None = None
+        """Of the REGISTER that `take` was asked about last, where it has credentials."""
         self._memory = agent.settings.intervals.give_up
         self._marks = blake2s(key=agent.settings.secret[:32], digest_size=16, person=b"register")
 
@@ -78,108 +64,104 @@ class Refreshes:
 
     def learn(self, request: Request, username: str, seconds: float) -> None:
         """Remember the REGISTER that `take` was asked about last: it has one contact, granted for so many seconds."""
-        parts = self._parts
-        if parts is None or self.lookup is None or request.values("via") != [str(request.via)]:
+        lines = self._lines
+        if lines is None or self.lookup is None or request.values("via") != [str(request.via)]:
             return
-        lines = parts[4]
-        values = [_value(line) for line in lines[:MAX_LINES]]
+        values = [_value(line) for line in lines.rest.split("\r\n", MAX_LINES)[:MAX_LINES]]
         try:
             named = "".join(chr(values.index(request.values(name)[0])) for name in ("from", "to", "call-id"))
         except ValueError:
             return
-        if lines[0] == f"REGISTER {request.uri} SIP/2.0":
-            bindings = self._registration.registrar.bindings(username)
-            self._granted.put(parts[0], Granted(username, seconds, bindings, intern(named), _last(parts)))
+        (binding,) = self._registration.registrar.bindings(username)
+        usual = lines.number >= 0 and Hop.of(lines.via, binding.received)
+        if usual and lines.rest.startswith(f"REGISTER {request.uri} SIP/2.0\r\n"):
+            self._remember(self._mark(lines), lines, username, seconds, named)
             self._agent.layer.settle(request.transaction_key)
 
     def take(self, data: bytes, source: Address, local: Address, now: float, anew: bool = True) -> bool:
-        """Whether this was a repetition, and was granted; else nothing has happened.
+        """Whether this was as usual, and was answered; else nothing has happened.
 
-        It leaves no transaction: all that makes the answer once more, byte for byte, is in the request and its binding.
-        anew: whether there is time for others than those that were answered before.
+        It leaves no transaction: all that makes the answer to a repetition once more, byte for byte, is in the request
+        and its binding. anew: whether there is time for others than those that were answered before.
         """
-        parts = self._parts = self._take_apart(data)
-        granted = self._granted.get(parts[0]) if parts else None
-        if parts is None or granted is None:
+        self._lines = None
+        if self.lookup is None:
             return False
-        via, cseq = _VIA.fullmatch(parts[1]), _CSEQ.fullmatch(parts[2])
-        if via is None or cseq is None or via[5].count(";rport") != 1:
+        lines = take_apart(data)
+        if lines is None:
+            return False
+        if not lines.credentials:
+            return anew and self._arrivals.challenge(lines, len(data), source, local, now)
+        self._lines, mark = lines, self._mark(lines)
+        granted = self._granted.get(mark)
+        if granted is None:
+            return anew and self._arrive(mark, lines, source, local, now)
+        return self._repeat(lines, granted, source, local, now, anew)
+
+    def _arrive(self, mark: bytes, lines: Lines, source: Address, local: Address, now: float) -> bool:
+        assert self.lookup
+        username, seconds = self._arrivals.admit(lines, source, local, now, self.lookup)
+        if not username:
+            return False
+        ends = [lines.rest.find(name) + 1 for name in ("\r\nFrom: ", "\r\nTo: ", "\r\nCall-ID: ")]
+        named = "".join([chr(lines.rest.count("\n", 0, end + 1)) for end in ends])
+        self._remember(mark, lines, username, seconds, named)
+        return True
+
+    def _repeat(self, lines: Lines, granted: Granted, source: Address, local: Address, now: float, anew: bool) -> bool:
+        hop, number = Hop.of(lines.via, source), lines.number
+        if hop is None or number < 0:
             return False
         last = granted.bindings
-        number = int(cseq[1])
         if self._registration.registrar.bindings(granted.username) is not last or number < last[0].cseq:
             return False
         if last[0].received != source or last[0].local != local:
             return False
-        stamped = f"{via[1]}{via[5].replace(';rport', f';rport={source.port}')};received={source.host}"
         if number == last[0].cseq:
-            if granted.last != _last(parts) or now >= last[0].expires - granted.seconds + self._memory:
+            if granted.last != _last(lines) or now >= last[0].expires - granted.seconds + self._memory:
                 return False
-            self._grant(parts, stamped, granted, now=last[0].expires - granted.seconds)
+            self._grant(lines, hop, granted, now=last[0].expires - granted.seconds)
             return True
-        if not anew:
-            return False
-        key = server_key_of("REGISTER", via[6], via[3].lower(), int(via[4] or DEFAULT_PORTS.get(via[2].lower(), 5060)))
-        if self._agent.layer.find_server(key) or not self._proves(parts, granted, source, now):
+        if not anew or self._agent.layer.find_server(hop.key) or not self._proves(lines, granted, source, now):
             return False
         self._registration.extend(granted.username, number, now + granted.seconds)
         granted.bindings = self._registration.registrar.bindings(granted.username)
-        granted.last = _last(parts)
+        granted.last = _last(lines)
         self._registration.changed(granted.username)
-        self._grant(parts, stamped, granted, now)
+        self._grant(lines, hop, granted, now)
         return True
 
-    def _grant(self, parts: Parts, via: str, granted: Granted, now: float) -> None:
+    def _grant(self, lines: Lines, hop: Hop, granted: Granted, now: float) -> None:
         """Answer 200, as it was at that time."""
         (binding,) = granted.bindings
-        from_, to, call_id = (_value(parts[4][ord(line)]) for line in granted.named)
-        answer = self._answer(via, parts[2], from_, to, call_id, contact_value(binding, now))
-        self._agent.effects.append(Send(answer, binding.received, binding.local))
+        every = lines.rest.split("\r\n")
+        from_, to, call_id = [_value(every[ord(line)]) for line in granted.named]
+        more = f"Contact: {contact_value(binding, now)}"
+        data = answer(self._agent, "200 OK", hop, lines, (from_, to, call_id), more)
+        self._agent.effects.append(Send(data, binding.received, binding.local))
 
-    def _take_apart(self, data: bytes) -> Parts | None:
-        """None where there is not one of each."""
-        if data.find(_END) != len(data) - len(_END):
-            return None
-        rest: list[str] = []
-        via = cseq = credentials = ""
-        for line in data[: -len(_END)].decode("utf-8", "surrogateescape").split("\r\n"):
-            if line.startswith(_VARIABLE):
-                if line[0] == "V" and not via:
-                    via = line[5:]
-                elif line[0] == "C" and not cseq:
-                    cseq = line[6:]
-                elif line[0] == "A" and not credentials:
-                    credentials = line[15:]
-                else:
-                    return None
-            else:
-                rest.append(line)
-        if not (via and cseq and credentials):
-            return None
+    def _mark(self, lines: Lines) -> bytes:
         mark = self._marks.copy()
-        mark.update("\r\n".join(rest).encode("utf-8", "surrogateescape"))
-        return mark.digest(), via, cseq, credentials, rest
+        mark.update(lines.rest.encode("utf-8", "surrogateescape"))
+        return mark.digest()
 
-    def _proves(self, parts: Parts, granted: Granted, source: Address, now: float) -> bool:
-        if self.lookup is None or not _CREDENTIALS.fullmatch(parts[3]):
+    def _remember(self, mark: bytes, lines: Lines, username: str, seconds: float, named: str) -> None:
+        bindings = self._registration.registrar.bindings(username)
+        self._granted.put(mark, Granted(username, seconds, bindings, intern(named), _last(lines)))
+
+    def _proves(self, lines: Lines, granted: Granted, source: Address, now: float) -> bool:
+        offered = credentials(lines)
+        if self.lookup is None or offered is None:
             return False
         secrets = self.lookup(self._agent.settings.realm, granted.username)
         if secrets is None:
             return False
-        value, uri = AuthValue.parse(parts[3]), parts[4][0][len("REGISTER ") : -len(" SIP/2.0")]
-        return self._authentication.repeats(value, granted.username, uri, secrets, source, now)
-
-    def _answer(self, via: str, cseq: str, from_: str, to: str, call_id: str, contact: str) -> bytes:
-        """As `build.response_bytes` writes it; all of it was checked when it was first granted."""
-        tag = self._agent.tag_of(call_id, from_, cseq)
-        return (
-            f"SIP/2.0 200 OK\r\nVia: {via}\r\nFrom: {from_}\r\nTo: {to};tag={tag}\r\nCall-ID: {call_id}\r\n"
-            f"CSeq: {cseq}\r\nContact: {contact}\r\nServer: {self._agent.settings.server}\r\nContent-Length: 0\r\n\r\n"
-        ).encode("utf-8", "surrogateescape")
+        uri = lines.rest[len("REGISTER ") : lines.rest.find(" SIP/2.0\r\n")]
+        return self._authentication.repeats(offered, granted.username, uri, secrets, source, now)
 
 
-def _last(parts: Parts) -> int:
-    return hash(parts[1:4])
+def _last(lines: Lines) -> int:
+    return hash((lines.via, lines.cseq, lines.credentials))
 
 
 def _value(line: str) -> str:

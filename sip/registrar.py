@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from json.encoder import encode_basestring_ascii as _quoted
 from sys import intern
 from typing import Any
 
@@ -17,6 +18,9 @@ from sip.reach import reach
 from sip.settings import Settings
 from sip.sharing import BindingsChange
 from sip.uri import Uri, equivalent
+
+SECURE = ("tls", "wss")
+"""Transports by which a sips URI may be reached: it promises TLS on each hop (RFC 3261 §26.2.2, RFC 5630 §3.1)."""
 
 
 @fact
@@ -48,6 +52,32 @@ class Binding:
         """Where requests for this contact go: `received` when it, or the first on the path to it, is behind NAT."""
         first = NameAddr.parse(self.path[0]).uri if self.path else Uri.parse(self.uri)
         return reach(first, self.received)
+
+    @property
+    def state(self) -> Mapping[str, Any]:
+        """The binding as JSON can carry it."""
+        return {
+            "uri": self.uri,
+            "q": self.q,
+            "expires": self.expires,
+            "call_id": self.call_id,
+            "cseq": self.cseq,
+            "agent": self.agent,
+            "path": self.path,
+            "received": self.received.packed,
+            "local": self.local.packed,
+        }
+
+    @property
+    def text(self) -> str:
+        """`state` as JSON: made several times as fast, for each refresh is written down."""
+        uri, call_id, agent = _quoted(self.uri), _quoted(self.call_id), _quoted(self.agent)
+        q, expires = repr(self.q), repr(self.expires)
+        path = ",".join([_quoted(route) for route in self.path])
+        return (
+            f'{{"uri":{uri},"q":{q},"expires":{expires},"call_id":{call_id},"cseq":{self.cseq},"agent":{agent},'
+            f'"path":[{path}],"received":{_address(self.received)},"local":{_address(self.local)}}}'
+        )
 
 
 class IntervalTooBrief(ProtocolError):
@@ -98,6 +128,21 @@ class Registrar:
         self._users[username] = (binding,)
         return binding
 
+    def granted(self, asked: int | None) -> int:
+        """Seconds for one contact, by its own parameter or the Expires header, else our default; 0 removes it.
+
+        Raises ProtocolError with the status to answer.
+        """
+        if asked is None:
+            asked = self._settings.default_expires
+        if 0 < asked < self._settings.min_expires:
+            raise IntervalTooBrief
+        return min(asked, self._settings.max_expires)
+
+    def add(self, username: str, binding: Binding) -> None:
+        """Give a user who has none a contact."""
+        self._put(username, (binding,))
+
     def update(self, username: str, request: Request, source: Address, local: Address, now: float) -> bool:
         """Apply a REGISTER; whether any binding changed. Raises ProtocolError with the status to answer."""
         before = tuple(binding for binding in self._users.get(username, ()) if binding.expires > now)
@@ -127,10 +172,6 @@ class Registrar:
         """When the next binding of a user ends."""
         return min((binding.expires for binding in self._users.get(username, ())), default=None)
 
-    def state(self, username: str) -> list[Mapping[str, Any]]:
-        """The bindings of a user as JSON can carry them."""
-        return [_state(binding) for binding in self._users.get(username, ())]
-
     def restore(self, username: str, state: Sequence[Mapping[str, Any]], now: float, later: float = 0.0) -> bool:
         """Take back what `state` gave, but for what has expired; whether anything is different now.
 
@@ -145,13 +186,20 @@ class Registrar:
         self._put(username, kept)
         return bool(later) or len(kept) < len(state)
 
-    def merge(self, change: BindingsChange, now: float) -> None:
-        """Apply a change made elsewhere; a contact that was touched since by another REGISTER does not go."""
+    def merge(self, change: BindingsChange, now: float) -> bool:
+        """Apply a change made elsewhere; a contact that was touched since by another REGISTER does not go.
+
+        Returns whether a contact came, went or is reached otherwise: most changes are refreshes.
+        """
+        before = self._users.get(change.username, ())
+        if len(before) == len(change.there) == 1 and not change.gone and _refreshes(change.there[0], before[0]):
+            self.extend(change.username, change.there[0]["cseq"], change.there[0]["expires"])
+            return False
         there = {item["uri"]: _binding(item) for item in change.there}
         gone = set(change.gone)
-        before = self._users.get(change.username, ())
         kept = (each for each in before if each.uri not in there and (each.uri, each.call_id, each.cseq) not in gone)
         self._put(change.username, tuple(each for each in (*kept, *there.values()) if each.expires > now))
+        return True
 
     def _put(self, username: str, bindings: tuple[Binding, ...]) -> None:
         self._note_connections(username, self._users.get(username, ()), bindings)
@@ -184,24 +232,15 @@ class Registrar:
             raise ProtocolError(403, "Too Many Contacts")
         after = list(before)
         for contact in request.contacts:
-            seconds = self._granted(contact, request)
-            _remove(after, contact.uri, request)
+            if not contact.uri.is_sip:
+                raise ProtocolError(400, "Contact Is No SIP URI")
+            seconds = self.granted(request.expires if contact.expires is None else contact.expires)
+            if seconds and contact.uri.scheme == "sips" and source.transport not in SECURE:
+                raise ProtocolError(400, "SIPS Contact Needs TLS")
+            _remove(after, contact.uri, request, known=before)
             if seconds:
                 after.append(_bound(contact, request, source, local, now + seconds))
         return tuple(after[-self._settings.max_contacts :])
-
-    def _granted(self, contact: NameAddr, request: Request) -> int:
-        """Seconds for one contact: its own parameter, the header, our default; 0 removes it."""
-        if not contact.uri.is_sip:
-            raise ProtocolError(400, "Contact Is No SIP URI")
-        asked = contact.expires
-        if asked is None:
-            asked = request.expires
-        if asked is None:
-            asked = self._settings.default_expires
-        if 0 < asked < self._settings.min_expires:
-            raise IntervalTooBrief
-        return min(asked, self._settings.max_expires)
 
 
 def contact_value(binding: Binding, now: float) -> str:
@@ -211,10 +250,17 @@ def contact_value(binding: Binding, now: float) -> str:
     return f"<{binding.uri}>{q};expires={left}"
 
 
-def _remove(bindings: list[Binding], uri: Uri, request: Request) -> None:
+def bindings_text(bindings: Sequence[Binding]) -> str:
+    """The bindings of a user as JSON, "" where there are none."""
+    return f"[{','.join([binding.text for binding in bindings])}]" if bindings else ""
+
+
+def _remove(bindings: list[Binding], uri: Uri, request: Request, known: tuple[Binding, ...]) -> None:
+    """known: bindings of before; one that `request` itself has just made may be named by it again."""
     for binding in tuple(bindings):
         if binding.uri == uri.text or equivalent(Uri.parse(binding.uri), uri):
-            _check_order(binding, request)
+            if binding in known:
+                _check_order(binding, request)
             bindings.remove(binding)
 
 
@@ -231,20 +277,28 @@ def _bound(contact: NameAddr, request: Request, source: Address, local: Address,
     return Binding(str(contact.uri), contact.q, expires, request.call_id, number, source, local, intern(agent), path)
 
 
-def _state(binding: Binding) -> Mapping[str, Any]:
-    return {
-        "uri": binding.uri,
-        "q": binding.q,
-        "expires": binding.expires,
-        "call_id": binding.call_id,
-        "cseq": binding.cseq,
-        "agent": binding.agent,
-        "path": binding.path,
-        "received": binding.received.packed,
-        "local": binding.local.packed,
-    }
+def _address(address: Address) -> str:
+    inbound = "true" if address.inbound else "false"
+    host, transport, name = _quoted(address.host), _quoted(address.transport), _quoted(address.name)
+    return f"[{host},{address.port},{transport},{inbound},{name}]"
+
+
+def _refreshes(item: Mapping[str, Any], last: Binding) -> bool:
+    """Whether this state is that of a contact but for a later end and its number."""
+    told = item["uri"], item["q"], item["call_id"], item["agent"], item["path"], item["received"], item["local"]
+    known = last.uri, last.q, last.call_id, last.agent, last.path, last.received.packed, last.local.packed
+    return bool(item["expires"] > last.expires) and told == known
 
 
 def _binding(item: Mapping[str, Any]) -> Binding:
-    addresses = {name: Address(*item[name]) for name in ("received", "local")}
-    return Binding(**{**item, **addresses, "path": tuple(item.get("path", ()))})
+    return Binding(
+        item["uri"],
+        item["q"],
+        item["expires"],
+        item["call_id"],
+        item["cseq"],
+        Address(*item["received"]),
+        Address(*item["local"]),
+        intern(item.get("agent", "")),
+        tuple(item.get("path", ())),
+    )

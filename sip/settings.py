@@ -39,6 +39,8 @@ class Settings:
     """Messages a second from one source; four times as many at once. 0: no limit."""
     known_factor: float = 100.0
     """How many times as many a source may send that somebody has authenticated from."""
+    amplification: float = 1.2
+    """How many times the bytes of a datagram a stranger hears in answer to it. 0: no limit."""
     offences: float = 40.0
     """Requests of one source that are malformed, for nobody or by a wrong password until it is ignored."""
     offences_forgiven: float = 0.05
@@ -66,6 +68,8 @@ class Settings:
     redirections: int = 0
     """How many redirections of one call are followed, each by the routing for the user who redirects; 0: none."""
     diversion: DiversionPolicy = "all"
+    history_info: DiversionPolicy = "none"
+    """The same by History-Info."""
     info: tuple[str, ...] = ("application/dtmf-relay", "application/dtmf", "application/media_control+xml")
     """Types of body, in lower case, that an INFO may bring to the other party; a star takes all."""
     pass_headers: tuple[str, ...] = ()

@@ -5,10 +5,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from sip.counters import Counters
 from sip.facts import fact
+
+if TYPE_CHECKING:
+    from sip.registrar import Binding
 
 Gone = tuple[str, str, int]
 """A contact that is there no more: its URI, and Call-ID and CSeq of the REGISTER that had touched it last."""
@@ -75,10 +78,8 @@ class BindingsChange:
     gone: Sequence[Gone]
 
 
-def change_of(
-    username: str, before: Mapping[str, Mapping[str, Any]], after: Sequence[Mapping[str, Any]]
-) -> BindingsChange:
-    """The change between two states of a user's contacts, `before` by their URIs."""
-    uris = {item["uri"] for item in after}
-    gone = tuple((item["uri"], item["call_id"], item["cseq"]) for item in before.values() if item["uri"] not in uris)
-    return BindingsChange(username, tuple(item for item in after if before.get(item["uri"]) != item), gone)
+def change_of(username: str, before: Sequence[Binding], after: Sequence[Binding]) -> BindingsChange:
+    """The change between two states of a user's contacts."""
+    uris = {each.uri for each in after}
+    gone = tuple((each.uri, each.call_id, each.cseq) for each in before if each.uri not in uris)
+    return BindingsChange(username, tuple(each.state for each in after if each not in before), gone)

@@ -45,9 +45,9 @@ def snapshot(call: Call) -> Mapping[str, Any]:
         **dict(zip(_KEPT, _values(call), strict=True)),
         "state": call.state.value,
         "near": call.near.name,
-        "a": _leg(call.a),
-        "b": _leg(call.b),
-        "beside": [_leg(leg) for leg in call.branches.legs if leg is not call.b],
+        "a": leg_state(call.a),
+        "b": leg_state(call.b),
+        "beside": [leg_state(leg) for leg in call.branches.legs if leg is not call.b],
     }
 
 
@@ -59,13 +59,14 @@ def restore_call(host: CallHost, state: Mapping[str, Any], now: float) -> Call:
     for name, missing in _SERVICE.items():
         setattr(call, name, state.get(name, missing))
     call.state = CallState(state["state"])
-    a, b = (_restore_leg(host, call, state[name], now) for name in ("a", "b"))
-    beside = [_restore_leg(host, call, leg, now) for leg in state["beside"]]
+    a, b = (restore_leg(host, call, state[name], now) for name in ("a", "b"))
+    beside = [restore_leg(host, call, leg, now) for leg in state["beside"]]
     call.adopt(a, b, b if state["near"] == "b" else a, beside)
     return call
 
 
-def _leg(leg: Leg) -> Mapping[str, Any]:
+def leg_state(leg: Leg) -> Mapping[str, Any]:
+    """One leg as JSON can carry it."""
     asked, asking = leg.asked, leg.asking
     waiting = asked.server if asked.invite else asking.client if leg.state in _RINGING else None
     return {
@@ -82,6 +83,7 @@ def _leg(leg: Leg) -> Mapping[str, Any]:
         "heard": _text(leg.heard),
         "session": leg.session.state() if leg.dialog else None,
         "branch": asked.branch,
+        "uri": asked.uri,
         "source": leg.source.packed if leg.source else None,
         "first": _cseq(asked.first),
         "last": _cseq(asked.last),
@@ -94,7 +96,8 @@ def _leg(leg: Leg) -> Mapping[str, Any]:
     }
 
 
-def _restore_leg(host: CallHost, call: Call, state: Mapping[str, Any], now: float) -> Leg:
+def restore_leg(host: CallHost, call: Call, state: Mapping[str, Any], now: float) -> Leg:
+    """The leg that gave `state`; it goes on at once."""
     leg = Leg(state["name"], host.agent, call, LegState(state["state"]))
     leg.tag, leg.call_id, leg.peer_tag = state["tag"], state["call_id"], state["peer_tag"]
     leg.user, leg.trunk, leg.allow = state["user"], state["trunk"], tuple(state["allow"])
@@ -104,9 +107,10 @@ def _restore_leg(host: CallHost, call: Call, state: Mapping[str, Any], now: floa
     asked, asking = leg.asked, leg.asking
     asked.tags, asked.branch = Tags(leg.tag), state["branch"]
     asked.first, asked.last = (CSeq(*state[name]) if state[name] else None for name in ("first", "last"))
+    asked.uri = state.get("uri", "")
     asked.success, asked.invite = _data(state["success"]), _request(state["invite"])
     asking.ack = (state["ack"][0], _data(state["ack"][1])) if state["ack"] else None
-    asking.sent, asking.auth = _request(state["sent"]), host.auth(leg.trunk)
+    asking.sent, asking.auth = _request(state["sent"]), host.auth(leg.trunk) if leg.called else None
     if state["dialog"]:
         leg.dialog = restored(state["dialog"])
         leg.dialog.our_cseq += CSEQ_GAP

@@ -23,21 +23,29 @@ _SECONDS = 60
 
 
 @fact
+class Replaced:
+    """A dialog as we have it: Call-ID, our tag and the peer's. early_only: it is meant only if nobody has answered."""
+
+    key: DialogKey
+    early_only: bool = False
+
+
+@fact
 class Referral:
-    """What a REFER asks for. target: whom to call; replaces: the dialog, as we have it, that the callee shall leave."""
+    """What a REFER asks for. target: whom to call; replaces: the dialog that the callee shall leave."""
 
     target: Uri
-    replaces: DialogKey | None = None
+    replaces: Replaced | None = None
 
 
 def referral(request: Request) -> Referral:
-    """Read a REFER. Raises ProtocolError (400, 416) where it does not name one SIP URI to call."""
+    """Read a REFER. Raises ProtocolError (400, 416) where it does not name one SIP or telephone URI to call."""
     values = request.values("Refer-To")
     if len(values) != 1:
         raise ProtocolError(400, "One Refer-To Expected")
     target = request.refer_to
     assert target
-    if not target.uri.is_sip:
+    if not target.uri.names_callee:
         raise ProtocolError(416, "Unsupported Refer-To")
     if (target.uri.params.get("method") or "INVITE") != "INVITE":
         raise ProtocolError(501, "Only Calls Are Transferred")
@@ -46,8 +54,8 @@ def referral(request: Request) -> Referral:
     return Referral(target.uri, replaced_dialog(replaces) if replaces else None)
 
 
-def replaced_dialog(value: str) -> DialogKey:
-    """Call-ID, our tag and the peer's of a Replaces value, written by the peer or passed on (RFC 3891 §6.1).
+def replaced_dialog(value: str) -> Replaced:
+    """The dialog in a Replaces value, written by the peer or passed on (RFC 3891 §6.1).
 
     Raises ProtocolError (400).
     """
@@ -59,7 +67,7 @@ def replaced_dialog(value: str) -> DialogKey:
     to_tag, from_tag = params.get("to-tag"), params.get("from-tag")
     if not call_id.strip() or not to_tag or not from_tag:
         raise ProtocolError(400, "Malformed Replaces")
-    return call_id.strip(), to_tag, from_tag
+    return Replaced((call_id.strip(), to_tag, from_tag), "early-only" in params)
 
 
 class Report:

@@ -12,11 +12,10 @@ import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import replace
-from itertools import islice
 from ssl import SSLContext
 from typing import cast
 
-from sip.acceptor import Acceptor, Leave, StreamLimits
+from sip.acceptor import SWEEP_SECONDS, Acceptor, Leave, Room, StreamLimits
 from sip.effects import Address, Send
 from sip.errors import ParseError
 from sip.framing import PONG, Framer
@@ -25,8 +24,6 @@ from sip.parser import MAX_MESSAGE
 from sip.sockets import Bind
 
 DIAL_SECONDS = 4.0
-SWEEP_SECONDS = 2.0
-ROOM, ROOM_SECONDS = 64, 0.2
 _MAX_UNSENT = 1 << 20
 _MAX_QUEUED = 64
 
@@ -57,7 +54,7 @@ class StreamTransport:
         self._dials: dict[Key, _Dial] = {}
         self._sweeper: asyncio.TimerHandle | None = None
         self._closing = False
-        self._made_room = 0.0
+        self._room = Room(handlers.wanted)
 
     @property
     def addresses(self) -> list[Address]:
@@ -169,17 +166,7 @@ class StreamTransport:
         )
 
     def _make_room(self) -> bool:
-        """Close the oldest connections that nobody needs, now and then; whether there were any."""
-        now = time.monotonic()
-        if now - self._made_room < ROOM_SECONDS:
-            return False
-        self._made_room = now
-        wanted = self._handlers.wanted()
-        spare = (each for each in self._connections.values() if each.inbound and each.peer not in wanted)
-        closed = list(islice(spare, ROOM))
-        for connection in closed:
-            connection.close()
-        return bool(closed)
+        return self._room.make(each for each in self._connections.values() if each.inbound)
 
     def _sweep(self) -> None:
         self._sweeper = asyncio.get_running_loop().call_later(SWEEP_SECONDS, self._sweep)
@@ -234,12 +221,20 @@ class Connection(asyncio.Protocol):
             for frame in self._framer.feed(data):
                 if frame:
                     self._handlers.received(frame, self.peer, self.local)
-                elif self._transport:
-                    self._transport.write(PONG)
+                else:
+                    self._answer_ping()
                 self._began = self.heard
         except ParseError as error:
             self._handlers.unreadable(error, self.peer, self.local)
             self.close()
+
+    def _answer_ping(self) -> None:
+        """One who asks and asks and never reads is given up as well."""
+        transport = self._transport
+        if transport and transport.get_write_buffer_size() > _MAX_UNSENT:
+            transport.abort()
+        elif transport and not transport.is_closing():
+            transport.write(PONG)
 
     def late(self, now: float, limit: float) -> bool:
         """Whether a message was begun, or a first one is owed, for longer than `limit` seconds."""

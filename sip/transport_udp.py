@@ -6,15 +6,14 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable, Iterable
-from typing import cast
+from functools import lru_cache
 
 from sip.effects import Address, Send
 from sip.parser import MAX_MESSAGE
 from sip.sockets import Bind, bind
-from sip.stun import binding_response, is_stun
 
 Handler = Callable[[bytes, Address, Address], None]
-"""Takes a datagram that may be SIP, its source, and the address of ours that it came to."""
+"""Takes a datagram that may be SIP or STUN, its source, and the address of ours that it came to."""
 
 MAX_DATAGRAM = 65507
 _RECEIVE_BUFFER = 4 << 20
@@ -79,30 +78,24 @@ class UdpTransport:
         self._first = self._first or transport
 
 
+_address = lru_cache(maxsize=1024)(Address)
+"""Who has sent something sends more, and what comes of it names its source: contacts, transactions, dialogs."""
+
+
 class _Receiver(asyncio.DatagramProtocol):
     def __init__(self, owner: UdpTransport, local: Address, handler: Handler) -> None:
         self._owner = owner
         self._local = local
         self._handler = handler
-        self._transport: asyncio.DatagramTransport | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep the transport; that of uvloop is no subclass of asyncio's, so its type cannot be tested."""
-        self._transport = cast(asyncio.DatagramTransport, transport)
 
     def datagram_received(self, data: bytes, peer: tuple[str, int]) -> None:
-        """Keepalives end here: empty lines are for the NAT alone, STUN wants to know its address."""
+        """Keepalives of empty lines end here: they are for the NAT alone."""
         if not data.strip(b"\r\n\x00 "):
             return
-        source = Address(peer[0], peer[1])
-        if is_stun(data):
-            answer = binding_response(data, source)
-            if answer and self._transport:
-                self._transport.sendto(answer, peer)
-        elif len(data) > MAX_MESSAGE or peer[1] == 0:
+        if len(data) > MAX_MESSAGE or peer[1] == 0:
             self._owner.dropped += 1
         else:
-            self._handler(data, source, self._local)
+            self._handler(data, _address(peer[0], peer[1]), self._local)
 
     def error_received(self, exc: Exception) -> None:
         """An ICMP error of an earlier datagram: timers see to what comes of it."""

@@ -64,6 +64,11 @@ class Uri:
         return self.host != ""
 
     @property
+    def names_callee(self) -> bool:
+        """Whether it says whom to call: a SIP or a telephone URI, for a sips URI asks for TLS on each hop."""
+        return self.scheme in ("sip", "tel")
+
+    @property
     def transport(self) -> str | None:
         """The transport parameter in lower case."""
         value = self.params.get("transport")
@@ -86,11 +91,11 @@ class Uri:
     def dialled(self) -> str:
         """What is dialled by it: the user part or, of a telephone number, its digits alone (RFC 3966 §5).
 
-        A user part is one where `user=phone` says so (RFC 3261 §19.1.6); parameters of its own, as number portability
-        adds them, are left out.
+        A user part is one where `user=phone` says so (RFC 3261 §19.1.6), or a plus sign does; parameters of its own, as
+        number portability adds them, are left out.
         """
         text = self.decoded_user() or ""
-        if self.scheme != "tel" and (self.params.get("user") or "").lower() != "phone":
+        if self.scheme != "tel" and text[:1] != "+" and (self.params.get("user") or "").lower() != "phone":
             return text
         return _SEPARATORS.sub("", text.partition(";")[0])
 

@@ -3,17 +3,15 @@
 
 Each has a network and a /run of its own, so that equal ports, interfaces and labs do not meet. What is dealt out is a
 file, of the lab a test; a mark xdist_group keeps tests together that share more. Phones of the lab mostly wait: half
-of the processes take those first, the others what needs the processors. The first process ends with the campaigns and
-the tests marked `alone`, which measure time and run while no other does.
+of the processes take those first, the others what needs the processors. The first process ends with what asks for the
+campaigns (tests/campaigns.py), and then with the tests marked `alone`, which measure time and run while no other does.
 """
 
 from __future__ import annotations
 
-import ctypes
 import fcntl
 import json
 import os
-import subprocess
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
@@ -21,12 +19,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pyroute2 import IPRoute
 from xdist.scheduler import LoadScopeScheduling
+
+from tests.isolation import die_with_parent, live_apart
 
 LAB = "tests/lab/"
 LAST = "last"
-CLONE_NEWNS, CLONE_NEWNET = 0x00020000, 0x40000000
 SHARED = pytest.StashKey[Any]()
 """An open file with the units of tests; a process that has tests to run shares its lock, one that measures holds it."""
 
@@ -77,6 +75,7 @@ def pytest_configure_node(node: Any) -> None:
 
 def pytest_sessionstart(session: pytest.Session) -> None:
     if given := getattr(session.config, "workerinput", None):
+        die_with_parent()
         if os.geteuid() == 0:
             live_apart()
         session.config.stash[SHARED] = shared = open(given["shared"], "r+b", 0)  # noqa: SIM115
@@ -94,11 +93,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if SHARED in config.stash:
         tests = Counter(item.path for item in items)
         items.sort(key=lambda item: tests[item.path])  # where few are in a file they are long: those first
-    items.sort(key=lambda item: item.get_closest_marker("alone") is not None)
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Tell the units; all processes write the same."""
+    """Tell the units, before xdist tells that they can be read; all processes write the same."""
     if shared := session.config.stash.get(SHARED, None):
         shared.write(json.dumps({item.nodeid: unit_of(item) for item in session.items}).encode())
 
@@ -116,14 +115,3 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
     if item.get_closest_marker("alone") and (shared := item.config.stash.get(SHARED, None)):
         fcntl.flock(shared, fcntl.LOCK_EX)
     return (yield)
-
-
-def live_apart() -> None:
-    """Leave the network and /run of the host for good. The mounts and namespaces made here end with the process."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.unshare(CLONE_NEWNS | CLONE_NEWNET):
-        raise OSError(ctypes.get_errno(), "unshare")
-    subprocess.run(["mount", "--make-rprivate", "/"], check=True)
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=0755", "none", "/run"], check=True)
-    with IPRoute() as netlink:
-        netlink.link("set", index=1, state="up")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Tones as WAV files, and what is left of them at the far end: the strongest frequency, its noise, its gaps."""
+"""Tones as WAV files, and what is left of them at the far end: frequency, level, noise, gaps and clicks."""
 
 from __future__ import annotations
 
@@ -17,26 +17,34 @@ WINDOW = 4096
 FRAME = 160  # samples in 20 ms
 LOBE = 3  # bins either side of the peak that a Hann window spreads a tone over
 SILENCE = 0.1  # a frame below this part of the usual level is a gap
+AMPLITUDE = 8000
+EDGE = 15  # frames at either end in which a codec begins and a call ends
+CLICK = 0.35  # of the tone's amplitude: a sample that far from what the two before it foretell
 
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """A recording, judged. frequency: Hz; snr: dB; seconds: from first to last sound; gap: seconds of silence in it."""
+    """A recording, judged. frequency: Hz; snr: dB; seconds: from first to last sound; gap: seconds of silence in it.
+
+    level: dB of the tone beside one as `write_tone` writes it; clicks: frames in which the wave breaks off its tone.
+    """
 
     frequency: float
     snr: float
     seconds: float
     gap: float
+    level: float = 0.0
+    clicks: int = 0
 
     def is_tone(self, frequency: float, tolerance: float = 3.0, least_snr: float = 20.0) -> bool:
         """Is this a clear tone of that frequency?"""
         return abs(self.frequency - frequency) <= tolerance and self.snr >= least_snr
 
 
-NOTHING = Heard(frequency=0.0, snr=-math.inf, seconds=0.0, gap=0.0)
+NOTHING = Heard(frequency=0.0, snr=-math.inf, seconds=0.0, gap=0.0, level=-math.inf, clicks=0)
 
 
-def write_tone(path: Path, frequency: int, seconds: int, amplitude: int = 8000) -> None:
+def write_tone(path: Path, frequency: int, seconds: int, amplitude: int = AMPLITUDE) -> None:
     """Write a mono 16-bit WAV at 8 kHz with a sine of `frequency` Hz."""
     step = 2 * math.pi * frequency / RATE
     second = array.array("h", (round(amplitude * math.sin(step * n)) for n in range(RATE)))
@@ -45,16 +53,17 @@ def write_tone(path: Path, frequency: int, seconds: int, amplitude: int = 8000) 
         file.writeframes(second.tobytes() * seconds)
 
 
-def read(path: Path) -> array.array[int]:
-    """The samples of a mono 16-bit WAV at 8 kHz; ValueError for any other."""
+def read(path: Path, channel: int = 0) -> array.array[int]:
+    """One channel of a 16-bit WAV, at 8 kHz; ValueError for one whose rate is no multiple of that."""
     with wave.open(str(path), "rb") as file:
-        if (file.getnchannels(), file.getsampwidth(), file.getframerate()) != (1, 2, RATE):
-            raise ValueError(f"{path} is not a mono 16-bit WAV at {RATE} Hz")
-        return array.array("h", file.readframes(file.getnframes()))
+        times, rest = divmod(file.getframerate(), RATE)
+        if file.getsampwidth() != 2 or rest:
+            raise ValueError(f"{path} is not a 16-bit WAV at a multiple of {RATE} Hz")
+        return array.array("h", file.readframes(file.getnframes()))[channel :: times * file.getnchannels()]
 
 
 def judge(samples: Sequence[int]) -> Heard:
-    """Find the strongest frequency of a recording. NOTHING if it holds no second of sound."""
+    """Find the strongest frequency of a recording, where that does not break off; NOTHING without a second of sound."""
     levels = [_level(samples[n : n + FRAME]) for n in range(0, len(samples) - FRAME + 1, FRAME)]
     usual = statistics.median(levels) if levels else 0.0
     loud = [place for place, level in enumerate(levels) if level > max(usual * SILENCE, 1.0)]
@@ -62,7 +71,33 @@ def judge(samples: Sequence[int]) -> Heard:
         return NOTHING
     frames = loud[-1] - loud[0] + 1
     frequency, snr = _strongest(samples, _steady(loud))
-    return Heard(frequency, snr, frames * FRAME / RATE, (frames - len(loud)) * FRAME / RATE)
+    first = loud[0] + EDGE
+    middle = samples[first * FRAME : (loud[-1] + 1 - EDGE) * FRAME]
+    amplitude = math.sqrt(2) * _level(middle)
+    if not amplitude:
+        return NOTHING
+    level = 20 * math.log10(amplitude / AMPLITUDE)
+    broken = _broken(middle, frequency, amplitude)
+    if broken:
+        whole = [place for place in loud if place - first not in broken]
+        frequency, snr = max((frequency, snr), _strongest(samples, _steady(whole)), key=lambda found: found[1])
+    return Heard(frequency, snr, frames * FRAME / RATE, (frames - len(loud)) * FRAME / RATE, level, len(broken))
+
+
+def holds(samples: Sequence[int], *tones: float) -> bool:
+    """Whether each of the tones is heard clearly and alone for a second somewhere in a recording."""
+    pieces = [judge(samples[start : start + RATE + 2 * FRAME]) for start in range(0, len(samples) - RATE, RATE // 2)]
+    return all(any(piece.is_tone(tone) for piece in pieces) for tone in tones)
+
+
+def _broken(samples: Sequence[int], frequency: float, amplitude: float) -> set[int]:
+    """The frames in which the wave breaks off its tone.
+
+    A sine goes on as twice its last sample by the cosine of its step, less the one before (Goertzel).
+    """
+    twice, most = 2 * math.cos(2 * math.pi * frequency / RATE), CLICK * amplitude
+    triples = zip(samples, samples[1:], samples[2:], strict=False)
+    return {place // FRAME for place, (a, b, c) in enumerate(triples) if abs(c - twice * b + a) > most}
 
 
 def _level(frame: Sequence[int]) -> float:

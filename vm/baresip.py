@@ -18,7 +18,7 @@ from typing import Any
 
 from vm import audio, namespace
 from vm.lab import Lab
-from vm.process import LabError
+from vm.process import PATIENCE, LabError
 from vm.topology import Endpoint
 
 CONTROL_HOST = "127.0.0.1"
@@ -56,8 +56,7 @@ module aufile.so
 module aubridge.so
 module sndfile.so
 module srtp.so
-module dtls_srtp.so
-module ice.so
+{further}module ice.so
 module_tmp account.so
 module_app menu.so
 module ctrl_tcp.so
@@ -132,7 +131,7 @@ class Baresip:
         self._control = self._connect()
         lab.own(self._control)
 
-    def registered(self, timeout: float = 10.0) -> None:
+    def registered(self, timeout: float = PATIENCE) -> None:
         """Wait until the registrar has accepted this phone; LabError with its answer if it does not."""
         self.process.wait_for("registration", lambda text: bool(REGISTERED.search(text)), timeout)
 
@@ -172,15 +171,15 @@ class Baresip:
         call, to, from_ = (match[1] if match else "" for match in found)
         return f"{call};to-tag={to};from-tag={from_}"
 
-    def established(self, timeout: float = 10.0) -> None:
+    def established(self, timeout: float = PATIENCE) -> None:
         """Wait until the next call is up."""
         self.wait("CALL_ESTABLISHED", timeout)
 
-    def closed(self, timeout: float = 10.0) -> str:
+    def closed(self, timeout: float = PATIENCE) -> str:
         """Wait until the call is over and return the reason that the phone shows."""
         return str(self.wait("CALL_CLOSED", timeout).get("param", ""))
 
-    def wait(self, kind: str, timeout: float) -> dict[str, Any]:
+    def wait(self, kind: str, timeout: float = PATIENCE) -> dict[str, Any]:
         """The next event of a kind; what came before it is forgotten. LabError if none comes."""
         deadline = time.monotonic() + timeout
         while True:
@@ -195,13 +194,13 @@ class Baresip:
         """Give a command and return the phone's answer; LabError if it refuses or stays silent."""
         message = json.dumps({"command": name, "params": parameters, "token": name}).encode()
         self._control.sendall(b"%d:%s," % (len(message), message))
-        deadline = time.monotonic() + 5.0
+        deadline = time.monotonic() + PATIENCE
         while self._receive(deadline - time.monotonic()):
             for place, event in enumerate(self._events):
                 if event.get("response") and event.get("token") == name:
                     del self._events[place]
                     return self._accepted(name, event)
-        raise LabError(f"{self.account.user}: no answer to '{name}' within 5 s; see {self.process.log}")
+        raise LabError(f"{self.account.user}: no answer to '{name}' within {PATIENCE:g} s; see {self.process.log}")
 
     def heard(self) -> list[Path]:
         """What came in, one WAV file per call, oldest first; complete once the call is over."""
@@ -235,15 +234,17 @@ class Baresip:
             control_port=CONTROL_PORT + self._slot,
             directory=self.directory,
             modules=_modules(),
+            # At its start it makes a key of RSA, which takes longer than all else.
+            further="module dtls_srtp.so\n" if self.account.encryption.startswith("dtls") else "",
         )
         (self.directory / "config").write_text(config)
         (self.directory / "accounts").write_text(self.account.line() + "\n")
         (self.directory / "contacts").write_text("")
 
     def _connect(self) -> socket.socket:
-        self.process.wait_for("readiness", lambda text: "baresip is ready" in text, 10.0)
+        self.process.wait_for("readiness", lambda text: "baresip is ready" in text)
         try:
-            return namespace.connect(self.endpoint.namespace, (CONTROL_HOST, CONTROL_PORT + self._slot), 5.0)
+            return namespace.connect(self.endpoint.namespace, (CONTROL_HOST, CONTROL_PORT + self._slot), PATIENCE)
         except OSError as failure:
             raise LabError(f"{self.account.user}: no control connection ({failure}); see {self.process.log}") from None
 

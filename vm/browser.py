@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 
 from vm import audio
 from vm.lab import Lab
-from vm.process import POLL, LabError
+from vm.process import PATIENCE, POLL, LabError
 from vm.topology import Endpoint
 
 SCRIPT = Path(__file__).with_name("webphone.js")
@@ -81,7 +81,7 @@ class Browser:
         )
         self._numbers = itertools.count(1)
         self._unread = b""
-        target = self._command("Target.createTarget", url=f"file://{directory}/page.html", timeout=30.0)["targetId"]
+        target = self._command("Target.createTarget", url=f"file://{directory}/page.html")["targetId"]
         self._session = self._command("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         self._loaded()
 
@@ -90,7 +90,7 @@ class Browser:
         self.run(f"globalThis.phone?.socket.close(); globalThis.phone = new WebPhone({json.dumps(asdict(page))});")
         self.run("phone.connect()")
 
-    def run(self, expression: str, timeout: float = 15.0) -> Any:
+    def run(self, expression: str, timeout: float = PATIENCE) -> Any:
         """The value of an expression of the page, once it has one; LabError with what it threw."""
         result = self._command(
             "Runtime.evaluate",
@@ -104,24 +104,28 @@ class Browser:
             raise LabError(f"the page: {thrown.get('exception', {}).get('description') or thrown['text']}")
         return result["result"].get("value")
 
-    def until(self, state: str, timeout: float = 10.0) -> None:
+    def until(self, state: str, timeout: float = PATIENCE) -> None:
         """Wait until the telephone is `idle`, `ringing` or `talking`; LabError if it is not in time."""
         found = self.run(f"phone.until('{state}', {timeout * 1000:g})", timeout + 5.0)
         if found != state:
             raise LabError(f"the page: {found}, not {state}, after {timeout:g} s")
 
+    def media(self, timeout: float = PATIENCE) -> dict[str, str]:
+        """By which `codec`, `dtls` state and `address` of the other side media comes, once all are known."""
+        return dict(self.run(f"phone.media({timeout * 1000:g})", timeout + 5.0))
+
     def hears(self, seconds: float = 1.5) -> audio.Heard:
         """What comes in during the next seconds, judged."""
-        return audio.judge(self.run(f"phone.hear({seconds:g})", seconds + 15.0))
+        return audio.judge(self.run(f"phone.hear({seconds:g})", seconds + PATIENCE))
 
-    def _loaded(self, timeout: float = 10.0) -> None:
+    def _loaded(self, timeout: float = PATIENCE) -> None:
         deadline = time.monotonic() + timeout
         while self.run("document.readyState + typeof WebPhone") != "completefunction":
             if time.monotonic() > deadline:
                 raise LabError(f"chromium has not loaded the page after {timeout:g} s; see {self.process.log}")
             time.sleep(POLL)
 
-    def _command(self, method: str, session: str = "", timeout: float = 10.0, **parameters: Any) -> dict[str, Any]:
+    def _command(self, method: str, session: str = "", timeout: float = PATIENCE, **parameters: Any) -> dict[str, Any]:
         number, deadline = next(self._numbers), time.monotonic() + timeout
         message = {"id": number, "method": method, "params": parameters} | ({"sessionId": session} if session else {})
         os.write(self._in, json.dumps(message).encode() + b"\0")

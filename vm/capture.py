@@ -80,7 +80,7 @@ class Capture:
         self._process = lab.spawn(
             endpoint.namespace, "tcpdump", *options, "udp", log=f"{endpoint.interface}.tcpdump.log"
         )
-        self._process.wait_for("start", lambda text: "listening on" in text, 10.0)
+        self._process.wait_for("start", lambda text: "listening on" in text)
 
     def stop(self) -> list[Datagram]:
         """End the capture and return what it saw; LabError if the kernel dropped any of it."""

@@ -3,19 +3,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import time
 from collections.abc import Sequence
+from http.client import HTTPConnection, HTTPException
 from typing import Any, Literal
 
 from ctl.terminal.client import CommandError, ask_raw
+from vm import namespace
 from vm.lab import Lab
-from vm.process import LabError, Process, as_user, inside, run
+from vm.process import PATIENCE, LabError, Process, as_user, inside, run
 
 Mode = Literal["native", "generic", "off"]
 DOMAIN = "voxdp.lab"
-READY_WITHIN = 30.0
 POLL = 0.1
 LOOKS: dict[str, dict[str, Any]] = {
     "call list": {},
@@ -32,6 +34,7 @@ listen = {listen}
 domain = "{domain}"
 algorithms = ["MD5"]  # baresip 1.0 gives up a registration whose challenges name another one
 workers = {workers}
+lateness = 0  # what else runs on the host is no load of ours
 {sip}
 
 [media]
@@ -101,11 +104,11 @@ class Controller:
 
     def attach(self) -> str:
         """Load the kernel relay and attach it; returns what the command printed."""
-        return self._command("", "attach", timeout=30.0)
+        return self._command("", "attach")
 
     def detach(self) -> str:
         """Take the kernel relay off the interfaces again."""
-        return self._command("", "detach", timeout=30.0)
+        return self._command("", "detach")
 
     def start(self) -> float:
         """Start `voxdp run` and return the seconds until it answered; LabError with its last line if it does not."""
@@ -120,6 +123,32 @@ class Controller:
                 self._check(process, began, refusal)
             time.sleep(POLL)
 
+    def ready(self) -> None:
+        """Wait until it can take calls; LabError with what is missing if it cannot. Those that live need not wait."""
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            try:
+                self.fetch("/readyz")
+                return
+            except LabError as refusal:
+                if time.monotonic() > deadline:
+                    raise LabError(f"voxdp run is not ready after {PATIENCE:g} s: {refusal}") from None
+            time.sleep(POLL)
+
+    def fetch(self, page: str) -> str:
+        """A page of its HTTP server; LabError with what it says if that is not 200, or if there is none yet."""
+        with contextlib.closing(HTTPConnection("127.0.0.1", 8080, timeout=PATIENCE)) as connection:
+            try:
+                connection.sock = namespace.connect(self._lab.relay, ("127.0.0.1", 8080), PATIENCE)
+                connection.request("GET", page)
+                answer = connection.getresponse()
+                text = answer.read().decode()
+            except (OSError, HTTPException) as failure:
+                raise LabError(f"no answer for {page}: {failure}") from None
+        if answer.status != 200:
+            raise LabError(f"{answer.status} for {page}: {text}")
+        return text
+
     def kill(self) -> None:
         """End it by SIGKILL, as a crash would."""
         self._running().kill()
@@ -128,13 +157,17 @@ class Controller:
         """End it by SIGTERM and return its exit status."""
         return self._running().stop()
 
+    def ended(self, timeout: float = PATIENCE) -> int:
+        """Wait until it has ended by itself and return its exit status."""
+        return self._running().wait(timeout)
+
     def log(self) -> str:
         """What `voxdp run` has printed since the first start."""
         return self._running().text()
 
     def add_user(self, name: str, password: str) -> None:
-        """Make a user of the lab's domain."""
-        self.command("user", "add", name, "--password-stdin", stdin=password + "\n")
+        """Make a user of the lab's domain, as `voxdp user add` asks for it."""
+        self.tell("user.add", {"key": name, "values": {"password": password}})
 
     def ask(self, *words: str) -> Any:
         """The answer to a command, from its JSON."""
@@ -145,16 +178,20 @@ class Controller:
         verb = " ".join(words)
         if verb not in LOOKS:
             return self.ask(*words)
+        return self.tell(verb.replace(" ", "."), LOOKS[verb])
+
+    def tell(self, verb: str, arguments: dict[str, Any]) -> Any:
+        """The answer of the control socket, which is there at once; LabError if it refuses."""
         try:
-            return json.loads(ask_raw(self._lab.directory / "run", verb.replace(" ", "."), LOOKS[verb], 15.0))
+            return json.loads(ask_raw(self._lab.directory / "run", verb, arguments, PATIENCE))
         except CommandError as refusal:
             raise LabError(str(refusal)) from None
 
-    def command(self, *words: str, stdin: str | None = None, timeout: float = 15.0) -> str:
+    def command(self, *words: str, stdin: str | None = None, timeout: float = PATIENCE) -> str:
         """Run one voxdp command in the relay's namespace; LabError with its own error line if it fails."""
         return self._command(self._user, *words, stdin=stdin, timeout=timeout)
 
-    def until(self, what: str, *words: str, count: int, timeout: float = 10.0) -> list[dict[str, Any]]:
+    def until(self, what: str, *words: str, count: int, timeout: float = PATIENCE) -> list[dict[str, Any]]:
         """Ask for a list until it has `count` entries; LabError when it has not in time."""
         deadline = time.monotonic() + timeout
         while True:
@@ -165,7 +202,7 @@ class Controller:
                 raise LabError(f"{len(found)} {what} after {timeout:g} s, not {count}; see 'voxdp {' '.join(words)}'")
             time.sleep(POLL)
 
-    def carried(self, least: int, timeout: float = 15.0) -> list[dict[str, Any]]:
+    def carried(self, least: int, timeout: float = PATIENCE) -> list[dict[str, Any]]:
         """Wait until one call's flows of RTP have carried so many packets; return them, that of leg a first."""
         deadline = time.monotonic() + timeout
         while True:
@@ -176,7 +213,7 @@ class Controller:
                 raise LabError(f"too few packets after {timeout:g} s: {flows}")
             time.sleep(POLL)
 
-    def _command(self, user: str, *words: str, stdin: str | None = None, timeout: float = 15.0) -> str:
+    def _command(self, user: str, *words: str, stdin: str | None = None, timeout: float = PATIENCE) -> str:
         command = ["env", "-i", *self._variables(), "voxdp", "-c", str(self.config), *words]
         line = inside(self._lab.relay, ["setpriv", *as_user(user), "--", *command])
         return run(*line, stdin=stdin, timeout=timeout, shown=f"voxdp {' '.join(words)}")
@@ -225,5 +262,5 @@ class Controller:
     def _check(self, process: Process, began: float, refusal: LabError) -> None:
         if process.status is not None:
             raise LabError(f"voxdp run ended with {process.status}: {process.last_line()}")
-        if time.monotonic() - began > READY_WITHIN:
-            raise LabError(f"voxdp run does not answer after {READY_WITHIN:g} s: {refusal}")
+        if time.monotonic() - began > PATIENCE:
+            raise LabError(f"voxdp run does not answer after {PATIENCE:g} s: {refusal}")

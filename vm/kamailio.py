@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vm.lab import Lab
-from vm.process import LabError, Process
+from vm.process import PATIENCE, LabError, Process
 
 SETTINGS = """\
 debug=2
@@ -24,6 +24,8 @@ modparam("rtpengine", "rtpengine_sock", "{relays}")
 modparam("rtpengine", "rtpengine_tout_ms", 300)
 modparam("rtpengine", "rtpengine_retr", 1)
 modparam("rtpengine", "mos_min_pv", "$avp(mos_min)")
+modparam("rtpengine", "mos_max_pv", "$avp(mos_max)")
+modparam("rtpengine", "mos_max_at_pv", "$avp(mos_max_at)")
 modparam("rtpengine", "mos_average_pv", "$avp(mos_average)")
 modparam("rtpengine", "mos_average_samples_pv", "$avp(mos_samples)")
 
@@ -73,7 +75,8 @@ route[DIALOG] {{
     if (is_method("BYE")) {{
         $var(totals) = $rtpstat;
         rtpengine_manage();
-        xlog("L_NOTICE", "MEDIA [$var(totals)] [$avp(mos_average)] [$avp(mos_min)] [$avp(mos_samples)]\\n");
+        $var(usual) = "[" + $avp(mos_average) + "] [" + $avp(mos_min) + "] [" + $avp(mos_samples) + "]";
+        xlog("L_NOTICE", "MEDIA [$var(totals)] $var(usual) [$avp(mos_max)] [$avp(mos_max_at)]\\n");
     }}
     if (is_method("INVITE")) {{
         rtpengine_manage("{words}");
@@ -109,7 +112,7 @@ class Kamailio:
             SETTINGS.format(
                 domain=domain,
                 listen="\n".join(f"listen=udp:{address}:5060" for address in addresses),
-                modules=_modules(),
+                modules=modules(),
                 load="\n".join(f'loadmodule "{name}.so"' for name in MODULES),
                 relays=" ".join(relays),
                 words=words,
@@ -117,16 +120,17 @@ class Kamailio:
         )
         command = ("kamailio", "-DD", "-E", "-f", path, "-Y", lab.directory, "-m", "64", "-M", "8")
         self.process: Process = lab.spawn(lab.relay, *command, log="kamailio.log")
-        self.process.wait_for("start", lambda text: "support for it enabled" in text, 15.0)
+        self.process.wait_for("start", lambda text: "support for it enabled" in text)
 
-    def accounted(self, timeout: float = 5.0) -> list[str]:
-        """What it was told of a call's media at its end: totals, average MOS, lowest MOS, samples."""
+    def accounted(self, timeout: float = PATIENCE) -> list[str]:
+        """What it was told of a call at its end: totals, average and lowest MOS, samples, highest MOS and when."""
         self.process.wait_for("end of a call", lambda text: "MEDIA [" in text, timeout)
         line = next(line for line in self.process.text().splitlines() if "MEDIA [" in line)
         return [part.strip("[] ") for part in line.partition("MEDIA ")[2].split("] [")]
 
 
-def _modules() -> Path:
+def modules() -> Path:
+    """Where Kamailio's modules are. LabError where it is not installed."""
     for place in sorted(Path("/usr/lib").glob("**/kamailio/modules")):
         return place
     raise LabError("kamailio is not installed; run: scripts/setup tests")

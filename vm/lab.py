@@ -17,15 +17,15 @@ import sys
 import threading
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, ClassVar, Protocol, Self
 
 from vm import leftovers, namespace, topology
-from vm.process import LabError, Process, run
+from vm.process import LabError, Process, end_of, run
 
 ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-class Interrupted(BaseException):
+class Interrupted(KeyboardInterrupt):
     """A signal asked the lab to end; `number` is the signal's. Not an Exception: nobody may swallow it."""
 
     def __init__(self, number: int) -> None:
@@ -43,6 +43,9 @@ class Closeable(Protocol):
 class Lab:
     """Namespaces of one shape, from `with` to its end. Needs root."""
 
+    made: ClassVar[list[Lab]] = []
+    """Those of this process: who reports what failed finds their logs here, and forgets the labs that have ended."""
+
     def __init__(self, shape: topology.Shape = "two") -> None:
         self.name = f"voxlab-{secrets.token_hex(3)}"
         self.topology = topology.plan(shape, self.name)
@@ -50,7 +53,10 @@ class Lab:
         self.bpffs = self.directory / "bpf"
         self._processes: list[tuple[Process, float]] = []
         self._owned: list[Closeable] = []
+        self._further: list[str] = []
         self._handlers: dict[signal.Signals, Any] = {}
+        self._kept: dict[str, str] | None = None
+        self.made.append(self)
 
     @property
     def a(self) -> topology.Endpoint:
@@ -101,18 +107,40 @@ class Lab:
         """Close this, a socket for example, when the lab ends."""
         self._owned.append(thing)
 
+    def add_namespace(self, suffix: str) -> str:
+        """Make one more namespace, which goes with the lab; its name."""
+        name = f"{self.name}-{suffix}"
+        self._further.append(name)
+        leftovers.own(self.directory, [*self.topology.namespaces, *self._further])
+        namespace.create(name)
+        return name
+
     def environment(self) -> dict[str, str]:
         """The environment of the lab's programs: no settings of the caller, our commands first in PATH."""
         commands = Path(sys.executable).parent
         return {
             "PATH": f"{commands}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
             "HOME": str(self.directory),
+            "TMPDIR": str(self.directory / "tmp"),
             "LANG": "C.UTF-8",
             "PYTHONUNBUFFERED": "1",
         }
 
+    @property
+    def ended(self) -> bool:
+        """Whether it has been taken away."""
+        return self._kept is not None
+
+    def logs(self) -> dict[str, str]:
+        """The ends of what its programs have written, by file name, as they were when the lab began to end."""
+        if self._kept is not None:
+            return self._kept
+        written = [*self.directory.glob("*.log"), *self.directory.glob("*/*.log")]
+        return {path.relative_to(self.directory).as_posix(): end_of(path) for path in sorted(written)}
+
     def close(self) -> None:
         """End all programs, the youngest first, and take the lab away; further signals wait until it is done."""
+        self._kept = self.logs()
         for number in self._handlers:
             signal.signal(number, signal.SIG_IGN)
         try:
@@ -128,6 +156,8 @@ class Lab:
 
     def _build(self) -> None:
         leftovers.claim(self.directory, self.topology.namespaces)
+        (self.directory / "tmp").mkdir()
+        (self.directory / "tmp").chmod(0o1777)
         self.bpffs.mkdir()
         run("mount", "-t", "bpf", "none", self.bpffs)
         for name in self.topology.namespaces:

@@ -25,6 +25,11 @@ OWNER = "owner.json"
 def claim(directory: Path, namespaces: Sequence[str]) -> None:
     """Make the directory of a lab and write down that this process owns it."""
     directory.mkdir(parents=True)
+    own(directory, namespaces)
+
+
+def own(directory: Path, namespaces: Sequence[str]) -> None:
+    """Write down that this process owns a lab of these namespaces."""
     pid = os.getpid()
     owner = {"pid": pid, "started": started(pid), "namespaces": list(namespaces)}
     (directory / OWNER).write_text(json.dumps(owner))
@@ -44,10 +49,23 @@ def clear(directory: Path) -> None:
 
 def clear_dead() -> list[str]:
     """Take away every lab whose owner is dead; return their names."""
-    dead = [directory for directory in sorted(LABS.glob("*")) if not _alive(directory)]
+    dead = [directory for directory in sorted(LABS.glob("*")) if not alive(directory)]
     for directory in dead:
         clear(directory)
     return [directory.name for directory in dead]
+
+
+def alive(directory: Path) -> bool:
+    """Whether the owner of a lab is there."""
+    try:
+        owner = json.loads((directory / OWNER).read_text())
+    except (OSError, ValueError):
+        # No owner yet: it may be claiming this very moment. A second is ample for that.
+        return time.time() - _made(directory) < 1.0
+    try:
+        return bool(started(owner["pid"]) == owner["started"])
+    except FileNotFoundError:
+        return False
 
 
 def started(pid: int) -> str:
@@ -61,18 +79,6 @@ def mounts_below(directory: Path) -> list[str]:
     lines = Path("/proc/self/mounts").read_text().splitlines()
     points = [line.split()[1] for line in lines]
     return [point for point in points if point.startswith(f"{directory}/")]
-
-
-def _alive(directory: Path) -> bool:
-    try:
-        owner = json.loads((directory / OWNER).read_text())
-    except (OSError, ValueError):
-        # No owner yet: it may be claiming this very moment. A second is ample for that.
-        return time.time() - _made(directory) < 1.0
-    try:
-        return bool(started(owner["pid"]) == owner["started"])
-    except FileNotFoundError:
-        return False
 
 
 def _made(directory: Path) -> float:

@@ -13,6 +13,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 POLL = 0.02
+PATIENCE = 60.0
+"""Seconds that a lab waits for what takes less than one on an idle host: a busy one only takes longer."""
+END = 1 << 18
+"""Bytes of a log's end that are read at once: what is further back tells little of what failed."""
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -54,6 +58,16 @@ def as_user(user: str) -> list[str]:
         raise LabError(f"there is no user {user}; see: getent passwd") from None
     identity = [f"--reuid={entry.pw_uid}", f"--regid={entry.pw_gid}", "--clear-groups"]
     return [*identity, "--inh-caps=-all", "--bounding-set=-all", "--no-new-privs"]
+
+
+def end_of(log: Path) -> str:
+    """What a program has printed last, without its colours; nothing if the file is gone."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, log.stat().st_size - END))
+            return COLOURS.sub("", file.read().decode(errors="replace"))
+    except FileNotFoundError:
+        return ""
 
 
 class Process:
@@ -108,7 +122,7 @@ class Process:
         except subprocess.TimeoutExpired:
             raise LabError(f"{self.name} did not end within {timeout:g} s; see {self.log}") from None
 
-    def wait_for(self, what: str, found: Callable[[str], bool], timeout: float) -> None:
+    def wait_for(self, what: str, found: Callable[[str], bool], timeout: float = PATIENCE) -> None:
         """Wait until `found` says yes to the output so far; LabError with its last line if it does not."""
         deadline = time.monotonic() + timeout
         while not found(self.text()):
@@ -121,9 +135,9 @@ class Process:
     def kill(self) -> None:
         """SIGKILL, as a crash or the kernel's out-of-memory killer would do it."""
         self._signal(signal.SIGKILL)
-        self._child.wait(5)
+        self._child.wait(PATIENCE)
 
-    def stop(self, number: signal.Signals = signal.SIGTERM, patience: float = 5.0) -> int:
+    def stop(self, number: signal.Signals = signal.SIGTERM, patience: float = PATIENCE) -> int:
         """Ask it to end, insist after `patience` seconds, return its status."""
         self._signal(number)
         try:

@@ -15,11 +15,9 @@ from typing import Any, Self
 
 from ctl.ng import bencode
 from vm import namespace
-from vm.process import LabError, Process
+from vm.process import PATIENCE, LabError, Process
 
 NG = ("127.0.0.1", 2223)
-START_SECONDS = 10.0
-REPLY_SECONDS = 3.0
 
 
 class NgClient:
@@ -28,7 +26,7 @@ class NgClient:
     def __init__(self, where: str, address: tuple[str, int] = NG) -> None:
         with namespace.entered(where):
             self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._socket.settimeout(REPLY_SECONDS)
+        self._socket.settimeout(PATIENCE)
         self._socket.connect(address)
         self._cookies = itertools.count()
 
@@ -87,7 +85,7 @@ class Rtpengine:
         self.process.stop()
 
     def _wait(self) -> None:
-        deadline = time.monotonic() + START_SECONDS
+        deadline = time.monotonic() + PATIENCE
         while True:
             try:
                 self.client.ask("ping")

@@ -96,13 +96,13 @@ def build(topology: Topology) -> None:
     run(*inside(topology.relay, ["sysctl", "-qw", "net.ipv4.ip_forward=0"]))
     if topology.bridge is None:
         for endpoint, interface in zip((topology.a, topology.b), topology.relay_interfaces, strict=True):
-            _cable(topology.relay, interface, endpoint.namespace, endpoint.interface)
+            cable(topology.relay, interface, endpoint.namespace, endpoint.interface)
     else:
         _build_bridge(topology, topology.bridge)
     for interface, address in zip(topology.relay_interfaces, topology.relay_addresses, strict=True):
-        _configure(topology.relay, interface, address)
+        configure(topology.relay, interface, address)
     for endpoint in (topology.a, topology.b):
-        _configure(endpoint.namespace, endpoint.interface, endpoint.address, endpoint.relay)
+        configure(endpoint.namespace, endpoint.interface, endpoint.address, endpoint.relay)
         _pass_xdp(endpoint.namespace, endpoint.interface)
         # As behind a card: with the checksums left undone the relay completes each, and none goes the express way.
         run(*inside(endpoint.namespace, ["ethtool", "-K", endpoint.interface, "tx", "off"]))
@@ -122,9 +122,9 @@ def packets_received(endpoint: Endpoint) -> int:
 
 def _build_bridge(topology: Topology, bridge: str) -> None:
     relay_side = topology.relay_interfaces[0]
-    _cable(topology.relay, relay_side, bridge, "s-r")
-    _cable(bridge, "s-a", topology.a.namespace, topology.a.interface)
-    _cable(bridge, "s-b", topology.b.namespace, topology.b.interface)
+    cable(topology.relay, relay_side, bridge, "s-r")
+    cable(bridge, "s-a", topology.a.namespace, topology.a.interface)
+    cable(bridge, "s-b", topology.b.namespace, topology.b.interface)
     with namespaces.entered(bridge), IPRoute() as netlink:
         netlink.link("add", ifname="switch", kind="bridge", br_stp_state=0)
         switch = _index(netlink, "switch")
@@ -134,12 +134,14 @@ def _build_bridge(topology: Topology, bridge: str) -> None:
     _pass_xdp(bridge, "s-r")
 
 
-def _cable(near: str, near_interface: str, far: str, far_interface: str) -> None:
+def cable(near: str, near_interface: str, far: str, far_interface: str) -> None:
+    """Join two namespaces by a pair of interfaces."""
     with namespaces.entered(near), IPRoute() as netlink:
         netlink.link("add", ifname=near_interface, kind="veth", peer={"ifname": far_interface, "net_ns_fd": far})
 
 
-def _configure(namespace: str, interface: str, address: str, gateway: str | None = None) -> None:
+def configure(namespace: str, interface: str, address: str, gateway: str | None = None) -> None:
+    """Give an interface its addresses of both families and set it up; gateway: where all else is."""
     with namespaces.entered(namespace), IPRoute() as netlink:
         netlink.link("set", index=_index(netlink, "lo"), state="up")
         index = _index(netlink, interface)

@@ -101,9 +101,18 @@ class WebPhone {
     return samples;
   }
 
-  /* Addresses and ways of the media that flows, as WebRTC counts it. */
-  async media() {
-    const reports = [...(await this.call.connection.getStats()).values()];
+  /* Addresses and ways of the media that flows, as WebRTC counts it: once all is known, or after so many milliseconds
+     what is. A codec is listed when the first packet after a description has come. */
+  async media(limit) {
+    for (const end = Date.now() + limit;;) {
+      const found = this.counted([...(await this.call.connection.getStats()).values()]);
+      if (Object.values(found).every(Boolean) || Date.now() >= end)
+        return found;
+      await new Promise(resolve => setTimeout(resolve, 20));
+    }
+  }
+
+  counted(reports) {
     const of = type => reports.filter(report => report.type === type);
     const used = of("candidate-pair").find(pair => pair.nominated && pair.state === "succeeded") ?? {};
     const remote = reports.find(report => report.id === used.remoteCandidateId) ?? {};

@@ -53,14 +53,7 @@ def list_(session: Session) -> None:
 @click.pass_obj
 def show(session: Session, identifier: str) -> None:
     """Show one call: both legs and its flows. ID: as listed, or a unique beginning of it."""
-    answer: dict[str, Any] = session.ask("call.show", id=identifier)
-    if session.as_json:
-        session.document(answer)
-        return
-    flows = answer.pop("flows")
-    session.document(answer)
-    click.echo()
-    session.table(flows, FLOW_COLUMNS)
+    session.document_and_table(session.ask("call.show", id=identifier), "flows", FLOW_COLUMNS)
 
 
 @call.command()

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from ctl.terminal.session import Session, json_option
@@ -36,5 +38,14 @@ def show(session: Session) -> None:
         return
     for name, section in tables.items():
         click.echo(f"[{name}]")
-        session.document(section)
+        session.document(_as_written(section))
         click.echo()
+
+
+def _as_written(value: Any) -> Any:
+    """Return the value with true and false as the file has them."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, dict):
+        return {key: _as_written(each) for key, each in value.items()}
+    return [*map(_as_written, value)] if isinstance(value, list) else value

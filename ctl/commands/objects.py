@@ -199,7 +199,7 @@ def _delete(kind: str, noun: str) -> click.Command:
 
 
 BOARD = (
-    Column("CALLER", "id"),
+    Column("ID", "id"),
     Column("QUEUE", "queue"),
     Column("CALLER", "caller"),
     Column("SECONDS", "seconds", right=True),

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 
 import click
@@ -16,6 +17,7 @@ from ctl.terminal.session import Session
 @click.pass_obj
 def run(session: Session) -> None:
     """Run the controller until SIGTERM or SIGINT; the calls that live then go on without it."""
+    _outlive_peers()
     from ctl.compiled.loader import load
 
     load()
@@ -31,6 +33,7 @@ def run(session: Session) -> None:
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def engine(arguments: tuple[str, ...]) -> None:
     """Run the userspace engine: voxdp engine --socket PATH. The controller does this itself where it is needed."""
+    _outlive_peers()
     from media.process import main
 
     sys.exit(main(arguments))
@@ -43,6 +46,7 @@ def xsk(session: Session) -> None:
 
     In place of the process that `voxdp attach` leaves behind for this, where it is to be a service of its own.
     """
+    _outlive_peers()
     from ctl.config import load
     from ctl.kernel.attaching import attach_settings, opener_settings
     from ctl.network.media_interfaces import DataPlaneError
@@ -57,3 +61,8 @@ def xsk(session: Session) -> None:
     finally:
         hops.close()
     sys.exit(main(settings))
+
+
+def _outlive_peers() -> None:
+    """Take a peer that has closed its connection for an error, not for the end, as is right for what only prints."""
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)

@@ -15,7 +15,9 @@ from ctl.terminal.table import Column
 __all__ = ["trunk"]
 
 
-def _addresses(row: Mapping[str, Any]) -> str:
+def _addresses(row: Mapping[str, Any]) -> str | None:
+    if not row["addresses"]:
+        return row["error"] or None
     return ", ".join(each["address"] if each["up"] else f"{each['address']} down" for each in row["addresses"])
 
 

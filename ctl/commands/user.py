@@ -8,6 +8,8 @@ import sys
 import click
 
 from ctl.commands.objects import KINDS, fields, make_group, tenant_option
+from ctl.exits import USAGE
+from ctl.terminal.client import CommandError
 from ctl.terminal.session import Session
 
 user = make_group("user", KINDS["user"], without=("add",))
@@ -65,8 +67,13 @@ def disable(session: Session, name: str, tenant: str) -> None:
 
 
 def ask_password(from_stdin: bool) -> str:
-    """Return a password from standard input, or from a terminal where it is asked for twice."""
+    """Return a password from standard input, or from a terminal where it is asked for twice.
+
+    Raises CommandError where there is neither.
+    """
     if from_stdin:
         return sys.stdin.readline().rstrip("\r\n")
+    if not sys.stdin.isatty():
+        raise CommandError("no terminal to ask for a password at; pipe it in with --password-stdin", USAGE)
     answer: str = click.prompt("Password", hide_input=True, confirmation_prompt=True)
     return answer

@@ -1,32 +1,43 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""`python -m ctl.compiled.build [--fresh]`: compile by mypyc, unless what there is was made of the same sources.
+"""`python -m ctl.compiled.build [--fresh | --check]`: compile by mypyc, unless what there is was made of these sources.
 
---fresh: only tell whether it was, by the exit status.
+--fresh: only tell whether it was, by the exit status. --check: only tell whether mypyc takes the sources, once for each
+state of them.
 
 mypyc comes with mypy, which checks these sources anyway. It writes C for all modules at once; the C compiler then takes
-a file of it for each module, as many at a time as there are processors.
+that in a few files, as many at a time as there are processors, and what mypyc adds to each library meanwhile.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import shutil
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from ctl.compiled.expand import dataclasses_in, expand
-from ctl.compiled.modules import LIBRARY, NAME, ROOT, STAMP, digest, fresh, modules, source
+from ctl.compiled.expand import Unsupported, dataclasses_in, expand
+from ctl.compiled.modules import CHECKED, LIBRARY, NAME, ROOT, STAMP, digest, fresh, modules, source
 
 _ROOMS = ("api", "bpf", "ctl", "media", "provisioning", "sip")
-_CHECKER = "[mypy]\npython_version = 3.11\nignore_missing_imports = True\nfollow_imports = silent\n"
+_CHECKER = """
+[mypy]
+python_version = 3.11
+ignore_missing_imports = True
+follow_imports = silent
+no_site_packages = True
+"""
+"""Types of other packages are not read: that takes longer than all of ours, and compiled code checks what it gets."""
 _TOGETHER = 8
-_FLAGS = ["-O1", "-g0", "-fPIC", "-DNDEBUG", "-w"]
+_FLAGS = ["-O1", "-g0", "-fno-asynchronous-unwind-tables", "-fPIC", "-DNDEBUG", "-w"]
+_BODY = re.compile(rb"^char CPyDef_\w*__top_level__\(void\)(?= \{)", re.MULTILINE)
+"""The function that is a module's body. It runs once, but is a fifth of all C: optimizing it is lost time."""
+_UNOPTIMIZED = '__attribute__((optimize("O0")))'
 
 
 class BuildError(Exception):
@@ -40,25 +51,42 @@ def build() -> None:
     STAMP.unlink(missing_ok=True)
     made_of = digest()
     with TemporaryDirectory(prefix="voxdp-compile-") as place:
-        directory = Path(place)
-        _prepare(directory)
-        _run([sys.executable, "-c", _MYPYC, NAME.removesuffix("__mypyc"), *map(_relative, modules())], directory)
-        library = _compile(directory / "build")
         staged = LIBRARY.with_suffix(".new")
-        shutil.copyfile(library, staged)
+        shutil.copyfile(_compile(Path(place)), staged)
         staged.chmod(0o755)
         staged.replace(LIBRARY)  # who has the old one open keeps it
     STAMP.write_text(made_of)
 
 
+def check() -> None:
+    """Raise BuildError unless mypyc takes the sources; at once where it is known of these that it does."""
+    made_of = digest()
+    if fresh() or (CHECKED.exists() and CHECKED.read_text() == made_of):
+        return
+    with TemporaryDirectory(prefix="voxdp-compile-") as place:
+        _to_c(Path(place))
+    CHECKED.write_text(made_of)
+
+
 _MYPYC = """
+import gc
 import sys
 from mypyc.build import mypycify
+gc.disable()  # what the checker makes is needed to the end
 made = mypycify(["--config-file=mypy.ini", *sys.argv[2:]], multi_file=True, group_name=sys.argv[1], target_dir="build")
 shared = next(each for each in made if each.name.endswith("__mypyc"))
 open("build/sources", "w").write("\\n".join(shared.sources))
 open("build/includes", "w").write("\\n".join(shared.include_dirs))
 """
+
+
+def _to_c(directory: Path) -> None:
+    """Have mypyc write its C into `directory`/build. Raises BuildError."""
+    try:
+        _prepare(directory)
+    except Unsupported as why:
+        raise BuildError(str(why)) from None
+    _run([sys.executable, "-c", _MYPYC, NAME.removesuffix("__mypyc"), *map(_relative, modules())], directory)
 
 
 def _prepare(directory: Path) -> None:
@@ -80,33 +108,60 @@ def _relative(name: str) -> str:
 
 
 def _compile(directory: Path) -> Path:
-    sources = (directory / "sources").read_text().splitlines()
-    places = [*(directory / "includes").read_text().splitlines(), "build", sysconfig.get_path("include")]
-    flags = [*_FLAGS, *(f"-I{place}" for place in places)]
+    objects = directory / "objects"
+    objects.mkdir()
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as compilers:
-        wanted = _gathered(sources, directory)
-        objects = list(compilers.map(lambda each: _object(each, flags, directory.parent), wanted))
-    library = directory / LIBRARY.name
-    _run(["gcc", "-shared", "-s", "-o", str(library), *objects], directory.parent)
+
+        def start(file: Path, places: list[str]) -> Future[Path]:
+            return compilers.submit(_object, file, places, objects)
+
+        begun = {file.name: start(file, [str(file.parent)]) for file in _support()}
+        _to_c(directory)
+        build = directory / "build"
+        sources = [Path(name) for name in (build / "sources").read_text().splitlines()]
+        places = [*(build / "includes").read_text().splitlines(), str(build)]
+        ours = [directory / each for each in sources if each.name.startswith("__native_")]
+        begun |= {file.name: start(file, places) for file in _gathered(ours, build)}
+        begun |= {
+            each.name: start(directory / each, places)
+            for each in sources
+            if directory / each not in ours and each.name not in begun
+        }
+        made = [str(each.result()) for each in begun.values()]
+    library = build / LIBRARY.name
+    _run(["gcc", "-shared", "-s", "-o", str(library), *made], directory)
     return library
 
 
-def _gathered(sources: list[str], directory: Path) -> list[str]:
+def _support() -> list[Path]:
+    """What mypyc adds to each library."""
+    import mypyc.common as mypyc  # for whoever only asks whether all is fresh it takes too long
+
+    assert mypyc.__file__
+    return [Path(mypyc.__file__).parent / "lib-rt" / name for name in mypyc.RUNTIME_C_FILES]
+
+
+def _gathered(ours: list[Path], build: Path) -> list[Path]:
     """The sources of modules a few files together, as reading what all of them include takes a third of the time."""
-    ours = sorted(each for each in sources if Path(each).name.startswith("__native_"))
-    ours.sort(key=lambda each: (directory.parent / each).stat().st_size)
+    ours = sorted(ours, key=lambda each: each.stat().st_size)
     together = []
     for number in range(_TOGETHER):
-        name = f"build/together{number}.c"
-        lines = (f'#include "{Path(each).name}"\n' for each in ours[number::_TOGETHER])
-        (directory.parent / name).write_text("".join(lines))
-        together.append(name)
-    return together + [each for each in sources if each not in ours]
+        file = build / f"together{number}.c"
+        file.write_text("".join(map(_included, ours[number::_TOGETHER])))
+        together.append(file)
+    return together
 
 
-def _object(name: str, flags: Iterable[str], directory: Path) -> str:
-    target = str(directory / "build" / (name.replace("/", "-") + ".o"))
-    _run([*shlex.split(os.environ.get("CC", "gcc")), *flags, "-c", name, "-o", target], directory)
+def _included(file: Path) -> str:
+    bodies = (f"{_UNOPTIMIZED} {body.decode()};\n" for body in _BODY.findall(file.read_bytes()))
+    return "".join(bodies) + f'#include "{file.name}"\n'
+
+
+def _object(source: Path, places: list[str], directory: Path) -> Path:
+    target = directory / f"{source.name}.o"
+    wanted = [f"-I{place}" for place in (*places, sysconfig.get_path("include"))]
+    compiler = shlex.split(os.environ.get("CC", "gcc"))
+    _run([*compiler, *_FLAGS, *wanted, "-c", str(source), "-o", str(target)], directory.parent)
     return target
 
 
@@ -116,10 +171,23 @@ def _run(command: list[str], directory: Path) -> None:
         raise BuildError(f"{command[0]}: exit {done.returncode}\n{done.stdout[-8000:]}")
 
 
+def main(arguments: list[str]) -> int:
+    """Do what the command line asks and return the exit status."""
+    assert __doc__
+    if arguments in (["-h"], ["--help"]):
+        print(__doc__.replace("`", "").strip())
+    elif arguments == ["--fresh"]:
+        return 0 if fresh() else 1
+    elif arguments in ([], ["--check"]):
+        check() if arguments else build()
+    else:
+        print(f"ctl.compiled.build: takes --fresh or --check, got: {' '.join(arguments)}", file=sys.stderr)
+        return 2
+    return 0
+
+
 if __name__ == "__main__":
-    if sys.argv[1:] == ["--fresh"]:
-        sys.exit(0 if fresh() else 1)
     try:
-        build()
+        sys.exit(main(sys.argv[1:]))
     except BuildError as error:
         sys.exit(str(error))

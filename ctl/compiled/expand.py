@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 _IMPORTS = "import typing as _typing; import dataclasses as _dataclasses; from sip.facts import described as _described"
 _FIELDS = "__dataclass_fields__: _typing.ClassVar[dict[str, _dataclasses.Field[_typing.Any]]]"
-_MISSING = "_dataclasses.MISSING"
 _SOURCES = ("dataclasses", "sip.facts")
 _CLASS_OPTIONS = {"slots", "frozen", "eq"}
 _FIELD_OPTIONS = {"default", "default_factory", "compare", "init", "repr"}
@@ -91,12 +90,14 @@ def _expand(node: ast.ClassDef, lines: list[str], known: Mapping[str, ast.ClassD
         raise Unsupported(f"{node.name}: {len(free)} free lines for {len(methods)} methods; say more in its docstring")
     for number, method in zip(free, methods, strict=False):
         lines[number] = f"    {method}"
-    shown = ", ".join(
-        f"({each.name!r}, {each.init}, {each.compare}, {each.repr}, {each.default or _MISSING},"
-        f" {each.factory or _MISSING})"
-        for each in fields
-    )
-    lines[free[-1]] = f"_described({node.name}, [{shown}])"
+    values = [value for each in fields for value in (each.default, each.factory) if value]
+    lines[free[-1]] = f"_described({', '.join([node.name, repr(' '.join(map(_said, fields))), *values])})"
+
+
+def _said(field: _Field) -> str:
+    """What `described` reads: one constant, for what makes a list of fields takes long to compile."""
+    letters = {"i": field.init, "c": field.compare, "r": field.repr, "d": field.default, "f": field.factory}
+    return f"{field.name}:{''.join(letter for letter, whether in letters.items() if whether)}"
 
 
 def _free_lines(node: ast.ClassDef, lines: list[str], wanted: int) -> list[int]:

@@ -9,7 +9,7 @@ from struct import Struct
 from ctl.kernel._libbpf import ffi
 from ctl.kernel.flowrule import NANOSECONDS, REASONS, Endpoint, FlowState, FlowStatistics, clock_rate, jitter_ms
 
-COUNTS = Struct("=5Q11I6B6x")
+COUNTS = Struct("=5Q11I6BHI")
 """A struct flow_counts."""
 
 NAMES = {int(state): state.name.lower() for state in FlowState}
@@ -27,7 +27,7 @@ def decode(
     for index, counts in zip(indexes, COUNTS.iter_unpack(gathered), strict=True):
         packets, size, last_seen, rejected, dropped = counts[:5]
         jitter, gap, lost, reordered, duplicates, resets, ssrc_changes, ssrc, clock, policed, copies = counts[5:16]
-        payload_type, tos, last_reason, state, is_rtcp, has_learned = counts[16:]
+        payload_type, tos, last_reason, state, is_rtcp, has_learned, sequence, timestamp = counts[16:]
         rate = rates.get(clock)
         if rate is None:
             rate = rates[clock] = clock_rate(clock)
@@ -57,6 +57,8 @@ def decode(
                 policed,
                 copies,
                 NAMES.get(state, "off"),
+                sequence=sequence if rtp_seen else None,
+                timestamp=timestamp if rtp_seen and rate else None,
             )
         )
     return found

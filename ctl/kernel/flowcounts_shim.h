@@ -14,8 +14,17 @@ struct flow_counts {
 	uint32_t jitter, largest_gap, lost, reordered, duplicates, resets, ssrc_changes, ssrc, clock;
 	uint32_t policed, copies_dropped;
 	uint8_t payload_type, tos, last_reason, state;
-	uint8_t is_rtcp, has_learned, reserved[6];
+	uint8_t is_rtcp, has_learned;
+	uint16_t sequence;
+	uint32_t timestamp;
 };
+
+/* Of the last packet, out of when it came and its transit; bpf/rtp_stats.h has the same sum the other way
+ * round. */
+static uint32_t last_timestamp(const struct flow_track *track, uint32_t clock)
+{
+	return (uint32_t)((track->last_seen >> CLOCK_SHIFT) * clock >> 32) - track->transit;
+}
 
 static void flow_count(const struct flow *flow, const struct flow_tally *tally, struct flow_counts *into)
 {
@@ -44,6 +53,8 @@ static void flow_count(const struct flow *flow, const struct flow_tally *tally, 
 		.last_reason = tally->last_reason,
 		.state = rule->state,
 		.is_rtcp = (rule->flags & FLAG_RTCP) != 0,
+		.sequence = track->sequence,
+		.timestamp = last_timestamp(track, rule->clock),
 		.has_learned = track->binding && track->binding >> TAG_SHIFT == (rule->generation & 0xffff),
 	};
 }

@@ -6,6 +6,7 @@ from __future__ import annotations
 import socket
 import struct
 from collections.abc import Iterable
+from dataclasses import field
 from enum import IntEnum, IntFlag
 from functools import lru_cache
 from ipaddress import IPv6Address
@@ -26,7 +27,7 @@ NO_MAC = bytes(6)
 NO_PARTNER, DSCP_KEEP = int(lib.NO_PARTNER), int(lib.DSCP_KEEP)
 MAPPED = bytes(10) + b"\xff\xff"
 """What comes before an IPv4 address where it is written as IPv6."""
-PACK = struct.Struct("=4I16s16s16s48s4H3B6s6s??B2x").pack
+PACK = struct.Struct("=4I16s16s16s48s4H3B6s6s??BH16s").pack
 PACK_SETTINGS = struct.Struct("=16s16s2I3H2B").pack
 NOWHERE = bytes(16)
 LATCH_PACKETS = 5
@@ -66,6 +67,8 @@ class FlowFlag(IntFlag):
     FULL_CHECKSUM = lib.FLAG_FULL_CHECKSUM
 
 
+TO_STACK: int = lib.SEAT_STACK - 1
+"""As the seat of a rule: what is handed up goes to the socket that is bound to the port, and to no other."""
 ANY_FLAG = FlowFlag(sum(FlowFlag))
 REASONS = {number: name.removeprefix("REASON_").lower() for name, number in ffi.typeof("enum reason").relements.items()}
 
@@ -82,7 +85,8 @@ class FlowRule:
     previous_source: may send until the source does. police: packets per second, and packets at once. payload_types:
     those that RTP may have, None: all. dtmf_type: payload type of telephone events, which are told. demux: RTCP that
     comes beside RTP is for the flow at the port above. stun: checks of ICE pass to the engine's socket.
-    seat: number of the engine's worker that has the flow, where that is known.
+    seat: number of the engine's worker that has the flow, where that is known, or TO_STACK. bound: what a source
+    that is to be learned is bound to at once, where the flow begins; it is not read back.
     """
 
     state: FlowState
@@ -106,6 +110,7 @@ class FlowRule:
     demux: bool = False
     stun: bool = False
     seat: int | None = None
+    bound: Endpoint | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         former = self.previous_source
@@ -126,6 +131,7 @@ class FlowStatistics:
     mode: name of the flow's state. forged, replayed: of those dropped, SRTP that was not authentic, and that had come
     before. security: how far the engine is with keys, "plain" where none are to be; suite: of what comes in.
     received_by, sent_by: how the last packet reached the engine, and left it; None: the engine does not carry it.
+    sequence, timestamp: of RTP, the highest number and the last time stamp; None without a packet or a known clock.
     """
 
     packets: int
@@ -156,6 +162,8 @@ class FlowStatistics:
     suite: str | None = None
     received_by: Literal["sockets", "af_xdp"] | None = None
     sent_by: Literal["sockets", "af_xdp"] | None = None
+    sequence: int | None = None
+    timestamp: int | None = None
 
 
 def pack_rule(index: int, rule: FlowRule) -> bytes:
@@ -164,7 +172,7 @@ def pack_rule(index: int, rule: FlowRule) -> bytes:
     Raises ValueError for what bpf/flow.h cannot hold.
     """
     _check(rule)
-    source, egress, target = rule.source, rule.egress, rule.target
+    source, egress, target, bound = rule.source, rule.egress, rule.target, rule.bound
     try:
         flags, settings = _settings_of(rule)
         return PACK(
@@ -188,6 +196,8 @@ def pack_rule(index: int, rule: FlowRule) -> bytes:
             rule.demux,
             rule.stun,
             0 if rule.seat is None else rule.seat + 1,
+            bound[1] if bound else 0,
+            mapped(bound[0]) if bound else NOWHERE,
         )
     except (struct.error, OSError) as error:
         raise ValueError(f"flow {index}: {rule} does not fit: {error}") from None
@@ -208,8 +218,8 @@ def decode_rule(encoded: Any, wide: Any) -> FlowRule:
         ifindex=encoded.ifindex,
         dscp=None if encoded.dscp == lib.DSCP_KEEP else encoded.dscp,
         clock_rate=clock_rate(encoded.clock),
-        partner=None if encoded.partner == lib.NO_PARTNER else encoded.partner,
-        vlans=tuple(filter(None, map(socket.ntohs, encoded.vlan))),
+        partner=None if wide.partner == lib.NO_PARTNER else wide.partner,
+        vlans=tuple(filter(None, map(socket.ntohs, wide.vlan))),
         latch_packets=wide.latch_packets,
         previous_source=_endpoint(wide.previous_address, wide.previous_port) if flags & lib.FLAG_PREVIOUS else None,
         police=(wide.police_rate, wide.police_burst) if flags & lib.FLAG_POLICED else None,

@@ -49,6 +49,9 @@ struct flow_wanted {
 	uint8_t demux;
 	uint8_t stun;
 	uint8_t seat;
+	/* What the source is bound to from the beginning, of one that is to be learned; port 0: nothing. */
+	uint16_t bound_port;
+	uint32_t bound_address[ADDRESS_WORDS];
 };
 
 static bool is_ipv4(const uint32_t address[ADDRESS_WORDS])
@@ -132,6 +135,8 @@ static void wide_encode(const struct flow_wanted *wanted, struct flow_wide *wide
 		.previous_port = htons(wanted->previous_port),
 		.stun = wanted->stun,
 		.seat = wanted->seat,
+		.partner = wanted->partner,
+		.vlan = {htons(wanted->vlan[0]), htons(wanted->vlan[1])},
 	};
 	memcpy(wide->payload_types, wanted->payload_types, sizeof(wide->payload_types));
 	memcpy(wide->source_address, wanted->source_address, sizeof(wide->source_address));
@@ -157,11 +162,9 @@ static void rule_encode(const struct flow_wanted *wanted, const uint32_t local[A
 		.egress_address = ipv4_of(wide->egress_address),
 		.target_address = ipv4_of(wide->target_address),
 		.target_port = htons(wanted->target_port),
-		.vlan = {htons(wanted->vlan[0]), htons(wanted->vlan[1])},
 		.dscp = wanted->dscp,
 		.ifindex = wanted->ifindex,
 		.clock = (uint32_t)((wanted->clock_rate * CLOCK_SCALE + NS_PER_SEC / 2) / NS_PER_SEC),
-		.partner = wanted->partner,
 		.police_interval = rate_interval(wanted->police_rate),
 	};
 	memcpy(rule->target_mac, wanted->target_mac, sizeof(rule->target_mac));

@@ -183,6 +183,14 @@ static uint32_t kept_binding(struct flow *flow, const struct flow_ledger *ledger
 	return learned_again(flow->track.binding, control_load(flow), generation);
 }
 
+/* What a fresh flow is bound to: the source that it had with another carrier. */
+static uint32_t given_binding(const struct flow_wanted *wanted, uint32_t generation)
+{
+	if (!wanted->bound_port || (wanted->state != FLOW_LEARNING && wanted->state != FLOW_LATCHING))
+		return 0;
+	return generation << TAG_SHIFT | htons(wanted->bound_port);
+}
+
 /* Rule and settings, all but the control word. What the kernel found out of the rule before is void. */
 static void flow_fill(struct flow *flow, struct flow_ledger *ledger, const struct flow_rule *rule,
 		      const struct flow_wide *wide, uint32_t tenant)
@@ -197,6 +205,7 @@ static void flow_fill(struct flow *flow, struct flow_ledger *ledger, const struc
 
 static void flow_clear_counters(struct flow *flow, struct flow_ledger *ledger)
 {
+	flow->police_time = 0;
 	memset(&flow->track, 0, sizeof(flow->track));
 	memset(&ledger->tally, 0, sizeof(ledger->tally));
 }
@@ -222,12 +231,12 @@ static union control_word control_aside(struct flow *flow, const struct flow_rul
 }
 
 /* Where in the group the flow's partner is; `size`: not in it. */
-static unsigned int partner_place(const struct flow_rule *rule, const struct flow_wanted *group,
+static unsigned int partner_place(const struct flow_wide *wide, const struct flow_wanted *group,
 				  unsigned int size)
 {
 	unsigned int place = 0;
 
-	while (place < size && group[place].index != rule->partner)
+	while (place < size && group[place].index != wide->partner)
 		place++;
 	return place;
 }
@@ -263,6 +272,10 @@ static void group_write(struct flow_table *table, const struct flow_wanted *grou
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	if (wait)
 		settle();
+	for (unsigned int i = 0; i < size && fresh; i++) {
+		binding[i] = given_binding(&group[i], generation);
+		latched[i] = binding[i] && rules[i].state == FLOW_LATCHING;
+	}
 	for (unsigned int i = 0; i < size && !fresh; i++) { /* each is where the partner sends to, too */
 		binding[i] = kept_binding(flows[i], ledgers[i], &rules[i], &wide[i], generation);
 		latched[i] = rules[i].state != FLOW_LEARNING && has_latched(&ledgers[i]->tally);
@@ -271,12 +284,15 @@ static void group_write(struct flow_table *table, const struct flow_wanted *grou
 		flow_supersede(flows[i], generation);
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	for (unsigned int i = 0; i < size; i++) {
-		unsigned int partner = partner_place(&rules[i], group, size);
+		unsigned int partner = partner_place(&wide[i], group, size);
 
 		if (partner < size && group[partner].state == FLOW_LATCHING)
 			rules[i].flags |= FLAG_MOVABLE;
 		if (fresh)
 			flow_clear_counters(flows[i], ledgers[i]);
+		if (fresh && latched[i])
+			memcpy(ledgers[i]->tally.latch_address, group[i].bound_address,
+			       sizeof(ledgers[i]->tally.latch_address));
 		flows[i]->track.binding = binding[i];
 		flows[i]->track.target = binding[partner];
 		flows[i]->track.moved = latched[partner];

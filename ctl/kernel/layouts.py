@@ -32,15 +32,18 @@ class Translation:
     """What differs in meaning between a layout and the present one.
 
     renamed: {name now: name then}. complete: called with a struct flow and its struct flow_ledger once their fields
-    are copied, to set those that the former layout had not.
+    are copied, to set those that the former layout had not. moved: {name in the ledger now: name in the flow then}.
     """
 
     renamed: Mapping[str, str] = field(default_factory=dict)
     complete: Callable[[Any, Any], None] = lambda flow, ledger: None
+    moved: Mapping[str, str] = field(default_factory=dict)
 
 
-TRANSLATIONS: dict[int, Translation] = {3: Translation()}
-"""The layouts whose flows can be taken over. Since 3 there are maps more, those of the engine's AF_XDP sockets."""
+_BEFORE_5 = Translation(moved={"wide.partner": "rule.partner", "wide.vlan": "rule.vlan"})
+TRANSLATIONS: dict[int, Translation] = dict.fromkeys((3, 4), _BEFORE_5)
+"""The layouts whose flows can be taken over. Since 3 there are maps more, those of the engine's AF_XDP sockets; what
+became of the policing of a flow is not taken from those before 5, so that each begins with a full bucket."""
 
 Place = tuple[int, int]
 """Offset and size in bytes of a field in a map's value."""
@@ -88,7 +91,7 @@ class Takeover:
     def __init__(self, former: Pins, flows: Map, ledgers: Map) -> None:
         """former: of a layout in TRANSLATIONS. Raises BpfError if the maps do not match."""
         translation = TRANSLATIONS[former.layout]
-        self._complete = translation.complete
+        self._complete, self._moved = translation.complete, translation.moved
         self._flows = _Copying(Map.from_pin(former.map("flows")), flows, translation)
         self._ledgers = _Copying(Map.from_pin(former.map("ledgers")), ledgers, translation)
 
@@ -97,7 +100,7 @@ class Takeover:
         self._flows.copy()
         self._ledgers.copy()
         for index in self._flows.used("rule.generation"):
-            self._complete(self._flows.at(index, "struct flow *"), self._ledgers.at(index, "struct flow_ledger *"))
+            self._finish(index, self._flows.at(index, "struct flow *"))
 
     def catch_up(self) -> int:
         """Bring over what changed in the former maps since `copy`; return in how many flows.
@@ -111,7 +114,7 @@ class Takeover:
             if flows.differs(index, "rule"):
                 flow = flows.renewed(index)
                 ledgers.recopy(index)
-                self._complete(flow, ledgers.at(index, "struct flow_ledger *"))
+                self._finish(index, flow)
                 lib.flow_renew(flow, flows.at(index, "struct flow *"))
             elif flows.untouched(index, "track.packets"):
                 flows.recopy(index, "track.")
@@ -124,6 +127,12 @@ class Takeover:
         """Unmap everything."""
         self._flows.close()
         self._ledgers.close()
+
+    def _finish(self, index: int, flow: Any) -> None:
+        """What goes from a flow to its ledger, and what no field of the former layout says."""
+        for now, then in self._moved.items():
+            self._ledgers.bring(index, now, self._flows, then)
+        self._complete(flow, self._ledgers.at(index, "struct flow_ledger *"))
 
     def _merge(self, index: int) -> None:
         flows, ledgers = self._flows, self._ledgers
@@ -184,6 +193,13 @@ class _Copying:
     def recopy(self, index: int, prefix: str = "") -> None:
         """Copy the fields whose names begin so as they are by now."""
         lib.entry_copy(self._source_at(index), self._target_at(index), *self._plan(prefix))
+
+    def bring(self, index: int, name: str, other: _Copying, then: str) -> None:
+        """Copy a field that was in the former entry of another map."""
+        to, size = self._after[name]
+        at, _ = other._before[then]
+        field = ffi.new("struct field_copy[]", [(at, to, size)])
+        lib.entry_copy(other._source_at(index), self._target_at(index), field, 1)
 
     def renewed(self, index: int) -> Any:
         """Return a new struct flow with what is in the former entry by now, else with what the new one has."""

@@ -247,6 +247,11 @@ class Link(Handle):
         info = query(self.fd, "struct bpf_link_info")
         return int(lib.link_ifindex(ffi.addressof(info)))
 
+    def held(self) -> tuple[int, int]:
+        """Say where the link is and what it holds: `ifindex` and `program_id` at one moment."""
+        info = query(self.fd, "struct bpf_link_info")
+        return int(lib.link_ifindex(ffi.addressof(info))), int(info.prog_id)
+
     def update(self, program: Program) -> None:
         """Replace the program atomically: every packet meets the former or the new one."""
         check(lib.bpf_link_update(self.fd, program.fd, ffi.NULL), "update the link")

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from urllib.parse import quote, unquote
 
@@ -41,7 +42,7 @@ class Pins:
     @property
     def directory(self) -> Path:
         """This layout's directory: what `FlowTable.open` and `EventReader` take."""
-        return self.root / f"v{self.layout}"
+        return _directory(self.bpffs, self.layout)
 
     @property
     def program(self) -> Path:
@@ -84,3 +85,9 @@ class Pins:
             return self.root.exists()
         except PermissionError:
             return False
+
+
+@lru_cache(maxsize=16)
+def _directory(bpffs: Path, layout: int) -> Path:
+    """Asked for several times a second by who watches the relay."""
+    return bpffs / "voxdp" / f"v{layout}"

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -31,6 +32,9 @@ class RelayWatch:
         self._state_dir = state_dir
         self._clock = clock
         self._trusted = 0
+        self._checked: tuple[int, ...] | None = None
+        self._record = AttachRecord.path(state_dir)
+        self._files = [os.fspath(path) for path in (pins.program, *map(pins.map, TABLES))]
         self._odd_since: dict[str, float] = {}
 
     def check(self) -> None:
@@ -48,7 +52,13 @@ class RelayWatch:
             self._trusted = program.id
 
     def follow(self) -> None:
-        """`check`, but bear with what lasts less than a second: an upgrade is under way."""
+        """`check` if anything was pinned or recorded since, but bear with what lasts less than a second: an upgrade is
+        under way.
+        """
+        found = self._files_now()
+        if found is not None and found == self._checked:
+            return
+        self._checked = None
         try:
             self.check()
         except Untrusted:
@@ -56,19 +66,30 @@ class RelayWatch:
                 raise
         else:
             self._odd_since.pop(PINS, None)
+            self._checked = found
 
     def trouble(self, interface: str) -> str:
         """Say why the relay does not carry this interface; empty if it does. Raises BpfError."""
         ifindex = xdp.interface_index(interface)
         if not ifindex:
             return "there is no such interface"
+        place, held = self._held(interface)
+        if place == ifindex:  # then nobody else's program is there: a link gives its place to none
+            return self._of_program(interface, held)
         found = xdp.attached(ifindex)
-        held = self._link_program(interface)
         if found is None or (found.program_id == self._trusted and not held):  # a link without its pin goes soon
             return NOT_ATTACHED
         if found.program_id != held:
             return f"XDP program {found.program_id} of somebody else is there; see: voxdp xdp status"
         return self._of_program(interface, found.program_id)
+
+    def _files_now(self) -> tuple[int, ...] | None:
+        """What tells these pins and this record from others: a pin is never changed, but replaced by another file."""
+        try:
+            record = os.stat(self._record)
+            return record.st_ino, record.st_mtime_ns, *(os.stat(path).st_ino for path in self._files)
+        except OSError:
+            return None
 
     def _of_program(self, interface: str, program_id: int) -> str:
         """Another program on our link is an upgrade under way; if it lasts, somebody has replaced ours."""
@@ -85,13 +106,14 @@ class RelayWatch:
     def _lasts(self, what: str) -> bool:
         return self._clock() - self._odd_since.setdefault(what, self._clock()) >= UPGRADE_SECONDS
 
-    def _link_program(self, interface: str) -> int:
-        """Return what our link holds; 0 if there is no link of ours."""
+    def _held(self, interface: str) -> tuple[int, int]:
+        """Return the interface that our link is on, and the program that it holds; 0 and 0 if there is no such link."""
         try:
             with Link.from_pin(self._pins.link(interface)) as link:
-                return link.program_id if link.ifindex else 0
+                place, program_id = link.held()
+                return place, program_id if place else 0
         except BpfError:
-            return 0
+            return 0, 0
 
 
 def _map_id(path: Path) -> int:

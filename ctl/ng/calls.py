@@ -7,24 +7,38 @@ that forks has several, told apart by the via-branch or by the tags of those who
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any, Literal
 
 from ctl.ng.errors import NgError
+from ctl.ng.hiding import Hidden
+from ctl.ng.holding import Music
 from ctl.ng.request import Request
+from ctl.sessions.call_media import LEGS
+from ctl.sessions.treatment import NOBODY
 from sip.effects import Leg
 
 PREFIX = "ng/"
 """What the media sessions' names of our dialogues begin with: PREFIX, a number, a slash and the call-id."""
 UNKNOWN_CALL = "Unknown call-id"
 LONGEST_TENANT = 63
+Echo = Literal["", "blackhole", "a", "b", "both"]
+"""To which legs media comes back, and otherwise reaches nobody; "" for media that passes."""
+_ECHOED: Mapping[Echo, frozenset[Leg]] = {
+    **dict.fromkeys(("", "blackhole"), NOBODY),
+    **{leg: frozenset({leg}) for leg in LEGS},
+    "both": frozenset(LEGS),
+}
 
 
 @dataclass(slots=True, eq=False)
 class Participant:
     """One side of a call, equal to none but itself. tag: None until an answer gives it one.
 
-    created: seconds since the epoch. undialled: its digits reach nobody.
+    created: seconds since the epoch. undialled: what its digits become, as of
+    `Cover`; none: they pass. moh: what the
+    other side hears while it holds.
     """
 
     created: float
@@ -32,7 +46,8 @@ class Participant:
     branch: str | None = None
     label: str | None = None
     aliases: list[str] = field(default_factory=list)
-    undialled: bool = False
+    undialled: Sequence[Any] = ()
+    moh: Music | None = None
 
     def named(self, tag: str | None) -> bool:
         """Whether `tag` means this participant."""
@@ -42,13 +57,17 @@ class Participant:
 @dataclass(slots=True)
 class Dialogue:
     """Leg a made the first offer. session: by what the media sessions know it. transcoded: whether the last offer had
-    codecs in it that its maker does not have.
+    codecs in it that its maker does not have. agreed: on how many m-lines; hidden: those that a side does not see.
+    echo: to whom media comes back, whom else it does not reach then.
     """
 
     session: str
     a: Participant
     b: Participant
     transcoded: bool = False
+    agreed: int = 0
+    hidden: Sequence[Hidden] = ()
+    echo: Echo = ""
     recorded: bool = False
     paused: bool = False
 
@@ -61,6 +80,11 @@ class Dialogue:
     def transformed(self) -> bool:
         """Whether what its only participant sends goes to an address that a proxy named, in other codecs."""
         return self.published and self.transcoded
+
+    @property
+    def echoed(self) -> frozenset[Leg]:
+        """Who hears what it says itself."""
+        return _ECHOED[self.echo]
 
     def leg_of(self, participant: Participant) -> Leg:
         """Return the leg that a participant of this dialogue is."""
@@ -92,6 +116,7 @@ class Call:
     """One call-id. Times are seconds since the epoch; ending: when it is to be taken away, None while it lives.
 
     answered: when the last answer came, by a steady clock. record: whether it is to be recorded once it has media.
+    dropped: whether no media passes.
     tenant: the name of the one whose call the proxy says it is, empty if it says nothing.
     """
 
@@ -106,6 +131,7 @@ class Call:
     ending: float | None = None
     answered: float | None = None
     record: bool = False
+    dropped: bool = False
     sequence: int = 0
 
     @property
@@ -162,6 +188,13 @@ class Calls:
         """Return the call that one of the media sessions' names is of."""
         return self.find(session.removeprefix(PREFIX).partition("/")[2]) if session.startswith(PREFIX) else None
 
+    def hold_sound(self, session: str, held: Leg) -> str:
+        """Return what a leg of a session is to hear while the other one holds; empty for nothing."""
+        call = self.of_session(session)
+        dialogue = next((each for each in call.dialogues if each.session == session), None) if call else None
+        holder = (dialogue.b if held == "a" else dialogue.a) if dialogue else None
+        return holder.moh.file if holder and holder.moh else ""
+
     def add(self, call: Call) -> None:
         """Take a call in."""
         self._calls[call.call_id] = call
@@ -210,7 +243,6 @@ def keep(call: Call, request: Request, participant: Participant) -> None:
     wish = (request.text("record-call") or ("on" if request.has("record-call") else "")).lower()
     if wish:
         call.record = wish in ("on", "yes", "1", "true")
-    participant.undialled |= request.has("block-dtmf")
     participant.label = request.text("set-label") or request.text("label") or participant.label
 
 

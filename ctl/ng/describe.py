@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from ctl.network.addresses import unspecified
+from ctl.ng.hiding import ungrouped
 from ctl.sessions.ice import ATTRIBUTES as ICE
 from ctl.sessions.ice import IceOwn
 from ctl.sessions.ice import lines as ice_lines
@@ -72,7 +73,6 @@ class Manner:
     generate_mid: bool = False
     rtcp_attribute: bool = True
     full_rtcp_attribute: bool = False
-    ptime: int | None = None
     loop_protect: bool = False
     original_direction: bool = False
     """A direction that goes without saying is not said."""
@@ -81,26 +81,35 @@ class Manner:
 def describe(
     sdp: SessionDescription,
     address: str,
-    lines: Sequence[Line],
+    lines: Sequence[Line | None],
     manner: Manner,
     label: str | None = None,
     loop_mark: str = "",
+    ptime: int = 0,
 ) -> bytes:
     """Return the description with our `address`, as peers are told it, and our ports; line ends are CRLF.
 
-    label: of every medium, in place of its own. loop_mark: what `loop_protect` has us known by.
+    lines: what becomes of each m-line, None: it is left out.
+    label: of every medium, in place of its own. loop_mark: what `loop_protect` has us known by. ptime: of audio, in
+    place of its own; 0: as it came.
     """
     out: list[str] = []
-    _session(out, sdp, address, manner, loop_mark)
-    if any(line.ice.lite for line in lines if line.ice):
+    both = list(zip(sdp.media, lines, strict=True))
+    gone = frozenset(medium.attribute("mid") or "" for medium, line in both if line is None)
+    _session(out, sdp, address, manner, loop_mark, gone)
+    if any(line.ice.lite for line in lines if line and line.ice):
         out.append("a=ice-lite")
-    for index, (medium, line) in enumerate(zip(sdp.media, lines, strict=True)):
-        _medium(out, sdp, medium, line, address, manner, label, index)
+    for index, (medium, line) in enumerate(both):
+        if line is None:
+            continue
+        _medium(out, sdp, medium, line, address, manner, label, index, ptime if medium.media == "audio" else 0)
     out.append("")
     return "\r\n".join(out).encode("utf-8", "surrogateescape")
 
 
-def _session(out: list[str], sdp: SessionDescription, address: str, manner: Manner, loop_mark: str) -> None:
+def _session(
+    out: list[str], sdp: SessionDescription, address: str, manner: Manner, loop_mark: str, gone: frozenset[str]
+) -> None:
     session, said = sdp.session, sdp.session.by_kind()
     name = "-" if manner.replace_session_name else next(iter(said.get("s", ())), "") or "-"
     out += ("v=0", f"o={_origin(sdp.origin, address, manner)}", f"s={name}")
@@ -111,7 +120,8 @@ def _session(out: list[str], sdp: SessionDescription, address: str, manner: Mann
     out.extend([f"r={value}" for value in said.get("r", ())])
     if manner.loop_protect:
         out.append(f"a=rtpengine:{loop_mark}")
-    out.extend(_kept(session, _MOVED))
+    kept = _kept(session, _MOVED)
+    out.extend([found for line in kept if (found := ungrouped(line, gone))] if gone else kept)
 
 
 def _kept(section: Section, dropped: frozenset[str]) -> Sequence[str]:
@@ -147,6 +157,7 @@ def _medium(
     manner: Manner,
     label: str | None,
     index: int,
+    ptime: int,
 ) -> None:
     out.append(f"m={medium.media} {line.rtp or 0} {medium.proto} {' '.join(medium.formats)}")
     out.extend([f"i={value}" for value in medium.values("i")])
@@ -165,7 +176,7 @@ def _medium(
     _rtcp(out, line, address, manner)
     for name in ("crypto", *DTLS):
         out.extend([f"a={name}:{value}" for value in named.get(name, ())])
-    _packet_times(out, named, manner)
+    _packet_times(out, named, ptime)
     if line.ice:
         said = ice_lines(line.ice, address, line.rtp, None if line.rtcp == line.rtp else line.rtcp)
         out.extend([f"a={name}:{value}" if value else f"a={name}" for name, value in said])
@@ -232,8 +243,8 @@ def _rtcp(out: list[str], line: Line, address: str, manner: Manner) -> None:
         out.append("a=rtcp-mux")
 
 
-def _packet_times(out: list[str], named: Named, manner: Manner) -> None:
-    ptime = str(manner.ptime) if manner.ptime else _first(named, "ptime")
+def _packet_times(out: list[str], named: Named, asked: int) -> None:
+    ptime = asked or _first(named, "ptime")
     if ptime is not None:
         out.append(f"a=ptime:{ptime}")
     longest = _first(named, "maxptime")

@@ -11,9 +11,12 @@ from hashlib import blake2b
 import structlog
 
 from ctl.network.addresses import unspecified
+from ctl.ng import holding
+from ctl.ng.attributes import amended
 from ctl.ng.describe import Line, describe
 from ctl.ng.errors import NgError
 from ctl.ng.filters import show, strip
+from ctl.ng.hiding import Hiding
 from ctl.ng.options import Options, options, received_from
 from ctl.ng.request import Request
 from ctl.sessions.call_media import Media
@@ -33,6 +36,17 @@ WORDS_TOLD = 256
 """So many words that nobody knows are reported; a proxy that sends more of them sends anything."""
 
 log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Style:
+    """What a description of one call is to look like, beside what a proxy asks of all. label: of every medium. hiding:
+    what either side does not see. moh: what is played where the offerer holds.
+    """
+
+    label: str | None = None
+    hiding: Hiding | None = None
+    moh: holding.Music | None = None
 
 
 @dataclass
@@ -61,7 +75,9 @@ class Exchange:
     def terms(self, asked: Options) -> Terms:
         """What is asked of a whole exchange."""
         tos = self.tos if asked.tos is None else asked.tos
-        return Terms(asked.mux, tos >> 2 if tos >= 0 else None, asked.codecs.bridged)
+        return Terms(
+            asked.mux, tos >> 2 if tos >= 0 else None, asked.codecs.bridged, asked.codecs.bitrate, asked.reports
+        )
 
     def known(self, asked: Facing) -> Facing:
         """A name that is none of our interfaces' says nothing, as with other relays."""
@@ -76,19 +92,18 @@ class Exchange:
         sdp: bytes | Description,
         asked: Options,
         request: Request,
-        label: str | None = None,
+        style: Style | None = None,
     ) -> bytes:
-        """Hand a description to the media sessions; they hand back what `_write` makes of it. Raises NgError.
-
-        label: of every medium in what is written.
-        """
+        """Hand a description to the media sessions; they hand back what `_write` makes of it. Raises NgError."""
+        style = style or Style()
         try:
             description = sdp if isinstance(sdp, Description) else Description(sdp)
             source = received_from(request) or _first_address(description.sdp)
         except SdpError:
             raise NgError("Failed to parse SDP") from None
         strip(description.sdp, asked.codecs)
-        write = partial(_write, asked, label, self._mark)
+        unseen = style.hiding.apply(description.sdp) if style.hiding else frozenset()
+        write = partial(_write, asked, style, self._mark, unseen)
         try:
             return exchange(session, leg, description, source, self.steady(), write=write)
         except MediaRefused as refused:
@@ -118,10 +133,27 @@ def _first_address(sdp: SessionDescription) -> str:
     return next(iter((*meant, *named)), sdp.origin.connection.address)
 
 
-def _write(asked: Options, label: str | None, mark: str, description: Description, media: Media, toward: Leg) -> bytes:
+def _write(
+    asked: Options,
+    style: Style,
+    mark: str,
+    unseen: frozenset[int],
+    description: Description,
+    media: Media,
+    toward: Leg,
+) -> bytes:
     show(description.sdp, asked.codecs, answer=media.agreed)
-    lines = [_line(medium, media, toward, index) for index, medium in enumerate(description.sdp.media)]
-    return describe(description.sdp, asked.media_address or media.address(toward), lines, asked.manner, label, mark)
+    lines = [
+        None if index in unseen else _line(medium, media, toward, index)
+        for index, medium in enumerate(description.sdp.media)
+    ]
+    if style.moh and media.agreed:
+        holding.answered(description.sdp, media.streams[toward])
+    elif style.moh:
+        holding.offered(description.sdp, style.moh, media.address(toward))
+    address, ptime = asked.media_address or media.address(toward), media.ptimes.get(toward, 0) if media.ptimes else 0
+    body = describe(description.sdp, address, lines, asked.manner, style.label, mark, ptime)
+    return amended(body, asked.amendments) if asked.amendments else body
 
 
 def _line(medium: Medium, media: Media, toward: Leg, index: int) -> Line:

@@ -34,6 +34,8 @@ class Codecs:
     single: bool = False
     bridged: bool = False
     """Codecs may differ from side to side, and are transcoded then."""
+    bitrate: int = 0
+    """bit/s of Opus where we make it; 0: as its listener has it."""
 
 
 NONE = Codecs()

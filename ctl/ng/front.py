@@ -7,22 +7,24 @@ import asyncio
 import ssl
 import time
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import asdict, fields
 from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from ctl.config import NgSection
 from ctl.journal import Journal, Recovered
 from ctl.ng.access import Access
 from ctl.ng.calls import Call, Dialogue, Participant, Subscription
 from ctl.ng.digits import DigitLog
+from ctl.ng.holding import Music
+from ctl.ng.lifetimes import Limits
 from ctl.ng.media import Player
 from ctl.ng.recording import Forwarder, Recorder
-from ctl.ng.relay import Limits, Relay
+from ctl.ng.relay import Relay
+from ctl.ng.section import NgSection
 from ctl.ng.server import Answers, Datagrams, Streams
-from ctl.ng.statistics import Statistics
+from ctl.ng.statistics import Interface, Statistics
 from ctl.sessions.media_sessions import MediaSessions
 from ctl.sessions.ports import Ports
 
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from aiohttp import web
 
 NG = "ng"
+_DIALOGUE = ("transcoded", "agreed", "hidden", "echo")
 _PARTICIPANT = tuple(each.name for each in fields(Participant))
 
 log = structlog.get_logger()
@@ -60,12 +63,16 @@ class NgFront:
             secret,
             changed=self._changed,
             ports_used=ports.used,
-            limits=Limits(config.max_sessions, config.load_limit, config.tos, config.delete_delay),
+            interfaces=self._interfaces,
+            limits=Limits(
+                config.max_sessions, config.load_limit, config.tos, config.delete_delay, config.offer_timeout
+            ),
             recorder=recorder,
             player=player,
             forwarder=forwarder,
             statistics=Statistics(started=time.time()),
         )
+        self._ports = ports
         self._journal = journal
         self._datagrams: list[Datagrams] = []
         self._servers: list[asyncio.Server] = []
@@ -131,6 +138,16 @@ class NgFront:
         media = {session: self.relay.sessions.snapshot(session) for session in call.sessions}
         self._journal.put(NG, call_id, {"call": _to_json(call), "media": media})
 
+    def _interfaces(self) -> list[Interface]:
+        """Our addresses, with how many of their ports are in use."""
+        ports, now = self._ports, time.monotonic()
+        addresses = self.relay.sessions.data_plane.addresses
+        return [
+            Interface(each.name or "default", each.address, *ports.span, *(2 * pairs for pairs in found))
+            for each in addresses
+            for found in [(ports.taken(each.address), ports.free(each.address, now))]
+        ]
+
     def _take_up(self, state: Mapping[str, Any]) -> None:
         call = _from_json(state["call"])
         for session, media in state["media"].items():
@@ -167,30 +184,53 @@ def make_access(config: NgSection) -> Access:
 
 def _to_json(call: Call) -> dict[str, Any]:
     places = {id(each): place for place, each in enumerate(call.participants)}
-    dialogues = [[each.session, places[id(each.a)], places[id(each.b)], each.transcoded] for each in call.dialogues]
+    dialogues = [
+        [each.session, places[id(each.a)], places[id(each.b)], *(getattr(each, name) for name in _DIALOGUE)]
+        for each in call.dialogues
+    ]
     kept = {
         name: getattr(call, name)
-        for name in ("call_id", "created", "last_signal", "metadata", "tenant", "ending", "answered", "record")
+        for name in (
+            "call_id",
+            "created",
+            "last_signal",
+            "metadata",
+            "tenant",
+            "ending",
+            "answered",
+            "record",
+            "dropped",
+        )
     }
-    participants = [{name: getattr(each, name) for name in _PARTICIPANT} for each in call.participants]
+    participants = [_participant_json(each) for each in call.participants]
     made = {"sequence": call.sequence, "participants": participants, "dialogues": dialogues}
     subscriptions = [_subscription(each, places) for each in call.subscriptions]
     return {**kept, **made, **({"subscriptions": subscriptions} if subscriptions else {})}
 
 
+def _participant_json(participant: Participant) -> dict[str, Any]:
+    kept = {name: getattr(participant, name) for name in _PARTICIPANT}
+    music = asdict(participant.moh) if participant.moh else None
+    return {**kept, "moh": music, "undialled": list(participant.undialled)}
+
+
+def _participant(state: Mapping[str, Any]) -> Participant:
+    music = state.get("moh")
+    return Participant(**{**state, "moh": Music(**music) if music else None})
+
+
 def _subscription(subscription: Subscription, places: Mapping[int, int]) -> list[Any]:
     sources = [[places[id(participant)], index] for participant, index in subscription.sources]
-    subscriber = {name: getattr(subscription.subscriber, name) for name in _PARTICIPANT}
-    return [subscription.session, subscriber, sources, subscription.transcoded]
+    return [subscription.session, _participant_json(subscription.subscriber), sources, subscription.transcoded]
 
 
 def _from_json(state: Mapping[str, Any]) -> Call:
-    participants = [Participant(**each) for each in state["participants"]]
+    participants = [_participant(each) for each in state["participants"]]
     dialogues = [
         Dialogue(session, participants[a], participants[b], *states) for session, a, b, *states in state["dialogues"]
     ]
     subscriptions = [
-        Subscription(session, Participant(**subscriber), [(participants[a], index) for a, index in sources], transcoded)
+        Subscription(session, _participant(subscriber), [(participants[a], index) for a, index in sources], transcoded)
         for session, subscriber, sources, transcoded in state.get("subscriptions", ())
     ]
     made = {"participants": participants, "dialogues": dialogues, "subscriptions": subscriptions}

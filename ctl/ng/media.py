@@ -12,7 +12,7 @@ from base64 import b64decode
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import structlog
 
@@ -20,6 +20,7 @@ from ctl.ng.calls import Call, Dialogue, Participant
 from ctl.ng.errors import NgError
 from ctl.ng.request import Request
 from ctl.sessions.media_sessions import MediaRefused, MediaSessions
+from media.stages import Cover
 from sip.effects import Leg
 
 Reply = dict[str, Any]
@@ -28,7 +29,14 @@ Command = Callable[[Request, Call], Reply]
 DIGITS = "0123456789*#ABCD"
 """By their codes in RFC 4733."""
 DIGIT_MILLISECONDS, PAUSE_MILLISECONDS, VOLUME = 250, 100, -8
-SECURED = frozenset({"drop", "silence"})
+COVERS: dict[str, Literal["silence", "digit", "random", "tone"]] = {
+    **dict.fromkeys(("drop", "silence"), "silence"),
+    **dict.fromkeys(("zero", "dtmf"), "digit"),
+    "random": "random",
+    "tone": "tone",
+}
+FREQUENCY, LOUDNESS, QUIETEST = 400, 10, 63
+AUDIBLE = range(50, 3801)
 TRIGGERS = ("trigger", "trigger-end", "trigger-end-time", "trigger-end-digits", "delay-buffer")
 
 
@@ -50,7 +58,16 @@ class Playing(Protocol):
 class Player(Protocol):
     """What is asked of `ctl.sessions.playback.Playback`. All raise MediaRefused."""
 
-    def play(self, call: str, leg: Leg, sounds: str, *, times: int = 1, start_ms: int = 0) -> Playing:
+    def play(
+        self,
+        call: str,
+        leg: Leg,
+        sounds: str,
+        *,
+        times: int = 1,
+        start_ms: int = 0,
+        on_end: Callable[[str, Leg, int, bool], None] | None = None,
+    ) -> Playing:
         """Have a leg hear a sound; times 0: until it is stopped."""
 
     def stop(self, call: str, leg: Leg, token: int | None = None) -> bool:
@@ -65,7 +82,10 @@ class Player(Protocol):
         """Have a leg get digits."""
 
     def block_digits(self, call: str, legs: Collection[Leg]) -> None:
-        """Let the digits of these legs reach nobody."""
+        """Let the digits of these legs reach nobody, and those of the others pass."""
+
+    def cover_digits(self, call: str, legs: Collection[Leg], cover: Cover) -> None:
+        """Have something else take the place of what these legs dial."""
 
     def digits_blocked(self, call: str) -> frozenset[Leg]:
         """Return whose digits are blocked."""
@@ -78,6 +98,9 @@ class Player(Protocol):
 
     def name_of(self, path: str) -> str:
         """Return the name of a sound by the path of its file."""
+
+    def check(self, sound: str) -> None:
+        """Make sure that there is a sound of that name, and have it made ready."""
 
     def duration_of(self, sound: bytes) -> int:
         """Return how many milliseconds a WAV file lasts."""
@@ -133,27 +156,44 @@ class MediaCommands:
 
     def _block_digits(self, request: Request, call: Call, *, block: bool) -> Reply:
         player = self._player()
-        if block:
-            self.check_security(request)
-        return self._change(request, call, player.digits_blocked, player.block_digits, more=block)
+        cover = self.security(request) if block else None
+        if cover is None:
+            return self._change(request, call, player.digits_blocked, player.block_digits, more=False)
+        for dialogue, legs in self.meant(request, call):
+            with _refusals():
+                player.cover_digits(dialogue.session, legs, cover)
+        return {}
 
-    def check_security(self, request: Request) -> None:
-        """Raise NgError where digits are to be blocked in a way that is not done here."""
+    def check_sound(self, file: str) -> None:
+        """Raise NgError where there is nothing to play of that name."""
+        player = self._player()
+        with _refusals():
+            player.check(player.name_of(file))
+
+    def security(self, request: Request) -> Cover | None:
+        """Return what is to take the place of digits, None for nothing. Raises NgError for what is not done here."""
+        self._player()
         wanted = (request.text("dtmf-security") or "drop").lower()
-        if wanted not in SECURED:
-            raise NgError(f"DTMF-security={wanted}: digits are taken out on this relay; use drop or silence")
+        if wanted == "off":
+            return None
+        if wanted not in COVERS:
+            raise NgError(f"DTMF-security={wanted}: none of {', '.join(COVERS)}, off")
         for key in TRIGGERS:
             if request.text(key) is not None:
                 raise NgError(f"{key}: digits are blocked from now on until they are unblocked on this relay")
-        self._player()
+        digit = DIGITS.index(_digit(request)) if wanted == "dtmf" else 0
+        loudness = abs(self._number(request, "volume", LOUDNESS))
+        if loudness > QUIETEST:
+            raise NgError(f"volume: not within 0 to -{QUIETEST} dB")
+        return Cover(COVERS[wanted], digit, _frequency(request), loudness)
 
     def block_dialling(self, dialogue: Dialogue) -> None:
         """Block the digits of those of whom an offer or answer wanted it. Raises NgError."""
-        legs = frozenset(dialogue.leg_of(each) for each in (dialogue.a, dialogue.b) if each.undialled)
-        if legs:
-            player = self._player()
-            with _refusals():
-                player.block_digits(dialogue.session, player.digits_blocked(dialogue.session) | legs)
+        for each in (dialogue.a, dialogue.b):
+            if each.undialled:
+                with _refusals():
+                    leg = dialogue.leg_of(each)
+                    self._player().cover_digits(dialogue.session, {leg}, Cover(*each.undialled))
 
     def _change(
         self,
@@ -314,6 +354,15 @@ def _legs(call: Call, chosen: list[Participant]) -> Iterator[tuple[Dialogue, fro
         legs = frozenset(dialogue.leg_of(each) for each in chosen or (dialogue.a, dialogue.b) if dialogue.has(each))
         if legs:
             yield dialogue, legs
+
+
+def _frequency(request: Request) -> int:
+    """Of the tone in place of digits, Hz; one for all of them."""
+    said = request.values.get("frequency") or request.values.get("frequencies") or FREQUENCY
+    found = said if isinstance(said, list) else str(said).split(",")
+    if len(found) != 1 or not str(found[0]).isdecimal() or int(found[0]) not in AUDIBLE:
+        raise NgError(f"frequency: one of {AUDIBLE[0]} to {AUDIBLE[-1]} Hz, for all digits")
+    return int(found[0])
 
 
 def _blob(request: Request) -> bytes | None:

@@ -148,6 +148,7 @@ _KNOWN: dict[str, Callable[[Translation, Sequence[str]], None]] = {
     "delete-delay": _number("ng", "delete_delay"),
     "max-sessions": _number("ng", "max_sessions"),
     "tos": _number("ng", "tos"),
+    "offer-timeout": _number("ng", "offer_timeout"),
     "dtmf-log-dest": _listen("dtmf_log"),
     "recording-dir": _directory,
     "log-level": _level,

@@ -15,9 +15,13 @@ from ipaddress import ip_address
 from typing import Literal
 
 from ctl.network.addresses import Family
+from ctl.ng.attributes import Amendments, amendments, removed_media
+from ctl.ng.calls import Echo
+from ctl.ng.codec_options import codecs
 from ctl.ng.describe import Manner
 from ctl.ng.errors import NgError
-from ctl.ng.filters import EVERYTHING, NONE, Codecs
+from ctl.ng.filters import NONE, Codecs
+from ctl.ng.holding import Music, music
 from ctl.ng.request import MANNERS, OF_A_CALL, Request, canonical
 from ctl.sessions.ice import IcePolicy
 from ctl.sessions.relay_choice import ANY, Facing, Moves
@@ -30,13 +34,12 @@ PROFILES = frozenset(
     for prefix, profile in (("", "AVP"), ("", "SAVP"), ("UDP/TLS/", "SAVP"))
     for feedback in ("", "F")
 )
-TRANSCODED = {"pcmu": "PCMU", "pcma": "PCMA", "g722": "G722", "g729": "G729", "opus": "opus"}
 IMPLIED = frozenset(
     {
         *("trust-address", "symmetric", "debug", "allow-transcoding", "no-port-latching", "no-redis-update"),
         *("no-jitter-buffer", "early-media", "provisional", "reuse-codecs", "strict-source", "no-tls-id"),
         *("nat-wait", "pierce-nat", "unidirectional", "recrypt", "reset", "port-latching"),
-        *("reorder-codecs", "static-codecs", "inject-dtmf", "block-egress", "siprec", "all"),
+        *("reorder-codecs", "static-codecs", "inject-dtmf", "block-egress", "siprec", "all", "pad-crypto"),
     }
 )
 """Flags that ask for what is so in any case, or for what has no meaning here."""
@@ -45,29 +48,32 @@ DONE = frozenset(
         *("sip-source-address", "loop-protect", "no-rtcp-attribute", "full-rtcp-attribute", "generate-mid"),
         *("inactive", "new-branch", "record-call", "strip-extmap", "single-codec", "trickle-ice", "fragment"),
         *("always-transcode", "block-dtmf", "original-sendrecv", "media-handover", "asymmetric"),
+        *("generate-rtcp", "reject-ice"),
     }
 )
-IMPOSSIBLE = {
-    "generate-rtcp": "RTCP is passed on, not generated",
-}
 IMPOSSIBLE_KEYS = {
-    "drop-traffic": "see: block media",
-    "media-echo": "nobody hears himself on this relay",
-    "audio-player": "a stream is made anew where it has to be transcoded alone",
-    "moh": "see: media.hold_music and play media",
-    "sdp-attr": "attributes of a description pass as they come",
-    "sdp-media-remove": "m-lines pass as they come",
-    "extmap": "header extensions pass as they come",
-    "ptime-reverse": "packets have the length that each side asks for",
-    "generate-rtcp": "RTCP is passed on, not generated",
+    "audio-player": "a stream is made anew where it is transcoded, packed anew or played into, and else passes",
 }
+UNASKED = frozenset({"off", "no", "0", "disable", "disabled", "default", "on-demand"})
+"""Values by which such a key asks for nothing: sounds are put in where `play media` asks for it."""
 KEYS = frozenset(
     {
         *("command", "flags", "supports", "sip-message-type", "sip-code", "repacketize", "template", "limit"),
         *("direction", "from-interface", "to-interface", "interface", "address-family", "media-address"),
         *("transport-protocol", "ice", "ice-lite", "dtls", "dtls-fingerprint", "sdes", "osrtp", "rtcp-mux", "bundle"),
-        *("replace", "codec", "ptime", "t.38", "tos", "delete-delay", "delay-buffer", "endpoint-learning"),
-        *("record-call", "consent", "tenant", "dtmf-security", "xmlrpc-callback", "all", "version"),
+        *("drop-traffic", "media-echo", "moh", "sdp-attr", "sdp-media-remove", "extmap"),
+        *("replace", "codec", "ptime", "ptime-reverse", "t.38", "tos", "delete-delay", "delay-buffer"),
+        *(
+            "endpoint-learning",
+            "generate-rtcp",
+            "record-call",
+            "consent",
+            "tenant",
+            *("dtmf-security", "frequency", "frequencies", "volume"),
+            "xmlrpc-callback",
+            "all",
+            "version",
+        ),
         *OF_A_CALL,
     }
 )
@@ -94,6 +100,18 @@ ICE_LITE: dict[str, frozenset[str]] = {
     "off": frozenset(),
 }
 """Which side we are lite toward."""
+SWITCH = {"on": True, "yes": True, "1": True, "off": False, "no": False, "0": False}
+DROPS = {"": None, "start": True, "stop": False}
+ECHOES: dict[str, Echo | None] = {
+    "": None,
+    **dict.fromkeys(("blackhole", "sinkhole"), "blackhole"),
+    **dict.fromkeys(("forward", "fwd", "fw"), "b"),
+    **dict.fromkeys(("backward", "backwards", "reverse", "back", "bkw", "bk"), "a"),
+    "both": "both",
+    "off": "",
+}
+PTIMES = range(10, 70, 10)
+"""Milliseconds of sound that our encoders put into a packet."""
 OFFERS = frozenset({"offer", "subscribe-request"})
 """Commands whose reply is an offer of ours."""
 
@@ -103,8 +121,10 @@ class Options:
     """What a proxy wants of all its offers, or answers, alike. here, there: of our side toward the offerer and
     toward the other. media_address: what is written in place of our own. bridge: the profile for the other side.
     ice: whether it is spoken with the offerer of an answer; None: as with the offer. tos: of all
-    packets, -1: as they came, None: not said. passive: the offerer begins a DTLS handshake that is left to us. unknown:
-    words to be reported.
+    packets, -1: as they came, None: not said. passive: the offerer begins a DTLS handshake that is left to us. reports:
+    RTCP is ours. hidden: types of media that the other side is not to see. dropped:
+    whether no media is to pass; echo: who is to hear himself, `a` for who sends this and `b` for who gets it; None: as
+    before. unknown: words to be reported.
     """
 
     manner: Manner
@@ -117,6 +137,12 @@ class Options:
     mux: Mux = USUAL.mux
     tos: int | None = None
     passive: bool = False
+    reports: bool = False
+    amendments: Amendments | None = None
+    hidden: frozenset[str] = frozenset()
+    dropped: bool | None = None
+    echo: Echo | None = None
+    moh: Music | None = None
     unknown: tuple[str, ...] = ()
 
 
@@ -136,10 +162,16 @@ def _options(request: Request) -> Options:
         ice="remove" if "remove" in request.list("ice") else None,
         media_address=_media_address(request),
         bridge=_bridge(request),
-        codecs=_codecs(request),
+        codecs=codecs(request),
         mux=_mux(request),
         tos=_tos(request),
         passive="passive" in request.list("dtls"),
+        reports=_reports(request),
+        amendments=amendments(request),
+        hidden=removed_media(request) if request.command == "offer" else frozenset(),
+        dropped=_dropped(request),
+        echo=_echo(request),
+        moh=music(request),
         unknown=tuple(sorted(_unknown(request))),
     )
 
@@ -153,15 +185,10 @@ def received_from(request: Request) -> str | None:
 
 
 def _refuse_impossible(request: Request) -> None:
-    for flag in sorted(request.flags & IMPOSSIBLE.keys()):
-        raise NgError(f"{flag}: {IMPOSSIBLE[flag]}")
     for key, why in IMPOSSIBLE_KEYS.items():
         value = request.values.get(key)
-        if value and str(value).lower() not in ("off", "no", "0"):
+        if value and str(value).lower() not in UNASKED:
             raise NgError(f"{key}: {why}")
-    for name in ("set", "ignore"):
-        if request.codecs.get(name):
-            raise NgError(f"codec-{name}: not available on this relay; see codec-transcode and codec-mask")
     for word in request.list("t.38"):
         if word in ("decode", "force"):
             raise NgError(f"T.38={word}: fax is not made of sound on this relay; UDPTL passes as it is")
@@ -180,7 +207,6 @@ def _manner(request: Request) -> Manner:
         generate_mid=request.has("generate-mid") and request.command in OFFERS,
         rtcp_attribute=not request.has("no-rtcp-attribute"),
         full_rtcp_attribute=request.has("full-rtcp-attribute"),
-        ptime=request.number("ptime"),
         loop_protect=request.has("loop-protect"),
         original_direction=request.has("original-sendrecv"),
     )
@@ -212,7 +238,8 @@ def _facing(request: Request) -> tuple[Facing, Facing]:
         interface=ingress,
         latch=latch,
         moves="asymmetric" if request.has("asymmetric") else follows,
-        ice="lite" if "here" in lite else "full",
+        ice="remove" if request.has("reject-ice") else "lite" if "here" in lite else "full",
+        ptime=_ptime(request, "ptime-reverse"),
     )
     there = Facing(
         interface=egress,
@@ -223,12 +250,21 @@ def _facing(request: Request) -> tuple[Facing, Facing]:
         relayed="force-relay" in words,
         trickle=request.has("trickle-ice"),
         follow=not {"force", "force-relay"}.intersection(words),
+        ptime=_ptime(request, "ptime"),
     )
     return here, there
 
 
 def _ice_lite(request: Request) -> str:
     return (request.text("ice-lite") or "off").lower()
+
+
+def _ptime(request: Request, key: str) -> int:
+    """Of an offer; the answer to it goes by that, whatever it asks for."""
+    value = request.number(key) if request.command in OFFERS else None
+    if value and (value not in PTIMES):
+        raise NgError(f"{key}: packets are of {', '.join(map(str, PTIMES))} ms on this relay, not of {value}")
+    return value or 0
 
 
 def _family(request: Request) -> Family | None:
@@ -258,27 +294,6 @@ def _suites(words: Iterable[str]) -> frozenset[str] | None:
     return frozenset(suite for word, suite in spelled.items() if word not in without and (not only or word in only))
 
 
-def _codecs(request: Request) -> Codecs:
-    """`consume` masks, and `accept` shows, what is transcoded if only the offerer speaks it."""
-    named = {key: tuple(name.lower() for name in found) for key, found in request.codecs.items()}
-    transcoded = tuple(_transcode(request))
-    hidden = frozenset((*named.get("mask", ()), *named.get("consume", ())))
-    stripped = frozenset(named.get("strip", ()))
-    added = tuple(name.lower() for name in transcoded)
-    kept = frozenset((*named.get("except", ()), *named.get("offer", ()), *added))
-    if transcoded and stripped & EVERYTHING:
-        stripped, hidden = stripped - EVERYTHING, hidden | EVERYTHING  # or there would be nothing to transcode from
-    return Codecs(
-        strip=stripped,
-        mask=hidden,
-        kept=kept,
-        first=(*named.get("offer", ()), *added),
-        transcoded=transcoded,
-        single=request.has("single-codec"),
-        bridged=bool(transcoded or hidden or named.get("accept") or request.has("always-transcode")),
-    )
-
-
 def _mux(request: Request) -> Mux:
     """Words that contradict one another: the one that takes multiplexing away wins."""
     said = request.list("rtcp-mux")
@@ -299,12 +314,25 @@ def _mux(request: Request) -> Mux:
     return Mux(offered, answered)
 
 
-def _transcode(request: Request) -> Iterator[str]:
-    for text in request.codecs.get("transcode", ()):
-        name = TRANSCODED.get(text.partition("/")[0].lower())
-        if name is None:
-            raise NgError(f"codec-transcode: {text!r} is not one of {', '.join(TRANSCODED.values())}")
-        yield name
+def _reports(request: Request) -> bool:
+    value = (request.text("generate-rtcp") or "off").lower()
+    if value not in SWITCH:
+        raise NgError(f"generate-RTCP: {value!r} is neither on nor off")
+    return SWITCH[value] or request.has("generate-rtcp")
+
+
+def _dropped(request: Request) -> bool | None:
+    value = (request.text("drop-traffic") or "").lower()
+    if value not in DROPS:
+        raise NgError(f"drop-traffic: {value!r} is neither start nor stop")
+    return DROPS[value]
+
+
+def _echo(request: Request) -> Echo | None:
+    value = (request.text("media-echo") or "").lower()
+    if value not in ECHOES:
+        raise NgError(f"media-echo: {value!r} is none of {', '.join(filter(None, ECHOES))}")
+    return ECHOES[value]
 
 
 def _tos(request: Request) -> int | None:

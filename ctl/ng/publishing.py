@@ -9,19 +9,18 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from ctl.ng.calls import Call, Dialogue, participant
+from ctl.ng.calls import Call, participant
 from ctl.ng.errors import NgError
 from ctl.ng.exchange import Exchange
+from ctl.ng.lone import alone, answer_for, tag_of
 from ctl.ng.options import Options
 from ctl.ng.request import Request
 from ctl.sessions.descriptions import Description, redirected
 from ctl.sessions.house import INSIDE, listener
-from ctl.sessions.media_sessions import MediaRefused, MediaSessions, Writer
+from ctl.sessions.media_sessions import MediaSessions, Writer
 from ctl.sessions.terms import beside
 from sip.effects import Leg
 from sip.sdp import SessionDescription
-
-TAG_BYTES = 16
 
 
 @dataclass
@@ -38,24 +37,17 @@ class Publishing:
         Raises NgError, and what was goes on.
         """
         asked = self.exchange.options(request)
-        tag = request.text("from-tag") or self.draw(TAG_BYTES).hex()
+        tag = tag_of(request, self.draw)
         source = participant(call, tag, now)
         source.label = request.text("set-label") or request.text("label") or source.label
         known = next((each for each in call.dialogues_of(source) if each.published), None)
         if known and known.transformed:
             raise NgError("from-tag: what comes from there is transformed")
-        dialogue = known or Dialogue(call.next_session(), source, source)
         accepted = frozenset(name.lower() for name in request.codecs.get("accept", ()))
         exchange = partial(self._listen, asked, accepted)
         manner = replace(asked.manner, replace_origin=True)
-        try:
+        with alone(self.sessions, call, source, known, self.exchange.steady) as dialogue:
             body = self.exchange.hand(exchange, dialogue.session, "a", sdp, replace(asked, manner=manner), request)
-        except NgError:
-            if known is None:
-                self.sessions.delete(dialogue.session, self.exchange.steady())
-            raise
-        if known is None:
-            call.dialogues.append(dialogue)
         return {"sdp": body, "from-tag": tag}
 
     def _listen(
@@ -89,8 +81,4 @@ class Publishing:
         address = said.connection_of(said.media[0]) if said.media else None
         ours = (address or said.origin.connection).address
         heard = listener(toward, accepted)
-        try:
-            return self.sessions.answer(session, "b", heard, ours, now, write=write, transcode=False)
-        except MediaRefused:
-            self.sessions.rollback(session, now)
-            raise
+        return answer_for(self.sessions, session, heard, ours, now, write)

@@ -8,19 +8,35 @@ from typing import Any
 
 from ctl.ng.calls import Call, Dialogue, Participant, Subscription
 from ctl.ng.framing import Message
-from ctl.sessions.programmer import FlowView
+from ctl.ng.ssrcs import heard, ssrc_of, ssrcs
+from ctl.sessions.codecs import NAMES
+from ctl.sessions.flow_view import FlowView
 from ctl.sessions.streams import Endpoint, Stream
+from sip.effects import Leg
 
 Views = Mapping[str, Sequence[FlowView]]
 """Flows by session."""
 
 
-Streams = Mapping[str, Sequence[Stream]]
-"""M-lines by session."""
+Streams = Mapping[str, Mapping[Leg, Sequence[Stream]]]
+"""M-lines by session and by the leg that describes them so."""
+
+NOBODY: frozenset[Participant] = frozenset()
 
 
-def call_statistics(call: Call, views: Views, streams: Streams, tag: str | None = None) -> dict[str, Any]:
-    """Return what is known of a call; with `tag`, of that participant and whom it talks to alone."""
+def call_statistics(
+    call: Call,
+    views: Views,
+    streams: Streams,
+    offset: float,
+    tag: str | None = None,
+    *,
+    forwarded: frozenset[Participant] = NOBODY,
+) -> dict[str, Any]:
+    """Return what is known of a call; with `tag`, of that participant and whom it talks to alone.
+
+    offset: what makes a time since the epoch of one of CLOCK_MONOTONIC. forwarded: whose sound goes to a consumer.
+    """
     chosen = call.find(tag) if tag is not None else None
     subscribed = call.subscription(tag) if tag is not None else None
     shown = [each for each, _ in subscribed.sources] if subscribed else _participants(call, chosen)
@@ -35,12 +51,16 @@ def call_statistics(call: Call, views: Views, streams: Streams, tag: str | None 
         "last signal": int(call.last_signal),
         "last redis update": 0,
         **({"metadata": call.metadata} if call.metadata else {}),
-        "SSRC": dict(_ssrcs(flows)),
+        "SSRC": dict(ssrcs(flows, offset)),
         "tags": {
-            **{_name(call, each): _tag(call, each, views, streams) for each in shown},
-            **{each.subscriber.tag: _subscriber(call, each, views, streams) for each in listening},
+            **{_name(call, each): _tag(call, each, views, streams, offset, forwarded) for each in shown},
+            **{each.subscriber.tag: _subscriber(call, each, views, streams, offset) for each in listening},
         },
         "totals": {"RTP": _sum(flows, "rtp"), "RTCP": _sum(flows, "rtcp")},
+        "recording": {
+            "call recording": int(any(each.recorded and not each.paused for each in call.dialogues)),
+            "forwarding": int(bool(forwarded)),
+        },
     }
 
 
@@ -59,7 +79,14 @@ def _name(call: Call, participant: Participant) -> str:
     return participant.tag or f"<untagged {call.participants.index(participant)}>"
 
 
-def _tag(call: Call, participant: Participant, views: Views, streams: Streams) -> dict[str, Any]:
+def _tag(
+    call: Call,
+    participant: Participant,
+    views: Views,
+    streams: Streams,
+    offset: float,
+    forwarded: frozenset[Participant],
+) -> dict[str, Any]:
     peers = [
         {"tag": _name(call, dialogue.other(participant)), "type": "offer/answer"}
         for dialogue in call.dialogues_of(participant)
@@ -81,19 +108,22 @@ def _tag(call: Call, participant: Participant, views: Views, streams: Streams) -
         "created": int(participant.created),
         "subscriptions": peers,
         "subscribers": [*peers, *listeners],
-        "medias": list(_medias(call, participant, views, streams)),
+        "medias": list(_medias(call, participant, views, streams, offset)),
         "VSC": [],
+        **({"recording": {"excluded": 0, "forwarding": 1}} if participant in forwarded else {}),
     }
 
 
-def _subscriber(call: Call, subscription: Subscription, views: Views, streams: Streams) -> dict[str, Any]:
+def _subscriber(
+    call: Call, subscription: Subscription, views: Views, streams: Streams, offset: float
+) -> dict[str, Any]:
     """What is sent to a subscriber is among what went out, and in no total: it came in as somebody else's."""
     subscriber, flows = subscription.subscriber, views.get(subscription.session, ())
     whom = dict.fromkeys(_name(call, source) for source, _ in subscription.sources)
     dialogue = Dialogue(subscription.session, subscription.sources[0][0], subscriber)
     medias = [
-        _media(dialogue, subscriber, [view for view in flows if view.stream == index], stream, index)
-        for index, stream in enumerate(streams.get(subscription.session, ()))
+        _media(dialogue, subscriber, [view for view in flows if view.stream == index], stream, index, offset)
+        for index, stream in enumerate(_described(streams, subscription.session, "b"))
     ]
     return {
         "tag": subscriber.tag,
@@ -105,101 +135,127 @@ def _subscriber(call: Call, subscription: Subscription, views: Views, streams: S
     }
 
 
-def _medias(call: Call, participant: Participant, views: Views, streams: Streams) -> Iterator[dict[str, Any]]:
+def _medias(
+    call: Call, participant: Participant, views: Views, streams: Streams, offset: float
+) -> Iterator[dict[str, Any]]:
     """One entry for each m-line, of the first dialogue that has media."""
     for dialogue in call.dialogues_of(participant):
-        flows, described = views.get(dialogue.session, ()), streams.get(dialogue.session, ())
+        flows = views.get(dialogue.session, ())
+        described = _described(streams, dialogue.session, dialogue.leg_of(participant))
         for index, stream in enumerate(described):
-            yield _media(dialogue, participant, [view for view in flows if view.stream == index], stream, index)
+            yield _media(dialogue, participant, [view for view in flows if view.stream == index], stream, index, offset)
         if described:
             return
 
 
+def _described(streams: Streams, session: str, leg: Leg) -> Sequence[Stream]:
+    """As a leg describes them; as long as it has not, as it was offered them."""
+    said = streams.get(session, {})
+    return said.get(leg) or next(iter(said.values()), ())
+
+
 def _media(
-    dialogue: Dialogue, participant: Participant, flows: Sequence[FlowView], stream: Stream, index: int
+    dialogue: Dialogue,
+    participant: Participant,
+    flows: Sequence[FlowView],
+    stream: Stream,
+    index: int,
+    offset: float,
 ) -> dict[str, Any]:
     leg = dialogue.leg_of(participant)
     sent = [view for view in flows if view.leg == leg]
     received = {view.kind: view for view in flows if view.leg != leg}
     rtp = next((view for view in sent if view.kind == "rtp"), None)
-    flags = ["initialized", "send", "recv"]
-    if [view.kind for view in sent] == ["rtp"]:
-        flags.append("rtcp-mux")
-    if any(view.ice != "off" for view in sent):
-        flags.append("ICE")
     return {
         "index": index + 1,
         "type": stream.media,
         "protocol": stream.protocol,
-        **({"codec": rtp.codec} if rtp and rtp.codec else {}),
-        "streams": [_stream(view, received.get(view.kind)) for view in sent],
-        "flags": flags,
-        "ingress SSRCs": [{"SSRC": ssrc} for ssrc in _seen(rtp)],
-        "egress SSRCs": [{"SSRC": ssrc} for ssrc in _seen(received.get("rtp"))],
+        **({"codec": _codec(rtp.codec, stream)} if rtp and rtp.codec else {}),
+        "streams": [_stream(view, received.get(view.kind), stream, offset) for view in sent],
+        "flags": [*_media_flags(sent, stream), *_echo_flags(dialogue, leg)],
+        "ingress SSRCs": heard(rtp),
+        "egress SSRCs": heard(received.get("rtp")),
     }
 
 
-def _stream(view: FlowView, back: FlowView | None) -> dict[str, Any]:
+def _codec(name: str, stream: Stream) -> str:
+    """As rtpmap has it; the name alone where the participant has not said it."""
+    for each in stream.codecs:
+        if each.name == name:
+            return f"{name}/{each.clock_rate}{'/2' if name == NAMES['opus'] else ''}"
+    return name
+
+
+def _media_flags(sent: Sequence[FlowView], stream: Stream) -> Iterator[str]:
+    """`stream` is what the participant says of the medium, `sent` what comes from it."""
+    yield "initialized"
+    if any(view.moves == "asymmetric" for view in sent):
+        yield "asymmetric"
+    if stream.direction in ("sendrecv", "recvonly"):
+        yield "send"
+    if stream.direction in ("sendrecv", "sendonly"):
+        yield "recv"
+    if [view.kind for view in sent] == ["rtp"]:
+        yield "rtcp-mux"
+    if stream.fingerprint:
+        yield "DTLS-SRTP"
+        if stream.setup in ("active", "passive"):
+            yield f"DTLS role {'passive' if stream.setup == 'active' else 'active'}"
+    if stream.cryptos:
+        yield "SDES"
+    if any(view.ice != "off" for view in sent):
+        yield "ICE"
+    if stream.ice and stream.ice.trickle:
+        yield "trickle ICE"
+    if stream.ice and stream.ice.lite:
+        yield from ("ICE controlling", "ICE-lite peer")
+    if any(view.transcoded for view in sent):
+        yield "transcoding"
+
+
+def _echo_flags(dialogue: Dialogue, leg: Leg) -> list[str]:
+    if not dialogue.echo:
+        return []
+    return ["echo"] if leg in dialogue.echoed else ["blackhole"]
+
+
+def _stream(view: FlowView, back: FlowView | None, stream: Stream, offset: float) -> dict[str, Any]:
     """`view` is what comes from the participant, `back` what goes to it."""
     endpoint = _endpoint((view.source[0], view.source[1] or 0))
     seen = view.statistics.last_seen if view.statistics else None
+    last, suite = round(seen + offset) if seen else 0, view.statistics.suite if view.statistics else None
+    ssrc = ssrc_of(view)
     return {
         "local port": view.local[1],
         "local address": view.local[0],
         "family": _family(view.local[0]),
         "endpoint": endpoint,
         "advertised endpoint": _endpoint(back.target) if back else endpoint,
-        "last packet": int(seen or 0),
-        **({"SSRC": ssrc} if (ssrc := next(iter(_seen(view)), None)) else {}),
-        "flags": _flags(view),
+        **({"crypto suite": suite} if suite else {}),
+        "last packet": last,
+        "last kernel packet": last if view.path == "kernel" else 0,
+        "last user packet": last if view.path == "engine" else 0,
+        **({} if ssrc is None else {"SSRC": ssrc}),
+        "flags": _flags(view, stream),
         "stats": _counts(view),
         "stats_out": _counts(back),
     }
 
 
-def _flags(view: FlowView) -> list[str]:
+def _flags(view: FlowView, stream: Stream) -> list[str]:
     flags = ["filled"] if view.kind == "raw" else [view.kind.upper(), "filled"]
     if view.state == "pinned" or view.learned_port is not None:
         flags.append("confirmed")
     flags.append("kernelized" if view.path == "kernel" else "no kernel support")
-    flags.append("strict source address")
+    if view.statistics and view.statistics.security == "secure" and stream.fingerprint:
+        flags.append("DTLS fingerprint verified")
+    if view.moves == "handover":
+        flags.append("media handover")
+    elif view.state != "latching":
+        flags.append("strict source address")
+    if view.ice != "off":
+        flags.append("ICE")
     return flags
-
-
-def _ssrcs(flows: Sequence[FlowView]) -> Iterator[tuple[str, dict[str, Any]]]:
-    for view in flows:
-        for ssrc in _seen(view):
-            assert view.statistics is not None
-            yield (
-                str(ssrc),
-                {
-                    "bytes": view.statistics.bytes,
-                    "packets": view.statistics.packets,
-                    "cumulative loss": view.statistics.lost,
-                    **dict(_mos(view)),
-                },
-            )
-
-
-def _mos(view: FlowView) -> Iterator[tuple[str, dict[str, Any]]]:
-    """MOS times ten, jitter in ms, round trip in us, loss in percent; nothing before it was measured."""
-    quality = view.quality
-    if quality is None or quality.mos_avg is None or view.statistics is None:
-        return
-    expected = view.statistics.packets + view.statistics.lost
-    figures = {
-        "jitter": round(view.statistics.jitter_ms or 0),
-        "packet loss": round(100 * view.statistics.lost / expected) if expected else 0,
-        "round-trip time": round((view.round_trip_avg or 0) * 1e6),
-    }
-    yield "average MOS", {"MOS": round(quality.mos_avg * 10), **figures, "samples": quality.intervals}
-    if quality.mos_min is not None:
-        yield "lowest MOS", {"MOS": round(quality.mos_min * 10), **figures}
-
-
-def _seen(view: FlowView | None) -> list[int]:
-    ssrc = view.statistics.ssrc if view and view.kind == "rtp" and view.statistics else None
-    return [] if ssrc is None else [ssrc]
 
 
 def _sum(flows: Sequence[FlowView], kind: str) -> dict[str, int]:

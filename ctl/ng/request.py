@@ -42,11 +42,19 @@ PREFIXES = {
 LISTS = frozenset({*PREFIXES.values(), "ice", "dtls"})
 """Keys whose value is a list of words."""
 
+WEBRTC = (
+    *("UDP/TLS/RTP/SAVPF", "ICE=force", "trickle-ICE", "rtcp-mux-offer", "rtcp-mux-require"),
+    *("no-rtcp-attribute", "SDES-off", "generate-mid"),
+)
+"""What the flag `WebRTC` stands for."""
+
 _SEPARATORS = re.compile(r"[-_ ]+")
 _DIGITS = re.compile(r"-?[0-9]{1,19}")
 _CODEC_FLAG = re.compile(rf"(?:codec-({'|'.join(CODEC_LISTS)})|(transcode))-(.+)", re.IGNORECASE)
 _PREFIXED = re.compile(rf"({'|'.join(map(re.escape, PREFIXES))})-(.+)")
-_WORD = re.compile(r"([^\s=\[\]]+)(?:=(?:\[([^\[\]]*)\]|([^\s\[\]]*)))?")
+_ATTRIBUTE_FLAG = re.compile(r"sdp[-_ ]attr[-_ ](add|remove|substitute)[-_ ]([^-_ ]+)[-_ ](.+)", re.IGNORECASE)
+_DEEPEST = 8
+"""Brackets within brackets; deeper ones are no words of anything."""
 
 
 @lru_cache(maxsize=1024)
@@ -127,6 +135,14 @@ class Request:
         if value is None:
             raise NgError(error)
         return value
+
+    def call_id(self) -> str:
+        """Return which call is meant. Raises NgError."""
+        return self.required("call-id", "No call-id in message")
+
+    def sdp(self) -> bytes:
+        """Return the session description, or the fragment of one. Raises NgError."""
+        return self.required("sdp", "No SDP body in message").encode("utf-8", "surrogateescape")
 
     def number(self, key: str) -> int | None:
         """Return an integer, or digits as one; None if it is missing. Raises NgError for anything else."""
@@ -210,6 +226,9 @@ def _sort_flag(
     if word.upper() in TRANSPORTS:
         values.setdefault("transport-protocol", word.upper())
         return
+    if match := _ATTRIBUTE_FLAG.fullmatch(word):
+        _add_attribute(values, match[1].lower(), match[2].lower(), match[3])
+        return
     name, equals, value = word.partition("=")
     if equals:
         _merge(values, canonical(name), value)
@@ -217,6 +236,10 @@ def _sort_flag(
             lists.setdefault(canonical(name), []).append(canonical(value))
         return
     flag = canonical(word)
+    if flag == "webrtc":
+        for each in WEBRTC:
+            _sort_flag(each, values, flags, codecs, lists)
+        return
     prefixed = _PREFIXED.fullmatch(flag)
     if prefixed:
         lists.setdefault(PREFIXES[prefixed[1]], []).append(prefixed[2])
@@ -224,24 +247,58 @@ def _sort_flag(
         flags.add(flag)
 
 
+def _add_attribute(values: dict[str, Any], kind: str, part: str, attribute: str) -> None:
+    asked = values.setdefault("sdp-attr", {})
+    if isinstance(asked, dict) and isinstance(changes := asked.setdefault(part, {}), dict):
+        _merge(changes, kind, [attribute])
+
+
 def _flag_string(text: Any) -> Iterator[tuple[str, Any]]:
     """Take the single string apart that a proxy may send in place of parsed keys: words, key=value, key=[a b]."""
     if not isinstance(text, str):
         return
-    for match in _WORD.finditer(text):
-        name, inner, value = match.groups()
-        if inner is not None:
-            yield canonical(name), inner.split()
-        elif value is not None:
-            yield canonical(name), value
-        else:
-            yield "flags", [name]
+    for word in _parts(text):
+        name, equals, value = word.partition("=")
+        if equals and name:
+            yield canonical(name), _bracketed(value)
+        elif word.strip("[]="):
+            yield "flags", [word]
+
+
+def _bracketed(text: str, depth: int = 1) -> Any:
+    """A word, or in brackets a list of them, or where a word of it has `=` a dictionary."""
+    if not text.startswith("["):
+        return text
+    inner = [word for word in _parts(text[1:].removesuffix("]")) if word]
+    if depth >= _DEEPEST:
+        return []
+    if not any("=" in word.partition("[")[0] for word in inner):
+        return [_bracketed(word, depth + 1) for word in inner]
+    found: dict[str, Any] = {}
+    for word in inner:
+        name, _, value = word.partition("=")
+        _merge(found, name, _bracketed(value, depth + 1))
+    return found
+
+
+def _parts(text: str) -> Iterator[str]:
+    """Yield what blanks part, but for those in brackets."""
+    begin = depth = 0
+    for place, character in enumerate(text):
+        depth = max(depth + (character == "[") - (character == "]"), 0)
+        if character.isspace() and not depth:
+            if place > begin:
+                yield text[begin:place]
+            begin = place + 1
+    if text[begin:]:
+        yield text[begin:]
 
 
 def _merge(values: dict[str, Any], key: str, value: Any) -> None:
     """Lists grow; what is there otherwise stays: keys of their own come before words of a string."""
     if isinstance(value, list) and key in values:
-        values[key] = [*words(values[key]), *value]
+        known = values[key]
+        values[key] = [*(known if isinstance(known, list) else words(known)), *value]
     else:
         values.setdefault(key, value)
 

@@ -5,18 +5,27 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
 from math import sqrt
 from typing import Any
 
-from ctl.sessions.programmer import FlowView
+from ctl.ng.carried import Carried, add_by_address, seen
+from ctl.ng.merging import merged
+from ctl.ng.requests_counted import RequestsCounted
+from ctl.sessions.flow_view import FlowView
 
-COUNTED = (
-    *("ping", "offer", "answer", "delete", "query", "list"),
-    *("block-media", "unblock-media", "statistics"),
-)
-SHORT = {"block-media": "blkmedia", "unblock-media": "unblkmedia", "statistics": "stats"}
-MAX_PROXIES = 256
+
+@dataclass(frozen=True, slots=True)
+class Interface:
+    """An address of ours. used, free: its ports; what is in neither rests after a call."""
+
+    name: str
+    address: str
+    port_min: int
+    port_max: int
+    used: int
+    free: int
 
 
 @dataclass(slots=True)
@@ -35,17 +44,11 @@ class Statistics:
     zero_way: int = 0
     relayed: Counter[str] = field(default_factory=Counter)
     """Packets, bytes and errors of flows that have ended, by `kernel` or `engine` and that word."""
-    _commands: dict[str, Counter[str]] = field(default_factory=dict)
-
-    def count(self, proxy: str, command: str, *, error: bool) -> None:
-        """Note a request; proxies beyond MAX_PROXIES are counted together."""
-        if proxy not in self._commands and len(self._commands) >= MAX_PROXIES:
-            proxy = "others"
-        counted = self._commands.setdefault(proxy, Counter())
-        if command in COUNTED:
-            counted[command] += 1
-        if error:
-            counted["error"] += 1
+    requests: RequestsCounted = field(default_factory=RequestsCounted)
+    offer_timeouts: int = 0
+    _carried: Carried = field(default_factory=Carried)
+    """By flows that have ended; so far as it was heard, of each of our addresses too."""
+    _by_address: dict[str, Carried] = field(default_factory=dict)
 
     def began(self) -> None:
         """Note a new call."""
@@ -60,6 +63,11 @@ class Statistics:
         self.timeouts += 1
         self._lasted(seconds)
 
+    def unanswered(self, seconds: float) -> None:
+        """Note a call taken away because nobody answered it, or took it away."""
+        self.offer_timeouts += 1
+        self._lasted(seconds)
+
     def ended(self, seconds: float) -> None:
         """Note a call ended by its proxy."""
         self.regular += 1
@@ -72,22 +80,43 @@ class Statistics:
 
     def carried(self, views: Iterable[FlowView]) -> None:
         """Add the last figures of flows that have ended."""
-        media: dict[int, list[int]] = {}
-        for view in views:
+        media: dict[tuple[str, int], list[int]] = {}
+        views = list(views)
+        for view in filter(seen, views):
             self.relayed.update(_counted(view))
+        for view in merged(views):
+            self._carried.add(view)
+            add_by_address(self._by_address, view)
             if view.kind == "rtp":
-                media.setdefault(view.stream, []).append(view.statistics.packets if view.statistics else 0)
-        for packets in media.values():
-            self.zero_way += not any(packets)
-            self.one_way += any(packets) and not all(packets)
+                packets = view.statistics.packets if view.statistics else 0
+                media.setdefault((view.call, view.stream), []).append(packets)
+        for counts in media.values():
+            self.zero_way += not any(counts)
+            self.one_way += any(counts) and not all(counts)
 
-    def reply(self, calls: int, views: Sequence[FlowView], now: float) -> dict[str, Any]:
-        """Return the statistics dictionary. views: the flows that there are."""
+    def reply(
+        self,
+        calls: int,
+        views: Sequence[FlowView],
+        interfaces: Sequence[Interface],
+        now: float,
+        ended: Sequence[FlowView] = (),
+    ) -> dict[str, Any]:
+        """Return the statistics dictionary. views: the flows that there are; ended: those before them."""
+        carried, by_address = deepcopy(self._carried), deepcopy(self._by_address)
+        for view in merged((*ended, *views)):
+            carried.add(view)
+            add_by_address(by_address, view)
         return {
             "currentstatistics": _current(calls, views),
-            "totalstatistics": self._totals(views, now),
-            "mos": _mos(views),
-            "controlstatistics": self._control(),
+            "totalstatistics": self._totals((*ended, *views), now),
+            "mos": carried.voice["mos"].reply("mos"),
+            "voip_metrics": {**carried.measured(), **carried.faults()},
+            "controlstatistics": self.requests.reply(),
+            "interfaces": [_interface(each, by_address.get(each.address, Carried())) for each in interfaces],
+            "transcoders": [],
+            "poller_threads": [],
+            "bufferpools": {},
         }
 
     def _lasted(self, seconds: float) -> None:
@@ -98,7 +127,7 @@ class Statistics:
         relayed = self.relayed.copy()
         for view in views:
             relayed.update(_counted(view))
-        ended = self.timeouts + self.regular + self.forced
+        ended = self.timeouts + self.offer_timeouts + self.regular + self.forced
         mean = self.duration / ended if ended else 0.0
         spread = sqrt(max(self.duration_squares / ended - mean * mean, 0.0)) if ended else 0.0
         return {
@@ -108,7 +137,7 @@ class Statistics:
             "timeoutsessions": self.timeouts,
             "silenttimeoutsessions": 0,
             "finaltimeoutsessions": 0,
-            "offertimeoutsessions": 0,
+            "offertimeoutsessions": self.offer_timeouts,
             "regularterminatedsessions": self.regular,
             "forcedterminatedsessions": self.forced,
             **_relayed(relayed),
@@ -120,43 +149,58 @@ class Statistics:
             "totalcallsduration_stddev": f"{spread:.6f}",
         }
 
-    def _control(self) -> dict[str, Any]:
-        totals: Counter[str] = Counter()
-        for counted in self._commands.values():
-            totals.update(counted)
-        return {
-            "proxies": [
-                {"proxy": proxy, **_command_counts("", counted), "errorcount": counted["error"]}
-                for proxy, counted in self._commands.items()
-            ],
-            **_command_counts("total", totals),
-        }
-
-
-def _command_counts(prefix: str, counted: Counter[str]) -> dict[str, int]:
-    return {f"{prefix}{SHORT.get(command, command)}count": counted[command] for command in COUNTED}
-
 
 def _current(calls: int, views: Sequence[FlowView]) -> dict[str, Any]:
-    paths = Counter(view.path for view in views if view.kind == "rtp" and view.leg == "a")
-    rates = {path: _rate(views, path) for path in ("engine", "kernel")}
-    return {
+    media = [view for view in views if view.kind == "rtp" and view.leg == "a"]
+    paths = Counter(view.path for view in media)
+    told: dict[str, Any] = {
         "sessionsown": calls,
         "sessionsforeign": 0,
         "sessionstotal": calls,
-        "transcodedmedia": 0,
-        "packetrate_user": rates["engine"],
-        "packetrate_kernel": rates["kernel"],
-        "packetrate": rates["engine"] + rates["kernel"],
-        "media_userspace": paths["engine"],
-        "media_kernel": paths["kernel"],
-        "media_mixed": 0,
+        "transcodedmedia": sum(view.transcoded for view in media),
+        "mediacache": 0,
+        "playercache": 0,
     }
+    rates = {path: _rates(views, path) for path in ("engine", "kernel")}
+    for what, user in rates["engine"].items():
+        kernel = rates["kernel"][what]
+        told |= {f"{what}_user": user, f"{what}_kernel": kernel, what: user + kernel}
+    media_by = {"media_userspace": paths["engine"], "media_kernel": paths["kernel"], "media_mixed": 0}
+    return {**told, **media_by}
 
 
-def _rate(views: Sequence[FlowView], path: str) -> int:
-    found = (view.quality.packets_per_second for view in views if view.path == path and view.quality)
-    return round(sum(rate for rate in found if rate))
+def _rates(views: Sequence[FlowView], path: str) -> dict[str, int]:
+    """A second, of the last interval: bytes and errors in the proportion that they have had to packets until now."""
+    rates = dict.fromkeys(("packetrate", "byterate", "errorrate"), 0.0)
+    for view in views:
+        rate, found = view.quality.packets_per_second if view.quality else None, view.statistics
+        if view.path == path and rate and found and found.packets:
+            rates["packetrate"] += rate
+            rates["byterate"] += rate * found.bytes / found.packets
+            rates["errorrate"] += rate * (found.rejected + found.dropped) / found.packets
+    return {what: round(rate) for what, rate in rates.items()}
+
+
+def _interface(interface: Interface, carried: Carried) -> dict[str, Any]:
+    faults = carried.faults()
+    size = interface.port_max - interface.port_min + 1
+    return {
+        "name": interface.name,
+        "address": interface.address,
+        "ports": {
+            "min": interface.port_min,
+            "max": interface.port_max,
+            "used": interface.used,
+            "used_pct": f"{100 * interface.used / size:.6f}",
+            "free": interface.free,
+            "totals": size,
+        },
+        "packets_lost": faults["packets_lost"],
+        "duplicates": faults["rtp_duplicates"],
+        "voip_metrics": {**carried.voice["mos"].reply("mos"), **carried.measured()},
+        "ingress": carried.packets("in"),
+        "egress": carried.packets("out"),
+    }
 
 
 def _relayed(relayed: Counter[str]) -> dict[str, int]:
@@ -167,23 +211,9 @@ def _relayed(relayed: Counter[str]) -> dict[str, int]:
     return found
 
 
-def _mos(views: Sequence[FlowView]) -> dict[str, Any]:
-    found = [view.quality.mos_avg for view in views if view.quality and view.quality.mos_avg is not None]
-    total, squares = sum(found), sum(mos * mos for mos in found)
-    mean = total / len(found) if found else 0.0
-    spread = sqrt(max(squares / len(found) - mean * mean, 0.0)) if found else 0.0
-    return {
-        "mos_total": f"{total:.6f}",
-        "mos2_total": f"{squares:.6f}",
-        "mos_samples_total": len(found),
-        "mos_average": f"{mean:.6f}",
-        "mos_stddev": f"{spread:.6f}",
-    }
-
-
 def _counted(view: FlowView) -> dict[str, int]:
     found = view.statistics
-    if found is None or view.path == "none":
+    if found is None or not seen(view):
         return {}
     errors = found.rejected + found.dropped
     return {

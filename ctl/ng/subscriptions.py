@@ -8,7 +8,7 @@ them, and what they carry is the same as before.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -64,7 +64,7 @@ class Subscriptions:
         tag = request.text("to-tag") or self.draw(TAG_BYTES).hex()
         known = call.subscription(tag)
         subscription = known or Subscription(call.next_session(), Participant(now, tag))
-        self._check_room(call, [place for place, _ in places], besides=subscription)
+        check_room(call, [place for place, _ in places], besides=subscription)
         labels = _labels(places) if request.has("siprec") else [request.text("set-label") or ""] * len(places)
         body = self._offer(subscription, [bound.source for _, bound in places], labels, asked, request, call)
         subscription.sources = [place for place, _ in places]
@@ -152,9 +152,7 @@ class Subscriptions:
             transcode=asked.codecs.transcoded,
             terms=self.exchange.terms(asked),
         )
-        return self.exchange.hand(
-            offer, subscription.session, "a", description, replace(asked, manner=manner), request, label=None
-        )
+        return self.exchange.hand(offer, subscription.session, "a", description, replace(asked, manner=manner), request)
 
     def _chosen(self, call: Call, request: Request) -> list[Participant]:
         """Return whom to listen to: by label, by tags, or all. Raises NgError."""
@@ -196,17 +194,19 @@ class Subscriptions:
         leg = dialogue.leg_of(participant)
         return [Bound(dialogue.session, leg, each) for each in self.sessions.sources(dialogue.session, leg)]
 
-    def _check_room(self, call: Call, places: list[Place], besides: Subscription) -> None:
-        others = [place for each in call.subscriptions if each is not besides for place in each.sources]
-        if any(others.count(place) >= MOST for place in places):
-            raise NgError(f"{MOST} have subscribed to this already, and more copies are not made")
-
     @staticmethod
     def _subscription(request: Request, call: Call) -> Subscription:
         found = call.subscription(request.required("to-tag", "No to-tag in message"))
         if found is None:
             raise NgError(NO_SUBSCRIBER)
         return found
+
+
+def check_room(call: Call, places: Sequence[Place], besides: Subscription | None = None) -> None:
+    """Raise NgError where as many have subscribed already as can. besides: one that does not count."""
+    others = [place for each in call.subscriptions if each is not besides for place in each.sources]
+    if any(others.count(place) >= MOST for place in places):
+        raise NgError(f"{MOST} have subscribed to this already, and more copies are not made")
 
 
 def _labels(places: list[tuple[Place, Bound]]) -> list[str]:

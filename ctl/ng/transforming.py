@@ -13,18 +13,17 @@ from functools import partial
 from typing import Any
 
 from ctl.network.addresses import family_of
-from ctl.ng.calls import Call, Dialogue, Participant
+from ctl.ng.calls import Call, Participant
 from ctl.ng.errors import NgError
 from ctl.ng.exchange import Exchange
+from ctl.ng.lone import alone, answer_for, tag_of
 from ctl.ng.options import Options
 from ctl.ng.request import Request
 from ctl.ng.transformations import Transformation, description, read
 from ctl.sessions.descriptions import Description, redirected
-from ctl.sessions.media_sessions import MediaRefused, MediaSessions, Writer
+from ctl.sessions.media_sessions import MediaSessions, Writer
 from sip.effects import Leg
 from sip.sdp import SessionDescription
-
-TAG_BYTES = 16
 
 
 @dataclass
@@ -42,24 +41,18 @@ class Transforming:
         """
         media = read(request.values.get("media"))
         asked = self.exchange.options(request)
-        tag = request.text("from-tag") or self.draw(TAG_BYTES).hex()
+        tag = tag_of(request, self.draw)
         found = call.find(tag)
         source = found or Participant(created=now, tag=tag)
         known = next((each for each in call.dialogues_of(source) if each.transformed), None)
         if found and known is None:
             raise NgError("from-tag: a participant of that tag has offered, answered or published")
-        dialogue = known or Dialogue(call.next_session(), source, source, transcoded=True)
         said = description([each.input() for each in media], media[0].destination[0])
-        try:
-            carry = partial(self._carry, asked, media)
+        carry = partial(self._carry, asked, media)
+        with alone(self.sessions, call, source, known, self.exchange.steady, transcoded=True) as dialogue:
             body = self.exchange.hand(carry, dialogue.session, "a", said, asked, request)
-        except NgError:
-            if known is None:
-                self.sessions.delete(dialogue.session, self.exchange.steady())
-            raise
         if known is None:
             call.participants.append(source)
-            call.dialogues.append(dialogue)
         return {"from-tag": tag, "media": _where(media, body)}
 
     def _carry(
@@ -84,11 +77,7 @@ class Transforming:
             session, leg, sender, source, now, address, here, there, redirected, transcode=(), terms=terms
         )
         heard = description([each.output() for each in media], address)
-        try:
-            return self.sessions.answer(session, "b", heard, address, now, write=write, transcode=False)
-        except MediaRefused:
-            self.sessions.rollback(session, now)
-            raise
+        return answer_for(self.sessions, session, heard, address, now, write)
 
 
 def _where(media: Sequence[Transformation], body: bytes) -> list[dict[str, Any]]:

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from ctl.kernel.flowrule import Endpoint, FlowFlag
-from ctl.sessions.carriers import KernelCarrier
-from ctl.sessions.dataplane import Carriers
-from ctl.sessions.programmer import FlowView, Programmer
+from ctl.sessions.flow_view import FlowView
+from ctl.sessions.host_carriers import Carriers
+from ctl.sessions.kernel_carrier import KernelCarrier
+from ctl.sessions.programmer import Programmer
 from ctl.verbs.control import ControlError, Held, not_found
 
 FLOWS_AT_ONCE = 64

@@ -9,7 +9,7 @@ from typing import Any
 
 from ctl.kernel.flowrule import Endpoint, FlowStatistics
 from ctl.observe.quality import Direction
-from ctl.sessions.programmer import FlowView
+from ctl.sessions.flow_view import FlowView
 from media.stages import StageReport
 
 UNCOUNTED = FlowStatistics(

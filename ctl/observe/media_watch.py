@@ -3,7 +3,7 @@
 
 Work is done per RTCP report, per event and per interval, never per packet. The calls are looked at in turns, a fifth
 of them each second, so that no look is long; each turn is one line in a journal of its own, by which a controller
-that was killed goes on with the figures of its calls.
+that was killed goes on with the figures of its calls, but for their last seconds.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ctl.kernel.events import Dtmf, Event, Learned, Rejected, Rtcp, SsrcChanged
 from ctl.kernel.flowrule import Endpoint
 from ctl.observe.quality import Interval
 from ctl.observe.rtcp import parse
-from ctl.sessions.plan import FlowPlan
+from ctl.sessions.flow_plan import FlowPlan
 from ctl.sessions.programmer import Programmer
 from media.flows import EngineError, EngineEvent
 from media.stages import DigitHeard, read_news
@@ -28,6 +28,9 @@ from sip.effects import Leg, Pressed
 
 TURNS = 5
 """Seconds from one look at a call to the next, for there is one turn a second."""
+
+SAVED_EVERY = 3
+"""So many looks at the same calls make one line in the journal; where there are others than at the last, each does."""
 
 IDLE_SECONDS = 5.0
 STRANGER_SECONDS = 60.0
@@ -98,6 +101,8 @@ class MediaWatch:
         self._listeners: list[Listener] = []
         self._strangers = Strangers()
         self._turn = 0
+        self._looks = 0
+        self._saved: dict[int, frozenset[str]] = {}
 
     def subscribe(self, listener: Listener) -> None:
         """Call `listener` with everything that happens to media."""
@@ -113,7 +118,8 @@ class MediaWatch:
 
     def look(self, now: float) -> None:
         """Judge a fifth of the calls; to be called every second."""
-        self._turn = (self._turn + 1) % TURNS
+        self._looks += 1
+        self._turn = self._looks % TURNS
         calls = [call for call in self._programmer.calls() if crc32(call.encode()) % TURNS == self._turn]
         try:
             samples = self._programmer.samples(calls)
@@ -214,6 +220,10 @@ class MediaWatch:
             listener(event)
 
     def _save(self, calls: Collection[str]) -> None:
+        named = frozenset(calls)
+        if self._saved.get(self._turn) == named and (self._looks // TURNS + self._turn) % SAVED_EVERY:
+            return
+        self._saved[self._turn] = named
         state = self._quality.to_json(calls)
         try:
             if state:

@@ -14,10 +14,11 @@ from ctl.kernel.flowrule import FlowStatistics
 from ctl.observe.media_watch import Digit, MediaEvent, Stopped
 from ctl.observe.quality import Interval
 from ctl.queues.desk import Desk
-from ctl.sessions.carriers import Counts
-from ctl.sessions.dataplane import Carriers
+from ctl.sessions.carrier import Counts
+from ctl.sessions.flow_view import FlowSum, FlowView
+from ctl.sessions.host_carriers import Carriers
 from ctl.sessions.ports import Ports
-from ctl.sessions.programmer import FlowSum, FlowView, Programmer
+from ctl.sessions.programmer import Programmer
 from ctl.storage import Storage
 from ctl.webhooks.events import Events
 from media.flows import EngineError, EngineSummary

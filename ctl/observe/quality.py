@@ -33,6 +33,9 @@ FEWEST_PACKETS = 10
 SHORTEST = 2.0
 """Seconds, of the interval that the end of a call cuts off."""
 
+COURSE = 16
+"""Points of a call's course, at most."""
+
 FRESH = 12.0
 """Seconds for which a report of the far end counts; two of the usual intervals."""
 
@@ -52,6 +55,20 @@ class Sample(NamedTuple):
     jitter_ms: float | None
     last_seen: float
     codec: str
+
+
+class Point(NamedTuple):
+    """How a direction fared in one interval that ended `at` seconds of CLOCK_MONOTONIC.
+
+    loss: 0 to 1. round_trip, leg_round_trip: seconds, 0 where they were not measured.
+    """
+
+    at: float
+    mos: float
+    loss: float
+    jitter_ms: float
+    round_trip: float
+    leg_round_trip: float
 
 
 @dataclass(slots=True)
@@ -78,6 +95,10 @@ class Direction:
     mos_min: float | None = None
     mos_sum: float = 0.0
     intervals: int = 0
+    worst: Point | None = None
+    best: Point | None = None
+    loss_sum: float = 0.0
+    jitter_sum: float = 0.0
     jitter_max_ms: float | None = None
     round_trip_sum: float = 0.0
     round_trips: int = 0
@@ -88,6 +109,9 @@ class Direction:
     idle: bool = False
     reports: dict[int, float] = field(default_factory=dict)
     """When the last sender reports of this leg passed, by their time."""
+    course: list[Point] = field(default_factory=list)
+    """From the beginning, or since the controller was started, every `stride`th interval."""
+    stride: int = 1
 
     @property
     def mos_avg(self) -> float | None:
@@ -100,7 +124,7 @@ class Direction:
         return self.round_trip_sum / self.round_trips if self.round_trips else None
 
 
-KEPT = [each.name for each in fields(Direction) if each.name != "reports"]
+KEPT = [each.name for each in fields(Direction) if each.name not in ("reports", "course", "stride")]
 kept = attrgetter(*KEPT)
 
 
@@ -126,9 +150,7 @@ class Quality:
 
     def round_trip(self, call: str, stream: int) -> float | None:
         """Return the round trip from end to end in seconds, as of the last reports of both."""
-        if call not in self._calls:
-            return None
-        return _sum_of_both([each.leg_round_trip if each else None for each in self._both(call, stream)])
+        return _round_trip(self._both(call, stream))
 
     def round_trip_avg(self, call: str, stream: int) -> float | None:
         """Return the mean round trip from end to end in seconds."""
@@ -156,8 +178,9 @@ class Quality:
         here.jitter_ms = sample.jitter_ms
         if sample.jitter_ms is not None:
             here.jitter_max_ms = max(here.jitter_max_ms or 0.0, sample.jitter_ms)
-        self._judge(here, self._both(call, stream), sample.codec, now)
-        return Interval(here.mos, here.loss, here.jitter_ms, self.round_trip(call, stream))
+        both = self._both(call, stream)
+        self._judge(here, both, sample.codec, now)
+        return Interval(here.mos, here.loss, here.jitter_ms, _round_trip(both))
 
     def finish(self, call: str, stream: int, leg: Leg, sample: Sample) -> None:
         """Look at a direction for the last time here, if that makes an interval of some length.
@@ -215,7 +238,10 @@ class Quality:
         for entry in state:
             try:
                 call, stream, leg, values = entry
-                self._calls.setdefault(call, {})[stream, leg] = Direction(**dict(zip(KEPT, values, strict=True)))
+                known = dict(zip(KEPT, values, strict=True))
+                for name in ("worst", "best"):
+                    known[name] = known[name] and Point(*known[name])
+                self._calls.setdefault(call, {})[stream, leg] = Direction(**known)
             except (TypeError, ValueError):
                 continue
 
@@ -227,7 +253,8 @@ class Quality:
         return here
 
     def _both(self, call: str, stream: int) -> list[Direction | None]:
-        return [self.of(call, stream, leg) for leg in LEGS]
+        known = self._calls.get(call, NOTHING)
+        return [known.get((stream, leg)) for leg in LEGS]
 
     def _judge(self, here: Direction, both: Iterable[Direction | None], codec: str, now: float) -> None:
         """The way from the sender to us is in our counters, the whole way in the far end's report: the worse counts.
@@ -246,11 +273,32 @@ class Quality:
         if here.mos is not None:
             here.mos_min = min(here.mos, 5.0 if here.mos_min is None else here.mos_min)
             here.mos_sum += here.mos
+            here.loss_sum += loss
+            here.jitter_sum += jitter
+            _note(here, Point(now, here.mos, loss, jitter, round_trip, here.leg_round_trip or 0.0))
             here.intervals += 1
 
 
 LEGS: tuple[Leg, Leg] = ("a", "b")
 NOTHING: Mapping[Way, Direction] = {}
+
+
+def _note(here: Direction, point: Point) -> None:
+    """Keep the best, the worst, and so many of all that they show the course of the call."""
+    if here.worst is None or point.mos < here.worst.mos:
+        here.worst = point
+    if here.best is None or point.mos > here.best.mos:
+        here.best = point
+    if here.intervals % here.stride:
+        return
+    here.course.append(point)
+    if len(here.course) > COURSE:
+        del here.course[1::2]
+        here.stride *= 2
+
+
+def _round_trip(both: Iterable[Direction | None]) -> float | None:
+    return _sum_of_both([each.leg_round_trip if each else None for each in both])
 
 
 def _sum_of_both(seconds: Sequence[float | None]) -> float | None:

@@ -13,9 +13,9 @@ from uuid import UUID, uuid5
 from ctl.kernel.flowrule import Endpoint, FlowFlag
 from ctl.sessions.call_media import LEGS
 from ctl.sessions.codecs import NAMES
-from ctl.sessions.dataplane import Carriers
+from ctl.sessions.flow_plan import FlowPlan
+from ctl.sessions.host_carriers import Carriers
 from ctl.sessions.media_sessions import MediaSessions
-from ctl.sessions.plan import FlowPlan
 from ctl.sessions.programmer import Programmer
 from ctl.sessions.streams import Stream
 from ctl.verbs.control import ControlError

@@ -21,7 +21,7 @@ from ctl.config import Config
 from ctl.exits import NOT_FOUND, USAGE
 from ctl.recording.feeds import Feeds, check_heard, legs_of
 from ctl.recording.paths import KEY_VARIABLE, SOCKET_NAME, has_key, spool, store_url
-from ctl.sessions.dataplane import Carriers
+from ctl.sessions.host_carriers import Carriers
 from ctl.sessions.media_sessions import MediaSessions
 from ctl.sessions.programmer import Programmer
 from ctl.signalling.trunk_keeper import key_of
@@ -30,6 +30,7 @@ from media.flows import EngineError
 from media.recorder_client import RecorderClient
 from media.recording_settings import FILES, LAYOUTS, Format, Layout, RecordingSettings
 from provisioning.charging import FIRST_TENANT, owner
+from provisioning.plan import EMPTY, RecordingConsent, RecordingPolicy, TenantPlan
 from provisioning.snapshot import Snapshot
 from provisioning.store import DEFAULT_TENANT
 from sip.views import CallView
@@ -50,7 +51,10 @@ class Recorded:
 
 
 class Recordings:
-    """One per controller. calls: ids of the calls that are up; tenant: name of the one whose a call is."""
+    """One per controller.
+
+    calls: ids of the calls that are up; tenant: name of the one whose a call is; plans: what all tenants ask for.
+    """
 
     def __init__(
         self,
@@ -60,12 +64,14 @@ class Recordings:
         carriers: Carriers,
         calls: Callable[[], Iterable[str]],
         tenant: Callable[[str], str],
+        plans: Callable[[], Iterable[TenantPlan]] = tuple,
     ) -> None:
         self._config = config
         self._programmer = programmer
         self._sessions = sessions
         self._calls = calls
         self._tenant = tenant
+        self._plans = plans
         self._recorded: dict[str, Recorded] = {}
         self._refused: set[str] = set()
         self.finished: Callable[[str, dict[str, Any]], None] = lambda _call, _state: None
@@ -136,9 +142,9 @@ class Recordings:
     def look(self) -> None:
         """Follow what has changed: flows that moved, calls that ended, calls to be recorded by policy. Each second."""
         try:
-            if self._config.recording.policy == "all":
-                self._record_all()
-            if not self._recorded:
+            if any(policy == "all" for policy in self._policies()):
+                self._record_by_policy()
+            if not self._recorded and not self._refused:
                 return
             up = set(self._calls())
             self._refused &= up
@@ -161,10 +167,22 @@ class Recordings:
             pass  # there is none
         self.client.close()
 
-    def _record_all(self) -> None:
+    def _policies(self) -> set[RecordingPolicy]:
+        usual = self._config.recording.policy
+        return {usual, *(plan.recording or usual for plan in self._plans())}
+
+    def _terms(self, tenant: str) -> tuple[RecordingPolicy, RecordingConsent]:
+        """What a tenant asks for or, where it says nothing, what is configured."""
+        section = self._config.recording
+        plan = next((each for each in self._plans() if each.name == tenant), EMPTY)
+        return plan.recording or section.policy, plan.recording_consent or section.consent
+
+    def _record_by_policy(self) -> None:
+        """Begin with each call that has come up since the last look, if its tenant records all."""
         for call in self._programmer.calls() - self._recorded.keys() - self._refused:
-            if any(each.copied for each in self._sessions.described(call).get("a", ())):
-                self._refused.add(call)  # copies of a call that is recorded itself
+            copied = any(each.copied for each in self._sessions.described(call).get("a", ()))
+            if copied or self._terms(self._tenant(call))[0] != "all":  # copies are of a call that is recorded itself
+                self._refused.add(call)
                 continue
             try:
                 self.start(call)
@@ -178,7 +196,11 @@ class Recordings:
         form: Any = wanted.get("format") or section.format
         if layout not in LAYOUTS or form not in FILES or consent not in CONSENTS:
             raise ControlError(f"layout is one of {', '.join(LAYOUTS)}, format of {', '.join(FILES)}", USAGE)
-        if section.consent == "required" and not consent:
+        tenant = self._tenant(call)
+        policy, needed = self._terms(tenant)
+        if policy == "off":
+            raise ControlError(f"tenant {tenant} records no call; voxdp tenant set {tenant} recording=on-demand", USAGE)
+        if needed == "required" and not consent:
             raise ControlError('recording.consent is "required"; say how: --consent given, or announced', USAGE)
         if not has_key(self._config):
             raise ControlError("no key for recordings; set recording.key_file: openssl rand -hex 32 >FILE")
@@ -188,7 +210,7 @@ class Recordings:
         about = {"call": call, "consent": consent}
         chosen: tuple[Layout, Format] = layout, form
         legs, name = legs_of(self._sessions, call), Feeds.name(call)
-        return RecordingSettings(uuid4(), legs, self._tenant(call), *chosen, section.rate, about, name)
+        return RecordingSettings(uuid4(), legs, tenant, *chosen, section.rate, about, name)
 
     def ensure(self) -> None:
         """Have the recorder run. Raises EngineError."""

@@ -16,12 +16,11 @@ from typing import Any, NamedTuple
 from ctl.journal import encode
 from ctl.sessions.codecs import Dtmf
 from ctl.sessions.ice import Candidate, IceOwn, IcePair, IcePolicy, IceSaid
-from ctl.sessions.plan import NOTHING
 from ctl.sessions.relay_choice import Moves
 from ctl.sessions.security import CryptoLine, Policy, Protection, Spoken
 from ctl.sessions.streams import Codec, Endpoint, Stream
 from ctl.sessions.terms import USUAL, Mux, Terms
-from ctl.sessions.treatment import Treatments
+from ctl.sessions.treatment import NOTHING, Treatments
 from sip.effects import Leg
 from sip.facts import fact
 
@@ -54,6 +53,8 @@ class Media:
     """How digits reach each leg, where that was said."""
     moves: Mapping[Leg, Moves] = field(default_factory=dict)
     """Of whose source more is asked than latching."""
+    ptimes: Mapping[Leg, int] = field(default_factory=dict)
+    """Milliseconds of sound in each packet to a leg, where that was asked for."""
     srtp: Policy | None = None
     """Whether the leg that offers is protected, where that is not as with all others."""
 
@@ -69,6 +70,13 @@ class Media:
     def taken(self) -> frozenset[Endpoint]:
         """Return all pairs that are taken, by address and RTP port."""
         return frozenset(self._taken())
+
+    def expecting(self, leg: Leg) -> Iterator[Endpoint]:
+        """Return our RTP ports toward a leg that was offered our fingerprint and has not answered."""
+        for index, spoken in enumerate(self.offered if not self.agreed else ()):
+            port = self.port(leg, index)
+            if port is not None and spoken.fingerprint:
+                yield self.relays[leg], port
 
     @property
     def agreed(self) -> bool:
@@ -155,6 +163,17 @@ class CallMedia:
         """Return all pairs that are taken for the call."""
         offered = (*self.sides.values(), *([self.proposed] if self.proposed else []))
         return self.agreed.taken().union(*(media.taken() for media in offered))
+
+    def expecting(self) -> frozenset[Endpoint]:
+        """Return our RTP ports where who answers may begin a handshake before we have the answer.
+
+        A first message that is lost is repeated only after a second, in which nothing is heard.
+        """
+        if self.offerer is None:
+            return frozenset()
+        there: Leg = "b" if self.offerer == "a" else "a"
+        offered = (*self.sides.values(), *([self.proposed] if self.proposed else []))
+        return frozenset(each for media in offered for each in media.expecting(there)) - self.agreed.taken()
 
     def to_json(self) -> dict[str, Any]:
         """Return what `from_json` makes the same of, in values that JSON can carry."""
@@ -244,6 +263,7 @@ def _media(state: Mapping[str, Any]) -> Media:
         ices={leg: _ices(known) for leg, known in state.get("ices", {}).items()},
         dtmf=dict(state.get("dtmf", {})),
         moves=dict(state.get("moves", {})),
+        ptimes=dict(state.get("ptimes", {})),
         srtp=state.get("srtp"),
     )
 

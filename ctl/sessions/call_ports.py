@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from ctl.sessions.call_media import LEGS, Media
+from ctl.sessions.call_media import Media
 from ctl.sessions.ports import Ports, PortsExhausted
 from ctl.sessions.streams import Endpoint, Stream
 from sip.effects import Leg
@@ -20,7 +20,7 @@ class CallPorts:
     def take(
         self, agreed: Media, relays: Mapping[Leg, str], streams: Sequence[Stream], now: float
     ) -> dict[Leg, tuple[int | None, ...]]:
-        """Return our ports of both legs: those agreed on, and new ones where a live m-line has none.
+        """Return our ports of the legs of `relays`: those agreed on, and new ones where a live m-line has none.
 
         Raises PortsExhausted.
         """
@@ -34,7 +34,7 @@ class CallPorts:
             return have
 
         try:
-            return {leg: tuple(port(leg, i, stream) for i, stream in enumerate(streams)) for leg in LEGS}
+            return {leg: tuple(port(leg, i, stream) for i, stream in enumerate(streams)) for leg in relays}
         except PortsExhausted:
             for endpoint in fresh:
                 self._ports.give_back(*endpoint)

@@ -31,11 +31,14 @@ CLOCKS = {"pcmu": 8000, "pcma": 8000, "g722": 8000, "g729": 8000, "opus": 48000}
 
 NAMES = {"pcmu": "PCMU", "pcma": "PCMA", "g722": "G722", "g729": "G729", "opus": "opus"}
 _STATIC = {"pcmu": 0, "pcma": 8, "g722": 9, "g729": 18}
+_WISHES = {"opus": "useinbandfec=1"}
 _DYNAMIC = range(96, 128)
 _ALL = set(_DYNAMIC)
 _NOISE = 13
 EVENTS = "telephone-event"
 _WIDE = 16000  # Hz: prompts of 48 kHz would cost three times the memory, and nobody hears it
+USUAL_PTIME = 20  # ms, RFC 3551 section 4.2
+BITRATES = range(6000, 510_001)  # bit/s of Opus, RFC 7587 section 7.1
 _FEC_LOSS = 10  # percent: what Opus is told to reckon with where the peer wants redundancy
 
 
@@ -102,15 +105,21 @@ def additional(
     )
 
 
-def settled(offered: Sequence[Codec], answered: Sequence[Codec]) -> tuple[Codec, ...]:
+def settled(offered: Sequence[Codec], answered: Sequence[Codec], *, single: bool = False) -> tuple[Codec, ...]:
     """Return what of an answer counts: what both legs speak, or else, also where the answerer prefers it, the rest.
 
-    The order of an answer says what its leg will send.
+    The order of an answer says what its leg will send. single: of what both speak the first alone.
     """
     common = [codec for codec in answered if _spoken(codec, offered)]
     if common and _spoken(answered[0], offered):
-        return tuple(common)
+        return tuple(common[:1] if single else common)
     return tuple(codec for codec in answered if not _spoken(codec, offered))
+
+
+def decoded(offered: Sequence[Codec], answered: Sequence[Codec]) -> Codec | None:
+    """Return the first codec of an answer that both legs speak and that we can decode; None where there is none."""
+    able = (codec for codec in answered if CLOCKS.get(codec.name.lower()) == codec.clock_rate)
+    return next((codec for codec in able if _spoken(codec, offered)), None)
 
 
 def transcoding(sender: Stream, receiver: Stream) -> Transcoding | None:
@@ -157,6 +166,37 @@ def toned(sender: Stream, receiver: Stream, tones: bool) -> Transcoding | None:
     return Transcoding(heard, replace(sent, events=None) if tones else sent, "digits as tones")
 
 
+def repacked(
+    through: Transcoding | None, sender: Stream, receiver: Stream, asked: tuple[int, int]
+) -> Transcoding | None:
+    """Return how a direction goes through codecs, be it its own alone, to leave in packets of a length that is asked.
+
+    None where it need not. through: what would be without. asked: milliseconds of a packet to the sender, and to the
+    receiver, 0: not said. A leg for which nothing is asked is taken to send, and gets, what it says itself.
+    """
+    there, wanted = (asked[0] or _packet_ms(sender)), (asked[1] or _packet_ms(receiver))
+    if through:
+        return replace(through, sent=replace(through.sent, ptime=wanted))
+    sent = inserted(sender, receiver) if there != wanted else None
+    if sent is None:
+        return None
+    sent = replace(sent, ptime=wanted)
+    return Transcoding(with_events(sent, sender, receiver), sent, f"packets of {there} ms become {wanted} ms")
+
+
+def at_bitrate(through: Transcoding, bitrate: int) -> Transcoding:
+    """Return the same with Opus sent in so many bit/s, but in no more than its listener wants."""
+    sent = through.sent
+    if sent.name != NAMES["opus"]:
+        return through
+    return replace(through, sent=replace(sent, bitrate=min(bitrate, sent.bitrate or bitrate)))
+
+
+def differ(one: Stream, other: Stream, asked: tuple[int, int]) -> bool:
+    """Return whether packets to one leg are to be of another length than those to the other."""
+    return any(asked) and (asked[0] or _packet_ms(one)) != (asked[1] or _packet_ms(other))
+
+
 def with_events(codec: CodecSettings, sender: Stream, receiver: Stream) -> CodecSettings:
     """Return the codec with the telephone events that the sender sends beside it, be it that it alone has any."""
     if receiver.telephone_events:
@@ -185,13 +225,21 @@ def rtpmap_of(name: str) -> str:
     return f"{NAMES[lower]}/{CLOCKS[lower]}{'/2' if lower == 'opus' else ''}"
 
 
+def wishes(codec: Codec) -> str:
+    """Return what fmtp says of how we want to be sent a codec, in an answer to who offered it so; empty for nothing."""
+    name = codec.name.lower()
+    if name == "g729" and _parameters(codec.parameters).get("annexb") == "no":
+        return "annexb=no"  # or neither side may have it (RFC 7261)
+    return _WISHES.get(name, "")
+
+
 def _added(offer: Stream, wanted: Sequence[str]) -> list[str]:
     names = (each.rtpmap.partition("/")[0] for each in additional(offer, wanted, ()))
     return [name for name in names if name != EVENTS]
 
 
 def _offered(name: str, payload_type: int) -> Offered:
-    return Offered(payload_type, rtpmap_of(name), "useinbandfec=1" if name == "opus" else "")
+    return Offered(payload_type, rtpmap_of(name), _WISHES.get(name, ""))
 
 
 def _spoken(codec: Codec, codecs: Iterable[Codec]) -> bool:
@@ -220,8 +268,12 @@ def _settings(codec: Codec, stream: Stream, other: Codec) -> CodecSettings:
         events=stream.event_type(codec.clock_rate),
         event_rate=stream.event_clock(codec.clock_rate),
         noise=next((each.payload_type for each in stream.codecs if each.payload_type == _NOISE), None),
-        ptime=int(stream.ptime or 20),
+        ptime=_packet_ms(stream),
     )
+
+
+def _packet_ms(stream: Stream) -> int:
+    return int(stream.ptime or USUAL_PTIME)
 
 
 def _parameters(text: str) -> dict[str, str]:
@@ -233,4 +285,5 @@ def _parameters(text: str) -> dict[str, str]:
 def _bitrate(parameters: dict[str, str]) -> int:
     """Return bit/s within what RFC 7587 allows; 0 where nothing readable is said."""
     text = parameters.get("maxaveragebitrate", "")
-    return min(max(int(text), 6000), 510_000) if text.isascii() and text.isdigit() and len(text) < 8 else 0
+    readable = text.isascii() and text.isdigit() and len(text) < 8
+    return min(max(int(text), BITRATES[0]), BITRATES[-1]) if readable else 0

@@ -13,7 +13,7 @@ from dataclasses import replace
 from ctl.sessions.call_media import Media
 from ctl.sessions.codecs import EVENTS, rtpmap_of
 from ctl.sessions.descriptions import Description
-from ctl.sessions.plan import FlowPlan
+from ctl.sessions.flow_plan import FlowPlan
 from ctl.sessions.security import CryptoLine, Protection
 from ctl.sessions.streams import Codec, Direction, Endpoint, Stream
 from sip.effects import Leg

@@ -10,12 +10,12 @@ from functools import lru_cache
 
 from ctl.network.addresses import canonical, unspecified
 from ctl.sessions.call_media import Media as Agreed
-from ctl.sessions.codecs import EVENTS, additional, rtpmap_of, settled, transcoding
+from ctl.sessions.codecs import EVENTS, additional, decoded, differ, rtpmap_of, settled, transcoding, wishes
 from ctl.sessions.ice import ATTRIBUTES as ICE
 from ctl.sessions.ice import IceOwn
 from ctl.sessions.ice import lines as ice_lines
 from ctl.sessions.ice import read as read_ice
-from ctl.sessions.security import CryptoLine, Setup, Spoken
+from ctl.sessions.security import CryptoLine, Setup, Spoken, dtls_hash
 from ctl.sessions.streams import Codec, Direction, Endpoint, Stream, StreamRefused
 from ctl.sessions.terms import Mux, is_offered
 from media.stages import CodecSettings
@@ -99,16 +99,27 @@ class Description:
                 medium.add_attribute("fmtp", f"{number} 0-15")
 
     def answer_with(
-        self, offered: Sequence[Stream], answered: Sequence[Stream], added: Sequence[Sequence[Codec]] = ()
+        self,
+        offered: Sequence[Stream],
+        answered: Sequence[Stream],
+        added: Sequence[Sequence[Codec]] = (),
+        ptimes: tuple[int, int] = (0, 0),
     ) -> tuple[Stream, ...]:
         """Leave in an answer only what was `offered`; where that is nothing that can be spoken, what we transcode to.
 
-        added: what `offer_also` returned. Returns the streams as they count from now on: codecs that the answer names
-        in vain are left out, and each is sent by the payload type that it was offered by.
+        added: what `offer_also` returned. ptimes: of packets to the offerer and to the answerer, where that was asked
+        for; if they become others, a single codec is left. Returns the streams as they count from now on: codecs that
+        the answer names in vain are left out, and each is sent by the payload type that it was offered by.
         """
         besides = [*added, *[()] * (len(offered) - len(added))]
         both = zip(self._sdp.media, offered, answered, besides, strict=True)
-        return tuple(_answer_with(*each) for each in both)
+        return tuple(_answer_with(*each, ptimes) for each in both)
+
+    def answer_one(self, offered: Sequence[Stream], answered: Sequence[Stream]) -> tuple[Stream, ...]:
+        """Leave in an answer one codec of those that both have, as the engine decodes but one to hear tones, or make
+        them; return the streams as they count from now on. Where there is none that we decode, all stay.
+        """
+        return tuple(_answer_one(*each) for each in zip(self._sdp.media, offered, answered, strict=True))
 
     def redirected(
         self, address: str, ports: Sequence[int | None], ices: Sequence[IceOwn | None] = (), *, answer: bool = False
@@ -239,10 +250,13 @@ def _offer_also(medium: Media, stream: Stream, wanted: Sequence[str], events: bo
     return tuple(Codec(each.payload_type, each.rtpmap.split("/")[0], int(each.rtpmap.split("/")[1])) for each in added)
 
 
-def _answer_with(medium: Media, offer: Stream, answer: Stream, added: Sequence[Codec]) -> Stream:
+def _answer_with(
+    medium: Media, offer: Stream, answer: Stream, added: Sequence[Codec], ptimes: tuple[int, int]
+) -> Stream:
     if answer.media != "audio" or not answer.rtp_port or not answer.codecs:
         return answer
-    counts = _numbered(answer, settled(offer.codecs, answer.codecs), offer, added)
+    spoken = settled(offer.codecs, answer.codecs, single=differ(offer, answer, ptimes))
+    counts = _numbered(answer, spoken, offer, added)
     back = transcoding(counts, offer)
     if back is None:
         events = {number for clock, number in answer.events.items() if clock in offer.events}
@@ -252,6 +266,15 @@ def _answer_with(medium: Media, offer: Stream, answer: Stream, added: Sequence[C
         return counts
     _answer_transcoded(medium, offer, back.sent)
     return counts
+
+
+def _answer_one(medium: Media, offer: Stream, answer: Stream) -> Stream:
+    kept = decoded(offer.codecs, answer.codecs) if answer.media == "audio" and answer.rtp_port else None
+    if kept is None:
+        return answer
+    gone = {str(codec.payload_type) for codec in answer.codecs if codec != kept}
+    medium.set_formats(text for text in medium.formats if text not in gone)
+    return replace(answer, codecs=(kept,))
 
 
 def _numbered(answer: Stream, counts: Sequence[Codec], offer: Stream, added: Sequence[Codec]) -> Stream:
@@ -273,6 +296,9 @@ def _answer_transcoded(medium: Media, offer: Stream, sent: CodecSettings) -> Non
     medium.set_formats([])
     medium.set_formats(map(str, numbers))
     medium.add_attribute("rtpmap", f"{sent.payload_type} {rtpmap_of(sent.name)}")
+    wished = next((wishes(codec) for codec in offer.codecs if codec.payload_type == sent.payload_type), "")
+    if wished:
+        medium.add_attribute("fmtp", f"{sent.payload_type} {wished}")
     for clock, number in offer.events.items():
         if number == sent.events:
             medium.add_attribute("rtpmap", f"{number} {EVENTS}/{clock}")
@@ -297,9 +323,9 @@ def _crypto(line: Crypto) -> CryptoLine:
 
 
 def _fingerprint(found: Sequence[Fingerprint]) -> str:
-    """Of several, the one of the strongest hash."""
-    best = max(found, key=lambda each: len(each.value), default=None)
-    return f"{best.algorithm} {best.value.hex(':').upper()}" if best else ""
+    """Of several, the one of the strongest hash that we can check."""
+    written = [f"{each.algorithm} {each.value.hex(':').upper()}" for each in found]
+    return max(written, key=lambda each: len(dtls_hash(each) or b""), default="")
 
 
 def _setup(value: str | None) -> Setup:

@@ -10,11 +10,12 @@ from typing import Protocol
 from ctl.kernel.flowrule import Endpoint, FlowStatistics
 from ctl.network.nexthop import NextHop
 from ctl.observe.quality import Sample
-from ctl.sessions.carriers import LATCH_PACKETS, Counts, Hops, KernelCarrier, has_ice, sample
+from ctl.sessions.carrier import UNBOUND, Bound, Counts, Hops, has_ice, sample
+from ctl.sessions.flow_plan import FlowPlan, Pair
 from ctl.sessions.ice import IcePair
-from ctl.sessions.plan import FlowPlan, Pair
+from ctl.sessions.kernel_carrier import LATCH_PACKETS, KernelCarrier
 from media.flows import EngineError, EngineFlow, EngineHop, EngineStatistics, FlowKey, redacted
-from media.stages import InsertStage, Stage, StageReport, Tap, TapStage, TranscodeStage
+from media.stages import InsertStage, ReportsStage, Stage, StageReport, Tap, TapStage, TranscodeStage
 
 
 class Engine(Protocol):
@@ -25,6 +26,15 @@ class Engine(Protocol):
 
     def set_stage(self, key: FlowKey, kind: int, settings: bytes = b"") -> None:
         """Say what a flow does with RTP; kind 0: nothing."""
+
+    def bind(self, keys: Sequence[FlowKey]) -> None:
+        """Have what is sent to flows to come wait until they are set."""
+
+    def unbind(self, keys: Sequence[FlowKey]) -> None:
+        """Give up ports that were bound, and nothing else."""
+
+    def list_bound(self) -> Sequence[FlowKey]:
+        """Return the ports that are bound and not set yet."""
 
     def remove(self, keys: Sequence[FlowKey]) -> Sequence[EngineStatistics]:
         """Close flows and their partners; return their last statistics."""
@@ -60,19 +70,22 @@ class EngineCarrier:
         self._taps: dict[Endpoint, Tap] = {}
         self._kinds: dict[Endpoint, int] = {}
 
-    def write(self, pair: Pair, fresh: bool) -> None:
+    def write(self, pair: Pair, fresh: bool, bound: Bound = UNBOUND) -> None:
         """Open both flows, or update them. Raises EngineError."""
         names = [plan.local for plan in pair]
         paired = has_ice(pair)
         if fresh and not paired:
             self._engine.remove(names)
         resumed = not fresh and any(plan.secured for plan in pair) and not self._engine.read(names)
-        flows = (replace(self._flow(plan), resumed=resumed, afresh=fresh and paired) for plan in pair)
+        flows = (
+            replace(self._flow(plan), resumed=resumed, afresh=fresh and paired, bound=source)
+            for plan, source in zip(pair, bound, strict=True)
+        )
         seat = self._engine.set_pair(*flows)
         for plan in pair:
             if fresh:
                 self._forget(plan.local)
-            if plan.transcoding or plan.handling or plan.house or not fresh:
+            if plan.transcoding or plan.handling or plan.house or plan.reports or not fresh:
                 self._set_stage(plan)
         if self._kernel:
             self._kernel.hand_up(pair, seat)
@@ -145,13 +158,36 @@ class EngineCarrier:
             self._forget(plan.local)
         return self._counted(self._engine.remove, pair)
 
+    def expect(self, local: Endpoint) -> None:
+        """Have what reaches an RTP port and the one above wait for the flows that are to be. Raises EngineError."""
+        self._engine.bind([local, (local[0], local[1] + 1)])
+        if self._kernel:
+            self._kernel.hand_up_early(local)
+
+    def expect_no_more(self, ports: Sequence[Endpoint], unused: Sequence[Endpoint]) -> None:
+        """Give up these ports, RTCP's among them. unused: those that have become no flow. Raises EngineError."""
+        if self._kernel:
+            for local in unused:
+                self._kernel.off(local)
+        self._engine.unbind(ports)
+
     def locals(self) -> set[Endpoint]:
-        """Return the relay address and port of every flow."""
-        return set(self._engine.list())
+        """Return the relay address and port of every flow, and of those to come."""
+        return {*self._engine.list(), *self._engine.list_bound()}
 
     def off(self, local: Endpoint) -> None:
-        """Close one flow and its partner."""
+        """Close one flow and its partner, or give up its port."""
         self._engine.remove([local])
+        self._engine.unbind([local])
+
+    def rides(self, pair: Pair) -> bool:
+        """Whether numbers of a leg's packets to come are used up for what was put in, which only the engine knows."""
+        try:
+            return any(self._rides(plan) for plan in pair if plan.handling)
+        except EngineError as error:
+            if error.code != "gone":
+                raise
+            return False
 
     def tap(self, plan: FlowPlan, tap: Tap | None) -> None:
         """Have a flow's packets copied to the recorder, or no more, until it ends. Raises EngineError."""
@@ -162,6 +198,10 @@ class EngineCarrier:
         else:
             del self._taps[plan.local]
         self._set_stage(plan)
+
+    def _rides(self, plan: FlowPlan) -> bool:
+        report = self._engine.read_stage(plan.local)
+        return bool(report) and StageReport.unpack(report).rides
 
     def _flow(self, plan: FlowPlan) -> EngineFlow:
         hop = self._hops.resolve(plan.target[0], plan.egress[0]) if self._hops else None
@@ -179,9 +219,11 @@ class EngineCarrier:
     def _stage(self, plan: FlowPlan) -> Stage | None:
         through, tap = plan.transcoding, self._taps.get(plan.local)
         if plan.handling:
-            return plan.handling.stage(through, tap)
+            return plan.handling.stage(through, tap, plan.reports)
         if through:
             return TranscodeStage(through.heard, through.sent, tap=tap)
+        if plan.reports:
+            return ReportsStage(plan.clock_rate, tap)
         unheard = plan.house and not plan.target[1]
         return TapStage(tap) if tap or unheard else None
 
@@ -217,6 +259,7 @@ def _engine_flow(plan: FlowPlan, hop: NextHop | None, latch: int) -> EngineFlow:
         follows=plan.moves == "handover",
         apart=plan.moves == "asymmetric",
         demux=plan.demux,
+        echo=plan.echo,
         dscp=plan.dscp,
         open=plan.open,
         seal=plan.seal,
@@ -254,6 +297,8 @@ def _statistics(counted: EngineStatistics) -> FlowStatistics:
         sent_by=counted.sent_by,
         security=counted.security,
         suite=counted.suite,
+        sequence=counted.sequence,
+        timestamp=counted.timestamp,
     )
 
 

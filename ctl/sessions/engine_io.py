@@ -20,6 +20,9 @@ EngineIoMode = Literal["auto", "sockets", "af_xdp"]
 UNATTACHED = "the kernel relay, which leads packets to AF_XDP sockets, is not attached; run: voxdp attach"
 GENERIC = "xdp.mode is generic: frames come with socket buffers, and AF_XDP would copy them once more"
 CONFIGURED = "media.engine_io is sockets"
+LOOKS, IDLE_LOOKS = 2, 10
+"""One look in so many asks the engine what its sockets have done, the latter while it has no flows: that wakes each of
+its workers."""
 
 
 class EngineIo:
@@ -37,6 +40,7 @@ class EngineIo:
         self._refusal = _refusal(wanted, native)
         self._asked: tuple[object, ...] | None = None
         self._told: str | None = None
+        self._looks = 0
 
     @property
     def possible(self) -> bool:
@@ -50,10 +54,23 @@ class EngineIo:
             return f"sockets: {self.trouble}" if self.trouble else "sockets"
         return f"AF_XDP on {', '.join(self._queues())}"
 
-    def look(self, client: EngineClient, engine: int, pins: Path, pinned: object, attached: Iterable[str]) -> None:
-        """To be called now and then. engine: its process; pinned: what tells one attached relay from the next."""
+    def look(
+        self,
+        client: EngineClient,
+        engine: int,
+        pins: Path,
+        pinned: object,
+        attached: Iterable[str],
+        used: bool = True,
+    ) -> None:
+        """To be called each second. engine: its process; pinned: what tells one attached relay from the next; used:
+        whether the engine has flows.
+        """
         interfaces = sorted(attached) if self.possible else []
         asked = (engine, pinned, *interfaces)
+        self._looks += 1
+        if asked == self._asked and self._looks % (LOOKS if used else IDLE_LOOKS):
+            return
         try:
             if asked != self._asked:
                 found = client.want_wires(pins, interfaces, self._opener)

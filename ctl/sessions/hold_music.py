@@ -6,11 +6,13 @@ Who holds says so in its description (RFC 3264 §8.4). What else is played to th
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Protocol
+
 import structlog
 
 from ctl.sessions.call_media import LEGS
 from ctl.sessions.media_sessions import MediaRefused, MediaSessions
-from ctl.sessions.playback import Playback
 from ctl.sessions.streams import Stream
 from sip.effects import Leg
 
@@ -20,15 +22,37 @@ _HEARS = ("recvonly", "sendrecv")
 log = structlog.get_logger()
 
 
-class HoldMusic:
-    """One per controller. sound: what is played."""
+class Playing(Protocol):
+    """A sound under way."""
 
-    def __init__(self, sessions: MediaSessions, playback: Playback, sound: str) -> None:
+    @property
+    def token(self) -> int:
+        """What it is known by."""
+
+
+class Player(Protocol):
+    """What is asked of `ctl.sessions.playback.Playback`."""
+
+    def play(
+        self, call: str, leg: Leg, sounds: str, *, times: int = 1, on_end: Callable[[str, Leg, int, bool], None]
+    ) -> Playing:
+        """Have a leg hear a sound; times 0: until it is stopped. Raises MediaRefused."""
+
+    def stop(self, call: str, leg: Leg, token: int | None = None) -> bool:
+        """End what a leg hears."""
+
+    def playing(self, call: str, leg: Leg) -> Playing | None:
+        """Return what a leg hears."""
+
+
+class HoldMusic:
+    """Of the calls that `look` is told of. sound_of: what a leg of a call is to hear, empty for nothing."""
+
+    def __init__(self, sessions: MediaSessions, playback: Player, sound_of: Callable[[str, Leg], str]) -> None:
         self._sessions = sessions
         self._playback = playback
-        self._sound = sound
+        self._sound_of = sound_of
         self._playing: dict[tuple[str, Leg], int] = {}
-        sessions.on_agreed.append(self.look)
 
     def look(self, call: str) -> None:
         """Begin or end it by what both legs have agreed on now."""
@@ -48,8 +72,11 @@ class HoldMusic:
         return any(_holds(other) and not own.held and own.direction in _HEARS for other, own in both)
 
     def _begin(self, call: str, leg: Leg) -> None:
+        sound = self._sound_of(call, leg)
+        if not sound:
+            return
         try:
-            playing = self._playback.play(call, leg, self._sound, times=0, on_end=self._ended)
+            playing = self._playback.play(call, leg, sound, times=0, on_end=self._ended)
         except MediaRefused as refused:
             log.warning("no music on hold", call=call, why=refused.reason)
             return

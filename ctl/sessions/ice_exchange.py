@@ -9,8 +9,8 @@ from dataclasses import replace
 from ctl.network.addresses import refusal
 from ctl.sessions import ice
 from ctl.sessions.call_media import CallMedia, Media
+from ctl.sessions.dataplane import DataPlane
 from ctl.sessions.ice import Draw, Endpoint, IceOwn, IcePair, IcePolicy, IceSide
-from ctl.sessions.plan import DataPlane
 from ctl.sessions.relay_choice import Facing
 from ctl.sessions.streams import Stream
 from sip.effects import Leg

@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
+from types import TracebackType
 
 from ctl.network.addresses import Family, family_of
+from ctl.sessions.dataplane import DataPlane
 from ctl.sessions.descriptions import Description, refused
 from ctl.sessions.ice_exchange import heard
-from ctl.sessions.plan import DataPlane
 from ctl.sessions.ports import PortsExhausted
 from ctl.sessions.reachable import Routes, check_all, common_family, facing
 from ctl.sessions.relay_choice import Facing, NoRelayAddress, NoSuchInterface
@@ -27,15 +27,22 @@ class MediaRefused(Exception):
         self.reason = reason
 
 
-@contextmanager
-def refusing() -> Iterator[None]:
-    """Refuse media for what the peer has said, or what there are no ports for."""
-    try:
-        yield
-    except (Insecure, StreamRefused) as refusal:
-        raise MediaRefused(488, str(refusal)) from None
-    except PortsExhausted as exhausted:
-        raise MediaRefused(503, str(exhausted)) from None
+class Refusing:
+    """Refuses media for what the peer has said, or what there are no ports for. It keeps nothing, so one will do."""
+
+    def __enter__(self) -> None:
+        """Nothing."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, (Insecure, StreamRefused)):
+            raise MediaRefused(488, str(error)) from None
+        if isinstance(error, PortsExhausted):
+            raise MediaRefused(503, str(error)) from None
+
+
+refusing = Refusing()
 
 
 def read(
@@ -43,7 +50,7 @@ def read(
 ) -> tuple[Description, tuple[Stream, ...]]:
     """Return a description and its streams. speaks: whether we speak ICE with an m-line. Raises MediaRefused."""
     try:
-        with refusing():
+        with refusing:
             description = sdp if isinstance(sdp, Description) else Description(sdp)
             found = description.streams(source)
     except SdpError as error:
@@ -55,7 +62,7 @@ def read(
 
 def check(streams: Iterable[Stream], plane: DataPlane, routes: Routes) -> None:
     """Raise MediaRefused for a stream that is none of those we relay."""
-    with refusing():
+    with refusing:
         check_all(streams, plane, routes)
 
 
@@ -72,7 +79,7 @@ def relay(plane: DataPlane, routes: Routes, have: str | None, peer: str, wanted:
 
 def family(streams: Iterable[Stream]) -> Family | None:
     """Return the family of a party's addresses, None while it has none. Raises MediaRefused where there are two."""
-    with refusing():
+    with refusing:
         return common_family(streams)
 
 

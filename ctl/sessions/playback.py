@@ -23,12 +23,14 @@ from ctl.sessions.media_sessions import MediaRefused, MediaSessions
 from ctl.sessions.prompts import Prompts, SoundError, wav_milliseconds
 from ctl.sessions.treatment import Sound
 from media.flows import EngineEvent
-from media.stages import DIGITS, MOST_DIGITS, ClipPlayed, Dial, read_news
+from media.stages import DIGITS, MOST_DIGITS, ClipPlayed, Cover, Dial, read_news
 from sip.effects import Leg
 
 GRACE = 5.0
 """Seconds after which a sound is over though the engine has not said so."""
 _SETTLE = 0.3
+PREPARING = 425
+"""Of a sound that is made ready just now."""
 
 Ended = Callable[[str, Leg, int, bool], None]
 """Told once of each sound: call, leg that heard it, token, and whether it was played to its end."""
@@ -150,7 +152,19 @@ class Playback:
 
     def block_digits(self, call: str, legs: Collection[Leg]) -> None:
         """Let no digit of these legs through, and of no others any more. Raises MediaRefused."""
-        self._sessions.treat(call, replace(self._sessions.treatments(call), digits_blocked=frozenset(legs)))
+        self._check_sent(call, legs)
+        before = self._sessions.treatments(call)
+        covers = {leg: cover for leg, cover in before.covers.items() if leg in legs}
+        self._sessions.treat(call, replace(before, digits_blocked=frozenset(legs), covers=covers))
+
+    def cover_digits(self, call: str, legs: Collection[Leg], cover: Cover) -> None:
+        """Have something else take the place of what these legs dial. Raises MediaRefused."""
+        self._check_sent(call, legs)
+        before = self._sessions.treatments(call)
+        covers = {**before.covers, **dict.fromkeys(legs, cover)}
+        self._sessions.treat(
+            call, replace(before, digits_blocked=before.digits_blocked | frozenset(legs), covers=covers)
+        )
 
     def digits_blocked(self, call: str) -> frozenset[Leg]:
         """Return the legs whose digits are blocked."""
@@ -158,6 +172,7 @@ class Playback:
 
     def silence(self, call: str, legs: Collection[Leg]) -> None:
         """Have what these legs say become silence, and that of no others any more. Raises MediaRefused."""
+        self._check_sent(call, legs)
         self._sessions.treat(call, replace(self._sessions.treatments(call), silenced=frozenset(legs)))
 
     def silenced(self, call: str) -> frozenset[Leg]:
@@ -167,6 +182,14 @@ class Playback:
     def name_of(self, path: str) -> str:
         """Return the name by which the file at `path` is played; what is no file of ours stays as it is."""
         return self.prompts.name_of(path)
+
+    def check(self, sound: str) -> None:
+        """Raise MediaRefused unless there is a sound of that name, which is made ready if it is not yet."""
+        try:
+            self.prompts.find(sound)
+        except SoundError as error:
+            if error.status != PREPARING:
+                raise MediaRefused(error.status, str(error)) from None
 
     def duration_of(self, sound: bytes) -> int:
         """Return how many milliseconds a WAV file lasts. Raises MediaRefused for what is none."""
@@ -202,12 +225,20 @@ class Playback:
 
     def _check(self, call: str, leg: Leg) -> None:
         """Raise MediaRefused unless something can be put into what `leg` hears: 481, 488."""
+        if self._sessions.treatments(call).echoed:
+            raise MediaRefused(488, "what a leg says goes back to it; nothing is put into that")
         described = self._sessions.described(call)
         if len(described) < len(LEGS):
             raise MediaRefused(481, "the call has no media that both legs have agreed on")
         both = zip(described[_other(leg)], described[leg], strict=False)
         if not any(transcoding(sender, receiver) or inserted(sender, receiver) for sender, receiver in both):
             raise MediaRefused(488, f"leg {leg} hears none of {', '.join(NAMES.values())}, which is all that we play")
+
+    def _check_sent(self, call: str, legs: Collection[Leg]) -> None:
+        """Raise MediaRefused where something else cannot take the place of what these legs send."""
+        if len(self._sessions.described(call)) == len(LEGS):
+            for leg in legs:
+                self._check(call, _other(leg))
 
     def _end(self, token: int, *, finished: bool) -> None:
         """Whoever is told may have the leg hear something else, without a moment of the other leg in between."""

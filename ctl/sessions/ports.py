@@ -67,6 +67,7 @@ class Ports:
         quarantine: float = QUARANTINE,
         share: PortShare = WHOLE,
     ) -> None:
+        self.span = first, last
         self._pools = {
             address: _Pool(first, last, random, quarantine, partial(share.drawn, address)) for address in addresses
         }

@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from secrets import token_bytes
 
 from ctl.sessions.call_media import CallMedia
-from ctl.sessions.plan import DataPlane
+from ctl.sessions.dataplane import DataPlane
 from ctl.sessions.relay_choice import Facing
 from ctl.sessions.security import Agreement, Bridge, Policy, Spoken, agree_all, attempts, of_both, propose_all
 from ctl.sessions.streams import Stream
@@ -23,19 +24,24 @@ def propose(
     attempt: int,
     bridge: Bridge | None,
     sides: Sides,
+    fresh: bool = False,
 ) -> tuple[tuple[Spoken, ...], Policy, int]:
     """Return what the other leg is offered, the policy of the one that offers, and in how many ways it can be.
 
     Raises Insecure.
-    before: the profiles that the other leg has had. attempt: how many offers of this exchange it has refused.
+    before: the profiles that the other leg has had. attempt: how many offers of this exchange it has refused. fresh: it
+    may not share keys with the one that offers, for what we say to it is not what that one says.
     """
     spoken = [each.spoken for each in streams]
     here, there = of_both(sides[0].srtp or plane.srtp, sides[1].srtp or plane.srtp)
     if any(each.inside for each in streams):  # what we send to ourselves does not leave the host
         here = "preferred" if any(each and each.secured for each in spoken) else "off"
+    keyed = next((each.protocol for each in spoken if each and each.cryptos), None) if fresh else None
+    if keyed:
+        bridge = replace(bridge or Bridge(keyed), fresh=True)
     both, web = (here, there), sides[1].web
     offered = propose_all(spoken, both, plane.fingerprint, token_bytes, before, attempt, bridge, web)
-    return offered, here, 1 if bridge else attempts(there)
+    return offered, here, 1 if bridge else attempts(there, spoken)
 
 
 def agree(

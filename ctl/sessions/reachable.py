@@ -6,11 +6,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Protocol
 
-from ctl.network.addresses import Family, family_of, unspecified
+from ctl.network.addresses import Family, behind_nat, family_of, refusal, unspecified
 from ctl.network.nexthop import Route
-from ctl.sessions.plan import DataPlane, check, peer_address
+from ctl.sessions.dataplane import DataPlane
 from ctl.sessions.relay_choice import Facing, NoSuchInterface, choose
-from ctl.sessions.streams import Stream, StreamRefused
+from ctl.sessions.streams import PROFILES, Stream, StreamRefused
 
 
 class Routes(Protocol):
@@ -26,6 +26,32 @@ def check_all(streams: Iterable[Stream], plane: DataPlane, routes: Routes) -> No
         if not stream.inside:
             check(stream, plane)
             _check_route(stream, plane, routes)
+
+
+def check(stream: Stream, data_plane: DataPlane) -> None:
+    """Raise StreamRefused, with the reason in one line, if the stream is not one we relay. Ended ones pass."""
+    if not stream.rtp_port:
+        return
+    if stream.protocol not in PROFILES and not (stream.raw and stream.media == "image"):
+        raise StreamRefused(f"{stream.kind} is not relayed; offer {' or '.join(PROFILES)}")
+    if stream.held or stream.ice:
+        return
+    asked = (stream.address, stream.signalling) if is_behind_nat(stream) else (stream.address,)
+    for address in asked:
+        reason = refusal(address, data_plane.own, data_plane.allowed)
+        if reason:
+            raise StreamRefused(reason)
+
+
+def peer_address(stream: Stream) -> str:
+    """Return the address that media of this leg comes from and goes to; while held, that of its signalling."""
+    nowhere = stream.held or unspecified(stream.address)
+    return stream.signalling if nowhere or is_behind_nat(stream) else stream.address
+
+
+def is_behind_nat(stream: Stream) -> bool:
+    """Whether media of this leg comes from where its signalling does, for the address that it names is private."""
+    return not stream.held and behind_nat(stream.address, stream.signalling)
 
 
 def common_family(streams: Iterable[Stream]) -> Family | None:

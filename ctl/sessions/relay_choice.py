@@ -49,7 +49,8 @@ class Facing:
     None: not said.
     ice: whether we speak it with the party. follow: only where the other party speaks it too; relayed: our candidate is
     called a relayed one; trickle: the party may send its own one by one. srtp: whether media with the party is
-    protected; None: as with all others. web: it is a web page.
+    protected; None: as with all others. web: it is a web page. ptime: milliseconds of sound in each packet that it is
+    sent, until another is asked for; 0: as it is.
     """
 
     interface: str = ""
@@ -64,6 +65,7 @@ class Facing:
     dtmf: Dtmf = "auto"
     srtp: Policy | None = None
     web: bool = False
+    ptime: int = 0
 
 
 ANY = Facing()

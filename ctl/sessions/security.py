@@ -13,8 +13,8 @@ from __future__ import annotations
 import re
 from base64 import b64decode, b64encode
 from binascii import Error as BadBase64
-from collections.abc import Callable, Sequence
-from dataclasses import field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import field, replace
 from typing import Literal
 
 from media.flows import SUITE_KEY_BYTES, EngineDtls, EngineKeys
@@ -27,7 +27,9 @@ Draw = Callable[[int], bytes]
 
 OFFERED_SUITES = ("AEAD_AES_256_GCM", "AEAD_AES_128_GCM", "AES_256_CM_HMAC_SHA1_80", "AES_CM_128_HMAC_SHA1_80")
 """What we offer of our own accord, the best first."""
-_HARMLESS = re.compile(r"(WSH=\d{1,4}|KDR=0)")
+_HARMLESS = re.compile(r"WSH=\d{1,4}|KDR=0|-(?!UN|FEC_|KDR=|WSH=)[!-~]{1,64}")
+"""Session parameters: a hint, what goes without saying, and what whoever does not know it leaves alone (RFC 4568
+section 6.3.8)."""
 _HASH_BYTES = {"sha-1": 20, "sha-224": 28, "sha-256": 32, "sha-384": 48, "sha-512": 64}
 
 
@@ -224,7 +226,7 @@ def bridged(
             raise Insecure(f"{bridge.protocol} without DTLS")
         return Spoken(bridge.protocol, (), ours, setup)
     theirs = () if bridge.fresh else tuple(line for line in offer.cryptos if line.usable)
-    known = theirs or _own_lines(draw) if bridge.sdes else ()
+    known = (*theirs, *_own_lines(draw, theirs)) if bridge.sdes else ()
     lines = tuple(line for line in known if bridge.suites is None or line.suite in bridge.suites)
     if not lines and not ours:
         raise Insecure(f"{bridge.protocol} without SDES and without DTLS")
@@ -280,7 +282,7 @@ def propose(
         toward = policy
     if toward != "required" and wanted(offer, policy) == "plain" and not before and not attempt and not web:
         return Spoken(offer.protocol)
-    ways = _ways(offer, policy, toward, fingerprint, draw)
+    ways = _ways(offer, policy, toward, fingerprint, draw, known=bool(before))
     if web:
         ways.sort(key=lambda way: not way.protocol.startswith("UDP/TLS"))
     if before:
@@ -289,9 +291,10 @@ def propose(
     return ways[min(attempt, len(ways) - 1)]
 
 
-def attempts(policy: Policy) -> int:
-    """Return how many ways there are to offer something to a leg with this policy: more are not worth trying."""
-    return {"off": 1, "preferred": 3, "required": 2}[policy]
+def attempts(policy: Policy, offers: Iterable[Spoken | None] = ()) -> int:
+    """Return how many ways there are to offer this to a leg with this policy: more are not worth trying."""
+    suites = any(each and each.kind == "sdes" for each in offers)
+    return {"off": 1, "preferred": 3, "required": 3 if suites else 2}[policy]
 
 
 def agree(proposed: Spoken, answer: Spoken) -> Protection:
@@ -302,7 +305,7 @@ def agree(proposed: Spoken, answer: Spoken) -> Protection:
             return Protection(sends=line, receives=ours)
     if dtls_hash(answer.fingerprint) and proposed.fingerprint:
         return Protection(fingerprint=answer.fingerprint, active=answer.setup == "passive")
-    if proposed.secured or answer.secured:
+    if proposed.secured or answer.secured or (proposed.cryptos and answer.cryptos):
         raise Insecure(f"{answer.protocol} without a suite or fingerprint that was offered")
     return PLAIN
 
@@ -356,26 +359,30 @@ def dtls_hash(fingerprint: str) -> bytes | None:
     return value if len(value) == _HASH_BYTES.get(algorithm.lower()) else None
 
 
-def _ways(offer: Spoken, policy: Policy, toward: Policy, fingerprint: str, draw: Draw) -> list[Spoken]:
-    """What can be offered on, the likeliest to be accepted first.
+def _ways(
+    offer: Spoken, policy: Policy, toward: Policy, fingerprint: str, draw: Draw, known: bool = False
+) -> list[Spoken]:
+    """What can be offered on, the likeliest to be accepted first. known: the other leg has agreed to something before.
 
     Phones that can do without SRTP refuse secured profiles, those that cannot refuse plain ones, and nothing tells
-    which it is before it is tried.
+    which it is before it is tried. Nor which suites a phone has: at first it is offered those of the leg that offers
+    alone, for with these both can share their keys, and keeps to what a datagram holds.
     """
     kind = wanted(offer, policy)
     if toward == "off" or not offer.is_rtp:
         return [Spoken("RTP/AVP" if offer.secured else offer.protocol)]
     feedback = "F" if offer.protocol.endswith("F") else ""
-    lines = tuple(line for line in offer.cryptos if line.usable) if kind == "sdes" else _own_lines(draw)
+    theirs = tuple(line for line in offer.cryptos if line.usable) if kind == "sdes" else ()
+    lines = (*theirs, *_own_lines(draw, theirs))
     setup: Setup = "actpass" if fingerprint else ""
     either = Spoken(f"RTP/SAVP{feedback if kind == 'sdes' else ''}", lines, fingerprint, setup)
     dtls = Spoken(f"UDP/TLS/RTP/SAVP{feedback if kind == 'dtls' else 'F'}", (), fingerprint, setup)
     secured = [dtls, either] if kind == "dtls" else [either, dtls]
     if toward == "required":
-        return secured
+        return secured if known or not theirs else [replace(either, cryptos=theirs), *secured]
     if kind == "plain":
         return [Spoken(offer.protocol), *secured]
-    return [Spoken("RTP/AVP", lines, fingerprint, setup), *secured]
+    return [Spoken("RTP/AVP", theirs or lines, fingerprint, setup), *secured]
 
 
 def _answer_sdes(offer: Spoken, other: Protection, before: Protection, draw: Draw) -> tuple[Protection, Spoken]:
@@ -396,9 +403,12 @@ def _own_key(line: CryptoLine, before: Protection, draw: Draw) -> CryptoLine:
     return CryptoLine(line.tag, line.suite, b64encode(draw(SUITE_KEY_BYTES[line.suite])).decode())
 
 
-def _own_lines(draw: Draw) -> tuple[CryptoLine, ...]:
-    keys = [b64encode(draw(SUITE_KEY_BYTES[suite])).decode() for suite in OFFERED_SUITES]
-    return tuple(CryptoLine(tag + 1, suite, keys[tag]) for tag, suite in enumerate(OFFERED_SUITES))
+def _own_lines(draw: Draw, beside: Sequence[CryptoLine] = ()) -> tuple[CryptoLine, ...]:
+    """Keys of ours in the suites that those lines leave, which go before them."""
+    taken, last = {line.suite for line in beside}, max((line.tag for line in beside), default=0)
+    suites = [suite for suite in OFFERED_SUITES if suite not in taken]
+    keys = [b64encode(draw(SUITE_KEY_BYTES[suite])).decode() for suite in suites]
+    return tuple(CryptoLine(last + 1 + place, suite, keys[place]) for place, suite in enumerate(suites))
 
 
 def _mki(text: str) -> bytes | None:

@@ -28,12 +28,15 @@ class Mux:
 @dataclass(frozen=True, slots=True)
 class Terms:
     """dscp: of all that we send, None: as it came. bridged: where the sides have no codec in common there is
-    transcoding, whatever the configuration says.
+    transcoding, whatever the configuration says. bitrate: bit/s of Opus that we encode, 0: as its listener has it.
+    reports: RTCP of each side ends at us, and each gets ours.
     """
 
     mux: Mux = Mux()
     dscp: int | None = None
     bridged: bool = False
+    bitrate: int = 0
+    reports: bool = False
 
     def marking(self, tos: int | None) -> Terms:
         """The same with another type of service, 0-255 or -1: as it came; None: no other."""

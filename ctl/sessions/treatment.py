@@ -8,11 +8,11 @@ engine until nothing is any more. Pure.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import astuple, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from ctl.sessions.codecs import Dtmf, Transcoding, inserted, toned, with_events
-from media.stages import Clip, CodecSettings, Dial, InsertStage, Stage, Tap, TranscodeStage
+from media.stages import SILENCE, Clip, CodecSettings, Cover, Dial, InsertStage, Stage, Tap, TranscodeStage
 from sip.effects import Leg
 
 if TYPE_CHECKING:
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 NOBODY: frozenset[Leg] = frozenset()
 _KEPT = ("blocked", "silenced", "digits_blocked")
+"""What a leg takes along to another call."""
+_SAVED = (*_KEPT, "dropped", "echoed")
+"""What outlives the controller: who is not heard, but not what is played, for nobody would know its end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +52,9 @@ class Copy:
 class Treatments:
     """What is done to a call's media, by the leg that sends it; what replaces it (sounds, dials) reaches the other leg.
 
-    blocked: none of it passes. silenced: it becomes silence. digits_blocked: its telephone events do. copies: for whom
-    subscribed to it.
+    blocked: none of it passes. silenced: it becomes silence. digits_blocked: its telephone events do, or what `covers`
+    has for the leg. copies: for whom subscribed to it. dropped: neither does its RTCP. echoed: its RTP goes back to it
+    instead, and no RTCP anywhere.
     """
 
     blocked: frozenset[Leg] = NOBODY
@@ -58,12 +62,19 @@ class Treatments:
     digits_blocked: frozenset[Leg] = NOBODY
     sounds: Mapping[Leg, Sound] = field(default_factory=dict)
     dials: Mapping[Leg, Dial] = field(default_factory=dict)
+    covers: Mapping[Leg, Cover] = field(default_factory=dict)
     copies: tuple[Copy, ...] = ()
+    dropped: frozenset[Leg] = NOBODY
+    echoed: frozenset[Leg] = NOBODY
 
     @property
     def any(self) -> bool:
         """Whether something is wished for that changes what the other leg gets."""
         return bool(self.blocked or self.silenced or self.digits_blocked or self.sounds or self.dials)
+
+    def mutes(self, leg: Leg) -> bool:
+        """Whether nothing that a leg says passes."""
+        return leg in self.blocked or leg in self.dropped
 
     def playing(self, leg: Leg, sound: Sound | None) -> Treatments:
         """The same with another sound, or none, in place of a leg."""
@@ -78,19 +89,24 @@ class Treatments:
         return tuple(each.local for each in self.copies if (each.leg, each.stream) == (leg, stream))
 
     def to_json(self) -> dict[str, Any]:
-        """What outlives the controller: who is not heard, but not what is played, for nobody would know its end."""
-        kept = zip(_KEPT, (self.blocked, self.silenced, self.digits_blocked), strict=True)
+        """What is saved of it."""
+        kept = [(name, getattr(self, name)) for name in _SAVED]
+        covers = {leg: list(astuple(cover)) for leg, cover in self.covers.items()}
         copies = [[each.leg, each.stream, *each.local] for each in self.copies]
-        return {**{name: sorted(legs) for name, legs in kept if legs}, **({"copies": copies} if copies else {})}
+        more = (("copies", copies), ("covers", covers))
+        return {name: value for name, value in ((*((n, sorted(legs)) for n, legs in kept), *more)) if value}
 
     @classmethod
     def from_json(cls, state: Mapping[str, Any]) -> Treatments:
         """What `to_json` was called on, as far as it was kept."""
-        blocked, silenced, digits = (frozenset(state.get(name, ())) for name in _KEPT)
+        blocked, silenced, digits, dropped, echoed = (frozenset(state.get(name, ())) for name in _SAVED)
         return cls(
             blocked,
             silenced,
             digits,
+            dropped=dropped,
+            echoed=echoed,
+            covers={leg: Cover(*cover) for leg, cover in state.get("covers", {}).items()},
             copies=tuple(Copy(leg, stream, (address, port)) for leg, stream, address, port in state.get("copies", ())),
         )
 
@@ -101,7 +117,8 @@ def treated(one: tuple[Treatments, Leg], other: tuple[Treatments, Leg]) -> Treat
     blocked, silenced, digits = (
         frozenset(now for now, wished, was in legs if was in getattr(wished, name)) for name in _KEPT
     )
-    return Treatments(blocked, silenced, digits)
+    covers = {now: wished.covers[was] for now, wished, was in legs if was in wished.covers}
+    return Treatments(blocked, silenced, digits, covers=covers)
 
 
 def _with(mapping: Mapping[Leg, Any], leg: Leg, value: Any) -> dict[Leg, Any]:
@@ -116,7 +133,8 @@ class Handling:
     codec: CodecSettings
     clip: Clip | None = None
     dial: Dial | None = None
-    block_digits: bool = False
+    cover: Cover | None = None
+    """What becomes of digits; None: they pass."""
     silence: bool = False
     deaf: bool = False
     own: bool = False
@@ -135,31 +153,43 @@ class Handling:
             return "digits sent"
         if self.silence:
             return "silenced"
-        return "digits by INFO" if self.informs else "digits blocked" if self.block_digits else ""
+        return "digits by INFO" if self.informs else "digits blocked" if self.cover else ""
 
     @property
     def inserts(self) -> bool:
         """Whether something is sent that the leg did not."""
         return bool(self.clip or self.dial)
 
-    def stage(self, through: Transcoding | None, tap: Tap | None) -> Stage:
-        """The engine's settings. through: what the direction is transcoded from and to, if it is."""
-        if through is None and self.house:
+    def passing(self) -> Handling:
+        """The same, but that nothing is put in or taken out any more."""
+        return Handling(self.codec, own=self.own)
+
+    def stage(self, through: Transcoding | None, tap: Tap | None, reports: bool = False) -> Stage:
+        """The engine's settings. through: what the direction is transcoded from and to, if it is.
+
+        reports: RTCP ends here, as it does where a codec makes another stream of what comes.
+        """
+        if through is None and (self.house or reports):
             through = Transcoding(self.codec, self.codec)
         if through is None:
-            flags = (self.block_digits or self.informs, self.silence, self.deaf, self.own)
-            return InsertStage(self.codec, *flags, clip=self.clip, dial=self.dial, tap=tap)
+            flags = (bool(self.cover) or self.informs, self.silence, self.deaf, self.own)
+            cover = self.cover or SILENCE
+            return InsertStage(self.codec, *flags, clip=self.clip, dial=self.dial, tap=tap, cover=cover)
         return TranscodeStage(
             through.heard,
             through.sent,
             listen=self.listens,
-            block_digits=self.block_digits or self.informs,
+            block_digits=bool(self.cover) or self.informs,
             mute=self.silence or self.deaf,
             fill=self.house,
             clip=self.clip,
             dial=self.dial,
             tap=tap,
+            cover=self.cover or SILENCE,
         )
+
+
+NOTHING = Treatments()
 
 
 def tones(sender: Stream, receiver: Stream, from_it: Dtmf, to_it: Dtmf) -> Transcoding | None:
@@ -189,12 +219,12 @@ def handling(
     sound, dial = wished.sounds.get(leg), wished.dials.get(leg)
     if through is None and digits[1] == "info":
         codec = with_events(codec, sender, receiver)
-    mute = leg in wished.blocked or sender.held or sender.direction not in ("sendrecv", "sendonly")
+    mute = wished.mutes(leg) or sender.held or sender.direction not in ("sendrecv", "sendonly")
     made = Handling(
         codec,
         clip=sound.clip(codec.sound_rate) if sound else None,
         dial=dial,
-        block_digits=leg in wished.digits_blocked,
+        cover=wished.covers.get(leg, SILENCE) if leg in wished.digits_blocked else None,
         silence=leg in wished.silenced,
         own=same_keys,
         house=sender.house,

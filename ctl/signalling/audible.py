@@ -19,5 +19,6 @@ def make_playback(config: Config, sessions: MediaSessions, watch: MediaWatch, co
     playback = Playback(sessions, prompts, watch)
     conductor.pressed = Digits(sessions, playback, watch, conductor.press).pressed
     if config.media.hold_music:
-        HoldMusic(sessions, playback, config.media.hold_music)
+        music = HoldMusic(sessions, playback, lambda _call, _leg: config.media.hold_music)
+        sessions.on_agreed.append(music.look)
     return playback

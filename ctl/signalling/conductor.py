@@ -10,16 +10,19 @@ from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
+from typing import Protocol
 
 import structlog
 
 from ctl.journal import Journal, encode
 from ctl.observe.metrics import Meters
 from ctl.sessions.codecs import MediaPlan
-from ctl.sessions.media_sessions import FlowReport, MediaRefused, MediaSessions
+from ctl.sessions.ice import IcePolicy
+from ctl.sessions.media_calls import FlowReport
+from ctl.sessions.media_sessions import MediaRefused, MediaSessions
 from ctl.sessions.relay_choice import Facing
 from ctl.sessions.terms import beside
-from ctl.signalling.directory import Answer, Directory
+from ctl.signalling.directory import Answer
 from ctl.signalling.records import Records
 from ctl.signalling.resolver import Resolver
 from sip.call_table import CallState
@@ -30,15 +33,18 @@ from sip.effects import (
     AnswerMedia,
     AttendMedia,
     Authenticate,
+    BorrowLeg,
     CallAnswered,
     CallEnded,
     CallStarted,
     CloseMedia,
     Effect,
+    EndLoan,
     FindRoute,
     ForgetCall,
     Joined,
     Leg,
+    LentLeg,
     OfferMedia,
     Pressed,
     RevertMedia,
@@ -51,6 +57,7 @@ from sip.effects import (
 )
 from sip.errors import ParseError
 from sip.outgoing import WEB
+from sip.registrar import bindings_text
 from sip.trunk import Trunk
 
 log = structlog.get_logger()
@@ -62,6 +69,29 @@ NO_MEDIA = "No Media Available"
 """What peers are told where the fault is ours: ports, interfaces and their names are not their business."""
 
 
+class Directions(Protocol):
+    """What is asked of `ctl.signalling.directory.Directory`."""
+
+    @property
+    def ready(self) -> bool:
+        """Whether the users are known at all."""
+
+    def credentials(self, realm: str, username: str) -> Mapping[str, str] | None:
+        """{algorithm: HA1} of a user who may authenticate."""
+
+    def serves(self, domain: str) -> bool:
+        """Whether those who may register are users of a domain."""
+
+    def route(self, question: FindRoute) -> Answer:
+        """Where to try in order, or why nowhere."""
+
+    def facing(self, trunk: str, user: str) -> Facing:
+        """What is asked of our side toward a party."""
+
+    def ice(self, trunk: str, transport: str, user: str = "") -> IcePolicy:
+        """Whether ICE is spoken with a party."""
+
+
 class Conductor:
     """One per process. Every method is called from the event loop."""
 
@@ -70,7 +100,7 @@ class Conductor:
         core: Core,
         send: Callable[[Send], None],
         sessions: MediaSessions,
-        directory: Directory,
+        directory: Directions,
         journal: Journal,
         records: Records,
         meters: Meters,
@@ -82,7 +112,10 @@ class Conductor:
         self._directory = directory
         self.pressed: Callable[[Pressed], bool] = lambda _: False
         """Takes a key that a leg told by INFO; returns whether the INFO is not to go on."""
+        self.loans: Callable[[BorrowLeg | LentLeg | EndLoan], None] = lambda _: None
+        """Carries legs to other processes and back, where there are any."""
         core.refreshes.lookup = self._lookup
+        core.serve_domains(directory.serves)
         core.block_digits(lambda call, leg: leg in sessions.treatments(call).digits_blocked)
         self._journal = journal
         self._records = records
@@ -107,7 +140,7 @@ class Conductor:
 
     def unreadable(self, error: ParseError, source: Address, local: Address) -> None:
         """A stream cannot be followed any more."""
-        self.perform(self._core.unreadable(error, source, local))
+        self.perform(self._core.unreadable(error, source, local, time.monotonic()))
 
     def parted(self, peer: Address) -> None:
         """A peer that had connected to us is connected no more."""
@@ -237,6 +270,8 @@ class Conductor:
             case ForgetCall():
                 self._unsaved.pop(effect.call, None)
                 self._records.when_written(effect.call, lambda: self._journal.remove(CALL, effect.call))
+            case BorrowLeg() | LentLeg() | EndLoan():
+                self.loans(effect)
         return ()
 
     def _save(self) -> None:
@@ -248,7 +283,7 @@ class Conductor:
             self._keep(CALL, call, text)
 
     def _save_bindings(self, effect: SaveBindings) -> None:
-        self._keep(BINDINGS, effect.username, encode(effect.state) if effect.state else "")
+        self._keep(BINDINGS, effect.username, bindings_text(effect.bindings))
 
     def _authenticate(self, effect: Authenticate) -> Iterable[Effect]:
         if not self._directory.ready:

@@ -8,16 +8,18 @@ from datetime import datetime
 from itertools import count
 from typing import cast
 
-from ctl.config import TrunkSection
+from ctl.config_values import is_among
 from ctl.queues.services import Duty, duty_service, queue_of, queue_service
 from ctl.randomness import fractions
 from ctl.sessions.codecs import Dtmf
 from ctl.sessions.ice import IcePolicy
 from ctl.sessions.relay_choice import ANY, Facing
+from ctl.signalling.section import TrunkSection
 from ctl.signalling.trunk_keeper import key_of, key_text
 from provisioning.charging import find_account
 from provisioning.refresh import SnapshotKeeper
 from provisioning.routing import (
+    CALLER_DISABLED,
     NO_TRUNK,
     NOT_FOUND,
     Decision,
@@ -32,7 +34,8 @@ from provisioning.routing import (
     send_on,
 )
 from provisioning.selection import Circumstances
-from sip.effects import Diversion, FindRoute, ServiceTarget, Target, TrunkTarget, UserTarget
+from sip.effects import Diversion, FindRoute, ServiceTarget, Target, TrunkTarget, UriTarget, UserTarget
+from sip.identity import escaped
 from sip.outgoing import WEB
 
 Answer = tuple[Target, ...] | Refusal
@@ -45,7 +48,7 @@ class Directory:
 
     trunks: those of the configuration; load: calls on each. admit: takes channels and money of a call, or says why not.
     codes: what agents dial to come, to pause or to go. ice: whether it is spoken, usually and with users who signal by
-    WebSocket.
+    WebSocket. foreign: domains of others that users may call.
     """
 
     def __init__(
@@ -56,12 +59,14 @@ class Directory:
         admit: Callable[[str, str, Decision], Refusal | None] = lambda _call, _caller, _decision: None,
         codes: Mapping[str, Duty] = NO_CODES,
         ice: tuple[IcePolicy, IcePolicy] = ("remove", "remove"),
+        foreign: Sequence[str] = (),
     ) -> None:
         self._keeper = keeper
         self._trunks = trunks
         self._load = load
         self._admit = admit
         self._codes = codes
+        self._foreign = foreign
         self.full: Set[tuple[int, str]] = frozenset()
         """Queues, by tenant and name, that nobody enters any more for now."""
         self._ice, self._ice_web = ice
@@ -77,6 +82,11 @@ class Directory:
         """Return {algorithm: HA1} of a user who may authenticate, None for anybody else."""
         return self._keeper.current.credentials(realm, username)
 
+    def serves(self, domain: str) -> bool:
+        """Return whether those who may register are users of this domain, or it is a name or an address of ours."""
+        known = self._keeper.current
+        return known.realm_of(domain) == known.realm
+
     def route(self, question: FindRoute) -> Answer:
         """Return where to try in order, or why nowhere. A call that was sent on is its sender's."""
         caller = question.diverted or question.caller
@@ -90,12 +100,25 @@ class Directory:
             )
         if (duty := self._codes.get(question.dialled)) and (account := find_account(self._keeper.current, caller)):
             return (ServiceTarget(duty_service(account.tenant, duty)),)
+        if is_among(question.domain, self._foreign):
+            return self._abroad(question, caller)
         found = self._decide(Inquiry(caller, question.dialled, question.domain))
         if (denied := self._admit(question.call, caller, found)) is not None:
             return denied
         if isinstance(found.outcome, Refusal) and found.outcome.status == NOT_FOUND.status and self._may_dial(caller):
             return tuple(self._carried(question.dialled)) or found.outcome
         return self._unless_full(question, caller, self._targets(found))
+
+    def _abroad(self, question: FindRoute, caller: str) -> Answer:
+        """A user calls somebody of another domain: it takes a channel, and costs nothing."""
+        known = self._keeper.current
+        account = find_account(known, caller)
+        if account is None or not account.enabled or not known.plan(account.tenant).enabled:
+            return CALLER_DISABLED
+        if not question.dialled:
+            return NOT_FOUND
+        found = UriTarget(f"sip:{escaped(question.dialled)}@{question.domain}")
+        return self._admit(question.call, caller, Decision((), account.tenant)) or (found,)
 
     def _unless_full(self, question: FindRoute, caller: str, found: Answer) -> Answer:
         """Send a call on, or refuse it, that would be answered just to hear that its queue is full."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import suppress
+from math import inf
 
 import structlog
 
@@ -19,8 +20,6 @@ BUSY, CALM = 0.97, 0.85
 """Shares of the time that our thread works: above the one we are overloaded, below the other no more."""
 LOOKS = 4
 """How many looks in a row we must be that busy: a burst shorter than that fits into the sockets' buffers."""
-LATE = 0.4
-"""Seconds that the event loop may be late before we are overloaded at once."""
 
 log = structlog.get_logger()
 
@@ -28,8 +27,10 @@ log = structlog.get_logger()
 class LoadWatch:
     """Tells the core when more comes than can be handled."""
 
-    def __init__(self, core: Core) -> None:
+    def __init__(self, core: Core, lateness: float) -> None:
+        """lateness: seconds that the event loop may be late before we are overloaded at once; 0: however many."""
         self._core = core
+        self._lateness = lateness or inf
         self._busy = 0
 
     async def run(self) -> None:
@@ -44,7 +45,7 @@ class LoadWatch:
         """Decide by the share of the time that was worked, and by how many seconds the loop was late."""
         core = self._core
         self._busy = self._busy + 1 if busy > (CALM if core.overloaded else BUSY) else 0
-        overloaded = self._busy >= (1 if core.overloaded else LOOKS) or late > LATE
+        overloaded = self._busy >= (1 if core.overloaded else LOOKS) or late > self._lateness
         if overloaded != core.overloaded:
             core.overloaded = overloaded
             log.warning(

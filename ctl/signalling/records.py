@@ -12,7 +12,7 @@ from typing import Any
 import structlog
 
 from ctl.queues.services import queue_of
-from ctl.sessions.media_sessions import FlowReport
+from ctl.sessions.media_calls import FlowReport
 from provisioning.cdr import Cdr, CdrMedia, at, cdr_id
 from provisioning.charging import Charge
 from provisioning.errors import JournalError
@@ -146,4 +146,4 @@ def _quality(report: FlowReport, packets: int, lost: int) -> dict[str, float | N
         }
     if report.round_trip_avg is not None:
         found["rtt_ms"] = 1000 * report.round_trip_avg
-    return {name: value if value is None else round(value, 3) for name, value in found.items()}
+    return {name: None if value is None else round(value, 3) for name, value in found.items()}

@@ -8,6 +8,7 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -81,7 +82,7 @@ class Resolver:
             if uri is None or not isinstance(target, UriTarget):
                 found.append(target)
             else:
-                addresses = (each for each in await self.locate(uri) if each.transport in DIALLED)
+                addresses = (each for each in await self.locate(uri) if each.transport in DIALLED and _may_be(each))
                 found += [replace(target, address=each) for each in addresses]
         then(tuple(found))
 
@@ -153,6 +154,13 @@ class Resolver:
             return [], NEGATIVE
         lifetime = min(max(float(answer.rrset.ttl if answer.rrset else 0), SHORTEST), LONGEST)
         return list(answer), lifetime
+
+
+def _may_be(address: Address) -> bool:
+    """Whether somebody else's DNS may point us there."""
+    host = ip_address(address.host)
+    host = getattr(host, "ipv4_mapped", None) or host
+    return not (host.is_loopback or host.is_link_local or host.is_multicast or host.is_unspecified or host.is_reserved)
 
 
 def _name_in(target: UriTarget) -> Uri | None:

@@ -10,7 +10,7 @@ import ssl
 from collections.abc import Callable, Mapping
 from ssl import SSLContext, SSLObject
 
-from ctl.config import Certificate, TlsSection
+from ctl.signalling.section import Certificate, TlsSection
 
 VERIFY = {"none": ssl.CERT_NONE, "optional": ssl.CERT_OPTIONAL, "required": ssl.CERT_REQUIRED}
 
@@ -40,15 +40,19 @@ class Tls:
 
 
 def _server_context(section: TlsSection) -> SSLContext:
-    context = _with_certificate(SSLContext(ssl.PROTOCOL_TLS_SERVER), section)
+    context = _server(section, section)
+    by_name = {name.lower(): each for each in section.names for name in each.hosts}
+    contexts = {name: _server(section, each) for name, each in by_name.items()}
+    if contexts:
+        context.sni_callback = _chooser(contexts)
+    return context
+
+
+def _server(section: TlsSection, certificate: TlsSection | Certificate) -> SSLContext:
+    """Show this certificate. Whoever asks for it by name is verified against the authorities of its context."""
+    context = _with_certificate(SSLContext(ssl.PROTOCOL_TLS_SERVER), certificate)
     context.verify_mode = VERIFY[section.verify_client]
     _trust(context, section)
-    by_name: dict[str, SSLContext] = {}
-    for certificate in section.names:
-        each = _with_certificate(SSLContext(ssl.PROTOCOL_TLS_SERVER), certificate)
-        by_name |= {name.lower(): each for name in certificate.hosts}
-    if by_name:
-        context.sni_callback = _chooser(by_name)
     return context
 
 

@@ -11,7 +11,7 @@ from typing import Protocol
 
 import structlog
 
-from ctl.config import TrunkSection
+from ctl.signalling.section import TrunkSection
 from provisioning.plan import Trunk as Provisioned
 from provisioning.snapshot import Snapshot
 from sip.client_auth import Login
@@ -59,6 +59,9 @@ class TrunkKeeper:
         self._locator = locator
         self._tell = tell
         self._told: tuple[Trunk, ...] | None = None
+        self.nowhere: dict[str, str] = {}
+        """Trunks that have no address now, and so are none yet, each with its domain."""
+        self._missing: dict[str, str] = {}
 
     async def run(self) -> None:
         """Look, tell, wait for a change; for ever."""
@@ -70,17 +73,19 @@ class TrunkKeeper:
 
     async def look(self) -> None:
         """Tell the trunks as they are now, if they are not as they were."""
+        self._missing = {}
         configured = [await self._configured(section) for section in self._sections]
         plans = self._keeper.current.plans.values()
         provisioned = [await self._provisioned(trunk) for plan in plans for trunk in plan.trunks.values()]
         found = tuple(trunk for trunk in (*configured, *provisioned) if trunk)
+        self.nowhere = self._missing
         if found != self._told:
             self._told = found
             self._tell(found)
 
     async def _configured(self, section: TrunkSection) -> Trunk | None:
         uris = section.proxies or (f"sip:{host_port(section.domain, None)}",)
-        addresses = await self._located(section.name, uris)
+        addresses = await self._located(section.name, section.domain, uris)
         password = section.password.get_secret_value()
         if not addresses:
             return None
@@ -105,7 +110,7 @@ class TrunkKeeper:
             return None
         name = key_text(trunk.tenant, trunk.name)
         uri = f"sip:{host_port(trunk.host, trunk.port)};transport={trunk.transport}"
-        addresses = await self._located(name, (uri,))
+        addresses = await self._located(name, trunk.domain or trunk.host, (uri,))
         if not addresses:
             return None
         return Trunk(
@@ -124,7 +129,7 @@ class TrunkKeeper:
             from_user=trunk.from_user or "",
         )
 
-    async def _located(self, name: str, uris: Iterable[str]) -> tuple[Address, ...]:
+    async def _located(self, name: str, domain: str, uris: Iterable[str]) -> tuple[Address, ...]:
         found: list[Address] = []
         for uri in uris:
             try:
@@ -133,6 +138,7 @@ class TrunkKeeper:
                 log.error("trunk is reached by no SIP URI", trunk=name, uri=uri)
         if not found:
             log.warning("trunk has no address now", trunk=name)
+            self._missing[name] = domain
         return tuple(dict.fromkeys(found))
 
 

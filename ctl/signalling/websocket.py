@@ -5,13 +5,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from ssl import SSLContext
 
 from aiohttp import WSMsgType, web
 
-from sip.acceptor import Acceptor, Leave, StreamLimits
+from sip.acceptor import SWEEP_SECONDS, Acceptor, Leave, Room, StreamLimits
 from sip.effects import Address, Send
 from sip.framing import PONG
 from sip.handlers import Handlers
@@ -40,11 +41,13 @@ class WebSocketTransport:
         bind: Bind | None = None,
     ) -> None:
         self.dropped = 0
-        self.acceptor = Acceptor(limits, lambda: False, bind)
+        self.acceptor = Acceptor(limits, self._make_room, bind)
         self._handlers = handlers
         self._origins = frozenset(origin.lower().rstrip("/") for origin in origins)
         self._context = server_context
-        self._connections: dict[Key, asyncio.Queue[bytes]] = {}
+        self._connections: dict[Key, _Talk] = {}
+        self._room = Room(handlers.wanted)
+        self._sweeper: asyncio.TimerHandle | None = None
         self._servers: dict[Address, web.Server] = {}
         self._closing = False
 
@@ -61,6 +64,7 @@ class WebSocketTransport:
         for address in addresses:
             context = self._context if address.transport == "wss" else None
             self.acceptor.open(address, self._accepted, context)
+        self._sweep()
 
     def has(self, target: Address) -> bool:
         """Whether there is a connection to a peer."""
@@ -68,17 +72,19 @@ class WebSocketTransport:
 
     def send(self, effect: Send) -> None:
         """Send one message by the connection of its target, which is lost without one."""
-        queue = self._connections.get((effect.target.host, effect.target.port))
-        if queue is None or queue.full():
+        talk = self._connections.get((effect.target.host, effect.target.port))
+        if talk is None or talk.queue.full():
             self.dropped += 1
             self._handlers.undelivered(effect)
         else:
-            queue.put_nowait(effect.data)
+            talk.queue.put_nowait(effect.data)
 
     async def close(self) -> None:
         """Close all connections and listen no more."""
         self._closing = True
         self.acceptor.close()
+        if self._sweeper:
+            self._sweeper.cancel()
         for server in self._servers.values():
             await server.shutdown(1.0)
         self._servers.clear()
@@ -101,30 +107,41 @@ class WebSocketTransport:
         assert request.transport
         peer = request.transport.get_extra_info("peername")
         source = Address(peer[0], peer[1], listening.transport, inbound=True)
-        queue: asyncio.Queue[bytes] = asyncio.Queue(_MAX_QUEUED)
-        self._connections[source.host, source.port] = queue
-        writer = asyncio.create_task(_write(socket, queue), name="websocket writer")
+        talk = self._connections[source.host, source.port] = _Talk(source, request.transport)
+        writer = asyncio.create_task(_write(socket, talk.queue), name="websocket writer")
         try:
-            await self._read(socket, queue, source, listening)
+            await self._read(socket, talk, listening)
         finally:
             writer.cancel()
-            if self._connections.get((source.host, source.port)) is queue:
+            if self._connections.get((source.host, source.port)) is talk:
                 del self._connections[source.host, source.port]
                 if not self._closing:
                     self._handlers.parted(source)
         return socket
 
-    async def _read(
-        self, socket: web.WebSocketResponse, queue: asyncio.Queue[bytes], source: Address, local: Address
-    ) -> None:
+    async def _read(self, socket: web.WebSocketResponse, talk: _Talk, local: Address) -> None:
         async for message in socket:
             if message.type not in (WSMsgType.TEXT, WSMsgType.BINARY):
                 continue
+            talk.heard = time.monotonic()
             data = message.data.encode() if message.type is WSMsgType.TEXT else message.data
             if data.strip(b"\r\n"):
-                self._handlers.received(data, source, local)
-            elif data == _PING and not queue.full():
-                queue.put_nowait(PONG)
+                self._handlers.received(data, talk.peer, local)
+            elif data == _PING and not talk.queue.full():
+                talk.queue.put_nowait(PONG)
+
+    def _make_room(self) -> bool:
+        return self._room.make(self._connections.values())
+
+    def _sweep(self) -> None:
+        """Close those who say nothing and are not needed; answers to our own pings are nothing said."""
+        self._sweeper = asyncio.get_running_loop().call_later(SWEEP_SECONDS, self._sweep)
+        now = time.monotonic()
+        idle = [each for each in self._connections.values() if now - each.heard > self.acceptor.limits.idle]
+        wanted = self._handlers.wanted() if idle else frozenset()
+        for talk in idle:
+            if talk.peer not in wanted:
+                talk.close()
 
     def _refusal(self, request: web.BaseRequest) -> web.Response | None:
         """What to say to one that is no SIP client, or a page of somebody else (RFC 7118 §4, RFC 6455 §10.2)."""
@@ -135,6 +152,22 @@ class WebSocketTransport:
         if PROTOCOL not in (word.strip().lower() for word in offered):
             return web.Response(status=400, text="this is SIP over WebSocket: offer the subprotocol sip\n")
         return None
+
+
+class _Talk:
+    """A client that has upgraded its connection: what waits to be written to it, and when it was heard last."""
+
+    __slots__ = ("_transport", "heard", "peer", "queue")
+
+    def __init__(self, peer: Address, transport: asyncio.Transport) -> None:
+        self.peer = peer
+        self.queue: asyncio.Queue[bytes] = asyncio.Queue(_MAX_QUEUED)
+        self.heard = time.monotonic()
+        self._transport = transport
+
+    def close(self) -> None:
+        """End the connection below; whoever waits for its frames is told."""
+        self._transport.close()
 
 
 class _Connection(web.RequestHandler):

@@ -35,6 +35,12 @@ def _loss_style(row: Mapping[str, Any]) -> str:
     return "red" if loss >= 3 else "yellow" if loss >= 1 else ""
 
 
+def _rate_style(row: Mapping[str, Any]) -> str:
+    """Yellow where audio should come and none does."""
+    rate = row.get("rate", row.get("packets_per_second"))
+    return "yellow" if row["kind"] == "rtp" and rate is not None and rate < 1 else ""
+
+
 def _path_style(row: Mapping[str, Any]) -> str:
     return {"engine": "yellow", "none": "red"}.get(row.get("path") or "", "")
 
@@ -45,7 +51,9 @@ def _path(row: Mapping[str, Any]) -> str | None:
     return f"{path}/xdp" if row.get("received_by") == row.get("sent_by") == "af_xdp" else path
 
 
-def _number(key: str, digits: int) -> Any:
+def number(key: str, digits: int) -> Any:
+    """Return what writes the value of `key` with so many digits behind the point."""
+
     def text(row: Mapping[str, Any]) -> str | None:
         value = row.get(key)
         return None if value is None else f"{value:.{digits}f}"
@@ -53,10 +61,10 @@ def _number(key: str, digits: int) -> Any:
     return text
 
 
-MOS = Column("MOS", _number("mos", 2), right=True, keep=8, style=mos_style)
-LOSS = Column("LOSS%", _number("loss_pct", 1), right=True, keep=8, style=_loss_style)
-JITTER = Column("JITms", _number("jitter_ms", 1), right=True, keep=7)
-RTT = Column("RTTms", _number("rtt_ms", 1), right=True, keep=6)
+MOS = Column("MOS", number("mos", 2), right=True, keep=8, style=mos_style)
+LOSS = Column("LOSS%", number("loss_pct", 1), right=True, keep=8, style=_loss_style)
+JITTER = Column("JITms", number("jitter_ms", 1), right=True, keep=7)
+RTT = Column("RTTms", number("rtt_ms", 1), right=True, keep=6)
 PATH = Column("PATH", _path, keep=8, style=_path_style)
 
 COLUMNS = (
@@ -69,7 +77,7 @@ COLUMNS = (
     Column("TO", lambda flow: endpoint(flow["target"]), keep=4),
     PATH,
     Column("STATE", "state", keep=3),
-    Column("PPS", _number("packets_per_second", 0), right=True, keep=8),
+    Column("PPS", number("packets_per_second", 0), right=True, keep=8, style=_rate_style),
     Column("PACKETS", "packets", right=True, unit="si", keep=3),
     LOSS,
     JITTER,

@@ -66,7 +66,7 @@ class Session:
             return
         hidden = self.table(rows, columns)
         if sys.stdout.isatty():
-            more = f" ({counted(hidden, 'column')} more: -o wide)" if hidden else ""
+            more = f" ({counted(hidden, 'column')} more: -o wide)" if hidden and rows else ""
             click.echo(f"{counted(len(rows), noun)}{more}")
 
     def chosen(self, rows: list[Any], aliases: Mapping[str, str] | None = None) -> list[Any]:
@@ -96,6 +96,17 @@ class Session:
         width = max(map(len, value), default=0)
         for key, each in value.items():
             click.echo(f"{key:<{width}}  {plain(each)}")
+
+    def document_and_table(self, value: dict[str, Any], part: str, columns: Sequence[Column]) -> None:
+        """Print one object: as JSON, or its list `part` as a table, where there is anything in it, below the rest."""
+        if self.as_json:
+            self.document(value)
+            return
+        rows = value.pop(part)
+        self.document(value)
+        if rows:
+            click.echo()
+            self.table(rows, columns)
 
     def _raw(self, verb: str, arguments: dict[str, Any]) -> bytes:
         return ask_raw(run_directory(self.path), verb, arguments, self.timeout)

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Tables as plain lines: whole values, two spaces between columns, numbers to the right; no box, never cut.
+"""Tables as plain lines: whole values, two spaces between columns, numbers to the right; no box.
 
-On a terminal that is too narrow whole columns are left out, those first that are missed least; elsewhere none is.
+On a terminal that is too narrow values that are very long are shortened, but for the first column, which names the row;
+if that is not enough whole columns are left out, those first that are missed least. Elsewhere nothing is. What others
+chose, such as names, can move no cursor: of what is not printable there is a mark.
 """
 
 from __future__ import annotations
@@ -12,6 +14,8 @@ from typing import Any
 
 GAP = "  "
 ID_SHOWN = 8
+LONG, LEFT = 48, 32
+"""Places that a value may have at most where room is short, and what is left of one that has more."""
 STYLES = {"bold": "\x1b[1m", "dim": "\x1b[2m", "red": "\x1b[31m", "green": "\x1b[32m", "yellow": "\x1b[33m"}
 RESET = "\x1b[0m"
 
@@ -40,7 +44,7 @@ class Column:
             return f"{value:.1f}"
         if human and self.unit == "si" and isinstance(value, int):
             return si(value)
-        return str(value)[:ID_SHOWN] if human and self.unit == "id" else str(value)
+        return str(value)[:ID_SHOWN] if human and self.unit == "id" else printable(str(value))
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +68,27 @@ class Grid:
     def _line(self, cells: Sequence[str], styled: Mapping[str, Any] | None = None) -> str:
         parts = []
         for cell, column, width in zip(cells, self.columns, self.widths, strict=True):
-            padded = cell.rjust(width) if column.right else cell.ljust(width)
+            space = " " * (width - room(cell))
+            padded = space + cell if column.right else cell + space
             style = column.style(styled) if styled is not None and column.style else ""
             parts.append(f"{STYLES[style]}{padded}{RESET}" if style else padded)
         return GAP.join(parts).rstrip()
+
+
+def printable(text: str) -> str:
+    """Return the text with a mark in place of each character that would do something to a terminal."""
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text)
+
+
+def room(text: str) -> int:
+    """Return how many places of a terminal the text takes: Chinese characters have two, combining accents none."""
+    if text.isascii():
+        return len(text)
+    from unicodedata import combining, east_asian_width
+
+    return sum(0 if combining(each) else 2 if east_asian_width(each) in "WF" else 1 for each in text)
 
 
 def si(number: int) -> str:
@@ -89,13 +110,15 @@ def plain(value: Any) -> str:
     """Write any value as one cell; what is not known is a dash, a list has commas, an endpoint its colon."""
     if value is None or value == "":
         return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, list | tuple):
         return ", ".join(map(plain, value)) or "-"
     if isinstance(value, Mapping):
         if value.keys() == {"address", "port"}:
             return endpoint(value)
         return ", ".join(f"{key} {plain(each)}" for key, each in value.items()) or "-"
-    return str(value)
+    return printable(str(value))
 
 
 def endpoint(value: Mapping[str, Any] | None, unknown: str = "-") -> str:
@@ -109,7 +132,10 @@ def endpoint(value: Mapping[str, Any] | None, unknown: str = "-") -> str:
 def grid(rows: Sequence[Mapping[str, Any]], columns: Sequence[Column], *, human: bool, width: int = 0) -> Grid:
     """Return the table; with a width, in characters, only the columns that fit into it."""
     cells = [[column.text(row, human) for column in columns] for row in rows]
-    widths = [max([len(column.title), *(len(line[place]) for line in cells)]) for place, column in enumerate(columns)]
+    widths = _widths(columns, cells)
+    if width and sum(widths) + len(GAP) * (len(widths) - 1) > width:
+        cells = [[*line[:1], *map(_short, line[1:])] for line in cells]
+        widths = _widths(columns, cells)
     kept = _fitting(columns, widths, width) if width else list(range(len(columns)))
     return Grid(
         [columns[place] for place in kept],
@@ -138,8 +164,21 @@ def render(
     return "".join(f"{line}\n" for line in lines)
 
 
-def _fitting(columns: Sequence[Column], widths: Sequence[int], room: int) -> list[int]:
+def _widths(columns: Sequence[Column], cells: Sequence[Sequence[str]]) -> list[int]:
+    return [max([len(column.title), *(room(line[place]) for line in cells)]) for place, column in enumerate(columns)]
+
+
+def _short(cell: str) -> str:
+    if room(cell) <= LONG:
+        return cell
+    end = LEFT - 1
+    while room(cell[:end]) >= LEFT:
+        end -= 1
+    return f"{cell[:end]}\N{HORIZONTAL ELLIPSIS}"
+
+
+def _fitting(columns: Sequence[Column], widths: Sequence[int], width: int) -> list[int]:
     kept = list(range(len(columns)))
-    while len(kept) > 1 and sum(widths[place] for place in kept) + len(GAP) * (len(kept) - 1) > room:
+    while len(kept) > 1 and sum(widths[place] for place in kept) + len(GAP) * (len(kept) - 1) > width:
         kept.remove(min(reversed(kept), key=lambda place: columns[place].keep))
     return kept

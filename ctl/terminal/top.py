@@ -173,6 +173,8 @@ class Top:
         calls = counted(len({row["call"] for row in self.rows}), "call")
         first = f"voxdp top {self.now}  {calls}  {counted(len(media), 'flow')}: {', '.join(by_path)}"
         second = f"{si(round(rate))} packets/s  worst MOS {worst}"
+        silent = sum(row["rate"] is not None and row["rate"] < 1 for row in media)
+        second += f"  {silent} silent" if silent else ""
         second += f"  shown {len(rows)}" if len(rows) != len(media) else ""
         second += f"  filter {self.filter}" if self.filter else ""
         second += "  PAUSED" if self.paused else ""

@@ -13,7 +13,8 @@ from typing import Any
 
 from ctl.exits import NOT_FOUND, USAGE
 from ctl.observe.flowviews import flow_row, quality_of_call
-from ctl.sessions.programmer import FlowView, Programmer
+from ctl.sessions.flow_view import FlowView
+from ctl.sessions.programmer import Programmer
 from ctl.signalling.conductor import Conductor
 from ctl.storage import Storage
 from ctl.verbs.control import ControlError, Verb
@@ -51,6 +52,7 @@ class Verbs:
             "call.show": self.call_show,
             "cdr.legs": self.cdr_legs,
             "cdr.list": self.cdr_list,
+            "cdr.show": self.cdr_show,
             "db.purge": self.db_purge,
             "db.rotate-key": self.db_rotate_key,
             "reg.list": self.reg_list,
@@ -105,6 +107,16 @@ class Verbs:
         wanted = CdrFilter(party=str(arguments.get("user", "")) or None)
         count = max(1, min(10_000, int(arguments.get("count", 50))))
         return [_cdr_row(cdr) for cdr in await self._ask(cdr_search.search(wanted, limit=count))]
+
+    async def cdr_show(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        """Return the record of one call, by a beginning of its id or by the Call-ID of a leg."""
+        wanted = _text(arguments, "id")
+        found = await self._ask(cdr_search.search(CdrFilter(beginning=wanted), limit=2))
+        if len(found) > 1:
+            raise ControlError(f"more than one record is of {wanted!r}; give more of the id", USAGE)
+        if not found:
+            raise ControlError(f"no record of call {wanted!r}; see: voxdp cdr list", NOT_FOUND)
+        return _cdr_row(found[0])
 
     async def cdr_legs(self, arguments: dict[str, Any]) -> list[dict[str, Any]]:
         """Return the legs of call records, newest first."""

@@ -15,9 +15,10 @@ from ctl.network.nexthop import Route
 from ctl.observe.captures import Captures, endpoint
 from ctl.observe.explain import Facts, explain
 from ctl.observe.flowviews import flow_row, sound_row
-from ctl.sessions.carriers import Hops
-from ctl.sessions.dataplane import Carriers
-from ctl.sessions.programmer import FlowView, Programmer
+from ctl.sessions.carrier import Hops
+from ctl.sessions.flow_view import FlowView
+from ctl.sessions.host_carriers import Carriers
+from ctl.sessions.programmer import Programmer
 from ctl.verbs.control import ControlError, Encoded, Held, Verb, not_found
 from media.flows import EngineError
 from sip.core import Core

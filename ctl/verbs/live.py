@@ -9,8 +9,9 @@ from typing import Any
 
 from api.live import CallControl, LiveRefused, MediaControl, UnknownCall
 from ctl.observe.flowviews import flow_row
+from ctl.sessions.flow_view import FlowView
 from ctl.sessions.media_sessions import MediaRefused
-from ctl.sessions.programmer import FlowView, Programmer
+from ctl.sessions.programmer import Programmer
 from ctl.verbs.call_control import CallController
 from ctl.verbs.calls import address_text, call_row, leg_row
 from ctl.verbs.control import ControlError

@@ -16,12 +16,19 @@ from sip.views import TrunkView
 
 
 class SipVerbs:
-    """Answers with plain values that JSON can carry."""
+    """Answers with plain values that JSON can carry. nowhere: trunks that have no address, with their domains."""
 
-    def __init__(self, core: Core, transports: Transports, reload: Callable[[], str]) -> None:
+    def __init__(
+        self,
+        core: Core,
+        transports: Transports,
+        reload: Callable[[], str],
+        nowhere: Callable[[], Mapping[str, str]] = dict,
+    ) -> None:
         self._core = core
         self._transports = transports
         self._reload = reload
+        self._nowhere = nowhere
 
     def table(self) -> Mapping[str, Verb]:
         """Return every verb."""
@@ -55,7 +62,9 @@ class SipVerbs:
     def trunks(self, arguments: dict[str, Any]) -> list[dict[str, Any]]:
         """Return how trunks stand, or one of them by its `name`. Raises ControlError."""
         name = str(arguments.get("name") or "")
-        found = [_trunk(view) for view in self._core.trunks() if name in ("", view.name)]
+        known = [_trunk(view) for view in self._core.trunks()]
+        lost = [_nowhere(each, domain) for each, domain in self._nowhere().items()]
+        found = [row for row in (*known, *lost) if name in ("", row["name"])]
         if name and not found:
             raise ControlError(f"no trunk {name!r}; see: voxdp trunk status", NOT_FOUND)
         return found
@@ -79,4 +88,17 @@ def _trunk(view: TrunkView) -> dict[str, Any]:
         "error": view.error,
         "calls": view.calls,
         "channels": view.channels,
+    }
+
+
+def _nowhere(name: str, domain: str) -> dict[str, Any]:
+    error = f"{domain} leads to no address; look it up: dig SRV _sip._udp.{domain}; dig {domain}"
+    return {
+        "name": name,
+        "domain": domain,
+        "addresses": [],
+        "registered": None,
+        "error": error,
+        "calls": 0,
+        "channels": 0,
     }

@@ -105,11 +105,11 @@ class Courier:
 
     async def _deliver(self, delivery: Delivery) -> None:
         outcome = await self._opened().send(delivery)
-        self.counts["failed" if outcome.error else "delivered"] += 1
         try:
             await self._note(delivery, outcome)
         except TROUBLE as error:  # its lease ends, and it is sent again
             log.warning("the outcome of a webhook was not noted", webhook=delivery.webhook, why=str(error).strip())
+        self.counts["failed" if outcome.error else "delivered"] += 1
 
     def _opened(self) -> Sender:
         """Only who has webhooks needs all that speaks HTTP."""
@@ -127,15 +127,15 @@ class Courier:
         again: float | None = pause(delivery.attempts, self._chance())
         if again is not None and time.time() + again - delivery.created_at.timestamp() > self._section.give_up:
             again = None
-            self.counts["given up"] += 1
         log.info("webhook not taken", webhook=delivery.webhook, type=delivery.type, why=outcome.error, again=again)
         async with self._database.connection() as connection:
             failures = await deliveries.failed(connection, delivery, outcome.status, outcome.error, again)
+        self.counts["given up"] += again is None
         if failures >= self._section.disable_after:
             await self._disable(delivery, failures)
 
     async def _disable(self, delivery: Delivery, failures: int) -> None:
         log.warning("webhook disabled", webhook=delivery.webhook, tenant=delivery.tenant, failures=failures)
-        self.counts["disabled"] += 1
         async with self._store.open(Scope(delivery.tenant, "", "", ACTOR)) as work:
             await deliveries.disable(work, delivery.webhook)
+        self.counts["disabled"] += 1

@@ -105,7 +105,7 @@ class Sources:
                        waited_seconds=waited)  # fmt: skip
 
     def _bindings(self, effect: SaveBindings) -> None:
-        known, now = effect.username in self._registered, bool(effect.state)
+        known, now = effect.username in self._registered, bool(effect.bindings)
         if known == now:
             return
         (self._registered.add if now else self._registered.discard)(effect.username)

@@ -7,14 +7,20 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, date, datetime
 from typing import Any
 
-from ctl.signalling.conductor import Conductor
+from ctl.journal import Journal
+from ctl.observe.metrics import Meters
+from ctl.sessions.media_sessions import MediaSessions
+from ctl.signalling.conductor import Conductor, Directions
 from ctl.signalling.directory import Answer
+from ctl.signalling.records import Records
+from ctl.signalling.resolver import Resolver
 from ctl.workers.bindings import WorkerBindings
 from ctl.workers.held import HeldAnswers
 from ctl.workers.link import Link
 from provisioning.admission import Admission, Denied, Limits, Payer
 from provisioning.plan import TrunkKey
 from provisioning.routing import Refusal
+from sip.core import Core
 from sip.effects import Effect, FindRoute, Leg, SaveBindings, Send, Target
 
 BEGIN, TRUNK = "begin", "trunk"
@@ -69,8 +75,21 @@ class AskingConductor(Conductor):
     written down the contacts.
     """
 
-    def __init__(self, admission: RemoteAdmission, link: Link, bindings: WorkerBindings, *parts: Any) -> None:
-        super().__init__(*parts)
+    def __init__(
+        self,
+        admission: RemoteAdmission,
+        link: Link,
+        bindings: WorkerBindings,
+        core: Core,
+        send: Callable[[Send], None],
+        sessions: MediaSessions,
+        directory: Directions,
+        journal: Journal,
+        records: Records,
+        meters: Meters,
+        resolver: Resolver | None = None,
+    ) -> None:
+        super().__init__(core, send, sessions, directory, journal, records, meters, resolver)
         self._admission = admission
         self._link = link
         self._bindings = bindings
@@ -108,21 +127,25 @@ class AskingConductor(Conductor):
 
     def connect(self, call: str, targets: Iterable[Target], peer: str = "") -> None:
         """See Conductor; with what it takes denied there is nobody to connect to."""
-        wishes, found, connect = self._admission.wishes(), tuple(targets), super().connect
+        wishes, found = self._admission.wishes(), tuple(targets)
         if not wishes:
-            connect(call, found, peer)
+            super().connect(call, found, peer)
             return
-        self._link.ask_then("admit", (call, wishes), lambda denied: connect(call, () if denied else found, peer))
+
+        def granted(denied: object) -> None:
+            Conductor.connect(self, call, () if denied else found, peer)
+
+        self._link.ask_then("admit", (call, wishes), granted)
 
     def send_on(self, call: str, leg: Leg, made: str, targets: Iterable[Target], dialled: str, user: str) -> bool:
         """See Conductor; whether it has begun, or is asked for: with what it takes denied the call goes on."""
-        wishes, found, send_on = self._admission.wishes(), tuple(targets), super().send_on
+        wishes, found = self._admission.wishes(), tuple(targets)
         if not wishes:
-            return send_on(call, leg, made, found, dialled, user)
+            return super().send_on(call, leg, made, found, dialled, user)
 
         def granted(denied: object) -> None:
             if not denied:
-                send_on(call, leg, made, found, dialled, user)
+                Conductor.send_on(self, call, leg, made, found, dialled, user)
 
         self._link.ask_then("admit", (made, wishes), granted)
         return True

@@ -13,6 +13,7 @@ from ctl.journal import Journal
 from ctl.signalling.conductor import BINDINGS
 from sip.core import Core
 from sip.effects import Address, SaveBindings
+from sip.registrar import Binding, bindings_text
 from sip.sharing import BindingsChange, change_of
 
 Item = Mapping[str, Any]
@@ -25,8 +26,11 @@ log = structlog.get_logger()
 
 def connection_of(item: Item) -> Address | None:
     """The peer's end of the connection by which a contact is reached, None where it is reached without."""
-    received = Address(*item["received"])
-    return received if received.reliable and received.inbound else None
+    received = item["received"]
+    if not received[3]:
+        return None
+    peer = Address(*received)
+    return peer if peer.reliable else None
 
 
 class WorkerBindings:
@@ -38,12 +42,12 @@ class WorkerBindings:
     def __init__(self, core: Core, connected: Callable[[Address, int], None]) -> None:
         self._core = core
         self._connected = connected
-        self._known: dict[str, dict[str, Item]] = {}
+        self._known: dict[str, tuple[Binding, ...]] = {}
 
     def save(self, effect: SaveBindings) -> Change | None:
         """Return what has changed here, as `Registrations.changed` takes it."""
-        change = change_of(effect.username, self._known.get(effect.username, {}), effect.state)
-        self._note(effect.username, effect.state)
+        change = change_of(effect.username, self._known.get(effect.username, ()), effect.bindings)
+        self._note(effect.username, effect.bindings)
         if not change.there and not change.gone:
             return None
         return effect.username, list(change.there), list(change.gone)
@@ -51,14 +55,14 @@ class WorkerBindings:
     def merge(self, worker: int, username: str, there: Sequence[Item], gone: Sequence[tuple[str, str, int]]) -> None:
         """Have what changed elsewhere."""
         self._core.merge_bindings(BindingsChange(username, there, gone), time.monotonic())
-        self._note(username, self._core.bindings_state(username))
+        self._note(username, self._core.bindings_of(username))
         for item in there:
             if peer := connection_of(item):
                 self._connected(peer, worker)
 
-    def _note(self, username: str, state: Sequence[Item]) -> None:
-        if state:
-            self._known[username] = {item["uri"]: item for item in state}
+    def _note(self, username: str, bindings: tuple[Binding, ...]) -> None:
+        if bindings:
+            self._known[username] = bindings
         else:
             self._known.pop(username, None)
 
@@ -93,10 +97,10 @@ class Registrations:
 
     def _keep(self, username: str) -> None:
         """A full disk costs the ability to restore these contacts, not the contacts."""
-        state = self._core.bindings_state(username)
+        text = bindings_text(self._core.bindings_of(username))
         try:
-            if state:
-                self._journal.put(BINDINGS, username, state)
+            if text:
+                self._journal.put_text(BINDINGS, username, text)
             else:
                 self._journal.remove(BINDINGS, username)
         except OSError as error:

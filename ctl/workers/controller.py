@@ -81,7 +81,6 @@ class Controller(Service):
         self._standings: list[Any] = []
         self._served: dict[bytes, int] = {}
         """Who serves the Call-IDs that are not served by the worker of their slot."""
-        self._talking: dict[int, list[bytes]] = {}
         self._reached = False
         self.storage.on_keys = self._reread_keys
 
@@ -99,9 +98,6 @@ class Controller(Service):
         self._registrations.tell_all(tell)
         if self._standings:
             tell("trunks", self._standings)
-        for worker, users in self._talking.items():
-            if worker != number:
-                tell("talk", worker, users)
         for call_id, worker in self._served.items():
             if slot_of(call_id) % self._workers == number:
                 tell("serve", call_id, worker)
@@ -113,6 +109,7 @@ class Controller(Service):
     def _lost(self, number: int) -> None:
         self._reports.lost(number)
         self._registrations.lost(number)
+        self._pool.broadcast(number, "bereft", number)
 
     def _handlers(self, number: int) -> Mapping[str, Any]:
         return {
@@ -123,8 +120,9 @@ class Controller(Service):
             "renew": partial(self._renew, number),
             "hand": lambda to, *rest: self._pool.tell(to, "hand", *rest),
             "served": partial(self._serve, number),
-            "talking": partial(self._talk, number),
-            "talks": partial(self._talks, number),
+            "borrow": partial(self._borrow, number),
+            "lent": lambda to, *rest: self._pool.tell(to, "lent", number, *rest),
+            "loan ends": lambda to, *rest: self._pool.tell(to, "loan ends", *rest),
             "send": lambda to, *rest: self._pool.tell(to, "send", number, *rest),
             "lost": lambda to, *rest: self._pool.tell(to, "lost", number, *rest),
             "needed": lambda to, peers: self._pool.tell(to, "needed", number, peers),
@@ -142,13 +140,11 @@ class Controller(Service):
         if owner != teller:
             self._pool.tell(owner, "serve", call_id, worker)
 
-    def _talk(self, worker: int, users: list[bytes]) -> None:
-        self._talking[worker] = users
-        self._pool.broadcast(worker, "talk", worker, users)
-
-    def _talks(self, worker: int, users: list[bytes]) -> None:
-        self._talking.setdefault(worker, []).extend(users)
-        self._pool.broadcast(worker, "talks", worker, users)
+    def _borrow(self, borrower: int, question: int, dialog: tuple[str, str, str], *party: Any) -> None:
+        """Ask the worker that has this dialog, if any has, for the peer of who is in it."""
+        call_id = dialog[0].encode("utf-8", "surrogateescape")
+        lender = self._served.get(call_id, slot_of(call_id) % self._workers)
+        self._pool.tell(lender, "lend", borrower, question, dialog, *party)
 
     def _reported(self, number: int, report: Report) -> None:
         self._reports.take(number, report)

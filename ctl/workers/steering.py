@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterable, Set
 from itertools import chain
 from typing import Any
 
-from ctl.signalling.conductor import Conductor
 from ctl.workers.affinity import Affinity
 from sip.effects import Address, Send
 from sip.errors import ParseError
 from sip.facts import fact
+from sip.handlers import Handlers
 
 MAX_CONNECTIONS = 200_000
 Packed = tuple[Any, ...]
@@ -46,7 +46,7 @@ class Steered:
         self,
         number: int,
         affinity: Affinity,
-        conductor: Conductor,
+        conductor: Handlers,
         tell: Callable[..., None],
         transmit: Callable[[Send], None],
         connected: Callable[[Address], bool],
@@ -99,7 +99,7 @@ class Steered:
         peer = Address(*source)
         if peer.reliable:
             self.connected(peer, origin)
-        worker = self._affinity.place(data) if self._affinity.is_ours(data) else self._number
+        worker = self._affinity.place_again(data)
         if worker == self._number:
             self._conductor.received(data, peer, Address(*local))
         else:
@@ -113,6 +113,12 @@ class Steered:
         self._connections.move_to_end(peer)
         if len(self._connections) > MAX_CONNECTIONS:
             self._connections.popitem(last=False)
+
+    def way(self, peer: Address) -> int:
+        """The worker that has the connection to this peer, as far as this one knows; -1: none."""
+        if not peer.reliable:
+            return -1
+        return self._number if self._has(peer) else self._connections.get(peer, -1)
 
     def send_for(self, worker: int, data: bytes, target: Packed, local: Packed | None) -> None:
         """Another worker sends by a connection of ours."""

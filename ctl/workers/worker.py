@@ -10,6 +10,7 @@ import asyncio
 import hmac
 import os
 import pickle
+import secrets
 import signal
 import socket
 import sys
@@ -45,6 +46,7 @@ from ctl.workers.bindings import WorkerBindings
 from ctl.workers.channels import SharedChannels
 from ctl.workers.link import Link, read_one
 from ctl.workers.live import live_verbs
+from ctl.workers.loans import Loans
 from ctl.workers.report import Report, samples
 from ctl.workers.shared import SharedMemory
 from ctl.workers.sockets import Lent
@@ -52,14 +54,14 @@ from ctl.workers.steering import Steered
 from ctl.workers.storage import WorkerStorage
 from sip.core import Core
 from sip.counters import BUCKET_BYTES, BUCKETS, Counters
-from sip.effects import Address, CallAnswered, Effect, Send
+from sip.effects import Address, Send
 from sip.sharing import Among
 from sip.steering import drawn_for, kin, slot_of
 from sip.trunk_state import Standing
 
 REPORT_SECONDS = 1.0
 NEEDS_EVERY = 5
-BEGUN_SECONDS = 0.1
+QUESTION_BITS = 48
 
 log = structlog.get_logger()
 
@@ -100,12 +102,7 @@ class Worker(Service):
     def __init__(self, welcome: Welcome, end: socket.socket) -> None:
         self._welcome = welcome
         self._end = end
-        self._affinity = Affinity(
-            welcome.number,
-            welcome.workers,
-            lambda *message: self._link.tell(*message),
-            lambda number: self.storage.keeper.current.user_of(number),
-        )
+        self._affinity = Affinity(welcome.number, welcome.workers, lambda *message: self._link.tell(*message))
         self._link = Link(self._handlers(), lost=partial(os._exit, 1))
         self._admission = RemoteAdmission(self._link.tell)
         self._begun, self._stop = asyncio.Event(), asyncio.Event()
@@ -113,7 +110,15 @@ class Worker(Service):
         super().__init__(welcome.config, seat_of(welcome.config, welcome.number, welcome.ports))
         self.core.defence.tell = partial(self._link.tell, "ban")
         self.events.of_trunks = welcome.number == 0
-        self.conductor.listeners.append(self._note)
+        self._loans = Loans(
+            self.core,
+            self.conductor.perform,
+            self._affinity,
+            self._steered,
+            self._link.tell,
+            secrets.randbits(QUESTION_BITS),
+        )
+        self.conductor.loans = self._loans.take
 
     async def run(self) -> None:
         """Serve until the controller says that it is enough; without it, end at once."""
@@ -133,8 +138,10 @@ class Worker(Service):
             "lost": lambda *message: self._steered.lost_for_us(*message),
             "needed": lambda *message: self._steered.needed(*message),
             "serve": self._affinity.serve,
-            "talk": self._affinity.talk,
-            "talks": self._affinity.add,
+            "lend": lambda *message: self._loans.lend(*message),
+            "lent": lambda *message: self._loans.lent(*message),
+            "loan ends": lambda *message: self._loans.ends(*message),
+            "bereft": lambda worker: self._loans.bereft(worker),
             "database": lambda: self._reachable(),
             "trunks": self._follow_trunks,
             "ban": lambda host: self.core.defence.ban(host, time.monotonic()),
@@ -264,7 +271,7 @@ class Worker(Service):
         work = super()._work(restored)
         for of_the_controller in ("registrations", "sounds", "webhooks"):
             work.pop(of_the_controller).close()
-        return {**work, "reports": self._report(), "affinity": self._tell_begun()}
+        return {**work, "reports": self._report()}
 
     def _take_events(self) -> None:
         """Nothing: the controller reads them and passes on what is ours."""
@@ -275,7 +282,7 @@ class Worker(Service):
         while True:
             calls = self.core.calls()
             self._link.tell("report", pickle.dumps(self._now(len(calls))))
-            self._affinity.look(calls, time.monotonic())
+            self._affinity.look(calls, self._loans.borrowed())
             if self._welcome.number == 0:
                 self._tell_trunks()
             else:
@@ -285,15 +292,6 @@ class Worker(Service):
                     self._link.tell("needed", worker, peers)
             turn += 1
             await asyncio.sleep(REPORT_SECONDS)
-
-    async def _tell_begun(self) -> None:
-        while True:
-            await asyncio.sleep(BEGUN_SECONDS)
-            self._affinity.tell_begun(self.core.call, time.monotonic())
-
-    def _note(self, effect: Effect) -> None:
-        if isinstance(effect, CallAnswered):
-            self._affinity.answered(effect.call, time.monotonic())
 
     def _now(self, calls: int) -> Report:
         histograms = samples(self.meters.histograms.collectors())

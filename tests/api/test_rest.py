@@ -9,6 +9,8 @@ import io
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 import api.rest
 from provisioning.acd_store import act
 from provisioning.database import connect
@@ -287,6 +289,14 @@ async def test_the_audit_is_shown_and_checked(rest: Rest) -> None:
     with connect(rest.conninfo) as connection:
         connection.execute("UPDATE audit SET actor = 'x' WHERE key = 'french'")
     assert (await rest.ask("GET", "/audit/verify"))[1]["broken"] == entry["sequence"]
+
+
+@pytest.mark.parametrize("path", ["/", "/api/v1", "/api/v1/", "/api/v1/docs"])
+async def test_guesses_lead_to_the_documentation(rest: Rest, path: str) -> None:
+    async with rest.client.get(path, allow_redirects=False) as answer:
+        assert (answer.status, answer.headers["Location"]) == (307, "/api/v1/docs/")
+    async with rest.client.get(path) as answer:
+        assert "<title>voxdp API</title>" in await answer.text()
 
 
 async def test_the_documentation_asks_no_other_host(rest: Rest) -> None:

@@ -8,26 +8,31 @@ memory is of all processes of voxdp.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from statistics import median
 from typing import Any
 
 from tests.bench.abandoned import abandoned, private
-from tests.bench.figures import Figure
+from tests.bench.callers import PASSWORD, USER, Callers
+from tests.bench.figures import Figure, Yardstick
+from tests.bench.processes import cpu_seconds, family
+from tests.bench.proxy import Proxy, proxying
 from vm.controller import Controller
 from vm.lab import Lab
 from vm.process import LabError
 from vm.sipp import Outcome, Sipp
 
-SCENARIO = Path(__file__).with_name("caller.xml")
 RATES = (50, 100, 150, 200, 300, 400, 500, 700, 1000)
 STEP_SECONDS = 5.0
 BUSY = 0.8
 """Share of a CPU above which the next step would only measure a queue."""
+GOAL = 500
+PROXY = Yardstick("Kamailio as a mere proxy of the same calls", 3_500)
+PROXY_RATE = 700
+ROUNDS = 3
 HELD = 1_000
 LOSSES = (5, 20)
 LOSSY_CALLS, LOSSY_RATE = 200, 20
@@ -36,6 +41,7 @@ SETTLE = 64.0
 MORE = """
 [sip.limits]
 requests_per_source = 0
+amplification = 0
 calls_per_user = 0
 
 [[sip.trunks]]
@@ -53,8 +59,7 @@ def measure() -> Iterator[Figure]:
         rig.run(100, RATES[0], 0)  # what happens once
         steps = climb(rig)
         best = max(steps, key=lambda step: step.per_cpu)
-        how = f"{best.calls} calls, {best.rate}/s, with digest, kernel flows, journal and record; CPU time of voxdp run"
-        yield Figure("back-to-back calls", best.per_cpu, "1/CPU-s", ">=", 500, how)
+        yield from beside_proxy(rig, best)
         last = steps[-1]
         how = f"steps of {STEP_SECONDS:g} s, the last at {last.rate}/s with {last.busy:.0%} of a CPU and "
         how += f"{last.outcome.retransmissions} retransmissions of SIPp"
@@ -88,47 +93,54 @@ class Step:
         return self.busy > BUSY or self.outcome.retransmissions > self.calls or self.outcome.failed > 0
 
 
+def beside_proxy(rig: Rig, best: Step) -> Iterator[Figure]:
+    """Calls at our best rate, and at its own by Kamailio, in turns."""
+    ratios, theirs = list[float](), list[Step]()
+    with proxying() as proxy:
+        proxy.run(100, RATES[0], 0)
+        for _ in range(ROUNDS):
+            mine, other = step(rig, best.rate), step(proxy, PROXY_RATE)
+            ratios.append(mine.per_cpu / other.per_cpu)
+            theirs.append(other)
+    how = f"{best.calls} calls, {best.rate}/s, with digest, kernel flows, journal and record; CPU time of voxdp run; "
+    how += f"Kamailio: digest alone, at {PROXY_RATE}/s; median of {ROUNDS} rounds in turns"
+    rate = median(each.per_cpu for each in theirs)
+    yield from PROXY.figures("back-to-back calls", best.per_cpu, GOAL, median(ratios), rate, how)
+    failed = sum(each.outcome.failed for each in theirs)
+    yield Figure("failed calls of Kamailio", failed, "calls", "<=", 0, "where one fails, the yardstick is none")
+
+
 def climb(rig: Rig) -> list[Step]:
     """Place calls at one rate after the other, until voxdp can do no more."""
     steps: list[Step] = []
     for rate in RATES:
-        calls, began, before = int(rate * STEP_SECONDS), time.monotonic(), rig.cpu()
-        outcome = rig.run(calls, rate, 0)
-        cpu = rig.cpu() - before
-        steps.append(Step(rate, calls, cpu, cpu / (time.monotonic() - began), outcome))
+        steps.append(step(rig, rate))
         if steps[-1].enough:
             break
     return steps
 
 
+def step(rig: Rig | Proxy, rate: int) -> Step:
+    """Place calls at one rate, and see what they cost."""
+    calls, began, before = int(rate * STEP_SECONDS), time.monotonic(), rig.cpu()
+    outcome = rig.run(calls, rate, 0)
+    cpu = rig.cpu() - before
+    return Step(rate, calls, cpu, cpu / (time.monotonic() - began), outcome)
+
+
 @dataclass(slots=True)
-class Rig:
+class Rig(Callers):
     """voxdp, a caller and a callee."""
 
-    lab: Lab
     controller: Controller
-    runs: int = 0
-
-    def run(self, calls: int, rate: int, talk: int) -> Outcome:
-        """Place so many calls that talk for so many milliseconds; until the last has ended."""
-        return self.begin(calls, rate, talk).finish(60.0 + calls / rate)
-
-    def begin(self, calls: int, rate: int, talk: int, *more: str, port: int = 5060) -> Sipp:
-        """The same, not waited for."""
-        self.runs += 1
-        relay = f"{self.lab.a.relay}:5060"
-        limits = ["-r", str(rate), "-m", str(calls), "-l", "50000", "-d", str(talk)]
-        target = ["-s", "0301", "-auth_uri", f"0301@{relay}", *more, relay]
-        return Sipp(self.lab, self.lab.a, f"caller{self.runs}", ["-sf", str(SCENARIO), *limits, *target], port)
 
     def cpu(self) -> float:
         """CPU seconds that voxdp run has taken so far."""
-        fields = Path(f"/proc/{self.controller.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return cpu_seconds(self.controller.pid)
 
     def resident(self) -> int:
         """Bytes of private memory of voxdp run and of all that it has started, PostgreSQL aside."""
-        return sum(private(pid) for pid in _family(self.controller.pid))
+        return sum(private(pid) for pid in family(self.controller.pid, without="postgres"))
 
     def memory(self, rate: int) -> Figure:
         """What a call takes up while it is there."""
@@ -185,7 +197,7 @@ def bench(workers: int = 1) -> Iterator[Rig]:
         controller.attach()
         controller.start()
         _await_database(controller)
-        controller.add_user("alice", "secret-of-alice")
+        controller.add_user(USER, PASSWORD)
         Sipp(lab, lab.b, "callee", ["-sn", "uas"])
         yield Rig(lab, controller)
 
@@ -200,11 +212,3 @@ def _await_database(controller: Controller) -> None:
         except LabError:
             if time.monotonic() > deadline:
                 raise
-
-
-def _family(pid: int) -> Iterator[int]:
-    yield pid
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    for child in map(int, children):
-        if "postgres" not in Path(f"/proc/{child}/comm").read_text():
-            yield from _family(child)

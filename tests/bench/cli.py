@@ -22,8 +22,8 @@ from ctl.journal import Journal
 from ctl.network.nexthop import NextHop, Route
 from ctl.observe.captures import Captures
 from ctl.observe.media_watch import TURNS, MediaWatch
-from ctl.sessions.carriers import KernelCarrier
-from ctl.sessions.plan import FlowPlan
+from ctl.sessions.flow_plan import FlowPlan
+from ctl.sessions.kernel_carrier import KernelCarrier
 from ctl.sessions.programmer import Programmer
 from ctl.sessions.streams import Codec
 from ctl.terminal.client import SOCKET_NAME, ask_raw

@@ -5,6 +5,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from media.engine_build import LIBRARIES, SOURCES
 from tests.bench.figures import Figure
@@ -14,7 +15,7 @@ CALL_BYTES = 150_000
 PACKETS_A_SECOND = 50
 """Of each direction."""
 MEASURED = (("PCMA", 1, 61, 5000), ("G722", 2, 9, 500), ("G729", 3, 9, 300), ("opus/8000", 4, 9, 300))
-MEASURED += (("opus/48000", 5, 7, 200), ("opus/48000/10", 6, 5, 150))
+MEASURED += (("opus/48000", 5, 7, 200), ("opus/48000/10", 6, 5, 150), ("opus/16000/10", 7, 5, 150))
 """Codec, its number in codecs.c, rounds, packets in a round."""
 
 
@@ -34,23 +35,30 @@ def build(program: Path) -> Path:
     return program
 
 
-def calls(program: Path, number: int) -> float:
-    """Calls of PCMU with that codec whose bare coding takes a core: what is left if all else costs nothing."""
+class Directions(NamedTuple):
+    """ns of a packet each way, together: in the bare codecs, in them with Opus decoded as wide as it was coded, and the
+    engine's whole way; bytes of memory."""
+
+    bare: float
+    wide: float
+    whole: float
+    memory: float
+
+
+def directions(program: Path, number: int) -> Directions:
     rounds, packets = next((rounds, packets) for _, each, rounds, packets in MEASURED if each == number)
-    return 1e9 / (PACKETS_A_SECOND * directions_of(program, number, rounds, packets)[0])
+    return directions_of(program, number, rounds, packets)
 
 
-def directions_of(program: Path, number: int, rounds: int, packets: int) -> tuple[float, float, float]:
-    """ns of a packet each way, together: in the bare codecs, and the engine's whole way; bytes of memory."""
+def directions_of(program: Path, number: int, rounds: int, packets: int) -> Directions:
     words = [program, rounds, packets, number, number]
     printed = subprocess.run(list(map(str, words)), check=True, capture_output=True, text=True, timeout=300).stdout
-    directions = [line.split() for line in printed.splitlines()]
-    bare, whole, memory = (sum(float(line[place]) for line in directions) for place in (2, 3, 4))
-    return bare, whole, memory
+    lines = [line.split() for line in printed.splitlines()]
+    return Directions(*(sum(float(line[place]) for line in lines) for place in (2, 3, 4, 5)))
 
 
 def pair(program: Path, name: str, number: int, rounds: int, packets: int) -> Iterator[Figure]:
-    bare, whole, memory = directions_of(program, number, rounds, packets)
+    bare, _, whole, memory = directions_of(program, number, rounds, packets)
     how = f"jitter buffer to RTP, both directions: {whole:.0f} ns, the codecs alone {bare:.0f} ns; best of {rounds}"
     yield Figure(f"PCMU with {name}, of the bare codecs' calls", bare / whole, "", ">=", 0.8, how)
     yield Figure(f"PCMU with {name}, memory of a call", memory, "bytes", "<=", CALL_BYTES, "both directions' blocks")

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from tests.bench import codecs, transcoding
+from tests.bench import codecs, delay, transcoding
 from tests.bench.carrying import ROUNDS, Bench, Outcome, Start, in_turns
 from tests.bench.figures import Figure
 from tests.bench.lab import run
@@ -13,8 +13,6 @@ from tests.bench.userspace import ours, ours_wired, rtpengine
 
 CALLS = {"af_xdp": 500, "sockets": 300, "rtpengine": 150}
 """Calls of 100 packets a second, so that each relay has about a quarter of its CPU to do."""
-DELAY_CALLS = 300, 500
-"""Of more than the latter, the delay is that of the peers, who have one CPU for both sides."""
 GOALS = {"srtp": {"af_xdp": 3.0, "sockets": 3.0}, "relay": {"af_xdp": 1.3, "sockets": 1.3}}
 RING_PAIRS, RING_ROUNDS = 600, 3
 MANY_CALLS = 1000
@@ -23,15 +21,16 @@ MANY_CALLS = 1000
 def measure() -> Iterator[Figure]:
     """Yield the figures of SRTP, plain relaying, memory, delay and transcoding."""
     with Bench() as bench:
-        yield from compare(bench, secured=True)
-        yield from compare(bench, secured=False)
-        yield from delays(bench)
+        secured = carried(bench, secured=True)
+        yield from compare(secured, "srtp")
+        yield from compare(carried(bench, secured=False), "relay")
         empty, full = bench.memory(0), bench.memory(MANY_CALLS)
         yield compare_rings(bench)
         yield from transcoding.measure(bench)
     how = f"proportional set size of all processes, {MANY_CALLS} calls SRTP↔RTP with RTCP, after a second of talk"
     yield Figure("engine memory per call", (full - empty) / MANY_CALLS / 1000, "kB", "<=", 25.0, how)
     yield Figure("engine memory", full / 1e6, "MB", "<=", 250.0, how)
+    yield from delay.measure(secured["af_xdp"].rate)
     yield from codecs.measure()
 
 
@@ -52,17 +51,20 @@ def compare_rings(bench: Bench) -> Figure:
     return Figure("engine io_uring gain", epoll / uring, "×", "<=", 1.5, how)
 
 
-def compare(bench: Bench, secured: bool) -> Iterator[Figure]:
-    """Yield packets per CPU second of ours over theirs: the best of some rounds each, turn by turn."""
+def carried(bench: Bench, secured: bool) -> dict[str, Outcome]:
+    """The best of some rounds of each relay, turn by turn."""
     relays: dict[str, Start] = {
         "af_xdp": partial(ours_wired, bench.outside, False),
         "sockets": ours,
         "rtpengine": rtpengine,
     }
     found = in_turns({name: partial(bench.carry, start, CALLS[name], secured) for name, start in relays.items()})
-    best = {name: max(outcomes, key=lambda outcome: outcome.rate) for name, outcomes in found.items()}
+    return {name: max(outcomes, key=lambda outcome: outcome.rate) for name, outcomes in found.items()}
+
+
+def compare(best: dict[str, Outcome], what: str) -> Iterator[Figure]:
+    """Yield packets per CPU second of ours over theirs."""
     cost = {name: f"{1e6 / outcome.rate:.2f} µs" for name, outcome in best.items()}
-    what = "srtp" if secured else "relay"
     for io, goal in GOALS[what].items():
         how = f"CPU of all threads, best of {ROUNDS} in turns: {cost[io]} a packet, rtpengine {cost['rtpengine']}"
         how += bound(best[io], best["rtpengine"])
@@ -73,24 +75,3 @@ def bound(ours_: Outcome, theirs: Outcome) -> str:
     """What the kernel's share of our packets allows, whatever else is saved."""
     kernel = ours_.kernel / ours_.rate
     return f"; {ours_.kernel:.0%} of ours is the kernel's, which alone allows {1 / (kernel * theirs.rate):.1f} ×"
-
-
-def delays(bench: Bench) -> Iterator[Figure]:
-    """Yield what the engine adds to the delay of the link, at the 99th percentile, where it goes before all else."""
-    start = partial(ours_wired, bench.outside, True)
-    bench.urgent = True
-    for calls in DELAY_CALLS:
-        outcomes = in_turns({"af_xdp": partial(bench.carry, start, calls, True)})["af_xdp"]
-        best = min(outcomes, key=lambda outcome: percentile(outcome.delays, 99))
-        through, straight = (percentile(delays, 99) / 1000 for delays in (best.delays, best.straight))
-        how = (
-            f"AF_XDP, SCHED_RR, {len(best.delays)} packets of one of {calls} calls, CPU {best.load:.0%} busy, "
-            f"best of {ROUNDS}: {through:.2f} ms, and {straight:.2f} ms from the same sender to the same receiver; "
-            f"the relay waited for a CPU for {best.waited:.1%} of the time"
-        )
-        yield Figure(f"engine srtp delay added p99, {calls} calls", max(0.0, through - straight), "ms", "<=", 1.0, how)
-    bench.urgent = False
-
-
-def percentile(values: list[int], percent: int) -> int:
-    return sorted(values)[len(values) * percent // 100]

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Registrations: what one costs, with a challenge each and as a refresh, and what ten thousand take up."""
+"""Registrations: what one costs, with a challenge each and as a refresh, and what ten thousand take up.
+
+Beside ours, in the same rounds, a bare loop answers the same phones.
+"""
 
 from __future__ import annotations
 
@@ -8,19 +11,20 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from tempfile import TemporaryDirectory
 
 from sip.digest import Challenge, authorization, ha1
 from sip.message import Response
 from sip.parser import parse
-from tests.bench.figures import Figure
+from tests.bench.figures import Figure, Yardstick
+from tests.bench.processes import cpu_seconds
 from tests.bench.registrar import PASSWORD, REALM, names
 
-TICK = 100  # of /proc: USER_HZ
-ROUNDS, COUNT = 3, 3000
+ROUNDS, COUNT = 5, 3000
 USERS, REFRESHES, REFRESH_RATE = 10_000, 3330, 333
 WINDOW = 32
 START = """import sys
@@ -30,23 +34,60 @@ load()
 from tests.bench.registrar import main
 main(*sys.argv[1:])
 """
+BARE = "import sys; from tests.bench.bare import main; main(*sys.argv[2:])"
+GOAL = 8000
+LOOP = Yardstick("bare loop, a challenge each", 22_000)
 
 
 def measure() -> Iterator[Figure]:
-    with serving(ROUNDS * COUNT, "SHA-256") as server, connected(server) as client:
-        phones = [Phone(name) for name in names(ROUNDS * COUNT)]
-        costs = [first_time(server, client, phones[place::ROUNDS]) for place in range(ROUNDS)]
-    how = f"SHA-256; REGISTER, 401, REGISTER, 200; best of {ROUNDS} x {COUNT} new phones, {WINDOW} at once; CPU time"
-    yield Figure("registrations with a challenge each", 1 / min(costs), "/s", ">=", 8000, how)
-    with serving(USERS, "SHA-256") as server:
-        phones = [Phone(name) for name in names(USERS)]
-        with connected(server) as client:
-            introduce(client, phones)
-            costs = [refresh(server, client, phones) for _ in range(ROUNDS)]
-            how = f"SHA-256, one challenge for many; best of {ROUNDS} x {USERS}, {WINDOW} at once; CPU time"
-            yield Figure("registrations by digest", 1 / min(costs), "/s", ">=", 8000, how)
+    yield from challenged()
+    yield from repeated()
     with serving(USERS, "SHA-256") as server:
         yield memory(server)
+
+
+def challenged() -> Iterator[Figure]:
+    """Ours and the bare loop's in turns, each phone heard of for the first time."""
+    everybody = names(ROUNDS * COUNT)
+    ours: list[float] = []
+    loop: list[float] = []
+    with both(len(everybody)) as ends:
+        for place in range(ROUNDS):
+            for (server, client), costs in zip(ends, (ours, loop), strict=True):
+                costs.append(first_time(server, client, [Phone(name) for name in everybody[place::ROUNDS]]))
+    how = f"SHA-256; REGISTER, 401, REGISTER, 200; best of {ROUNDS} x {COUNT} new phones, {WINDOW} at once; CPU time"
+    yield from _figures("registrations with a challenge each", ours, loop, how)
+
+
+def repeated() -> Iterator[Figure]:
+    """Ours and the bare loop's in turns, with one challenge for many; the loop also with a challenge each."""
+    ours, loop, each = [], [], []
+    phones, others = ([Phone(name) for name in names(USERS)] for _ in range(2))
+    with both(USERS) as ((server, client), (bare, other)):
+        introduce(client, phones)
+        introduce(other, others)
+        for _ in range(ROUNDS):
+            ours.append(refresh(server, client, phones))
+            each.append(first_time(bare, other, [Phone(name) for name in names(COUNT)]))
+            loop.append(refresh(bare, other, others))
+    how = f"SHA-256, one challenge for many; best of {ROUNDS} x {USERS}, {WINDOW} at once; CPU time; "
+    how += f"the loop answers {1 / median(loop):.0f} of these"
+    yield from _figures("registrations by digest", ours, each, how)
+
+
+@contextmanager
+def both(users: int) -> Iterator[tuple[End, End]]:
+    """Ours and the bare loop, with a client of each."""
+    with ExitStack() as stack:
+        servers = [stack.enter_context(serving(users, "SHA-256", program)) for program in (START, BARE)]
+        ours, bare = ((server, stack.enter_context(connected(server))) for server in servers)
+        yield ours, bare
+
+
+def _figures(name: str, ours: Sequence[float], yard: Sequence[float], how: str) -> Iterator[Figure]:
+    """ours, yard: CPU seconds of one registration, round by round."""
+    ratio = median(theirs / mine for mine, theirs in zip(ours, yard, strict=True))
+    yield from LOOP.figures(name, 1 / min(ours), GOAL, ratio, 1 / median(yard), how)
 
 
 def memory(server: Server) -> Figure:
@@ -71,8 +112,7 @@ class Server:
 
     def cpu(self) -> float:
         """Seconds of CPU, user and system, that it has taken."""
-        fields = Path(f"/proc/{self.process}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / TICK
+        return cpu_seconds(self.process)
 
     def resident(self) -> int:
         """Bytes of memory that it has."""
@@ -80,10 +120,14 @@ class Server:
         return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmRSS:"))
 
 
+End = tuple[Server, socket.socket]
+"""A server, and a client of it."""
+
+
 @contextmanager
-def serving(users: int, algorithm: str) -> Iterator[Server]:
+def serving(users: int, algorithm: str, program: str = START) -> Iterator[Server]:
     with TemporaryDirectory(prefix="voxdp-bench-") as directory:
-        command = [sys.executable, "-c", START, directory, str(users), algorithm]
+        command = [sys.executable, "-c", program, directory, str(users), algorithm]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         try:
             assert process.stdout
@@ -109,8 +153,8 @@ def first_time(server: Server, client: socket.socket, phones: Sequence[Phone]) -
 class Phone:
     """One user's REGISTERs, ready to be sent."""
 
-    def __init__(self, user: str, realm: str = REALM, password: str = PASSWORD) -> None:
-        self._user, self._realm, self._password = user, realm, password
+    def __init__(self, user: str, realm: str = REALM, password: str = PASSWORD, host: str = "127.0.0.1") -> None:
+        self._user, self._realm, self._password, self._host = user, realm, password, host
         self._uri, self._count = f"sip:{realm}", 0
         self._challenge = Challenge("", "")
         self._secret = ""
@@ -139,9 +183,9 @@ class Phone:
     def _register(self, number: int, extra: str) -> bytes:
         name, branch = f"<sip:{self._user}@{self._realm}>", f"z9hG4bK{self._user}-{number}"
         return (
-            f"REGISTER {self._uri} SIP/2.0\r\nVia: SIP/2.0/UDP 127.0.0.1:5060;rport;branch={branch}\r\n"
-            f"Max-Forwards: 70\r\nFrom: {name};tag={self._user}\r\nTo: {name}\r\nCall-ID: {self._user}@127.0.0.1\r\n"
-            f"CSeq: {number} REGISTER\r\nContact: <sip:{self._user}@127.0.0.1:5060>\r\nExpires: 600\r\n"
+            f"REGISTER {self._uri} SIP/2.0\r\nVia: SIP/2.0/UDP {self._host}:5060;rport;branch={branch}\r\n"
+            f"Max-Forwards: 70\r\nFrom: {name};tag={self._user}\r\nTo: {name}\r\nCall-ID: {self._user}@{self._host}\r\n"
+            f"CSeq: {number} REGISTER\r\nContact: <sip:{self._user}@{self._host}:5060>\r\nExpires: 600\r\n"
             f"User-Agent: bench\r\n{extra}Content-Length: 0\r\n\r\n"
         ).encode()
 

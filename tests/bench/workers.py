@@ -10,11 +10,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from socket import AF_INET, SOCK_DGRAM, socket
 from statistics import median
 
+from tests.bench.callers import PASSWORD
 from tests.bench.calls import Rig, bench
 from tests.bench.figures import Figure
+from tests.bench.processes import cpu_seconds
+from tests.bench.registrations import Phone, granted, introduce, say
+from vm import namespace
+from vm.controller import DOMAIN
 
 WORKERS = CORES = 2
 RATE, CALLS, WARM = 60, 300, 200
@@ -23,6 +30,7 @@ ROUNDS = 5
 MESSAGES = 11
 """That come in for one call, its challenge included."""
 FOREMOST = -15
+PHONES, REFRESHES, PORT = 16, 150, 5070
 
 
 def measure() -> Iterator[Figure]:
@@ -33,6 +41,7 @@ def measure() -> Iterator[Figure]:
             for each in _processes(rig):
                 os.setpriority(os.PRIO_PROCESS, each, FOREMOST)  # before what else the machine does
             rig.run(WARM, RATE, 0)
+        yield from registered(one, two)
         for _ in range(ROUNDS):
             for rig, spent, times in ((one, alone, 1), (two, shared, WORKERS)):
                 before = _cpu(rig)
@@ -54,8 +63,44 @@ def measure() -> Iterator[Figure]:
     yield Figure("messages that workers passed on", part, "%", "<=", 5, how)
 
 
+def registered(one: Rig, two: Rig) -> Iterator[Figure]:
+    """Repeated registrations through both, in turns, one process having as many to do as two workers together."""
+    spent: dict[int, list[list[float]]] = {1: [], WORKERS: []}
+    with phones(one) as few, phones(two) as same:
+        for _ in range(ROUNDS):
+            for rig, (client, known), costs in ((one, few, spent[1]), (two, same, spent[WORKERS])):
+                before = _cpu(rig)
+                for _ in range(REFRESHES):
+                    granted(say(client, [phone.next() for phone in known]))
+                costs.append([after - earlier for after, earlier in zip(_cpu(rig), before, strict=True)])
+    over = median(sum(both) / sum(each) for each, both in zip(spent[1], spent[WORKERS], strict=True))
+    each = (REFRESHES * PHONES / median(map(sum, spent[workers])) for workers in (1, WORKERS))
+    leads = median(both[0] / sum(both) for both in spent[WORKERS])
+    how = f"{PHONES} phones, {REFRESHES} refreshes of each in each of {ROUNDS} rounds in turns; alone and shared "
+    how += f"{' and '.join(f'{rate:.0f}' for rate in each)} a CPU-second, {leads:.0%} of the latter the controller's"
+    yield Figure("CPU time per registration with two workers, over one process", over, "times", "<=", 1.5, how)
+
+
+@contextmanager
+def phones(rig: Rig) -> Iterator[tuple[socket, list[Phone]]]:
+    """Users of the rig, registered, and where they send from."""
+    users = [f"phone{number}" for number in range(PHONES)]
+    for user in users:
+        rig.controller.add_user(user, PASSWORD)
+    with namespace.entered(rig.lab.a.namespace):
+        client = socket(AF_INET, SOCK_DGRAM)
+    with client:
+        client.settimeout(20)
+        client.bind((rig.lab.a.address, PORT))
+        client.connect((rig.lab.a.relay, 5060))
+        known = [Phone(user, DOMAIN, PASSWORD, rig.lab.a.address) for user in users]
+        introduce(client, known)
+        granted(say(client, [phone.next() for phone in known]))
+        yield client, known
+
+
 def _cpu(rig: Rig) -> list[float]:
-    return [_seconds(each) for each in _processes(rig)]
+    return [cpu_seconds(each) for each in _processes(rig)]
 
 
 def _processes(rig: Rig) -> list[int]:
@@ -64,8 +109,3 @@ def _processes(rig: Rig) -> list[int]:
     children = map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
     workers = [child for child in children if b"ctl.workers.worker" in Path(f"/proc/{child}/cmdline").read_bytes()]
     return [pid, *sorted(workers)]
-
-
-def _seconds(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

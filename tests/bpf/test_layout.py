@@ -9,10 +9,18 @@ from ctl.kernel._libbpf import ffi, lib
 
 from tests.bpf import harness
 
+LINE = 64
 LINES = ["flow_rule", "flow_track"]
 PAIRS = ["flow_wide", "flow_tally"]
 STRUCTS = ["flow", "flow_ledger", *LINES, *PAIRS, "reason_count", "event", "relay_config"]
-SIZES = {"flow": 128, "flow_ledger": 256, **dict.fromkeys(LINES, 64), **dict.fromkeys(PAIRS, 128), "event": 144}
+SIZES = {
+    "flow": 128,
+    "flow_ledger": 256,
+    "flow_rule": LINE - 8,
+    "flow_track": LINE,
+    **dict.fromkeys(PAIRS, 128),
+    "event": 144,
+}
 VERIFIED_LIMIT = 50_000
 JITED_LIMIT = 32_768
 
@@ -40,7 +48,7 @@ def test_sizes(name):
 
 
 def test_lines_begin_where_cache_lines_do():
-    assert offsets("flow") == {"rule": 0, "track": 64}
+    assert offsets("flow") == {"rule": 0, "police_time": LINE - 8, "track": LINE}
     assert offsets("flow_ledger") == {"wide": 0, "tally": 128}
 
 

@@ -44,9 +44,9 @@ def test_a_burst_passes_and_the_rest_does_not(relay, burst):
 def test_time_fills_the_bucket(relay):
     relay.put(INDEX, caller_flow(police=(SLOW, 2)))
     assert send(relay, 3) == [model.TX, model.TX, model.DROP]
-    relay.ledgers[INDEX].tally.police_time -= SLOW
+    relay.flows[INDEX].police_time -= SLOW
     assert send(relay, 2) == [model.TX, model.DROP]
-    relay.ledgers[INDEX].tally.police_time = time.monotonic_ns() - 100 * SLOW
+    relay.flows[INDEX].police_time = time.monotonic_ns() - 100 * SLOW
     assert send(relay, 3) == [model.TX, model.TX, model.DROP]
 
 

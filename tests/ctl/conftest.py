@@ -5,7 +5,7 @@ import os
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import fields, replace
+from dataclasses import MISSING, fields, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -115,6 +115,7 @@ class FakeEngine:
         self.flows: dict[FlowKey, EngineFlow] = {}
         self.partners: dict[FlowKey, FlowKey] = {}
         self.stages: dict[FlowKey, tuple[int, bytes]] = {}
+        self.bound: set[FlowKey] = set()
         self.reports: dict[FlowKey, bytes] = {}
         self.requests = 0
         self.gone = False
@@ -127,8 +128,20 @@ class FakeEngine:
         if self.refusal:
             raise self.refusal
         self.flows |= {a.key: a, b.key: b}
+        self.bound -= {a.key, b.key}
         self.partners |= {a.key: b.key, b.key: a.key}
         return 0
+
+    def bind(self, keys: Sequence[FlowKey]) -> None:
+        self._request()
+        self.bound.update(keys)
+
+    def unbind(self, keys: Sequence[FlowKey]) -> None:
+        self._request()
+        self.bound.difference_update(keys)
+
+    def list_bound(self) -> tuple[FlowKey, ...]:
+        return tuple(self.bound)
 
     def set_stage(self, key: FlowKey, kind: int, settings: bytes = b"") -> None:
         self._request()
@@ -169,12 +182,13 @@ def statistics(**counters: float) -> FlowStatistics:
     unknown = {"jitter_ms", "last_seen", "ssrc", "payload_type", "dscp", "rejected_source", "last_reason"}
     unknown |= {"learned_port", "learned_source"}
     blank = {each.name: None if each.name in unknown else 0 for each in fields(FlowStatistics)}
-    return FlowStatistics(**{**blank, "mode": "off", **counters})
+    named = {"mode": "off", "security": "plain", "suite": None, "received_by": None, "sent_by": None}
+    return FlowStatistics(**{**blank, **named, **counters})
 
 
 def engine_statistics(flow: EngineFlow, seen: float | None) -> EngineStatistics:
     """The counters of an engine flow that forwarded seven packets, the last of them when it was seen."""
-    blank = {each.name: None for each in fields(EngineStatistics)}
+    blank = {each.name: None for each in fields(EngineStatistics) if each.default is MISSING}
     zero = ("lost", "reordered", "duplicates", "resets", "ssrc_changes", "rejected", "dropped")
     return EngineStatistics(
         **{

@@ -16,6 +16,9 @@ from sip.digest import authorization, choose, ha1
 from sip.message import Request, Response
 from sip.parser import parse
 
+START_SECONDS = 60.0
+"""Within which a controller answers, its database made, on a machine that has much else to do."""
+
 
 def write_config(directory: Path, **changes: dict[str, Any]) -> Path:
     """Write a configuration file with everything of its own; `changes` are further keys by their section."""
@@ -56,13 +59,13 @@ def running(file: Path) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def _wait_for(directory: Path) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + START_SECONDS
     while True:
         try:
             ask(directory, "user.list")
             return
         except CommandError:
-            assert time.monotonic() < deadline, "the controller did not come up"
+            assert time.monotonic() < deadline, f"the controller did not come up within {START_SECONDS} s"
             time.sleep(0.05)
 
 
@@ -106,6 +109,9 @@ class Phone:
             ("CSeq", f"{self.cseq} REGISTER"),
             ("Contact", f"<sip:{self._user}@{self._local}>"),
             ("Max-Forwards", "70"),
+            ("User-Agent", "a phone that says who it is, what it can do, and all else that real ones say"),
+            ("Allow", "INVITE, ACK, BYE, CANCEL, OPTIONS, NOTIFY, SUBSCRIBE, INFO, MESSAGE, REFER, UPDATE, PRACK"),
+            ("Supported", "gruu, outbound, path, replaces, timer"),
             *extra,
         ]
         self._socket.send(Request("REGISTER", "sip:localhost", headers, b"").to_bytes())

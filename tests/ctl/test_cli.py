@@ -3,6 +3,7 @@
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -32,7 +33,7 @@ def config(tmp_path):
     return partial(write_config, tmp_path)
 
 
-def voxdp(*arguments, prefix=(), timeout=20):
+def voxdp(*arguments, prefix=(), timeout=60):
     """Run the command; return its exit code and its lines on standard error that are not the log's."""
     command = [*prefix, sys.executable, "-m", "ctl.cli", *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
@@ -57,7 +58,29 @@ def test_a_missing_file_is_named(tmp_path):
 
 
 def test_an_unknown_key_is_named(config):
-    refused(1, "sip.lisen: unknown key; known are", "-c", config(sip={"lisen": 1}), "run")
+    refused(1, "sip.lisen: unknown key; did you mean listen?", "-c", config(sip={"lisen": 1}), "run")
+
+
+@pytest.mark.parametrize(
+    ("line", "text"),
+    [
+        ("flows", "no such command 'flows'; did you mean 'flow'? see: voxdp --help"),
+        ("flow lst", "no such command 'lst'; did you mean 'list'? see: voxdp flow --help"),
+        ("flow list --jso", "'--sort'? see: voxdp flow list --help"),
+        ("rec", "rec may be recorder, recording; see: voxdp --help"),
+        ("call list extra", "got unexpected extra argument (extra); see: voxdp call list --help"),
+        ("call hangup", "missing argument 'ID'; see: voxdp call hangup --help"),
+        ("--timeout soon flow list", "'soon' is not a valid float range; see: voxdp --help"),
+    ],
+)
+def test_wrong_usage_is_one_line_too(line, text):
+    refused(2, text, *line.split())
+
+
+def test_a_file_that_may_not_be_read_is_named(config):
+    file = config()
+    file.chmod(0o600)
+    refused(1, f"{file}: Permission denied; name a readable file", "-c", file, "config", "check", prefix=UNPRIVILEGED)
 
 
 def test_no_controller_is_another_code(config):
@@ -115,6 +138,25 @@ def test_a_directory_that_cannot_be_made_is_named(config):
     refused(1, "create it for user id 0", "-c", file, "run")
 
 
+def test_a_file_in_place_of_a_directory_is_named(config, tmp_path):
+    (tmp_path / "file").touch()
+    file = config(run={"directory": str(tmp_path / "file")})
+    refused(1, f"{tmp_path}/file is no directory; remove it", "-c", file, "run")
+
+
+def test_a_bpf_file_system_that_is_closed_is_named(config, tmp_path):
+    (tmp_path / "closed").mkdir(mode=0o700)
+    file = config(xdp={"mode": "native", "bpffs": str(tmp_path / "closed")})
+    told = f"{tmp_path}/closed/voxdp"
+    refused(5, told, "-c", file, "xdp", "status", prefix=UNPRIVILEGED)
+    refused(5, "permission denied; run as root", "-c", file, "xdp", "status", prefix=UNPRIVILEGED)
+
+
+@pytest.mark.parametrize("command", ["user add", "user password", "account add"])
+def test_a_password_is_asked_for_at_a_terminal_alone(config, command):
+    refused(2, "pipe it in with --password-stdin", "-c", config(), *command.split(), "anna")
+
+
 def test_a_second_controller_is_refused(config):
     file = config()
     with running(file) as first:
@@ -136,6 +178,7 @@ def test_the_controller_answers_and_ends(config, tmp_path):
         rest(file)
         assert voxdp("-c", file, "db", "rotate-key")[2] == "sealed 3 secrets with a new key\n"
         refused(4, "no call 'ffff'; see: voxdp call list", "-c", file, "call", "show", "ffff")
+        refused(4, "no record of call 'ffff'; see: voxdp cdr list", "-c", file, "cdr", "show", "ffff")
         refused(4, "no flow '127.0.0.1:20000'", "-c", file, "flow", "show", "127.0.0.1:20000")
         assert (tmp_path / "run" / "control.sock").stat().st_mode & 0o077 == 0
         assert (tmp_path / "state" / "live").stat().st_mode & 0o077 == 0
@@ -144,6 +187,14 @@ def test_the_controller_answers_and_ends(config, tmp_path):
         refused(5, "permission denied; run as the controller's user", "-c", file, "flow", "list", prefix=UNPRIVILEGED)
     assert not (tmp_path / "run" / "control.sock").exists()
     assert "secret" not in (tmp_path / "state" / "live").read_text()
+
+
+def test_the_controller_outlives_whoever_closes_a_connection(config):
+    """What is written to one who is gone raises SIGPIPE, which ends a process that does not say otherwise."""
+    file = config()
+    with running(file) as controller:
+        os.kill(controller.pid, signal.SIGPIPE)
+        assert voxdp("-c", file, "call", "list", "-j")[2] == "[]\n"
 
 
 def test_a_backup_comes_back_by_the_command_line(config, tmp_path):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""docs/cli.md shows commands that exist, and names every option of a list."""
+"""README.md and docs/ show commands that exist; docs/cli.md has each, and names every option of a list."""
 
 import importlib
 import re
@@ -16,6 +16,12 @@ from ctl.terminal.flow_columns import ALIASES
 
 DOC = Path(__file__).resolve().parents[2] / "docs" / "cli.md"
 EXAMPLES = sorted(set(re.findall(r"^    \$ (?:sudo )?voxdp (.+)$", DOC.read_text(), re.MULTILINE)))
+ROOT = DOC.parents[1]
+TYPED = re.compile(r"^    (?:\$ |.* \| )?(?:sudo |watch )?(?:\.venv/bin/)?voxdp ([a-z-].*)$", re.MULTILINE)
+BEHIND = re.compile(r"(\s[#|<>]|;).*")
+"""A comment, or what the shell does with what is printed."""
+CHOICE = re.compile(r"[\[\]]|(?<=\w)\|\w+")
+"""What is not typed of `[--format wav|opus]`."""
 SHOWN = ("call", "capture", "cdr", "config", "db", "doctor", "flow", "reg", "sip", "trace", "user", "xdp")
 
 
@@ -36,6 +42,21 @@ class Anything:
 @pytest.mark.parametrize("example", EXAMPLES)
 def test_an_example_can_be_typed(example):
     assert parsed(shlex.split(example)).name
+
+
+def everywhere():
+    """Each command that stands in a block of some text."""
+    for file in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
+        for line in TYPED.findall(re.sub(r"\\\n\s*", "", file.read_text())):
+            if not re.match(r"top \d|run +\(", line):  # a picture of the screen; a drawing
+                yield pytest.param(CHOICE.sub("", BEHIND.sub("", line)), id=f"{file.name}: {line}")
+
+
+@pytest.mark.parametrize("line", [*everywhere()])
+def test_what_any_text_shows_can_be_typed(line, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    words = shlex.split(line)
+    assert parsed(["--help"] if words[0].startswith("-") else words).name
 
 
 @pytest.mark.parametrize("name", SHOWN)

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from ctl.config import load
+from ctl.config import Config, load
 from ctl.config_values import sip_listen
 from ctl.configfile import ConfigError, run_directory
 
@@ -39,9 +39,13 @@ def test_a_silent_call_lasts_two_minutes_unless_told_otherwise(tmp_path: Path, m
     [
         (
             "[sip]\nlissen = 1\n",
-            "sip.lissen: unknown key; known are algorithms, default_expires, diversion, domain",
+            "sip.lissen: unknown key; did you mean listen?",
         ),
-        ("[spi]\n", "spi: unknown key; known are api, database"),
+        ("[sip]\nqqq = 1\n", "sip.qqq: unknown key; known are algorithms, default_expires, diversion, domain"),
+        ("[spi]\n", "spi: unknown key; did you mean sip?"),
+        ("sip = 5\n", "sip: is to be a table, such as [sip]"),
+        ('[sip]\nlisten = "127.0.0.1:5060"\n', 'sip.listen: is to be a list, in brackets, such as ["a", "b"]'),
+        ('[[sip.trunks]]\nnam = "t"\n', "sip.trunks.0.nam: unknown key; did you mean name?"),
         ("[sip]\nmin_expires = 'soon'\n", "sip.min_expires: Input should be a valid integer"),
         ('[sip]\nlisten = ["here"]\n', "sip.listen.0: 'here' is not [TRANSPORT:]ADDRESS:PORT"),
         ('[sip]\nlisten = ["sctp:127.0.0.1:5060"]\n', "'sctp:127.0.0.1:5060' is not [TRANSPORT:]ADDRESS:PORT"),
@@ -49,7 +53,7 @@ def test_a_silent_call_lasts_two_minutes_unless_told_otherwise(tmp_path: Path, m
         ('[sip]\nlisten = ["[192.0.2.1]:5061"]\n', "an IPv6 address, and no other, stands in brackets"),
         ('[sip]\nlisten = ["ws:example.org:80"]\n', "'example.org' is not an IP address"),
         ('[sip]\nlisten = ["tls:192.0.2.1:5061"]\n', "sip: tls: and wss: need sip.tls.certificate and sip.tls.key"),
-        ('[[sip.tls.names]]\nhost = ["a"]\n', "sip.tls.names.0.hosts: Field required"),
+        ('[[sip.tls.names]]\nhost = ["a"]\n', "sip.tls.names.0.host: unknown key; did you mean hosts?"),
         ("[sip.limits]\nidle = 0\n", "sip.limits.idle: Input should be greater than 0"),
         ('[media]\naddresses = ["here"]\n', "media.addresses.0: 'here' is not an IP address"),
         ('[media]\naddresses = ["::ffff:192.0.2.1"]\n', "is no IPv6 address that peers can send to"),
@@ -71,7 +75,12 @@ def test_a_silent_call_lasts_two_minutes_unless_told_otherwise(tmp_path: Path, m
         ("[media]\nport_min = 40000\n", "media: port_min must be below port_max"),
         ("[media]\ntimeout = -1\n", "media.timeout: Input should be greater than or equal to 0"),
         ("[media]\ntimeout = 'never'\n", "media.timeout: Input should be a valid number"),
+        ("[sip]\nalgorithms = []\n", "sip.algorithms: Tuple should have at least 1 item"),
         ("[sip]\nmin_expires = 9000\n", "sip: min_expires <= default_expires <= max_expires must hold"),
+        ('[sip]\ndomain = "a.example"\nforeign_domains = ["*.example"]\n', "sip.foreign_domains: a.example is ours"),
+        ('[sip]\nforeign_domains = ["sip:b.example"]\n', "sip.foreign_domains.0: String should match pattern"),
+        ("[sip]\nlisten = []\n", "sip.listen is empty and [ng] listens nowhere"),
+        ('[database]\nurl = "nowhere:pass"\n', "database.url: is no connection string, such as postgresql://"),
         ("[sip\n", "not TOML"),
     ],
 )
@@ -97,8 +106,25 @@ def test_unknown_variables_are_refused(monkeypatch: pytest.MonkeyPatch, name: st
 
 def test_a_list_that_is_no_json_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VOXDP_SIP__LISTEN", "127.0.0.1:5060")
-    with pytest.raises(ConfigError, match="lists are written as JSON"):
+    with pytest.raises(ConfigError, match="VOXDP_SIP__LISTEN cannot be read; lists are written as JSON"):
         load()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "complaint"),
+    [
+        ("VOXDP_SIP__DOMIAN", "x", "VOXDP_SIP__DOMIAN: unknown key; did you mean domain?"),
+        ("VOXDP_MEDIA__PORT_MIN", "low", "VOXDP_MEDIA__PORT_MIN: Input should be a valid integer"),
+        ("VOXDP_SIP__LISTEN", '["here"]', "VOXDP_SIP__LISTEN: 'here' is not"),
+    ],
+)
+def test_what_is_wrong_in_the_environment_is_not_laid_to_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: str, complaint: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigError, match=r"^environment: ") as error:
+        load(write(tmp_path, "[media]\nport_min = 2000\n"))
+    assert complaint in str(error.value)
 
 
 def test_the_sockets_are_found_without_the_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,3 +138,8 @@ def test_what_is_listened_on_by_each_form() -> None:
     assert sip_listen("[2001:DB8::1]:5060") == (("2001:db8::1", 5060, "udp"), ("2001:db8::1", 5060, "tcp"))
     for transport in ("udp", "tcp", "tls", "ws", "wss"):
         assert sip_listen(f"{transport}:[::1]:5061") == (("::1", 5061, transport),)
+
+
+def test_wanting_sources_in_place_of_compiled_modules_is_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VOXDP_PLAIN", "1")
+    assert load() == Config()

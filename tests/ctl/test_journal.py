@@ -30,6 +30,35 @@ def test_the_last_state_of_each_key_comes_back(tmp_path: Path) -> None:
     assert (after.same_boot, after.saved, after.torn) == (True, 5.0, 0)
 
 
+@pytest.mark.parametrize("text", ["Zoë", "\U0001f600", "\udc80 no UTF-8", 'a"\\\r\n\0', "\u2028"])
+def test_any_text_of_a_peer_comes_back_from_a_line_of_ascii(tmp_path: Path, text: str) -> None:
+    journal, _ = Journal.open(tmp_path / "live", 5.0)
+    journal.put("call", text, {"caller": text, "ends": [(text, 1, 2.5, None, True)]})
+    journal.close()
+    assert (tmp_path / "live").read_bytes().isascii()
+    _, after = Journal.open(tmp_path / "live", 6.0)
+    assert after.of("call") == {text: {"caller": text, "ends": [[text, 1, 2.5, None, True]]}}
+
+
+def test_what_json_cannot_carry_is_refused(tmp_path: Path) -> None:
+    journal, _ = Journal.open(tmp_path / "live", 5.0)
+    with pytest.raises(TypeError):
+        journal.put("call", "1", {"owner": object()})
+    journal.close()
+
+
+def test_a_journal_tells_whether_there_is_something_to_sync(tmp_path: Path) -> None:
+    journal, _ = Journal.open(tmp_path / "live", 5.0)
+    assert journal.synced
+    journal.put("call", "1", {"state": "ringing"})
+    assert not journal.synced
+    journal.sync()
+    assert journal.synced
+    journal.remove("call", "1")
+    assert not journal.synced
+    journal.close()
+
+
 def test_a_torn_last_line_is_counted_and_harms_no_other(tmp_path: Path) -> None:
     journal, _ = Journal.open(tmp_path / "live", 0.0)
     journal.put("call", "1", {"n": 1})

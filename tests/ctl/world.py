@@ -4,10 +4,10 @@
 import random
 from typing import Any
 
-from ctl.sessions.carriers import KernelCarrier
+from ctl.sessions.dataplane import DataPlane
 from ctl.sessions.engine_carrier import EngineCarrier
+from ctl.sessions.kernel_carrier import KernelCarrier
 from ctl.sessions.media_sessions import MediaRefused, MediaSessions
-from ctl.sessions.plan import DataPlane
 from ctl.sessions.ports import Ports
 from ctl.sessions.programmer import Programmer
 

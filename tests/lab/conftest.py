@@ -2,7 +2,6 @@
 import asyncio
 import shutil
 import tempfile
-import time
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -10,14 +9,14 @@ import pytest
 
 from provisioning.embedded import EmbeddedPostgres
 from provisioning.migrate import migrate
+from tests.lab import evidence
 from vm import audio
 from vm.baresip import Account, Baresip
 from vm.capture import Capture
 from vm.controller import DOMAIN, Controller
 from vm.lab import Lab
-from vm.process import LabError, inside, run
+from vm.process import run
 
-FETCH = "import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1], timeout=5).read().decode())"
 TONES = {"alice": 440, "bob": 1000}
 
 
@@ -30,6 +29,7 @@ class World:
         if mode != "off":
             self.controller.attach()
         self.controller.start()
+        self.controller.ready()
         self._ice = ice
         self.alice = self.phone("alice", lab.a, encryption=encryption[0], codecs=codecs[0])
         self.bob = self.phone("bob", lab.b, encryption=encryption[1], codecs=codecs[1])
@@ -67,20 +67,6 @@ class World:
         assert self.controller.until("flows", "flow", "list", count=0) == []
         return self.controller.until("records", "cdr", "list", count=1)[0]
 
-    def fetch(self, page):
-        """A page of the controller's HTTP server."""
-        return run(*inside(self.lab.relay, ["python3", "-c", FETCH, f"http://127.0.0.1:8080{page}"]))
-
-    def wait_ready(self, seconds=20):
-        """Wait until voxdp says that it can take calls: it knows users then, whom calls that live need not wait for."""
-        deadline = time.monotonic() + seconds
-        while True:
-            try:
-                return self.fetch("/readyz")
-            except LabError:  # 503 until it can
-                assert time.monotonic() < deadline, "not ready"
-            time.sleep(0.1)
-
     def seen(self):
         """The captures at alice's and bob's wire, ended."""
         return [wire.stop() for wire in self.wires]
@@ -90,6 +76,19 @@ class World:
         pairs = ((self.alice, TONES["bob"]), (self.bob, TONES["alice"]))
         heard = [(tone, audio.judge(audio.read(path))) for phone, tone in pairs for path in phone.heard()]
         return [(tone, round(each.frequency)) for tone, each in heard if each.is_tone(tone)]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup():
+    evidence.forget()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport():
+    report = yield
+    if report.failed:
+        report.sections += evidence.sections()
+    return report
 
 
 @pytest.fixture(scope="session")
@@ -117,9 +116,9 @@ def lab_with(cluster, shape):
 
 def lay_over(original, place):
     """Mount the directory at `place`; what is written stays beside that, and is gone with the lab."""
-    upper, work = place.with_name("changed"), place.with_name("changing")
+    upper, work = place.with_name("layers") / "changed", place.with_name("layers") / "changing"
     for made in (place, upper, work):
-        made.mkdir()
+        made.mkdir(parents=True)
     shutil.copystat(original, place)
     layers = f"lowerdir={original},upperdir={upper},workdir={work},metacopy=on"
     run("mount", "-t", "overlay", "overlay", "-o", layers, place)

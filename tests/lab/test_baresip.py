@@ -22,7 +22,7 @@ def talk(caller, called, seconds_of_audio=1.5):
     caller.dial(f"sip:{called.account.user}@{called.account.domain}")
     caller.established()
     called.established()
-    caller.process.wait_for("audio", lambda text: "incoming rtp" in text, 5)
+    caller.process.wait_for("audio", lambda text: "incoming rtp" in text)
     with pytest.raises(LabError, match="no CALL_CLOSED"):
         called.wait("CALL_CLOSED", seconds_of_audio)
 
@@ -48,11 +48,11 @@ def test_keys_and_hold_reach_the_other_phone(phones):
     alice, bob = phones
     talk(alice, bob, 0.2)
     alice.dtmf("5")
-    assert bob.wait("CALL_DTMF_START", 5)["param"] == "5"
+    assert bob.wait("CALL_DTMF_START")["param"] == "5"
     alice.hold()
-    assert bob.wait("CALL_REMOTE_SDP", 5)["param"] == "offer"
+    assert bob.wait("CALL_REMOTE_SDP")["param"] == "offer"
     alice.resume()
-    assert bob.wait("CALL_REMOTE_SDP", 5)["param"] == "offer"
+    assert bob.wait("CALL_REMOTE_SDP")["param"] == "offer"
     bob.hangup()
     alice.closed()
 

@@ -11,6 +11,7 @@ from vm import audio
 from vm.baresip import Account, Baresip
 from vm.browser import Browser, Page
 from vm.controller import DOMAIN, Controller
+from vm.process import PATIENCE
 
 BROWSERS, PHONES = 440, 1000
 PORT = 8443
@@ -34,6 +35,7 @@ class Call:
         )
         self.controller.attach()
         self.controller.start()
+        self.controller.ready()
         for name in ("wendy", "bob"):
             self.controller.add_user(name, "secret")
         self.relay = lab.a.relay
@@ -65,14 +67,14 @@ class Call:
         assert {(flow["path"], flow["reason"], flow["security"]) for flow in flows} == {
             ("engine", "DTLS-SRTP ends here", "secure")
         }
-        media = self.browser.run("phone.media()")
+        media = self.browser.media()
         assert media == {"address": self.relay, "codec": codec, "dtls": "connected"}
         heard = self.browser.hears()
         assert heard.is_tone(PHONES), heard
 
     def settled(self):
         """The flows of RTP once checks have led to a pair, and packets were carried."""
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + PATIENCE
         while True:
             flows = self.controller.carried(50)
             if {flow["ice"] for flow in flows} == {"selected", "off"}:

@@ -11,16 +11,19 @@ from pathlib import Path
 import pytest
 
 from vm import leftovers
+from vm.process import PATIENCE
 
 ROOT = Path(__file__).parents[2]
 DEMO = [sys.executable, "-m", "vm.demo", "--talk", "1.5"]
 
 
 def left():
-    """What labs have left on this host: their directories, namespaces and mounts."""
+    """What labs that are over have left on this host: their directories, namespaces and mounts."""
+    living = {directory.name for directory in leftovers.LABS.glob("*") if leftovers.alive(directory)}
     namespaces = [entry for entry in os.listdir("/run/netns") if entry.startswith("voxlab-")]
     mounts = [line for line in Path("/proc/self/mounts").read_text().splitlines() if "voxlab-" in line]
-    return [*leftovers.LABS.glob("*"), *namespaces, *mounts]
+    found = [*map(str, leftovers.LABS.glob("*")), *namespaces, *mounts]
+    return [thing for thing in found if not any(name in thing for name in living)]
 
 
 @pytest.fixture(autouse=True)
@@ -32,13 +35,12 @@ def _nothing_stays():
 
 @pytest.mark.parametrize("shape", [[], ["--one-interface"]], ids=["two interfaces", "one interface"])
 def test_everything_is_proven_and_the_last_line_is_the_result(shape):
-    done = subprocess.run([*DEMO, "--json", *shape], cwd=ROOT, capture_output=True, text=True, timeout=90)
+    done = subprocess.run([*DEMO, "--json", *shape], cwd=ROOT, capture_output=True, text=True, timeout=8 * PATIENCE)
     assert done.returncode == 0, done.stderr
     assert "All of it works" in done.stderr
     result = json.loads(done.stdout)
     assert result["kernel_packets"] >= 0.999 * result["rtp_packets"]
     assert result["rtp_packets"] > 200
-    assert 0 < result["seconds"] < 60
     known = {key: result[key] for key in ("calls", "answered", "audio_ok", "rtp_lost", "controller_kills", "cdrs")}
     assert known == {"calls": 2, "answered": 2, "audio_ok": True, "rtp_lost": 0, "controller_kills": 1, "cdrs": 2}
 
@@ -50,6 +52,6 @@ def test_an_interrupt_at_any_moment_leaves_nothing(moment):
             if line.strip().startswith(moment):
                 break
         demo.send_signal(signal.SIGINT)
-        _, told = demo.communicate(timeout=30)
+        _, told = demo.communicate(timeout=PATIENCE)
     assert demo.returncode == 130
     assert told == "demo: interrupted; everything it had started is gone\n"

@@ -27,6 +27,7 @@ def controller(two):
     controller = Controller(two, listen=listen, more=SIX.format(a=two.a.relay6, b=two.b.relay6))
     controller.attach()
     controller.start()
+    controller.ready()
     return controller
 
 

@@ -17,7 +17,7 @@ from ctl.kernel.flowtable import FlowTable
 from ctl.kernel.pins import Pins
 from tests.lab.conftest import World
 from vm.lab import Lab
-from vm.process import inside, run
+from vm.process import PATIENCE, inside, run
 
 MODULES = Path("/lib/modules")
 VOXDP = Path(sys.executable).parent / "voxdp"
@@ -40,7 +40,7 @@ def talking(placed):
     return placed
 
 
-def measured(world, seconds=15):
+def measured(world, seconds=PATIENCE):
     """Both directions of RTP once their quality and the round trip are known."""
     deadline = time.monotonic() + seconds
     while True:
@@ -51,11 +51,11 @@ def measured(world, seconds=15):
         time.sleep(0.2)
 
 
-def observed(world, histogram, seconds=12):
+def observed(world, histogram, seconds=PATIENCE):
     """Wait until the histogram has something in it: the next interval, once all is known."""
     deadline = time.monotonic() + seconds
     while True:
-        lines = world.fetch("/metrics").splitlines()
+        lines = world.controller.fetch("/metrics").splitlines()
         if float(next(line for line in lines if line.startswith(histogram)).split()[1]) >= 1:
             return
         assert time.monotonic() < deadline, histogram
@@ -71,7 +71,7 @@ def flagged(world):
 
 
 def until_flagged(world, count):
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + PATIENCE
     while flagged(world) != count:
         assert time.monotonic() < deadline
         time.sleep(0.05)
@@ -127,7 +127,7 @@ def test_a_capture_ends_with_its_command_and_with_its_controller(talking, tmp_pa
             data += (chunk := os.read(piped.stdout.fileno(), 6000))
             assert chunk
         piped.send_signal(signal.SIGINT)
-        rest, told = piped.communicate(timeout=10)
+        rest, told = piped.communicate(timeout=PATIENCE)
     assert piped.returncode == 0
     assert b"frames captured" in told
     (tmp_path / "piped.pcapng").write_bytes(data + rest)
@@ -135,7 +135,7 @@ def test_a_capture_ends_with_its_command_and_with_its_controller(talking, tmp_pa
     with subprocess.Popen(command, stderr=subprocess.PIPE) as left:
         until_flagged(talking, 4)
         os.kill(talking.controller.pid, signal.SIGKILL)
-        assert b"or the controller has ended" in left.communicate(timeout=10)[1]
+        assert b"or the controller has ended" in left.communicate(timeout=PATIENCE)[1]
     assert flagged(talking) == 4
     talking.controller.start()
     assert flagged(talking) == 0
@@ -162,7 +162,7 @@ def test_the_relay_is_traced_for_real(talking, headers):
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as tracing:
         while tracing.poll() is None:
             run(*inside(talking.lab.a.namespace, ["python3", "-c", knock, *map(str, flow["local"].values())]))
-        found = json.loads(tracing.communicate(timeout=30)[0])
+        found = json.loads(tracing.communicate(timeout=PATIENCE)[0])
     assert found["packets_by_reason"]["forwarded"] >= 150
     assert found["packets_by_reason"]["wrong_source"] >= 9
     assert sum(slot["count"] for slot in found["latency_ns"]) >= 150
@@ -173,7 +173,7 @@ def test_the_relay_is_traced_for_real(talking, headers):
 
 def test_digits_are_shown(talking):
     talking.alice.dtmf("42#")
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + PATIENCE
     while not any(flow["dtmf"] == "42#" for flow in talking.flows() if flow["leg"] == "a"):
         assert time.monotonic() < deadline, json.dumps(talking.flows())
         time.sleep(0.1)

@@ -2,14 +2,16 @@
 """Kamailio and its rtpengine module, unchanged, with this relay in place of rtpengine: calls between real phones."""
 
 import json
+import socket
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from tests.ctl.world import sdp
-from vm import audio
+from vm import audio, namespace
 from vm.baresip import Account, Baresip
 from vm.controller import DOMAIN, Controller
 from vm.kamailio import WORDS, Kamailio
@@ -24,11 +26,21 @@ RELAY, DEAD = "udp:127.0.0.1:2223", "udp:127.0.0.1:2299"
 TONES = {"alice": 440, "bob": 1000}
 
 
+def ulaw(code):
+    """The 16-bit sample of a byte in G.711's u-law."""
+    magnitude = ((((~code & 0x0F) << 3) + 0x84) << ((~code & 0x70) >> 4)) - 0x84
+    return magnitude if code & 0x80 else -magnitude
+
+
+ULAW = [ulaw(code) for code in range(256)]
+
+
 class Proxied:
     """A relay without users of its own, Kamailio before it, and two phones registered there."""
 
     def __init__(self, lab, relays, words, encryption, more):
         self.controller = Controller(lab, listen=["127.0.0.1:5080"], more=NG + more)
+        self.lab = lab
         self.controller.attach()
         self.controller.start()
         self.proxy = Kamailio(lab, DOMAIN, relays, words)
@@ -51,9 +63,11 @@ class Proxied:
         self.bob.established()
 
     def carried(self, least):
+        """The flows of the first session of the call, once each has had so many packets."""
         deadline = time.monotonic() + 15
         while True:
-            flows = [flow for flow in self.controller.look("flow", "list") if flow["kind"] == "rtp"]
+            listed = self.controller.look("flow", "list")
+            flows = [flow for flow in listed if flow["kind"] == "rtp" and flow["call"].startswith("ng/1/")]
             if len(flows) == 2 and min(flow["packets"] for flow in flows) >= least:
                 return flows
             assert time.monotonic() < deadline, flows
@@ -63,6 +77,57 @@ class Proxied:
         pairs = ((self.alice, TONES["bob"]), (self.bob, TONES["alice"]))
         heard = [(tone, audio.judge(audio.read(path))) for phone, tone in pairs for path in phone.heard()]
         return [(tone, each.is_tone(tone)) for tone, each in heard]
+
+
+class Recorder:
+    """A session recording server of the only call, at an endpoint of the lab, which speaks to the relay by itself."""
+
+    TAG = "recorder"
+
+    def __init__(self, lab, end):
+        self._end = end
+        self._client = NgClient(lab.relay)
+        with namespace.entered(end.namespace):
+            self._sockets = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2)]
+        for each in self._sockets:
+            each.bind((end.address, 0))
+            each.settimeout(0.2)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._client.close()
+        for each in self._sockets:
+            each.close()
+
+    def subscribe(self):
+        (call,) = self._client.ask("list")["calls"]
+        self._names = {"call_id": call, "to_tag": self.TAG}
+        offered = self._ask("subscribe request", flags=["all", "siprec"])
+        body = sdp(self._end.address, *["m=audio 9 RTP/AVP 0\r\na=recvonly\r\n"] * len(self._sockets)).decode()
+        for each in self._sockets:
+            body = body.replace("m=audio 9 ", f"m=audio {each.getsockname()[1]} ", 1)
+        self._ask("subscribe answer", sdp=body)
+        return offered
+
+    def listen(self, seconds):
+        """The samples that come to each of the sockets."""
+        coded = [b"", b""]
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            for place, each in enumerate(self._sockets):
+                with suppress(TimeoutError):
+                    coded[place] += each.recv(2048)[12:]
+        return [[ULAW[code] for code in each] for each in coded]
+
+    def leave(self):
+        self._ask("unsubscribe")
+
+    def _ask(self, command, **keys):
+        reply = self._client.ask(command, **self._names, **keys)
+        assert reply["result"] == "ok", reply
+        return reply
 
 
 @pytest.fixture
@@ -82,11 +147,13 @@ def test_a_call_is_carried_by_the_kernel_and_accounted_by_the_proxy(proxied):
     assert {flow["call"].partition("/")[0] for flow in flows} == {"ng"}
     world.alice.hangup()
     world.bob.closed()
-    totals, average, lowest, samples = world.proxy.accounted()
+    totals, average, lowest, samples, highest, when = world.proxy.accounted()
     packets = int(totals.split()[1])
     assert packets >= 700, totals
     assert 4.0 <= float(average) <= 4.5
     assert 4.0 <= float(lowest) <= float(average)
+    assert float(average) <= float(highest) <= 4.5
+    assert when in {f"0:{second:02}" for second in range(60)}  # of the call
     assert int(samples) >= 1
     assert world.controller.until("flows", "flow", "list", count=0) == []
     assert world.tones() == [(1000, True), (440, True)]
@@ -138,6 +205,19 @@ def test_plain_rtp_is_bridged_to_srtp(proxied):
     assert world.tones() == [(1000, True), (440, True)]
 
 
+def test_phones_of_srtp_are_given_keys_of_another_suite(proxied):
+    """By the caller's word it has one suite, and by the proxy's the callee is not offered that one."""
+    keyings = dict.fromkeys(("alice", "bob"), "srtp-mand")
+    world = proxied(words=f"{WORDS} RTP/SAVP SDES-no-AES_CM_128_HMAC_SHA1_80 DTLS=off", encryption=keyings)
+    world.connect()
+    flows = {flow["leg"]: flow for flow in world.carried(100)}
+    assert {(flow["path"], flow["reason"]) for flow in flows.values()} == {("engine", "SRTP keys differ")}
+    assert [flows[leg]["suite"] for leg in "ab"] == ["AES_CM_128_HMAC_SHA1_80", "AEAD_AES_256_GCM"]
+    world.alice.hangup()
+    world.bob.closed()
+    assert world.tones() == [(1000, True), (440, True)]
+
+
 def test_a_call_is_recorded_as_the_proxy_asks(proxied):
     world = proxied(words=f"{WORDS} record-call=on", more=RECORDING)
     world.connect()
@@ -146,6 +226,29 @@ def test_a_call_is_recorded_as_the_proxy_asks(proxied):
     world.bob.closed()
     (recording,) = world.controller.until("recordings", "recording", "list", count=1)
     assert recording["bytes"] > 2 * 3 * 8000
+
+
+def test_a_recorder_subscribes_to_a_call_and_leaves_it_in_the_kernel(proxied):
+    """As with SIPREC: both sides of a call that goes on come to somebody else, who may go again."""
+    world = proxied()
+    world.connect()
+    assert {flow["path"] for flow in world.carried(50)} == {"kernel"}
+    with Recorder(world.lab, world.lab.b) as recorder:
+        offered = recorder.subscribe()
+        assert [each["tag"] for each in offered["tag-medias"]] == offered["from-tags"]
+        assert {flow["path"] for flow in world.carried(100)} == {"engine"}
+        heard = [audio.judge(each) for each in recorder.listen(4.0)]
+        recorder.leave()
+    assert sorted(round(each.frequency, -1) for each in heard) == [440, 1000]
+    assert all(each.is_tone(round(each.frequency, -1)) for each in heard)
+    flows = world.carried(0)
+    assert {flow["path"] for flow in flows} == {"kernel"}
+    world.carried(max(flow["packets"] for flow in flows) + 50)
+    world.alice.hangup()
+    world.bob.closed()
+    assert int(world.proxy.accounted()[0].split()[1]) >= 600  # of the kernel, the engine and the kernel again
+    assert world.tones() == [(1000, True), (440, True)]
+    assert world.controller.until("flows", "flow", "list", count=0) == []
 
 
 def test_the_relay_runs_by_rtpengines_own_options(two):
@@ -166,7 +269,7 @@ def test_the_relay_runs_by_rtpengines_own_options(two):
         f'[run]\ndirectory = "{run}"\nstate = "{run}"\n[xdp]\nbpffs = "{two.bpffs}"\n'
     )
     process = two.spawn(two.relay, *arguments, log="voxdp.log")
-    process.wait_for("start", lambda text: "serving" in text, 30.0)
+    process.wait_for("start", lambda text: "serving" in text)
     client = NgClient(two.relay)
     two.own(client)
     for command, end, tags in (("offer", two.a, {}), ("answer", two.b, {"to_tag": "b"})):
@@ -179,6 +282,7 @@ def test_the_relay_runs_by_rtpengines_own_options(two):
     assert {flow["path"] for flow in json.loads(voxdp("-j", "flow", "list"))} == {"kernel"}
     assert "callid: c |" in voxdp("ng", "ctl", "list", "sessions")
     assert "sessionstotal: 1" in voxdp("ng", "ctl", "list", "numsessions")
+    assert "managedsessions: 1" in voxdp("ng", "ctl", "list", "totals")
     assert "198.18.1.1: 2 pairs used" in voxdp("ng", "ctl", "list", "interfaces")
     assert voxdp("ng", "ctl", "terminate", "c") == "1 call ended\n"
     assert json.loads(voxdp("-j", "flow", "list")) == []

@@ -11,7 +11,7 @@ import pytest
 
 from vm import leftovers, namespace
 from vm.lab import Interrupted, Lab
-from vm.process import LabError, inside, run
+from vm.process import PATIENCE, LabError, inside, run
 from vm.topology import add_address
 
 ROOT = Path(__file__).parents[2]
@@ -46,7 +46,7 @@ def exchange(lab, source, target):
         namespace.datagram_socket(source[0], (source[1], 4000)) as near,
         namespace.datagram_socket(target[0], (target[1], 4001)) as far,
     ):
-        far.settimeout(2)
+        far.settimeout(PATIENCE)
         near.sendto(b"hello", (target[1], 4001))
         return far.recvfrom(100)[1][0]
 
@@ -153,4 +153,4 @@ def test_a_program_that_is_missing_or_fails_is_told_in_one_line(two):
     with pytest.raises(LabError, match="failed with 3: because"):
         run("sh", "-c", "echo because >&2; exit 3")
     with pytest.raises(LabError, match="ended with 4 before start: goodbye"):
-        two.spawn(two.relay, "sh", "-c", "echo goodbye; exit 4").wait_for("start", lambda text: "hello" in text, 5)
+        two.spawn(two.relay, "sh", "-c", "echo goodbye; exit 4").wait_for("start", lambda text: "hello" in text)

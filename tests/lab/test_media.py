@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Codecs that differ, and recordings: real phones on either side, and a gateway of G.729, which no phone here has."""
 
+import itertools
 import json
 import struct
 import time
@@ -12,8 +13,8 @@ import pytest
 
 from tests.lab.test_flows import measured
 from tests.media.dsp import Codec, Rtp, Side, heard, packets, sine
-from vm import audio
-from vm.process import LabError
+from vm import audio, capture
+from vm.process import PATIENCE, LabError
 from vm.sipp import Sipp
 
 BOTH = [(1000, 1000), (440, 440)]
@@ -41,7 +42,7 @@ def test_phones_without_a_common_codec_hear_each_other(world, codec):
         f"transcoding {name} to PCMU: the legs have no codec in common",
     }
     world.alice.dtmf("5")
-    assert world.bob.wait("CALL_DTMF_START", 5)["param"] == "5"
+    assert world.bob.wait("CALL_DTMF_START")["param"] == "5"
     if name == "opus":  # RTCP comes every five seconds: once is enough
         for flow in measured(world):
             assert (flow["codec"], flow["far_loss_pct"]) == ("PCMU" if flow["leg"] == "a" else "opus", 0), flow
@@ -53,36 +54,49 @@ def test_phones_without_a_common_codec_hear_each_other(world, codec):
 
 
 G729 = Side(Codec("G729"))
+GATEWAY, G729_SNR = 1500, 10
+"""The tone of the gateway, Hz; and what its codec, which is made for voices, leaves of a tone at the worst, dB."""
 SCENARIO = Path(__file__).parent / "scenarios/g729.xml"
 
 
 def test_a_gateway_that_has_g729_alone_is_heard_and_hears(world, tmp_path):
-    """Its sound is coded beforehand, and what reached it is decoded from its wire."""
-    world = world(media='transcode = ["PCMU", "G729"]')
+    """In PCMU, and in opus by DTLS-SRTP. Its sound is coded beforehand; what reached it is decoded from its wire."""
+    world = world(media='transcode = ["PCMU", "G729", "opus"]')
+    carol = world.phone("carol", world.lab.a, slot=1, encryption="dtls_srtp", codecs="opus/48000/2")
+    carol.registered()
     lines = SCENARIO.read_text().replace("SOUND", str(tmp_path / "tone.pcap"))
-    write_capture(tmp_path / "tone.pcap", packets(G729, sine(8000, 1000, 12000)))
+    write_capture(tmp_path / "tone.pcap", packets(G729, sine(8000, GATEWAY, 6000)))
     (tmp_path / "gateway.xml").write_text(lines)
-    Sipp(world.lab, world.lab.b, "gateway", ["-sf", str(tmp_path / "gateway.xml")], 5070)
+    Sipp(world.lab, world.lab.b, "gateway", ["-sf", str(tmp_path / "gateway.xml")], 5070).listening()
     command = world.controller.command
     command("trunk", "add", "gateway", f"host={world.lab.b.address}", "port=5070", "probe_seconds=0")
     command("route", "add", "france", "prefix=33", f"trunks={json.dumps([{'trunk': 'gateway'}])}")
-    world.alice.dial("sip:+33123456789@voxdp.lab")
-    world.alice.established()
-    a, b = world.carried(300)
-    assert (a["reason"], a["codec"], b["codec"]) == (
-        "transcoding PCMU to G729: the legs have no codec in common",
-        "PCMU",
-        "G729",
+    calls = (
+        (world.alice, "transcoding PCMU to G729: the legs have no codec in common", "PCMU"),
+        (carol, "DTLS-SRTP ends here", "opus"),
     )
-    assert (a["lost"], b["lost"]) == (0, 0)
-    world.alice.hangup()
-    world.alice.closed()
+    for phone, reason, codec in calls:
+        phone.dial("sip:+33123456789@voxdp.lab")
+        phone.established()
+        a, b = world.carried(150)
+        assert (a["reason"], a["codec"], b["codec"]) == (reason, codec, "G729")
+        assert (a["lost"], b["lost"]) == (0, 0)
+        phone.hangup()
+        phone.closed()
+        assert world.controller.until("flows", "flow", "list", count=0) == []
+        said = audio.judge(audio.read(phone.heard()[0]))
+        assert said.is_tone(GATEWAY, least_snr=G729_SNR), said
+        assert (said.gap, said.clicks) == (0, 0), said
     reached = [
-        Rtp.parse(each.payload) for each in world.seen()[1] if each.is_rtp and each.target[0] == world.lab.b.address
+        Rtp.parse(each.payload)
+        for each in capture.rtp(world.seen()[1])
+        if each.payload[1] & 127 == 18 and each.target[0] == world.lab.b.address
     ]
-    assert {packet.payload_type for packet in reached} == {18}
-    assert audio.judge(heard(G729, reached)).is_tone(440)
-    assert tones_in(world.alice.heard()[0])[0] == 1000
+    streams = [list(stream) for _, stream in itertools.groupby(reached, lambda packet: packet.ssrc)]
+    for stream, tone, snr in zip(streams, (440, 700), (20, G729_SNR), strict=True):
+        got = audio.judge(heard(G729, stream))
+        assert got.is_tone(tone, least_snr=snr), got
+        assert (got.gap, got.clicks) == (0, 0), got
 
 
 def write_capture(path, stream):
@@ -107,7 +121,7 @@ def test_phones_with_a_common_codec_stay_in_the_kernel(world):
 
 def kept(world):
     """The recordings in the store, once there is one."""
-    until = time.monotonic() + 10
+    until = time.monotonic() + PATIENCE
     while not (found := world.controller.ask("recording", "list")):
         assert time.monotonic() < until
         time.sleep(0.1)
@@ -115,11 +129,11 @@ def kept(world):
 
 
 def tones_in(path):
-    """The strongest tone of each channel, heard at 8 kHz."""
+    """The strongest tone of each channel, heard at 8 kHz; to ten Hz, as a packet that comes late bends it."""
     with wave.open(str(path)) as file:
         pcm, channels = array("h", file.readframes(file.getnframes())), file.getnchannels()
         step = channels * file.getframerate() // audio.RATE
-    return [round(audio.judge(pcm[channel::step]).frequency) for channel in range(channels)]
+    return [round(audio.judge(pcm[channel::step]).frequency, -1) for channel in range(channels)]
 
 
 def record(world, *words):
@@ -151,15 +165,3 @@ def test_a_call_of_the_kernel_is_recorded_and_stays_there(world, tmp_path):
     world.controller.command("recording", "export", found["id"], "-w", str(tmp_path / "call.wav"))
     assert tones_in(tmp_path / "call.wav") == [440, 1000]
     assert world.tones_heard() == BOTH
-
-
-def test_a_transcoded_call_is_recorded(world, tmp_path):
-    world = world(codecs=("PCMU/8000", "PCMA/8000"), more=settings(tmp_path), media=TRANSCODE)
-    world.connect(world.alice, world.bob)
-    record(world, "start", "--consent", "announced")
-    world.carried(200)
-    assert record(world, "stop")["dropped_bytes"] == 0
-    (found,) = kept(world)
-    world.controller.command("recording", "export", found["id"], "-w", str(tmp_path / "call.wav"))
-    assert tones_in(tmp_path / "call.wav") == [440, 1000]
-    world.finish(world.alice, world.bob)

@@ -1,17 +1,23 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A phone behind NAT that forgets it after seconds, and one whose network goes away without a word."""
+"""Phones behind NAT that forgets them after seconds, and one whose network goes away without a word."""
 
 import select
 import threading
 import time
 
-from vm import namespace, topology
+from tests.ctl.certificates import Authority
+from vm import audio, namespace, nat, topology
 from vm.baresip import Account, Baresip
 from vm.controller import DOMAIN
 from vm.process import inside, run
 
 INSIDE, OUTSIDE = "198.18.1.50", "198.18.1.51"
 MEMORY = 3.0
+TLS = """
+[sip.tls]
+certificate = "{certificate}"
+key = "{key}"
+"""
 
 
 class Nat:
@@ -83,5 +89,37 @@ def test_a_phone_behind_nat_stays_reachable_and_a_connection_to_nobody_ends(worl
     before = {each["user"] for each in world.controller.ask("reg", "list")}
     assert before == {"alice", "bob", "carol", "dave"}
     run(*inside(world.lab.a.namespace, ["ip", "link", "set", world.lab.a.interface, "down"]))
-    left = world.controller.until("registrations", "reg", "list", count=3, timeout=20)
+    left = world.controller.until("registrations", "reg", "list", count=3)
     assert {each["user"] for each in left} == before - {"dave"}
+
+
+def test_phones_that_connected_through_nat_are_called_by_their_connections(world, tmp_path):
+    """Contacts and media name an address that leads nowhere; what comes from there comes through the router."""
+    certificate, key = Authority(tmp_path).issue("voxdp", DOMAIN)
+    listen = ["udp:198.18.1.1:5060", "udp:198.18.2.1:5060", "tcp:198.18.1.1:5060", "tls:198.18.1.1:5061"]
+    world = world(sip="nat_keepalive = 1", listen=listen, more=TLS.format(certificate=certificate, key=key))
+    home = nat.home(world.lab, int(MEMORY))
+    tones = {"tcp": 700, "tls": 550}
+    for transport in tones:
+        world.controller.add_user(transport, "secret")
+    accounts = [Account(name, DOMAIN, "secret", home.relay, transport=name) for name in tones]
+    plain, secure = (Baresip(world.lab, home, each, tones[each.user], slot) for slot, each in enumerate(accounts))
+    plain.registered()
+    secure.registered()
+    contacts = {each["user"]: each["contact"] for each in world.controller.ask("reg", "list")}
+    assert all(nat.PHONE in contacts[name] for name in tones)
+    connections = nat.connections(world.lab)
+    assert len(connections) == 2
+    time.sleep(2 * MEMORY)  # nothing but keep-alives of TCP goes by meanwhile
+
+    for caller, callee in ((world.bob, plain), (world.bob, secure), (plain, secure)):
+        world.connect(caller, callee)
+        world.carried(100)
+        callee.hangup()
+        caller.closed()
+        callee.closed()
+    expected = ((plain, (1000, 550)), (secure, (1000, 700)), (world.bob, (700, 550)))
+    for phone, heard in expected:
+        for path, tone in zip(phone.heard(), heard, strict=True):
+            assert audio.judge(audio.read(path)).is_tone(tone), (phone.account.user, tone)
+    assert nat.connections(world.lab) == connections, "none was lost, and none was opened toward a phone"

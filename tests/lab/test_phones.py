@@ -14,6 +14,7 @@ from tests.lab.conftest import lab_with
 from vm import audio
 from vm.baresip import Account, Baresip
 from vm.controller import DOMAIN, Controller
+from vm.process import PATIENCE
 from vm.sipp import Sipp
 
 SCENARIOS = Path(__file__).parent / "scenarios"
@@ -87,6 +88,7 @@ def exchange(cluster):
         controller = Controller(lab, listen=listen, more=more)
         controller.attach()
         controller.start()
+        controller.ready()
         yield lab, controller
 
 
@@ -102,7 +104,7 @@ def test_what_phones_do(phones):
     for scene in (who_may_not, given_up_and_busy, held_and_keyed, transferred_blindly, transferred_after_asking):
         scene(phones)
     phones.controller.until("flows", "flow", "list", count=0)
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + PATIENCE
     while (found := recorded(phones)) != RECORDS:
         assert time.monotonic() < deadline, found
         time.sleep(0.2)
@@ -118,7 +120,7 @@ def test_a_call_without_an_offer_is_heard_both_ways(exchange):
     target = ["-s", "echoed", "-auth_uri", f"echoed@{DOMAIN}", "-m", "1", f"{lab.a.relay}:5060"]
     scenario = ["-sf", str(SCENARIOS / "late.xml"), "-rtp_echo", "-mp", "16000"]
     caller = Sipp(lab, lab.a, "late", [*scenario, *target], port=5090)
-    outcome = caller.finish(30)
+    outcome = caller.finish()
     assert (outcome.successful, outcome.failed) == (1, 0)
     phone.closed()
     (path,) = phone.heard()
@@ -138,8 +140,8 @@ def test_keys_by_info_become_telephone_events(exchange):
     phone.registered()
     target = ["-s", "pressed", "-auth_uri", f"pressed@{DOMAIN}", "-m", "1", f"{lab.a.relay}:5060"]
     caller = Sipp(lab, lab.a, "keys", ["-sf", str(SCENARIOS / "keys.xml"), "-rtp_echo", "-mp", "16100", *target], 5090)
-    assert [phone.wait("CALL_DTMF_START", 10)["param"] for _ in range(2)] == ["7", "5"]
-    outcome = caller.finish(30)
+    assert [phone.wait("CALL_DTMF_START")["param"] for _ in range(2)] == ["7", "5"]
+    outcome = caller.finish()
     assert (outcome.successful, outcome.failed) == (1, 0)
     phone.kill()
 
@@ -153,7 +155,7 @@ def recorded(phones):
 
 def who_may_not(phones):
     eve = phones.add("eve", phones.lab.a, slot=2, password="guess")
-    eve.process.wait_for("refusal", lambda text: "403 Forbidden" in text, 15)
+    eve.process.wait_for("refusal", lambda text: "403 Forbidden" in text)
     eve.kill()
     phones.alice.dial(phones.uri("nobody"))
     assert "404" in phones.alice.closed()
@@ -162,12 +164,12 @@ def who_may_not(phones):
 def given_up_and_busy(phones):
     alice, dave = phones.alice, phones.dave
     alice.dial(phones.uri("dave"))
-    dave.wait("CALL_INCOMING", 10)
+    dave.wait("CALL_INCOMING")
     alice.hangup()
     dave.closed()
     alice.closed()
     alice.dial(phones.uri("dave"))
-    dave.wait("CALL_INCOMING", 10)
+    dave.wait("CALL_INCOMING")
     dave.hangup()
     assert "486" in alice.closed()
 
@@ -177,15 +179,28 @@ def held_and_keyed(phones):
     phones.connect(alice, bob)
     before = max(flow["packets"] for flow in phones.controller.carried(60))
     alice.hold()
-    bob.wait("CALL_REMOTE_SDP", 5)
+    bob.wait("CALL_REMOTE_SDP")
+    assert settles(phones, {"a": "pinned", "b": "held"}), "nothing of bob's goes to who holds"
     alice.resume()
-    bob.wait("CALL_REMOTE_SDP", 5)
+    bob.wait("CALL_REMOTE_SDP")
+    assert settles(phones, {"a": "pinned", "b": "pinned"})
     phones.controller.carried(before + 20)
     alice.dtmf("7")
-    assert bob.wait("CALL_DTMF_START", 5)["param"] == "7"
+    assert bob.wait("CALL_DTMF_START")["param"] == "7"
     part(alice, bob)
     for phone, tone in ((alice, "bob"), (bob, "alice")):
         assert audio.judge(audio.read(phone.heard()[-1])).is_tone(TONES[tone])
+
+
+def settles(phones, states):
+    """Whether the flows of sound come to these states, by leg."""
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        flows = phones.controller.look("flow", "list")
+        if {flow["leg"]: flow["state"] for flow in flows if flow["kind"] == "rtp"} == states:
+            return True
+        time.sleep(0.05)
+    return False
 
 
 def transferred_blindly(phones):

@@ -7,14 +7,19 @@ import itertools
 import math
 import struct
 import time
+from collections import Counter
 
 import pytest
 
 from tests.lab.conftest import TONES
 from vm import audio, capture
-from vm.process import LabError
+from vm.process import PATIENCE, LabError
 
 PROMPT, MUSIC = 700, 1500
+LIVE = 0.08
+"""Seconds between two packets of a phone that is not silent; the engine takes it for silent after 0.1."""
+STEPS = (1, 2, 3, 65535)
+"""From one number to the next: a packet or two may be lost on a busy machine, or one overtaken."""
 
 
 @pytest.fixture
@@ -35,7 +40,7 @@ def talking(placed):
     return placed
 
 
-def on_the_way(world, path, reason, seconds=15):
+def on_the_way(world, path, reason, seconds=PATIENCE):
     """Wait until both directions are carried so."""
     deadline = time.monotonic() + seconds
     while {(flow["path"], flow["reason"]) for flow in world.flows()} != {(path, reason)}:
@@ -58,7 +63,8 @@ def test_what_is_played_dialled_and_blocked_amid_a_call(talking):
     with pytest.raises(LabError, match="send 1 to 16 digits"):
         ask("call", "dtmf", call["id"], "xyz", "--to", "b")
 
-    assert ask("call", "play", call["id"], "prompt", "--to", "b")["ms"] == 2000
+    once = {"id": call["id"], "action": "play", "leg": "b", "sounds": ["prompt"], "times": 1, "start_ms": 0}
+    assert talking.controller.tell("call.media", once)["ms"] == 2000  # over before the end of a command may be seen
     on_the_way(talking, "engine", "playback")
     back_in_the_kernel(talking)
 
@@ -69,7 +75,7 @@ def test_what_is_played_dialled_and_blocked_amid_a_call(talking):
     back_in_the_kernel(talking)
 
     ask("call", "dtmf", call["id"], "4#", "--to", "b")
-    assert [talking.bob.wait("CALL_DTMF_START", 5)["param"] for _ in range(2)] == ["4", "#"]
+    assert [talking.bob.wait("CALL_DTMF_START")["param"] for _ in range(2)] == ["4", "#"]
     back_in_the_kernel(talking)
 
     ask("call", "block", call["id"], "--from", "a", "--what", "digits")
@@ -79,7 +85,7 @@ def test_what_is_played_dialled_and_blocked_amid_a_call(talking):
     ask("call", "unblock", call["id"], "--from", "a", "--what", "digits")
     back_in_the_kernel(talking)
     talking.alice.dtmf("8")
-    assert talking.bob.wait("CALL_DTMF_START", 5)["param"] == "8", "and no 7 before it"
+    assert talking.bob.wait("CALL_DTMF_START")["param"] == "8", "and no 7 before it"
 
     until_held = time.time()
     talking.bob.hold()
@@ -90,17 +96,26 @@ def test_what_is_played_dialled_and_blocked_amid_a_call(talking):
 
     talking.finish(talking.alice, talking.bob)
     at_a, at_b = talking.seen()
-    for seen, endpoint in ((at_a, talking.lab.a), (at_b, talking.lab.b)):
-        one_stream([each for each in seen if each.time < until_held], endpoint)
-    assert holds(talking.bob.heard()[0], PROMPT, TONES["alice"])
-    assert holds(talking.alice.heard()[0], MUSIC, TONES["bob"])
+    near, far = talking.lab.a, talking.lab.b
+    for seen, endpoint, theirs, other in ((at_a, near, at_b, far), (at_b, far, at_a, near)):
+        if longest_pause(theirs, other, until_held) < LIVE:
+            one_stream([each for each in seen if each.time < until_held], endpoint)
+        no_number_twice(seen, endpoint)
+    assert audio.holds(audio.read(talking.bob.heard()[0]), PROMPT, TONES["alice"])
+    assert audio.holds(audio.read(talking.alice.heard()[0]), MUSIC, TONES["bob"])
 
 
-def heard_by_us(world, digit, seconds=10):
+def heard_by_us(world, digit, seconds=PATIENCE):
     deadline = time.monotonic() + seconds
     while not any((flow["dtmf"] or "").endswith(digit) for flow in world.flows() if flow["leg"] == "a"):
         assert time.monotonic() < deadline, world.flows()
         time.sleep(0.1)
+
+
+def longest_pause(seen, endpoint, until):
+    """Seconds for which a phone sent nothing. What is played beside one that is silent is no part of its stream."""
+    times = [each.time for each in capture.rtp(seen) if each.source[0] == endpoint.address and each.time < until]
+    return max(later - sooner for sooner, later in itertools.pairwise(times))
 
 
 def one_stream(seen, endpoint):
@@ -111,8 +126,8 @@ def one_stream(seen, endpoint):
     got = [each for each in capture.rtp(seen) if each.target[0] == endpoint.address]
     assert len({each.packet[0] for each in got}) == 1
     numbers = [each.packet[1] for each in got]
-    steps = {(b - a) % 65536 for a, b in itertools.pairwise(numbers)}
-    assert steps <= {1, 2, 3, 65535}, steps
+    jumps = [pair for pair in itertools.pairwise(got) if (pair[1].packet[1] - pair[0].packet[1]) % 65536 not in STEPS]
+    assert not jumps, [(each.time, each.target, each.payload[:16].hex()) for pair in jumps for each in pair]
     assert len(set(numbers)) >= 0.995 * ((numbers[-1] - numbers[0]) % 65536)
     sound = [struct.unpack_from("!I", each.payload, 4)[0] for each in got if each.payload[1] & 127 == 0]
     gaps = [(b - a) % 2**32 for a, b in itertools.pairwise(sorted(sound))]
@@ -121,14 +136,12 @@ def one_stream(seen, endpoint):
     assert sum(gap > 8 * 60 for gap in gaps) <= 6, "the digits, two of ours and two of the phone's"
 
 
-def holds(path, *tones):
-    """Whether each of the tones is heard alone for a second somewhere in what a phone has recorded."""
-    samples = audio.read(path)
-    second = audio.RATE
-    pieces = [
-        audio.judge(samples[start : start + second + 320]) for start in range(0, len(samples) - second, second // 2)
-    ]
-    return all(any(piece.is_tone(tone) for piece in pieces) for tone in tones)
+def no_number_twice(seen, endpoint):
+    """In none of the streams that reached a phone, whoever carried them and whatever was put into them."""
+    got = [each for each in capture.rtp(seen) if each.target[0] == endpoint.address]
+    times = Counter((each.payload[8:12], each.packet[1]) for each in got)
+    doubled = [each for each in got if times[each.payload[8:12], each.packet[1]] > 1]
+    assert not doubled, [(each.time, each.target, each.payload[:16].hex()) for each in doubled]
 
 
 def dtmf_of(placed, form):
@@ -148,7 +161,7 @@ def test_keys_reach_a_phone_in_the_form_that_it_has(placed):
     dtmf_of(placed, "info")
     on_the_way(placed, "engine", "digits by INFO")
     placed.alice.dtmf("5")
-    assert placed.bob.wait("CALL_DTMF_START", 5)["param"] == "5"
+    assert placed.bob.wait("CALL_DTMF_START")["param"] == "5"
     ended(placed)
 
     dtmf_of(placed, "inband")
@@ -156,7 +169,7 @@ def test_keys_reach_a_phone_in_the_form_that_it_has(placed):
     placed.alice.dtmf("1")
     heard_by_us(placed, "1")
     placed.bob.dtmf("8")
-    assert placed.alice.wait("CALL_DTMF_START", 5)["param"] == "8", "hers are events all the same"
+    assert placed.alice.wait("CALL_DTMF_START")["param"] == "8", "hers are events all the same"
     time.sleep(0.5)
     ended(placed)
 

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 from vm import audio
+from vm.process import PATIENCE
 from vm.sipp import Sipp
 
 SCENARIOS = Path(__file__).parent / "scenarios"
@@ -30,13 +31,13 @@ def test_a_queue_with_two_agents(world):
     world.controller.kill()
     world.controller.start()
     world.controller.until("callers", "queue", "board", count=1)
-    world.wait_ready()
+    world.controller.ready()
     carol.dial("sip:*45@voxdp.lab")
     carol.established()
     carol.closed()
-    carol.wait("CALL_INCOMING", 10)
+    carol.wait("CALL_INCOMING")
     command("agent", "state", "bob", "available")
-    world.bob.established(20)
+    world.bob.established()
     assert {flow["path"] for flow in world.carried(100)} == {"kernel"}
 
     (call,) = world.controller.ask("call", "list")
@@ -69,7 +70,7 @@ def test_a_queue_with_two_agents(world):
     (caller,) = those_who_hung_up(world)
     assert (caller["number"], caller["position"]) == ("alice", 1)
     command("agent", "state", "bob", "available")
-    world.bob.established(20)
+    world.bob.established()
     world.alice.established()
     assert {flow["path"] for flow in world.carried(50)} == {"kernel"}
     world.alice.hangup()
@@ -77,7 +78,7 @@ def test_a_queue_with_two_agents(world):
     assert world.controller.until("callers", "queue", "board", count=0) == []
 
 
-def those_who_hung_up(world, seconds=10):
+def those_who_hung_up(world, seconds=PATIENCE):
     """Who is on the board, once none of them is on the line: alice may hear of the end before the board does."""
     deadline = time.monotonic() + seconds
     while True:
@@ -98,8 +99,8 @@ def test_members_of_a_group_in_two_networks_ring_together(world):
     members = json.dumps([{"user": "carol"}, {"user": "dave"}])
     world.controller.command("group", "add", "all", "extension=501", f"members={members}")
     world.alice.dial("sip:501@voxdp.lab")
-    carol.wait("CALL_INCOMING", 10)
-    dave.wait("CALL_INCOMING", 10)
+    carol.wait("CALL_INCOMING")
+    dave.wait("CALL_INCOMING")
     dave.command("accept")
     world.alice.established()
     carol.closed()
@@ -115,7 +116,7 @@ def test_trunks_of_which_one_fails_and_the_time_of_day(world):
         (5070, "broken", ["-sf", str(SCENARIOS / "out_of_order.xml")]),
         (5072, "sound", ["-sn", "uas", "-rtp_echo"]),
     ):
-        Sipp(world.lab, world.lab.b, name, scenario, port)
+        Sipp(world.lab, world.lab.b, name, scenario, port).listening()
         command("trunk", "add", name, f"host={world.lab.b.address}", f"port={port}", "probe_seconds=0")
     trunks = json.dumps([{"trunk": "broken"}, {"trunk": "sound", "priority": 1}])
     command("route", "add", "france", "prefix=33", f"trunks={trunks}")

@@ -5,6 +5,8 @@ import time
 
 import pytest
 
+from vm.process import PATIENCE
+
 TIMEOUT = 4
 
 
@@ -17,8 +19,8 @@ def test_a_call_of_dead_phones_is_ended_and_one_of_living_phones_is_not(world, m
     (call,) = world.controller.ask("call", "list")
     assert call["state"] == "talking"
     last = kill(world.alice, world.bob)
-    (record,) = world.controller.until("records", "cdr", "list", count=1, timeout=TIMEOUT + 6)
-    assert TIMEOUT - 1 < time.monotonic() - last < TIMEOUT + 4
+    (record,) = world.controller.until("records", "cdr", "list", count=1)
+    assert time.monotonic() - last > TIMEOUT - 1
     assert (record["call"], record["sip_status"], record["q850_cause"]) == (call["id"], 200, 102)
     assert (record["ended_by"], record["reason"]) == ("server", "Media Timeout")
     assert min(each["packets"] for each in record["directions"]) >= 100
@@ -46,8 +48,8 @@ def test_a_call_on_hold_is_not_ended_though_nothing_comes_any_more(world):
     world.carried(20)
     for phone, other in ((world.alice, world.bob), (world.bob, world.alice)):
         phone.hold()
-        assert other.wait("CALL_REMOTE_SDP", 5)["param"] == "offer"
-        phone.wait("CALL_REMOTE_SDP", 5)
+        assert other.wait("CALL_REMOTE_SDP")["param"] == "offer"
+        phone.wait("CALL_REMOTE_SDP")
     wait_for_hold(world)
     kill(world.alice, world.bob)
     before = {flow["id"]: flow["packets"] for flow in all_flows(world)}
@@ -72,14 +74,14 @@ def all_flows(world):
 
 
 def wait_for_hold(world):
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + PATIENCE
     while {flow["state"] for flow in world.flows("rtp")} != {"held"}:
         assert time.monotonic() < deadline, world.flows("rtp")
         time.sleep(0.1)
 
 
 def wait_for_figure(world, name, wanted):
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + PATIENCE
     while (found := figure(world, name)) != wanted:
         assert time.monotonic() < deadline, f"{name} is {found}"
         time.sleep(0.2)
@@ -87,5 +89,5 @@ def wait_for_figure(world, name, wanted):
 
 def figure(world, name):
     """A metric without labels, as a scrape tells it."""
-    (line,) = [line for line in world.fetch("/metrics").splitlines() if line.startswith(f"{name} ")]
+    (line,) = [line for line in world.controller.fetch("/metrics").splitlines() if line.startswith(f"{name} ")]
     return float(line.split()[1])

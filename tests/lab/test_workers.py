@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Two processes share the signalling: phones of one call those of the other, and an operator sees one system."""
 
-import json
 import os
 import signal
 import time
@@ -11,20 +10,21 @@ from urllib.parse import quote
 
 import pytest
 
+from sip.steering import slot_of
 from tests.lab.conftest import lab_with
-from tests.lab.test_phones import Phones, held_and_keyed, part
+from tests.lab.test_phones import Phones, ends_with, held_and_keyed, part
 from vm.baresip import Account, Baresip
 from vm.controller import DOMAIN, Controller
-from vm.process import LabError, inside, run
+from vm.process import PATIENCE, LabError
 from vm.sipp import Sipp
 
-FETCH = "import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1], timeout=5).read().decode())"
 SCENARIO = Path(__file__).parents[1] / "bench" / "caller.xml"
 WORKERS = 2
 CALLS, RATE = 60, 20
 TRUNK = """
 [sip.limits]
 requests_per_source = 0
+amplification = 0
 calls_per_user = 0
 
 [[sip.trunks]]
@@ -38,15 +38,16 @@ dial = ["0"]
 
 
 @contextmanager
-def served(cluster, channels=0):
-    """A lab with voxdp as two workers, and a carrier that answers all calls."""
+def served(cluster, channels=0, workers=WORKERS, sip=""):
+    """A lab with voxdp as two workers, and a carrier that answers all calls. sip: lines of that table."""
     with lab_with(cluster, "two") as lab:
         more = TRUNK.format(address=lab.b.address, channels=channels)
-        controller = Controller(lab, more=more, workers=WORKERS)
-        assert f"go to {WORKERS} workers" in controller.attach()
+        controller = Controller(lab, more=more, workers=workers, sip=sip)
+        assert (f"go to {workers} workers" in controller.attach()) is (workers > 1)
         controller.start()
+        controller.ready()
         controller.add_user("alice", "secret-of-alice")
-        Sipp(lab, lab.b, "carrier", ["-sn", "uas"])
+        Sipp(lab, lab.b, "carrier", ["-sn", "uas"]).listening()
         yield lab, controller
 
 
@@ -74,19 +75,15 @@ def phone(lab, controller, name, endpoint, slot=0):
     return found
 
 
-def fetch(lab, page):
-    return run(*inside(lab.relay, ["python3", "-c", FETCH, f"http://127.0.0.1:8080{page}"]))
-
-
-def ready(lab):
+def ready(controller):
     """Whether voxdp says that it can take calls."""
     try:
-        return "workers" in {part["name"] for part in json.loads(fetch(lab, "/readyz"))["components"]}
+        return bool(controller.fetch("/readyz"))
     except LabError:  # 503 until it can
         return False
 
 
-def wait_until(true, seconds=20.0):
+def wait_until(true, seconds=PATIENCE):
     deadline = time.monotonic() + seconds
     while not (found := true()):
         assert time.monotonic() < deadline, "it did not come about"
@@ -115,37 +112,35 @@ def test_phones_and_calls_of_two_workers(cluster):
             bob.closed()
             alice.closed()
         controller.until("records", "cdr", "list", count=4)
-        caller = calling(lab, "caller", CALLS, RATE, 500)
-        assert caller.finish(60).failed == 0
+        outcome = calling(lab, "caller", CALLS, RATE, 500).finish()
+        assert (outcome.successful, outcome.failed) == (CALLS, 0)
         status = controller.ask("sip", "status")
         assert [worker["worker"] for worker in status["workers"]] == [1, 2]
-        records = controller.until("records", "cdr", "list", "-n", "500", count=CALLS + 4, timeout=20)
+        records = controller.until("records", "cdr", "list", "-n", "500", count=CALLS + 4)
         assert len({record["call"] for record in records}) == CALLS + 4
         assert {record["sip_status"] for record in records} == {200}
-        wait_until(lambda: ended_calls(lab) == CALLS + 4)  # each worker reports once a second
+        wait_until(lambda: ended_calls(controller) == CALLS + 4)  # each worker reports once a second
         assert "steered" not in controller.log()
 
 
-def ended_calls(lab):
-    lines = fetch(lab, "/metrics").splitlines()
+def ended_calls(controller):
+    lines = controller.fetch("/metrics").splitlines()
     return sum(float(line.split()[-1]) for line in lines if line.startswith("voxdp_calls_total{"))
 
 
 def test_a_worker_that_is_killed_comes_back_to_its_calls_and_the_other_loses_none(cluster):
     with served(cluster) as (lab, controller):
-        caller = calling(lab, "caller", CALLS, RATE, 20_000)
-        controller.until("calls", "call", "list", count=CALLS, timeout=20)
+        caller = calling(lab, "caller", CALLS, RATE, 35_000)
+        controller.until("calls", "call", "list", count=CALLS)
         before = workers_of(controller)
         os.kill(before[0], signal.SIGKILL)
-        killed = time.monotonic()
-        after = wait_until(lambda: len(found := workers_of(controller)) == WORKERS and found != before and found, 10)
-        assert time.monotonic() - killed < 5
+        after = wait_until(lambda: len(found := workers_of(controller)) == WORKERS and found != before and found)
         assert len(set(after) & set(before)) == 1
-        controller.until("calls", "call", "list", count=CALLS, timeout=20)
-        wait_until(lambda: ready(lab))
-        outcome = caller.finish(60)
+        controller.until("calls", "call", "list", count=CALLS)
+        wait_until(lambda: ready(controller))
+        outcome = caller.finish()
         assert (outcome.successful, outcome.failed) == (CALLS, 0)
-        records = controller.until("records", "cdr", "list", "-n", "500", count=CALLS, timeout=20)
+        records = controller.until("records", "cdr", "list", "-n", "500", count=CALLS)
         assert len({record["call"] for record in records}) == CALLS
         assert controller.until("flows", "flow", "list", count=0) == []
 
@@ -154,7 +149,7 @@ def test_channels_hold_over_both_and_a_drain_ends_when_the_calls_have(cluster):
     channels = 5
     with served(cluster, channels) as (lab, controller):
         caller = calling(lab, "caller", CALLS, RATE, 6_000)
-        controller.until("calls", "call", "list", count=channels, timeout=10)
+        controller.until("calls", "call", "list", count=channels)
         highest = 0
         while caller.process.status is None:
             (trunk,) = controller.ask("trunk", "status")
@@ -163,21 +158,36 @@ def test_channels_hold_over_both_and_a_drain_ends_when_the_calls_have(cluster):
         assert highest == channels
         outcome = caller.outcome()
         assert outcome.successful >= channels
-        talking = calling(lab, "talking", 2, 2, 4_000)
+        talking = calling(lab, "talking", 2, 2, 12_000)
         controller.until("calls", "call", "list", count=2)
+        assert ready(controller)
         assert "no new calls; 2 go on" in controller.command("sip", "drain")
-        assert calling(lab, "late", 2, 2, 100, 5070).finish(20).successful == 0
-        assert talking.finish(20).successful == 2
+        assert not ready(controller)
+        assert calling(lab, "late", 2, 2, 100, 5070).finish().successful == 0
+        assert talking.finish().successful == 2
         controller.command("sip", "drain", "--end")
-        assert calling(lab, "later", 2, 2, 100).finish(20).successful == 2
+        wait_until(lambda: ready(controller))
+        assert calling(lab, "later", 2, 2, 100).finish().successful == 2
         assert controller.stop() == 0
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_on_sigterm_calls_end_and_no_new_ones_are_taken(cluster, workers):
+    with served(cluster, workers=workers, sip="drain = 60") as (lab, controller):
+        talking = calling(lab, "talking", 2, 2, 12_000)
+        controller.until("calls", "call", "list", count=2)
+        os.kill(controller.pid, signal.SIGTERM)
+        wait_until(lambda: not ready(controller))
+        assert calling(lab, "late", 2, 2, 100, 5070).finish().successful == 0
+        assert talking.finish().successful == 2
+        assert controller.ended() == 0
 
 
 @pytest.mark.parametrize("workers", [1, 3])
 def test_another_number_of_workers_goes_on_with_the_calls(cluster, workers):
     with served(cluster) as (lab, controller):
         caller = calling(lab, "caller", 20, 20, 35_000)
-        controller.until("calls", "call", "list", count=20, timeout=20)
+        controller.until("calls", "call", "list", count=20)
         flows = {flow["id"] for flow in controller.ask("flow", "list")}
         controller.kill()
         text = controller.config.read_text()
@@ -186,28 +196,63 @@ def test_another_number_of_workers_goes_on_with_the_calls(cluster, workers):
         assert len(workers_of(controller)) == (workers if workers > 1 else 0)
         controller.until("calls", "call", "list", count=20)
         assert {flow["id"] for flow in controller.ask("flow", "list")} == flows
-        outcome = caller.finish(90)
+        outcome = caller.finish()
         assert (outcome.successful, outcome.failed) == (20, 0)
-        records = controller.until("records", "cdr", "list", "-n", "500", count=20, timeout=20)
+        records = controller.until("records", "cdr", "list", "-n", "500", count=20)
         assert len({record["call"] for record in records}) == 20
 
 
-def test_phones_on_connections_of_either_worker_are_called_held_and_transferred(cluster):
-    """Where its call is decided and where its connection is are two things; a transfer joins calls of both."""
+def worker_of(dialog):
+    """The worker that has a call, by its dialog as Replaces names it."""
+    return slot_of(dialog.partition(";")[0].encode()) % WORKERS
+
+
+def consulted(phones):
+    """Alice talks to Bob, and in a call of another worker to Carol; the first dialog is returned."""
+    phones.connect(phones.alice, phones.bob)
+    first = phones.alice.dialog()
+    for _ in range(20):
+        phones.connect(phones.alice, phones.carol)
+        if worker_of(phones.alice.dialog()) != worker_of(first):
+            return first
+        phones.alice.hangup()
+        phones.carol.closed()
+        phones.alice.closed()
+    raise AssertionError("all calls have come to one worker")
+
+
+def killed_and_back(lab, controller):
+    """All workers die: each leg is served by the one that takes up its call, whosever its Call-ID is."""
+    before = workers_of(controller)
+    for pid in before:
+        os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: len(found := workers_of(controller)) == WORKERS and set(found).isdisjoint(before))
+    wait_until(lambda: ready(controller))
+    controller.until("calls", "call", "list", count=1)
+
+
+@pytest.mark.parametrize("kind", ["udp", "tcp"])
+def test_phones_of_either_worker_are_called_held_and_transferred(cluster, kind):
+    """Where its call is decided and where its connection is are two things; a transfer joins calls of both, at once."""
     with lab_with(cluster, "two") as lab:
-        listen = [f"tcp:{place.relay}:5060" for place in (lab.a, lab.b)]
+        listen = [f"{kind}:{place.relay}:5060" for place in (lab.a, lab.b)]
         controller = Controller(lab, listen=listen, workers=WORKERS)
         controller.attach()
         controller.start()
-        phones = Phones(lab, controller, "tcp")
+        phones = Phones(lab, controller, kind)
+        held_and_keyed(phones)
         for _ in range(2):
-            held_and_keyed(phones)
-        phones.connect(phones.alice, phones.bob)
-        time.sleep(2)  # as long as it takes to say "one moment": users who talk are told of each second
-        first = phones.alice.dialog()
-        phones.connect(phones.alice, phones.carol)
-        phones.alice.transfer(f"<{phones.uri('bob')}?Replaces={quote(first, safe='')}>")
-        phones.alice.closed()
-        controller.carried(90)
-        part(phones.bob, phones.carol)
-        assert controller.ask("sip", "status")["handed"] > 0
+            first = consulted(phones)
+            phones.alice.transfer(f"<{phones.uri('bob')}?Replaces={quote(first, safe='')}>")
+            phones.alice.closed()
+            phones.alice.closed()
+            controller.carried(90)
+            if kind == "udp":
+                killed_and_back(lab, controller)
+            part(phones.bob, phones.carol)
+            ends_with(phones.bob, "carol")
+            ends_with(phones.carol, "bob")
+            controller.until("calls", "call", "list", count=0)
+        assert controller.until("flows", "flow", "list", count=0) == []
+        if kind == "tcp":
+            assert controller.ask("sip", "status")["handed"] > 0

@@ -1,43 +1,22 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
  * Nothing is allocated in the way of a packet: with malloc replaced by one that counts, every pair of codecs
- * carries packets, loses some, conceals, dials and falls silent. Prints how many allocations were seen while
- * transcoders were opened (which is allowed), and fails if there was one afterwards.
+ * carries packets, loses some, conceals, dials and falls silent, and every suite of SRTP protects and opens
+ * them. Prints how many allocations were seen while those were opened (which is allowed), and fails if there
+ * was one afterwards.
  */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "rtp.h"
+#include "counted.h"
 #include "inserter.h"
+#include "rtp.h"
+#include "srtp.h"
 #include "transcoder.h"
 
 #define PACKETS	    400
 #define MILLISECOND 1000000ULL
-
-void *__libc_malloc(size_t size);
-void *__libc_calloc(size_t count, size_t size);
-void *__libc_realloc(void *memory, size_t size);
-
-static unsigned long allocations;
-
-void *malloc(size_t size)
-{
-	allocations++;
-	return __libc_malloc(size);
-}
-
-void *calloc(size_t count, size_t size)
-{
-	allocations++;
-	return __libc_calloc(count, size);
-}
-
-void *realloc(void *memory, size_t size)
-{
-	allocations++;
-	return __libc_realloc(memory, size);
-}
 
 static uint8_t sent[CODEC_PAYLOAD_MOST + RTP_FIXED];
 
@@ -149,9 +128,53 @@ static void insert(struct inserter *inserter, unsigned number)
 	}
 }
 
+/* Packets of two streams and their RTCP, protected, opened, and opened again as a replay. */
+static int secure(unsigned suite, unsigned long *opening, unsigned long *carrying)
+{
+	static struct srtp_history histories[2];
+	struct srtp_keys keys = {.suite = (uint8_t)suite, .mki_length = 1};
+	struct srtp_context sends, receives;
+	unsigned long before = allocations;
+	uint8_t packet[400], again[400];
+	int failed = 0;
+
+	memset(histories, 0, sizeof(histories));
+	if (srtp_open(&sends, &keys, &histories[0], true) ||
+	    srtp_open(&receives, &keys, &histories[1], false))
+		return -1;
+	*opening += allocations - before;
+	before = allocations;
+	for (unsigned i = 0; i < PACKETS; i++) {
+		struct rtp_fields fields = {.ssrc = 7 + i % 2, .sequence = (uint16_t)(65000 + i * 5)};
+		size_t length = 172, twice;
+		int rtcp = i % 50 == 1;
+
+		memset(packet, (int)i, sizeof(packet));
+		rtp_write(&fields, packet);
+		if (rtcp)
+			memcpy(packet, "\x80\xc8\x00\x2a\0\0\0\7", 8);
+		failed |=
+			rtcp ? srtcp_protect(&sends, packet, &length) : srtp_protect(&sends, packet, &length);
+		memcpy(again, packet, sizeof(packet));
+		twice = length;
+		failed |= rtcp ? srtcp_unprotect(&receives, packet, &length)
+			       : srtp_unprotect(&receives, packet, &length);
+		failed |= !(rtcp ? srtcp_unprotect(&receives, again, &twice)
+				 : srtp_unprotect(&receives, again, &twice));
+	}
+	*carrying += allocations - before;
+	srtp_close(&sends);
+	srtp_close(&receives);
+	return failed;
+}
+
 int main(void)
 {
 	unsigned long opening = 0, carrying = 0;
+
+	for (unsigned suite = AES_CM_128_HMAC_SHA1_80; suite <= AEAD_AES_256_GCM; suite++)
+		if (secure(suite, &opening, &carrying))
+			return 3;
 
 	for (unsigned from = 0; from < CODECS; from++)
 		for (unsigned to = 0; to < CODECS; to++) {

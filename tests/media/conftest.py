@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import struct
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -131,6 +133,34 @@ def call(make_peer: Callable[..., Peer]) -> Call:
     facing_a = EngineFlow(RELAY, 30000, *a.name, *b.name, clock_rate=8000)
     facing_b = EngineFlow(RELAY, 30002, *b.name, *a.name, clock_rate=8000)
     return Call(a, b, facing_a, facing_b)
+
+
+class SmallDisk:
+    """A file system of half a megabyte."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+
+    def fill(self) -> None:
+        """Leave no byte."""
+        with open(self.directory / "ballast", "ab", buffering=0) as file:
+            for size in (65536, 4096, 1):
+                with contextlib.suppress(OSError):
+                    while file.write(bytes(size)):
+                        pass
+
+    def empty(self) -> None:
+        """Give back what was filled."""
+        (self.directory / "ballast").unlink()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[SmallDisk]:
+    directory = tmp_path / "disk"
+    directory.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=512k", "none", str(directory)], check=True)
+    yield SmallDisk(directory)
+    subprocess.run(["umount", "-l", str(directory)], check=True)
 
 
 @pytest.fixture

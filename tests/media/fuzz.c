@@ -173,7 +173,7 @@ static void disturb(struct engine *engine)
 		set_ice(engine, &pair[0].local);
 		break;
 	default:
-		engine_set_pair(engine, pair, &culprit);
+		engine_set_pair(engine, pair, NULL, &culprit);
 	}
 }
 

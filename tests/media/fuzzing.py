@@ -10,11 +10,11 @@ import resource
 import subprocess
 import sys
 import tempfile
-from concurrent.futures import Executor, ProcessPoolExecutor
-from itertools import repeat
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-from media.engine_build import LIBRARIES, SOURCES
+from media.engine_build import LIBRARIES
+from tests.media.objects import LONGEST, PLACES, compiled
 
 ROOT = Path(__file__).resolve().parents[2]
 TARGETS = sorted(source.stem for source in (ROOT / "tests/media/fuzz").glob("*.c"))
@@ -41,21 +41,16 @@ SEEDS = {
     ],
 }
 FLAGS = ["-std=gnu11", "-O1", "-g", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Werror", "-pthread"]
-FLAGS += ["-fno-sanitize-recover=all", f"-I{ROOT / 'media'}", f"-I{ROOT / 'bpf'}"]
-LONGEST = 4096
+FLAGS += ["-fno-sanitize-recover=all"]
+LONGEST_INPUT = 4096
 
 
-def build_engine(folder: Path, pool: Executor) -> Path:
+def build_engine(folder: Path) -> Path:
     """The engine's sources as an archive, of which each target takes what it needs. Needs clang and libclang-rt."""
-    list(pool.map(compile_source, SOURCES, repeat(folder)))
+    objects = compiled("fuzzing", ["clang", *FLAGS, "-fsanitize=fuzzer-no-link,address,undefined"])
     archive = folder / "engine.a"
-    subprocess.run(["ar", "rcs", archive, *sorted(folder.glob("*.o"))], check=True, timeout=60)
+    subprocess.run(["ar", "rcs", archive, *objects.values()], check=True, timeout=LONGEST)
     return archive
-
-
-def compile_source(name: str, folder: Path) -> None:
-    command = ["clang", *FLAGS, "-fsanitize=fuzzer-no-link,address,undefined", "-c", ROOT / "media" / name]
-    subprocess.run(command, cwd=folder, check=True, timeout=900)
 
 
 def build(name: str, archive: Path) -> Path:
@@ -63,7 +58,8 @@ def build(name: str, archive: Path) -> Path:
     program = archive.parent / name
     command = ["clang", *FLAGS, "-fsanitize=fuzzer,address,undefined", "-o", program]
     libraries = [f"-l{library}" for library in LIBRARIES]
-    subprocess.run([*command, ROOT / f"tests/media/fuzz/{name}.c", archive, *libraries], check=True, timeout=300)
+    line = [*command, *PLACES, ROOT / f"tests/media/fuzz/{name}.c", archive, *libraries]
+    subprocess.run(line, check=True, timeout=LONGEST)
     return program
 
 
@@ -82,9 +78,14 @@ def run(program: Path, corpus: Path, seconds: float, seed: int) -> int:
         (corpus / f"seed-{number}").write_bytes(data)
     tried, began = 0, _spent()
     while (left := seconds - (_spent() - began)) > 0:
-        command = [program, f"-max_total_time={max(1, round(left))}", f"-seed={seed + tried}", f"-max_len={LONGEST}"]
+        command = [
+            program,
+            f"-max_total_time={max(1, round(left))}",
+            f"-seed={seed + tried}",
+            f"-max_len={LONGEST_INPUT}",
+        ]
         command += [f"-artifact_prefix={corpus.parent}/{program.name}-", "-timeout=20", "-print_final_stats=1", corpus]
-        outcome = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=left + 600)
+        outcome = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=left + LONGEST)
         if outcome.returncode:
             raise RuntimeError(f"{program.name}: {outcome.stderr[-4000:]}")
         tried += _executions(outcome.stderr)
@@ -111,7 +112,7 @@ def main() -> int:
     options = parser.parse_args()
     failed = 0
     with tempfile.TemporaryDirectory() as folder, ProcessPoolExecutor() as pool:
-        archive = build_engine(Path(folder), pool)
+        archive = build_engine(Path(folder))
         corpus = options.corpus or Path(folder) / "corpus"
         tasks = [pool.submit(fuzz, name, archive, corpus, options.seconds, options.seed) for name in options.targets]
         for name, task in zip(options.targets, tasks, strict=True):

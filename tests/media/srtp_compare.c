@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* Our SRTP beside another one, packet by packet: what each protects, and what each makes of the other's. */
+#include <openssl/evp.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
@@ -21,6 +23,25 @@ struct side {
 	struct srtp_context sends, receives;
 	struct srtp_history sent, received;
 };
+
+const EVP_CIPHER *__real_EVP_aes_192_ctr(void);
+const EVP_CIPHER *__wrap_EVP_aes_192_ctr(void);
+
+static bool as_libsrtp;
+
+/*
+ * libsrtp derives the keys of AES-192 as if the master key had 256 bits, unlike RFC 6188 §3: with the first
+ * bytes of the salt as the key's last. Where that salt is zero we come to the same by that cipher.
+ */
+const EVP_CIPHER *__wrap_EVP_aes_192_ctr(void)
+{
+	return as_libsrtp ? EVP_aes_256_ctr() : __real_EVP_aes_192_ctr();
+}
+
+void srtp_derive_as_libsrtp(bool so)
+{
+	as_libsrtp = so;
+}
 
 static uint64_t chance = 88172645463325252ULL;
 

@@ -165,7 +165,7 @@ static struct call make_call(struct engine *engine, __u16 local)
 
 	call.pair[0] = half(local, "127.78.4.1", port_a, "127.78.5.1", port_b);
 	call.pair[1] = half(local + 2, "127.78.5.1", port_b, "127.78.4.1", port_a);
-	REQUIRE(engine_set_pair(engine, call.pair, &culprit) == ENGINE_OK);
+	REQUIRE(engine_set_pair(engine, call.pair, NULL, &culprit) == ENGINE_OK);
 	return call;
 }
 

@@ -87,6 +87,45 @@ def test_ulaw_codes_survive_but_for_the_second_zero():
     assert bytes(ffi.buffer(back)) == codes.replace(b"\x7f", b"\xff")
 
 
+LAWS = [("PCMU", "PCMA"), ("PCMA", "PCMU")]
+
+
+def translate(decoder: Decoder, encoder: Encoder, payload: bytes) -> bytes:
+    room = ffi.new("uint8_t[1472]")
+    length = lib.decoder_translate(decoder.handle, encoder.handle, payload, len(payload), room, 1472)
+    return bytes(ffi.buffer(room, length))
+
+
+@pytest.mark.parametrize(("one", "other"), LAWS)
+def test_codes_become_the_other_laws_as_by_way_of_the_sound(one, other):
+    codes, encoder = bytes(range(256)) + bytes(64), Encoder(Codec(other))
+    assert translate(Decoder(Codec(one)), encoder, codes) == encoder.encode(Decoder(Codec(one)).decode(codes))
+
+
+@pytest.mark.parametrize(("one", "other"), LAWS)
+@pytest.mark.parametrize("count", [80, 160, 240, 480])
+@pytest.mark.parametrize("ahead", [1, 2, 3, 7])
+def test_a_loss_sounds_the_same_whether_what_preceded_it_was_translated_or_decoded(one, other, count, ahead):
+    """And so does what follows, which is joined to it, and has to be decoded for that."""
+    pcm, coder, encoder = speech(8000, 1000), Encoder(Codec(one)), Encoder(Codec(other))
+    payloads = [coder.encode(pcm[at : at + count]) for at in range(1600, 1600 + (ahead + 2) * count, count)]
+    plain, lazy = Decoder(Codec(one)), Decoder(Codec(one))
+    for payload in payloads[:ahead]:
+        plain.decode(payload)
+        assert translate(lazy, encoder, payload)
+    assert lazy.conceal(160) == plain.conceal(160)
+    assert translate(lazy, encoder, payloads[ahead]) == b""
+    assert lazy.decode(payloads[ahead]) == plain.decode(payloads[ahead])
+    assert len(translate(lazy, encoder, payloads[ahead + 1])) == count
+
+
+def test_only_g711_is_translated():
+    pairs = {(a, b) for a in NUMBERS for b in NUMBERS if lib.codec_translates(NUMBERS[a], NUMBERS[b])}
+    assert pairs == {(a, b) for a in ("PCMU", "PCMA") for b in ("PCMU", "PCMA")}
+    decoder, encoder = Decoder(Codec("PCMU")), Encoder(Codec("PCMA"))
+    assert lib.decoder_translate(decoder.handle, encoder.handle, bytes(160), 160, ffi.new("uint8_t[80]"), 80) == 0
+
+
 @pytest.mark.parametrize("law", ["ulaw", "alaw"])
 def test_no_sample_is_off_by_more_than_half_a_step(law):
     """Steps of G.711 are a sixteenth of the magnitude, and no less than 16."""
@@ -153,6 +192,15 @@ def test_a_long_loss_falls_silent(codec):
         decoder.decode(encoder.encode(pcm[start : start + count]))
     pieces = [decoder.conceal(count)[0] for _ in range(15)]
     assert level(pieces[-1]) < -40
+
+
+@pytest.mark.parametrize("complexity", [5, 10])
+def test_opus_takes_a_chord_for_voice_too(complexity):
+    codec = Codec("opus", 16000, complexity=complexity, bitrate=24000)
+    chord = zip(*(sine(16000, hz, 2000) for hz in (262, 330, 392, 523, 659, 784)), strict=True)
+    encoder, pcm = Encoder(codec), array("h", (sum(values) // 2 for values in chord))
+    payloads = [encoder.encode(pcm[start : start + 320]) for start in range(0, len(pcm), 320)]
+    assert {payload[0] >> 3 for payload in payloads} == {9}  # SILK in wide band, 20 ms: RFC 6716 section 3.1
 
 
 def test_opus_restores_a_packet_from_the_next_one():

@@ -3,12 +3,13 @@
 
 import os
 import signal
+import socket
 import time
 from dataclasses import dataclass, replace
 
 import pytest
 
-from media.flows import EngineDtls, EngineFlow
+from media.flows import EngineDtls, EngineError, EngineFlow
 
 RELAY = "127.77.0.1"
 NEAR, NEAR_OUT, FAR_IN, FAR = (RELAY, 32000), (RELAY, 32002), (RELAY, 32004), (RELAY, 32006)
@@ -214,7 +215,77 @@ def test_keys_are_kept_no_longer_than_their_flow(engine_process, make_peer, tmp_
     kill(process)
     chain.client = engine_process().client
     chain.open()
-    assert chain.states() == ["waiting", "waiting"]
     chain.wait(["secure", "secure"])
+    assert [event.type for event in chain.client.events()] == ["secure", "secure"], "they shook hands anew"
     chain.client.remove([NEAR, FAR])
     chain.client.shutdown()
+
+
+@pytest.fixture
+def hello(process, make_peer):
+    """A peer and the hello that it would send."""
+    a, peer = make_peer("127.77.1.1"), make_peer("127.77.2.1")
+    active = EngineFlow(*NEAR_OUT, *peer.name, *a.name, clock_rate=8000, dtls=EngineDtls(True, bytes(32)))
+    process.client.set_pair(EngineFlow(*NEAR, *a.name, *peer.name, clock_rate=8000), active)
+    said, _ = peer.receive()
+    process.client.remove([NEAR])
+    peer.waiting()
+    return peer, said
+
+
+def test_a_hello_that_comes_before_its_flow_is_answered_as_soon_as_that_is_there(process, hello, make_peer, rtp):
+    peer, said = hello
+    process.client.bind([FAR_IN, FAR])
+    process.client.bind([FAR_IN])
+    assert set(process.client.list_bound()) == {FAR_IN, FAR}
+    peer.send(rtp(1), FAR_IN)
+    peer.send(said, FAR_IN)
+    a = make_peer("127.77.3.1")
+    passive = EngineFlow(*FAR_IN, *peer.name, *a.name, clock_rate=8000, dtls=EngineDtls(False, bytes(32)))
+    process.client.set_pair(passive, EngineFlow(*FAR, *a.name, *peer.name, clock_rate=8000))
+    answer, source = peer.receive()
+    assert (answer[0], source) == (22, FAR_IN), "a handshake message"
+    assert process.client.list_bound() == ()
+    (found,) = process.client.read([FAR_IN])
+    assert (found.packets, found.last_reason) == (0, "no-key"), "what was said before the handshake is not heard"
+
+
+def test_sound_that_comes_before_its_flow_is_not_kept(process, make_peer, rtp):
+    """It would go on its way before the flow has been told what to make of it."""
+    a, b = make_peer("127.77.1.1"), make_peer("127.77.2.1")
+    process.client.bind([NEAR, NEAR_OUT])
+    a.send(rtp(1), NEAR)
+    there, back = EngineFlow(*NEAR, *a.name, *b.name, clock_rate=8000), EngineFlow(*NEAR_OUT, *b.name, *a.name)
+    process.client.set_pair(there, back)
+    a.send(rtp(2), NEAR)
+    assert b.receive()[0] == rtp(2)
+    assert process.client.list_bound() == ()
+
+
+def test_a_port_that_waits_is_given_up_and_flows_are_not(process, make_peer, rtp):
+    a, b = make_peer("127.77.1.1"), make_peer("127.77.2.1")
+    process.client.bind([NEAR])
+    with socket.socket(type=socket.SOCK_DGRAM) as other:
+        with pytest.raises(OSError, match="in use"):
+            other.bind(NEAR)
+        process.client.unbind([NEAR, FAR])
+        other.bind(NEAR)
+    process.client.set_pair(
+        EngineFlow(*NEAR, *a.name, *b.name, clock_rate=8000), EngineFlow(*NEAR_OUT, *b.name, *a.name)
+    )
+    with pytest.raises(EngineError, match="another socket has this port") as refused:
+        process.client.bind([NEAR])
+    assert refused.value.code == "port-in-use"
+    process.client.unbind([NEAR])
+    a.send(rtp(1), NEAR)
+    assert b.receive()[0] == rtp(1)
+
+
+def test_no_more_ports_wait_than_there_may_be_flows(engine_process):
+    process = engine_process("--flows", "4")
+    process.client.bind([NEAR, NEAR_OUT, FAR_IN, FAR])
+    with pytest.raises(EngineError) as refused:
+        process.client.bind([(RELAY, 32008)])
+    assert refused.value.code == "full"
+    process.client.unbind([FAR])
+    process.client.bind([(RELAY, 32008)])

@@ -49,6 +49,7 @@ def test_the_same_digit_again_is_another_one():
 def test_an_end_that_is_lost_is_noticed():
     receive = Receiver()
     receive(1000, event(5, 160))
+    assert lib.dtmf_expire(receive.state, receive.now - 1 * MS) == NOTHING, "a late tick is of before"
     assert lib.dtmf_expire(receive.state, receive.now + 100 * MS) == NOTHING
     assert lib.dtmf_expire(receive.state, receive.now + 250 * MS) == ENDED
     assert lib.dtmf_expire(receive.state, receive.now + 500 * MS) == NOTHING

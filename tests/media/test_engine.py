@@ -3,13 +3,15 @@
 
 import resource
 import socket
+import struct
 import time
 from dataclasses import replace
 
 import pytest
 
 from media.engine import Engine
-from media.flows import EngineError, EngineFlow, flow_from_json, flow_to_json
+from media.flow_json import flow_from_json, flow_to_json
+from media.flows import EngineError, EngineFlow
 from tests.media.conftest import RELAY
 
 IP_RECVTTL = 12  # linux/in.h; the socket module lacks it
@@ -41,6 +43,9 @@ def test_counts_loss_order_duplicates_and_restarts(engine, call, rtp, settled):
     s = settled(engine, call.facing_a, 9)
     assert (s.lost, s.reordered, s.duplicates, s.ssrc_changes, s.resets) == (2, 1, 1, 1, 1)
     assert (s.packets, call.b.waiting()) == (9, 9)
+    last = struct.unpack_from("!I", rtp(30000, ssrc=99), 4)[0]
+    assert s.sequence == 30000
+    assert abs(s.timestamp - last) <= 8  # a tick is rounded away here and there
 
 
 def test_jitter_is_that_of_rfc_3550(engine, call, rtp, settled):
@@ -347,6 +352,31 @@ def test_a_flow_is_copied_to_another_flow_at_its_address(engine, call, rtp, rtcp
     call.a.send(rtp(6), told.key)
     assert call.b.receive()[0] == rtp(6)
     assert listener.waiting() == 0
+
+
+def test_rtp_goes_back_to_its_sender_under_another_ssrc_and_rtcp_nowhere(engine, call, rtp, rtcp, settled):
+    """Both at once, each from the port that it sends to; what is learned of a sender counts for that too."""
+    told = replace(call.facing_a, echo=True, source_port=None, mux=True)
+    assert flow_from_json(flow_to_json(told)) == told
+    engine.set_pair(told, replace(call.facing_b, echo=True))
+    for i in range(5):
+        call.a.send(rtp(i), told.key)
+        assert call.a.receive() == (rtp(i, ssrc=7 ^ 0xFFFFFFFF), told.key)
+    call.b.send(rtp(1, ssrc=8), call.facing_b.key)
+    assert call.b.receive() == (rtp(1, ssrc=8 ^ 0xFFFFFFFF), call.facing_b.key)
+    call.a.send(rtcp(), told.key)
+    s = settled(engine, told, 6)
+    assert (s.packets, s.dropped, s.ssrc, s.last_reason) == (5, 1, 7, "off")
+    assert (call.a.waiting(), call.b.waiting()) == (0, 0)
+
+
+def test_who_hears_himself_does_not_hear_the_other(engine, call, rtp, settled):
+    engine.set_pair(replace(call.facing_a, echo=True), replace(call.facing_b, held=True))
+    call.b.send(rtp(0, ssrc=8), call.facing_b.key)
+    assert settled(engine, call.facing_b, 1).dropped == 1
+    call.a.send(rtp(1), call.facing_a.key)
+    assert call.a.receive()[1] == call.facing_a.key
+    assert (call.a.waiting(), call.b.waiting()) == (0, 0)
 
 
 def test_no_more_copies_than_a_flow_can_have(engine, call):

@@ -6,28 +6,28 @@ from pathlib import Path
 
 import pytest
 
-from media import engine_build
-from media.engine_build import SOURCES
+from media.engine_build import LIBRARIES
+from tests.media.objects import PLACES, compiled
 
 ROOT = Path(__file__).resolve().parents[2]
 FLAGS = ["-std=gnu11", "-O1", "-g", "-Wall", "-Wextra", "-Werror", "-D_GNU_SOURCE", "-pthread"]
-LIBRARIES = [f"-l{name}" for name in engine_build.LIBRARIES]
 PARSER_ROUNDS = "2000000"
 PACKETS = "100000"
 
 
-def build(directory, *sanitizers):
+def build(directory, sanitizers):
     program = directory / "fuzz"
-    sources = [ROOT / "tests/media/fuzz.c", *(ROOT / "media" / name for name in SOURCES)]
-    command = ["gcc", *FLAGS, *sanitizers, f"-I{ROOT / 'media'}", f"-I{ROOT / 'bpf'}"]
-    command += ["-o", program, *sources, *LIBRARIES]
-    subprocess.run(command, check=True, timeout=250)
+    command = ["gcc", *FLAGS, f"-fsanitize={sanitizers}", "-fno-sanitize-recover=all"]
+    objects = compiled(sanitizers.replace(",", "-"), command).values()
+    libraries = [f"-l{name}" for name in LIBRARIES]
+    line = [*command, *PLACES, "-o", program, ROOT / "tests/media/fuzz.c", *objects, *libraries]
+    subprocess.run(line, check=True, timeout=250)
     return program
 
 
 @pytest.mark.parametrize("sanitizer", ["address,undefined", "thread"])
 def test_no_packet_harms_the_engine(tmp_path, sanitizer):
-    program = build(tmp_path, f"-fsanitize={sanitizer}", "-fno-sanitize-recover=all")
+    program = build(tmp_path, sanitizer)
     outcome = subprocess.run([program, "1", PARSER_ROUNDS, PACKETS], capture_output=True, text=True, timeout=100)
     assert (outcome.returncode, outcome.stderr) == (0, "")
     words = outcome.stdout.split()

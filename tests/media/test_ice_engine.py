@@ -10,7 +10,8 @@ from ipaddress import IPv6Address
 
 import pytest
 
-from media.flows import EngineError, flow_from_json, flow_to_json
+from media.flow_json import flow_from_json, flow_to_json
+from media.flows import EngineError
 from media.ice import EngineIce, IceCandidate
 from tests.media import stun_messages as stun
 

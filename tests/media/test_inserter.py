@@ -134,6 +134,81 @@ def test_the_pace_follows_a_leg_whose_clock_is_another(tmp_path, drift):
     assert {b.sequence - a.sequence for (_, a), (_, b) in itertools.pairwise(inserter.sent[after - 1 :])} <= {1, 2}
 
 
+def told_to_stop(clip: bytes, ms: int, jitter: int = 0) -> tuple[Inserter, list[Rtp]]:
+    """Music is stopped so long after the stream began; what the listener gets where the kernel takes over at once."""
+    dice = random.Random(ms)
+    inserter, direct = Inserter(settings()), []
+    start, stopped = inserter.now, False
+    for at, packet in sorted((at + dice.randrange(jitter + 1) * MS, packet) for at, packet in speech(800)):
+        if not stopped and at >= ms * MS:
+            inserter.run(start + ms * MS)
+            inserter.stop()
+            inserter.due, stopped = inserter.now, True
+        inserter.run(start + at)
+        if stopped and not lib.inserter_rides(inserter.handle):
+            direct.append(packet)
+            continue
+        inserter.put(packet)
+        if packet.sequence == 5003:
+            inserter.play(clip, 0)
+    return inserter, [packet for _, packet in inserter.sent] + direct
+
+
+@pytest.mark.parametrize("ms", range(300, 342))
+def test_whoever_carries_on_after_it_neither_repeats_a_number_nor_leaves_one_out(tmp_path, ms):
+    """At whatever moment it ends: what is put in comes a little before or after what it takes the place of."""
+    clip = clip_file(tmp_path / "clip", 8000, sine(8000, 1000, 600))
+    _, got = told_to_stop(clip, ms)
+    assert [packet.sequence for packet in got] == list(range(5000, 5040))
+    assert steps(got) == {(1, 160)}
+    _, got = told_to_stop(clip, ms, jitter=15)
+    assert [packet.sequence for packet in got] == list(range(5000, 5040))
+
+
+def test_what_was_overtaken_does_not_come_by_a_number_that_is_used_up(tmp_path):
+    clip = clip_file(tmp_path / "clip", 8000, sine(8000, 1000, 100))
+    inserter = Inserter(settings())
+    arrivals = speech(400)
+    late = arrivals[8]
+    sent = play_into(inserter, arrivals[:8] + arrivals[9:13] + [(arrivals[12][0], late[1])] + arrivals[13:], clip, 120)
+    numbers = [packet.sequence for packet in sent]
+    assert len(numbers) == len(set(numbers))
+    assert lib.inserter_rides(inserter.handle) == 0
+
+
+def test_one_clip_after_the_other_takes_numbers_of_its_own(tmp_path):
+    """Though the leg has not come to those yet that the first has used up."""
+    clip = clip_file(tmp_path / "clip", 8000, sine(8000, 1000, 100))
+    inserter = Inserter(settings())
+    start = inserter.now
+    for at, packet in speech(800):
+        for _ in range(20):
+            if 5010 < packet.sequence < 5030 and not inserter.handle.clip.map:
+                inserter.play(clip)
+            inserter.run(min(inserter.now + MS, start + at))
+        inserter.run(start + at)
+        inserter.put(packet)
+    sent = [packet for _, packet in inserter.sent]
+    assert steps(sent) == {(1, 160)}
+    assert len(inserter.news) >= 3
+
+
+def test_a_leg_that_is_silent_rides_on_until_it_has_passed_what_was_used_up(tmp_path):
+    clip = clip_file(tmp_path / "clip", 8000, sine(8000, 1000, 1000))
+    inserter = Inserter(settings())
+    stream = speech(2000)
+    play_into(inserter, stream[:20], clip, 200)
+    inserter.run(inserter.now + 1000 * MS)
+    used = max(packet.sequence for _, packet in inserter.sent if packet.ssrc == LEG)
+    assert used > stream[19][1].sequence
+    assert lib.inserter_rides(inserter.handle)
+    before = len(inserter.sent)
+    for _, packet in stream[20:]:
+        inserter.put(packet)
+        assert bool(lib.inserter_rides(inserter.handle)) == (packet.sequence < used)
+    assert [packet.sequence for _, packet in inserter.sent[before:]] == list(range(used + 1, 5100))
+
+
 def test_to_one_whose_leg_is_silent_a_clip_goes_under_another_name(tmp_path):
     clip = clip_file(tmp_path / "clip", 8000, sine(8000, 1000, 300))
     inserter = Inserter(settings())
@@ -149,6 +224,22 @@ def test_to_one_whose_leg_is_silent_a_clip_goes_under_another_name(tmp_path):
     assert inserter.sent[-1][1] == Rtp(5000, 70000, b"\xff" * 160, 0, LEG, marker=True)
     inserter.put(Rtp(5001, 70160, b"\xff" * 160, 0, LEG))
     assert not inserter.sent[-1][1].marker
+
+
+@pytest.mark.parametrize(("pause", "left_out"), [(150, False), (300, True)])
+def test_after_a_pause_of_ours_what_a_listener_may_still_wait_for_is_sent_at_once(tmp_path, pause, left_out):
+    """As what passes is, which has waited in a socket meanwhile; what is too late would only delay the rest."""
+    clip = clip_file(tmp_path / "clip", 8000, sine(8000, 1000, 300))
+    inserter = Inserter(settings())
+    inserter.play(clip, 0)
+    inserter.feed([], tail_ms=300)
+    inserter.now += pause * MS
+    inserter.run(inserter.now + 200 * MS)
+    sent = [packet for _, packet in inserter.sent]
+    jumps = steps(sent) - {(1, 160)}
+    assert bool(jumps) == left_out
+    assert all(numbers * 160 == ticks for numbers, ticks in jumps)
+    assert sent[-1].sequence - sent[0].sequence == pytest.approx((200 + pause + 200) / 20, abs=2)
 
 
 def test_the_other_name_goes_on_where_it_ended(tmp_path):
@@ -243,6 +334,51 @@ def test_a_blocked_digit_is_told_and_becomes_silence():
     assert {packet.payload_type for packet in sent} == {0}
     assert steps(sent) == {(1, 160)}
     assert set(heard(PCMU, sent[5:10])) == {0}
+
+
+def covered(inserter, mode: int, digit: int = 0) -> Inserter:
+    cover = inserter.cover
+    inserter.block, cover.digit, cover.frequency, cover.volume = mode, digit, 1000, 10
+    return Inserter(inserter)
+
+
+@pytest.mark.parametrize("mode", [2, 3])
+def test_a_digit_becomes_another_one_packet_for_packet(mode):
+    arrivals = digit_in_speech()
+    inserter = covered(settings(), mode, 9)
+    sent = inserter.feed(arrivals)
+    assert inserter.news == [(DIGIT, 5, 60, False)]
+    events = [packet.payload for packet in sent if packet.payload_type == 101]
+    assert [each[1:] for each in events] == [p.payload[1:] for _, p in arrivals if p.payload_type == 101]
+    assert len({each[0] for each in events}) == 1
+    assert mode == 3 or events[0][0] == 9
+    assert [packet for packet in sent if packet.payload_type == 0] == [p for _, p in arrivals if p.payload_type == 0]
+
+
+def test_other_digits_are_as_random_as_they_are_many():
+    inserter = covered(settings(), 3)
+    got = set()
+    for number in range(64):
+        packet = Rtp(number, 1600 * number, bytes([5, 10, 1, 64]), 101, LEG)
+        got |= {sent.payload[0] for sent in inserter.feed([(0, packet)])}
+    assert got == set(range(16))
+
+
+def test_a_digit_becomes_a_tone_that_is_none():
+    inserter = covered(settings(), 4)
+    sent = inserter.feed(digit_in_speech())
+    assert {packet.payload_type for packet in sent} == {0}
+    assert steps(sent) == {(1, 160)}
+    assert tone_level(heard(PCMU, sent[5:9]), 8000, 1000) == pytest.approx(-16.2, abs=0.5)
+    assert tone_level(heard(PCMU, sent[10:]), 8000, 1000) < -30
+
+
+def test_how_digits_are_covered_changes_at_any_time():
+    inserter = Inserter(settings())
+    changed = settings(block=2)
+    changed.cover.digit = 7
+    assert lib.inserter_change(inserter.handle, changed) == 0
+    assert 7 in {packet.payload[0] for packet in inserter.feed(digit_in_speech()) if packet.payload_type == 101}
 
 
 def test_what_is_encrypted_is_no_digit_and_is_dropped_where_digits_are_blocked():

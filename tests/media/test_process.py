@@ -320,3 +320,23 @@ def test_a_crowd_does_not_lock_the_controller_out_for_good(process):
         one.close()
     with EngineClient(process.client.path) as later:
         assert later.ping() == process.pid
+
+
+def test_an_engine_without_flows_sleeps_and_its_workers_too(engine_process, call):
+    """A beat of ten times a second, as while there are flows, would be ten of each process."""
+    process = engine_process("--workers", "2")
+    processes = [process.pid, *process.client.summary().processes]
+    time.sleep(0.3)
+    before = [wakings(each) for each in processes]
+    time.sleep(1.5)
+    assert all(after - former <= 3 for after, former in zip(map(wakings, processes), before, strict=True))
+    call.open(process.client)
+    before = [wakings(each) for each in processes]
+    time.sleep(1.5)
+    assert all(after - former >= 5 for after, former in zip(map(wakings, processes), before, strict=True))
+
+
+def wakings(pid):
+    """How often a process has gone to sleep."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.partition("voluntary_ctxt_switches:")[2].split()[0])

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from media.flows import flow_from_json, flow_to_json, statistics_from_json, statistics_to_json
+from media.flow_json import flow_from_json, flow_to_json, statistics_from_json, statistics_to_json
 from media.requests import Requests
 
 ANYTHING = st.recursive(

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from media.stages import CodecSettings, TranscodeStage
+from media.stages import REPORTS, CodecSettings, ReportsStage, TranscodeStage
 from tests.media.dsp import Codec, Rtp, Side, packets, speech
 
 PCMU, PCMA = CodecSettings("PCMU", 0), CodecSettings("PCMA", 8)
@@ -66,6 +66,28 @@ def test_reports_of_one_side_do_not_reach_the_other(engine, call, rtp, rtcp, rep
     engine.set_stage(call.facing_a.key, 0)
     a.send(rtcp(7), facing_a.key)
     assert b.receive()[0] == rtcp(7)
+
+
+def test_a_stream_that_passes_as_it_is_can_have_reports_of_ours(engine, call, rtp, rtcp, reports, settled):
+    """Under the sender's own name, for its packets go on as they came; and what it reports goes no further."""
+    a, b, facing_a, facing_b = reports
+    for flow in (call.facing_a, call.facing_b):
+        engine.set_stage(flow.key, REPORTS, ReportsStage(8000).pack())
+    before = time.monotonic()
+    talk(call, rtp, range(30))
+    received = [call.b.receive()[0] for _ in range(30)]
+    assert received == [rtp(number, ssrc=7) for number in range(30)]
+    a.send(rtcp(7), facing_a.key)
+    assert settled(engine, facing_a, 1).packets == 1
+    report, source = b.receive()
+    assert source == facing_b.key
+    first, kind, _, ssrc, _, _, stamp, packets, octets = SENDER_REPORT.unpack_from(report)
+    assert (first, kind, ssrc) == (0x81, 200, 7)
+    assert 0 < packets <= 30
+    assert octets == 160 * packets
+    assert abs(stamp - 160 * packets) < 8000 * (time.monotonic() - before)
+    assert BLOCK.unpack_from(report, 28)[0] == 8
+    assert b.waiting() == 0
 
 
 def test_the_round_trip_can_be_told_from_our_report(call, rtp, reports):

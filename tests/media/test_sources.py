@@ -57,6 +57,20 @@ def test_what_is_not_one_stream_binds_nothing(engine, latching, rtp, settled, ju
     assert (found.packets, found.learned_port) == (0, None)
 
 
+def test_whom_another_carrier_found_is_bound_at_once(engine, latching, rtp, settled, make_peer):
+    """And heard from its first packet on, spoken to, and nobody else."""
+    elsewhere, stranger = make_peer("127.77.9.8"), make_peer("127.77.9.9")
+    latching = replace(latching, facing_a=replace(latching.facing_a, bound=elsewhere.name)).open(engine)
+    stranger.send(rtp(1), latching.facing_a.key)
+    elsewhere.send(rtp(1), latching.facing_a.key)
+    assert latching.b.receive()[0] == rtp(1)
+    latching.b.send(rtp(2), latching.facing_b.key)
+    assert elsewhere.receive()[0] == rtp(2)
+    found = settled(engine, latching.facing_a, 2)
+    assert (found.learned_address, found.learned_port, found.rejected) == (*elsewhere.name, 1)
+    assert found.flow.bound is None
+
+
 def test_who_was_bound_is_the_only_one_and_strangers_neither_speak_nor_hear(engine, latching, rtp, settled, make_peer):
     """Injection and bleed: another address, another port, and numbers that would continue the stream."""
     call = latching.open(engine)

@@ -4,7 +4,8 @@
 import subprocess
 from pathlib import Path
 
-from media import engine_build
+from media.engine_build import LIBRARIES
+from tests.media.objects import PLACES, compiled
 
 ROOT = Path(__file__).resolve().parents[2]
 FLAGS = ["-std=gnu11", "-O1", "-g", "-Wall", "-Wextra", "-Werror", "-D_GNU_SOURCE", "-pthread"]
@@ -13,10 +14,11 @@ FLAGS = ["-std=gnu11", "-O1", "-g", "-Wall", "-Wextra", "-Werror", "-D_GNU_SOURC
 def test_stages_of_our_own(tmp_path):
     """Packets in and out, time, events, reports, other settings, and what becomes of one that crashes."""
     program = tmp_path / "stages"
-    sources = [ROOT / "media" / name for name in engine_build.SOURCES if name != "stage_types.c"]
-    libraries = [f"-l{name}" for name in engine_build.LIBRARIES]
-    command = ["gcc", *FLAGS, "-fsanitize=address,undefined", f"-I{ROOT / 'media'}", f"-I{ROOT / 'bpf'}"]
-    command += ["-o", program, ROOT / "tests/media/stages.c", *sources, *libraries]
-    subprocess.run(command, check=True, timeout=250)
+    command = ["gcc", *FLAGS, "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+    objects = compiled("address-undefined", command)
+    del objects["stage_types.c"]
+    libraries = [f"-l{name}" for name in LIBRARIES]
+    line = [*command, *PLACES, "-o", program, ROOT / "tests/media/stages.c", *objects.values(), *libraries]
+    subprocess.run(line, check=True, timeout=250)
     outcome = subprocess.run([program], capture_output=True, text=True, timeout=60)
     assert (outcome.returncode, outcome.stderr) == (0, "")

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import signal
 import socket
@@ -26,16 +27,31 @@ from media.stages import (
     Clip,
     ClipPlayed,
     CodecSettings,
+    Cover,
     Dial,
     DigitHeard,
     InsertStage,
+    ReportsStage,
     StageReport,
     Tap,
     TapStage,
     TranscodeStage,
     read_news,
 )
-from tests.media.dsp import ROOM, Codec, Rtp, Side, clip_file, ffi, heard, level, packets, sine, tone_level
+from tests.media.dsp import (
+    ROOM,
+    Codec,
+    Rtp,
+    Side,
+    clip_file,
+    ffi,
+    heard,
+    level,
+    packets,
+    sine,
+    steady_level,
+    tone_level,
+)
 
 pytestmark = pytest.mark.alone  # what is said here is paced by the clock
 PCMU = CodecSettings("PCMU", 0, events=101)
@@ -61,6 +77,7 @@ def test_settings_are_read_in_c_as_they_were_said():
         clip=Clip(5, "/run/clip", 3, 1500, mixed=True),
         dial=Dial(6, "19*D", 120, 12, 75),
         tap=Tap(RECORDING, 1, "/run/recorder"),
+        cover=Cover("tone", 9, 1700, 20),
     )
     data = stage.pack()
     assert len(data) == ffi.sizeof("struct transcode_stage")
@@ -73,7 +90,8 @@ def test_settings_are_read_in_c_as_they_were_said():
     assert (sender.codec.rate, sender.ptime, sender.number, sender.payload_type) == (16000, 40, 4, 96)
     assert (sender.event_type, sender.noise_type) == (97, 13)
     assert (receiver.event_rate, sender.event_rate) == (8000, 8000)
-    assert (read.transcoder.digits, read.transcoder.mute, read.transcoder.fill) == (1, 1, 1)
+    assert (read.transcoder.digits, read.transcoder.mute, read.transcoder.fill) == (4, 1, 1)
+    check_cover(read.transcoder)
     check_orders(read)
 
 
@@ -84,6 +102,7 @@ def test_settings_of_an_insertion_are_read_in_c_as_they_were_said():
         clip=Clip(5, "/run/clip", 3, 1500, mixed=True),
         dial=Dial(6, "19*D", 120, 12, 75),
         tap=Tap(RECORDING, 1, "/run/recorder"),
+        cover=Cover("digit", 9, 1700, 20),
     )
     data = stage.pack()
     assert len(data) == ffi.sizeof("struct insert_stage")
@@ -91,8 +110,13 @@ def test_settings_of_an_insertion_are_read_in_c_as_they_were_said():
     inserter, sender = read.inserter, read.inserter.sender
     assert (sender.number, sender.payload_type, sender.event_type, sender.noise_type) == (0, 0, 101, 255)
     assert (sender.ptime, sender.event_rate) == (30, 8000)
-    assert (inserter.block, inserter.mute, inserter.deaf, inserter.own) == (1, 0, 1, 1)
+    assert (inserter.block, inserter.mute, inserter.deaf, inserter.own) == (2, 0, 1, 1)
+    check_cover(inserter)
     check_orders(read)
+
+
+def check_cover(settings) -> None:
+    assert (settings.cover.digit, settings.cover.frequency, settings.cover.volume) == (9, 1700, 20)
 
 
 def check_orders(read) -> None:
@@ -104,6 +128,14 @@ def check_orders(read) -> None:
     assert bytes(orders.digits)[:4] == bytes([1, 9, 10, 15])
     assert (bytes(read.tap.name), read.tap.leg, read.tap.on) == (RECORDING.bytes, 1, 1)
     assert ffi.string(read.tap.path) == b"/run/recorder"
+
+
+def test_reports_of_our_own_are_asked_for_as_c_reads_it():
+    read = ffi.new("struct reports_stage *")
+    data = ReportsStage(48000, Tap(RECORDING, 1, "/run/recorder")).pack()
+    assert len(data) == ffi.sizeof("struct reports_stage")
+    ffi.memmove(read, data, len(data))
+    assert (read.clock, read.tap.leg, ffi.string(read.tap.path)) == (48000, 1, b"/run/recorder")
 
 
 def test_reports_are_read_in_python_as_they_were_counted():
@@ -136,11 +168,13 @@ def test_what_cannot_be_said_is_refused_at_once():
         TranscodeStage(PCMU, PCMA, dial=Dial(1, "x")).pack()
 
 
-def talk(call, sound: array, first: int = 0) -> None:
-    """Leg a speaks PCMU in real time, 20 ms by 20 ms."""
-    for packet in packets(Side(Codec("PCMU")), sound, sequence=first, timestamp=160 * first):
+def talk(call, sound: array, first: int = 0, side: Side | None = None) -> None:
+    """Leg a speaks, PCMU where nothing else is said, in real time, 20 ms by 20 ms."""
+    began = time.monotonic()
+    stream = packets(side or Side(Codec("PCMU")), sound, sequence=first, timestamp=160 * first)
+    for number, packet in enumerate(stream, 1):
         call.a.send(packet.bytes(), call.facing_a.key)
-        time.sleep(0.02)
+        time.sleep(max(0.0, began + 0.02 * number - time.monotonic()))
 
 
 def listen(call, ms: int) -> list[Rtp]:
@@ -172,11 +206,48 @@ def test_a_flow_is_transcoded(engine, call, settled):
     received = converse(call, sine(8000, 440, 600))
     assert {packet.payload_type for packet in received} == {8}
     out = heard(Side(Codec("PCMA")), received)
-    assert tone_level(out[800:4000], 8000, 440) == pytest.approx(-15, abs=1)
+    assert steady_level(out[800:4000], 440) == pytest.approx(-15, abs=1)
     report = report_of(engine, call)
     assert (report.received, report.played) == (30, 30)
     assert report.codec_seconds > 0
     assert settled(engine, call.facing_a, 30).packets == 30
+
+
+@pytest.mark.parametrize(("codec", "ptime"), [("PCMU", 40), ("PCMU", 10), ("G722", 60)])
+def test_a_flow_of_one_codec_leaves_in_packets_of_another_length(engine, call, codec, ptime):
+    settings = CodecSettings(codec, 0 if codec == "PCMU" else 9)
+    call.open(engine)
+    engine.set_stage(call.facing_a.key, TRANSCODE, TranscodeStage(settings, replace(settings, ptime=ptime)).pack())
+    side, rate = Side(Codec(codec)), settings.sound_rate
+    speaker = threading.Thread(target=talk, args=(call, sine(rate, 440, 600)), kwargs={"side": side})
+    speaker.start()
+    received = listen(call, 400)
+    speaker.join()
+    assert {after.timestamp - before.timestamp for before, after in itertools.pairwise(received)} == {8 * ptime}
+    assert {len(packet.payload) for packet in received} == {8 * ptime}
+    assert len(received) >= 600 // ptime - 2
+    out = heard(Side(Codec(codec, ptime=ptime)), received)
+    assert tone_level(out[rate // 10 : rate // 2], rate, 440) == pytest.approx(-15, abs=1)
+
+
+@pytest.mark.parametrize("sent", [PCMA, CodecSettings("G722", 9)], ids=["code by code", "sound"])
+def test_a_hold_leaves_no_hole_in_the_numbers(engine, call, sent):
+    """Who is held hears nothing for a while, and then the same stream: later, but with nothing lost in between."""
+    call.open(engine)
+    engine.set_stage(call.facing_a.key, TRANSCODE, TranscodeStage(PCMU, sent).pack())
+    speaker = threading.Thread(target=talk, args=(call, sine(8000, 440, 900)))
+    speaker.start()
+    received = [Rtp.parse(call.b.receive()[0]) for _ in range(10)]
+    engine.set_pair(replace(call.facing_a, held=True), call.facing_b)
+    received += listen(call, 300)
+    engine.set_pair(call.facing_a, call.facing_b)
+    received += listen(call, 400)
+    speaker.join()
+    steps = [(b.sequence - a.sequence, b.timestamp - a.timestamp, b.marker) for a, b in itertools.pairwise(received)]
+    (pause,) = [step for step in steps if step[1:] != (160, False)]
+    assert {step[0] for step in steps} == {1}
+    assert 250 * 8 < pause[1] < 800 * 8
+    assert pause[2], "the first packet after a pause says so"
 
 
 def test_a_digit_is_told_and_relayed(engine, call):

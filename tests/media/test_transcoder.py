@@ -138,6 +138,42 @@ def test_packets_leave_in_even_time_and_the_first_is_marked():
     assert {packet.ssrc for _, packet in transcoder.sent} == {0x5EED}
 
 
+@pytest.mark.parametrize("late_ms", [0, 1, 4, 7, 19])
+def test_streams_leave_together_whenever_they_began(late_ms):
+    """At whole steps of 5 ms."""
+    transcoder = Transcoder(settings_of(PCMU, PCMA))
+    transcoder.now += late_ms * MS
+    transcoder.feed(timed(packets(PCMU, sine(8000, 440, 500)), 20))
+    assert len(transcoder.sent) > 20
+    assert {at % (5 * MS) for at, _ in transcoder.sent} == {0}
+
+
+def test_g711_passes_without_the_sound_between_unless_somebody_asks_for_it(tmp_path):
+    """Then sample by sample, and the same comes out of it."""
+    stream = timed(packets(PCMU, speech(8000, 1200)), 20)
+    lost = [each for number, each in enumerate(stream) if number not in (20, 33, 34)]
+    plain, heard_ = Transcoder(settings_of(PCMU, PCMA)), Transcoder(settings_of(PCMU, PCMA, listen=True))
+    sent = [one.feed(lost) for one in (plain, heard_)]
+    assert [packet.bytes() for packet in sent[0]] == [packet.bytes() for packet in sent[1]]
+    one, other = (each.report() for each in (plain, heard_))
+    counts = "played", "decoded", "concealed", "silent", "shortened", "lengthened"
+    assert [getattr(one.receiver, name) for name in counts] == [getattr(other.receiver, name) for name in counts]
+    assert (one.sender.packets, one.sender.bytes) == (other.sender.packets, other.sender.bytes)
+    assert one.receiver.concealed > 0
+
+
+def test_who_is_asked_before_its_time_sends_nothing_early():
+    """As after each change of the settings: the pace stays."""
+    transcoder = Transcoder(settings_of(PCMU, PCMA))
+    for at, packet in timed(packets(PCMU, sine(8000, 440, 500)), 20):
+        transcoder.run(10**12 + at)
+        transcoder.put(packet)
+        transcoder.now += 7 * MS
+        assert transcoder._tick() == transcoder.due or not transcoder.sent
+    times = [at for at, _ in transcoder.sent]
+    assert {b - a for a, b in itertools.pairwise(times)} == {20 * MS}
+
+
 @pytest.mark.parametrize("pair", [(PCMU, PCMA), (G722, PCMU), (G729, PCMU), (OPUS, PCMU)], ids=str)
 def test_lost_packets_are_concealed_and_counted(pair):
     source, target = pair
@@ -188,79 +224,6 @@ def test_the_delay_falls_after_a_stall():
     assert report.target_ms <= 100
 
 
-def test_silence_with_comfort_noise_stays_comfortable():
-    source, target = Side(Codec("PCMU"), noise=13), Side(Codec("PCMA"), noise=13)
-    hiss = random.Random(3)
-    quiet = array("h", (hiss.randrange(-50, 51) for _ in range(16000)))
-    transcoder = Transcoder(settings_of(source, target))
-    talk = timed(packets(source, speech(8000, 1000)), 20)
-    silence = timed(packets(source, quiet, sequence=50, timestamp=8000), 20, first=1000 * MS)
-    sent = transcoder.feed(talk + silence)
-    types = [packet.payload_type for packet in sent]
-    assert types[:40].count(8) >= 35, "pauses between syllables are talk"
-    assert types[-5:].count(13) >= 1
-    assert len(types) < 120
-    described = [packet for packet in sent if packet.payload_type == 13]
-    assert 58 <= described[len(described) // 2].payload[0] <= 65
-    assert len(described) >= 3
-
-
-def test_comfort_noise_that_comes_is_heard():
-    source = Side(Codec("PCMU"), noise=13)
-    transcoder = Transcoder(settings_of(source, PCMA))
-    stream = timed(packets(source, sine(8000, 440, 400)), 20)
-    stream.append((400 * MS, Rtp(20, 3200, bytes([40]), 13)))
-    stream.append((1400 * MS, Rtp(21, 11200, bytes([50]), 13)))
-    resumed = packets(source, sine(8000, 440, 400), sequence=22, timestamp=8 * 2400)
-    stream += timed(resumed, 20, first=2400 * MS)
-    out = heard(PCMA, transcoder.feed(stream))
-    assert level(out[6400:10000]) == pytest.approx(-40, abs=2)
-    assert level(out[13600:17600]) == pytest.approx(-50, abs=2)
-    assert tone_level(out[20800:22000], 8000, 440) == pytest.approx(-15, abs=1)
-    assert transcoder.report().jitter.lost == 0
-
-
-def test_annex_b_both_ways():
-    """G.729 with silence left out becomes steady sound, and steady sound G.729 with silence left out."""
-    silent = Side(Codec("G729", dtx=True))
-    hiss = random.Random(3)
-    pcm = array("h", (hiss.randrange(-60, 61) for _ in range(8000 * 4)))
-    encoder, stream = packets_with_silence(silent, pcm), []
-    for ticks, payload in encoder:
-        stream.append((ticks // 8 * MS, Rtp(len(stream), ticks, payload, 18)))
-    assert len(stream) < 350
-    transcoder = Transcoder(settings_of(silent, PCMU))
-    out = heard(PCMU, transcoder.feed(stream))
-    assert len(out) > 8000 * 3
-    assert level(out[-4000:]) == pytest.approx(level(pcm), abs=6)
-    assert transcoder.report().receiver.silent > 500
-    back = Transcoder(settings_of(PCMU, silent))
-    sent = back.feed(timed(packets(PCMU, pcm), 20))
-    assert {len(packet.payload) for packet in sent} >= {20}
-    assert any(len(packet.payload) % 10 == 2 for packet in sent)
-    assert len(sent) < 190
-
-
-def packets_with_silence(side: Side, pcm: array) -> list[tuple[int, bytes]]:
-    from tests.media.dsp import Encoder
-
-    encoder = Encoder(side.codec)
-    coded = [(start, encoder.encode(pcm[start : start + 80])) for start in range(0, len(pcm), 80)]
-    return [(start, payload) for start, payload in coded if payload]
-
-
-def test_opus_falls_silent_and_comes_back():
-    source = Side(Codec("opus", 16000, dtx=True))
-    pcm = speech(16000, 600) + array("h", [0] * 32000) + speech(16000, 600)
-    talk = [(at, packet) for at, packet in timed(packets(source, pcm), 20) if packet.payload]
-    stream = [(at, replace(packet, sequence=number)) for number, (at, packet) in enumerate(talk)]
-    assert len(stream) < 120
-    transcoder = Transcoder(settings_of(source, G722))
-    sent = transcoder.feed(stream)
-    assert len(sent) >= 150
-    assert transcoder.report().jitter.lost <= 2
-
-
 def event_packets(
     digit: int, at: int, *, ms: int = 100, sequence: int = 0, timestamp: int = 0, payload_type: int = 101
 ):
@@ -303,21 +266,41 @@ def test_an_event_becomes_a_tone_where_the_other_leg_has_no_events():
     assert digits == {-1, 9}
 
 
+def key_8(rate: int) -> array:
+    """Its two tones for 200 ms, and 200 ms of nothing before and after."""
+    tones = array("h", map(sum, zip(sine(rate, 852, 200, -18), sine(rate, 1336, 200, -18), strict=True)))
+    nothing = array("h", [0] * (rate // 5))
+    return nothing + tones + nothing
+
+
 @pytest.mark.parametrize("source", [PCMU, G722], ids=str)
 def test_a_tone_becomes_an_event_and_is_taken_out_of_the_sound(source):
-    rate = source.codec.sound_rate
-    low, high = sine(rate, 852, 200, -18), sine(rate, 1336, 200, -18)
-    pcm = (
-        array("h", [0] * (rate // 5))
-        + array("h", map(sum, zip(low, high, strict=True)))
-        + array("h", [0] * (rate // 5))
-    )
     transcoder = Transcoder(settings_of(source, PCMA, listen=True))
-    sent = transcoder.feed(timed(packets(source, pcm), 20))
+    sent = transcoder.feed(timed(packets(source, key_8(source.codec.sound_rate)), 20))
     ((kind, digit, ms, in_band),) = transcoder.news
     assert (kind, digit, in_band) == (DIGIT, 8, True)
     assert 140 <= ms <= 220
     assert next(packet.payload[0] for packet in sent if packet.payload_type == 101) == 8
+    assert milliseconds_of_tone(PCMA, sent) <= 60, "what was said before anybody could know it"
+
+
+@pytest.mark.parametrize(("source", "target"), [("PCMU", "PCMA"), ("G722", "PCMU"), ("PCMA", "G722"), ("PCMU", "G729")])
+def test_a_blocked_tone_is_told_and_hardly_heard_where_there_are_no_events(source, target):
+    one, other = (replace(SIDES[name], events=None) for name in (source, target))
+    pcm = key_8(one.codec.sound_rate)
+    for blocked in (RELAY, BLOCK):
+        transcoder = Transcoder(settings_of(one, other, listen=True, digits=blocked))
+        sent = transcoder.feed(timed(packets(one, pcm), 20))
+        assert [(kind, digit) for kind, digit, *_ in transcoder.news] == [(DIGIT, 8)]
+        heard_ms = milliseconds_of_tone(other, sent)
+        assert heard_ms <= 60 if blocked == BLOCK else heard_ms >= 140
+
+
+def milliseconds_of_tone(side: Side, sent: list[Rtp]) -> int:
+    """How long key 8 is heard, by pieces of 20 ms."""
+    out, rate = heard(side, sent), side.codec.sound_rate
+    pieces = [out[place : place + rate // 50] for place in range(0, len(out), rate // 50)]
+    return 20 * sum(min(tone_level(piece, rate, 852), tone_level(piece, rate, 1336)) > -35 for piece in pieces)
 
 
 def test_blocked_digits_are_told_and_not_passed_on():

@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 from pylibsrtp import Policy, Session
 
-from media.flows import EngineKeys
+from media.engine import Engine
+from media.flows import EngineError, EngineFlow, EngineKeys
+from tests.media.conftest import RELAY
 
 NOTICED = 1.0
 RESUMED = 0.5
@@ -183,6 +185,39 @@ def test_replay_is_refused_after_any_restart(engine_process, call, rtp, settled)
     call.a.send(packets[-1], call.facing_a.key)
     found = settled(process.client, call.facing_a, 13)
     assert (found.replayed, found.packets) == (12, 1)
+
+
+def test_a_full_disk_costs_new_keys_and_neither_a_worker_nor_a_call(call, make_peer, rtp, settled, small_disk):
+    """The files of keys are written where they were never written before, which a full disk answers by a signal."""
+    engine = Engine(1, 64, small_disk.directory / "history", small_disk.directory / "keys")
+    try:
+        small_disk.fill()
+        plain = call.open(engine)
+        a, b = make_peer("127.77.3.1"), make_peer("127.77.4.1")
+        facing = EngineFlow(RELAY, 31000, *a.name, *b.name), EngineFlow(RELAY, 31002, *b.name, *a.name)
+        dice = random.Random(5)
+        for number in range(40):
+            last = replace(facing[0], seal=EngineKeys(SUITE, dice.randbytes(28)))
+            engine.set_pair(last, facing[1])
+            plain.a.send(rtp(number), plain.facing_a.key)
+            assert plain.b.receive()[0] == rtp(number)
+        a.send(rtp(1), last.key)
+        found = settled(engine, last, 1)
+        assert (found.security, found.last_reason, found.packets) == ("waiting", "no-key", 0)
+        small_disk.empty()
+        engine.set_pair(replace(last, seal=EngineKeys(SUITE, MASTER)), facing[1])
+        a.send(rtp(2), last.key)
+        assert receiver().unprotect(b.receive()[0]) == rtp(2)
+        assert engine.check() == 0
+        assert engine.summary().restarts == 0
+    finally:
+        engine.close()
+
+
+def test_an_engine_whose_files_have_no_room_does_not_start(small_disk):
+    small_disk.fill()
+    with pytest.raises(EngineError, match="No space left"):
+        Engine(1, 64, small_disk.directory / "history", small_disk.directory / "keys")
 
 
 def test_one_key_sends_for_one_flow(process, call, rtp, settled):

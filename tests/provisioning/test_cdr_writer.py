@@ -180,6 +180,9 @@ async def test_search(tmp_path: Path, conninfo: str, make_cdr: MakeCdr) -> None:
         assert found(CdrFilter(answered=False)) == {"c0"}
         assert found(CdrFilter(since=noon + hour, until=noon + 2 * hour)) == {"c1"}
         assert found(CdrFilter(call_id="c2@b")) == {"c2"}
+        assert found(CdrFilter(beginning="c")) == {"c0", "c1", "c2", "c3"}
+        assert found(CdrFilter(beginning="c1")) == found(CdrFilter(beginning="c1@b")) == {"c1"}
+        assert found(CdrFilter(beginning="%")) == found(CdrFilter(beginning="c1@")) == set()
         assert found(CdrFilter(party="'; DROP TABLE cdrs; --")) == set()
 
         pages: list[Cdr] = []

@@ -4,9 +4,10 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import psycopg
 import pytest
 
-from provisioning.database import connect
+from provisioning.database import connect, unavailable
 from provisioning.errors import DatabaseUnavailable, MigrationError
 from provisioning.migrate import migrate, read_migrations, status
 
@@ -77,8 +78,15 @@ def test_refuses_files_out_of_order(files: Path, name: str) -> None:
 
 
 def test_names_the_remedy_without_a_server(tmp_path: Path) -> None:
-    with pytest.raises(DatabaseUnavailable, match=r"does not answer .*: start voxdp run"):
+    with pytest.raises(DatabaseUnavailable, match=r"\(.* failed: No such file .*\): start it, by voxdp run"):
         migrate(f"host={tmp_path} dbname=voxdp")
+
+
+def test_a_full_disk_is_called_so() -> None:
+    full = unavailable(psycopg.errors.DiskFull('could not extend file "base/1": No space left on device\nHINT: see'))
+    assert str(full) == (
+        'PostgreSQL cannot write (could not extend file "base/1": No space left on device): make room on its disk'
+    )
 
 
 def test_the_released_files_are_in_order(conninfo: str) -> None:

@@ -118,7 +118,9 @@ async def test_every_change_of_a_plan_arrives_within_a_second(conninfo: str, vau
             assert await seconds_until(partial(lambda test: test(keeper.current.plan(1)), arrived)) < 1
         async with store.open(await store.scope("default", "test", platform=True), as_platform=True) as work:
             await work.merge(TENANT, "default", {"srtp": "required"})
+            await work.merge(TENANT, "default", {"recording": "all", "recording_consent": "not-needed"})
         assert await seconds_until(lambda: keeper.current.plan(1).srtp == "required") < 1
+        assert (keeper.current.plan(1).recording, keeper.current.plan(1).recording_consent) == ("all", "not-needed")
         await put(store, lambda work: replace_rates(work, "cheap", [("33", 5)]))
         assert await seconds_until(lambda: keeper.current.plan(1).decks["cheap"].price("33123") == 5) < 1
 

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -21,6 +23,15 @@ def test_what_was_sealed_is_opened(plain: str, owner: str) -> None:
     sealed = vault.seal(plain, owner)
     assert vault.open(sealed, owner) == plain
     assert vault.seal(plain, owner) != sealed
+
+
+def test_what_ciphers_is_loaded_with_the_first_secret() -> None:
+    code = (
+        "import sys; from provisioning.vault import Vault; vault = Vault([bytes(32)]); before = set(sys.modules); "
+        "vault.seal('x', 'y'); print('cryptography' in before, 'cryptography' in sys.modules)"
+    )
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60).stdout
+    assert told.split() == ["False", "True"]
 
 
 def test_nothing_opens_for_another_owner_key_or_text() -> None:

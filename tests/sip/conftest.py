@@ -82,7 +82,7 @@ SERVER = Address("198.51.100.1", 5060)
 REALM = "example.org"
 
 
-UNLIMITED = {"requests_per_source": 0.0, "ban": 0.0, "calls_per_user": 0.0}
+UNLIMITED = {"requests_per_source": 0.0, "ban": 0.0, "amplification": 0.0, "calls_per_user": 0.0}
 """What tests say at one moment would take phones minutes."""
 
 

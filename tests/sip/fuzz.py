@@ -23,12 +23,14 @@ from sip.effects import Address
 from sip.errors import ParseError, ProtocolError
 from sip.framing import Framer
 from sip.headers import AuthValue, CSeq, NameAddr, Via
+from sip.info import pressed
 from sip.message import Request
 from sip.params import Params
 from sip.parser import parse
 from sip.sdp import SessionDescription
 from sip.settings import Settings
 from sip.stun import binding_response, is_stun
+from sip.transfer import referral, replaced_dialog
 from sip.uri import Uri
 
 SLOWEST = 0.05
@@ -87,6 +89,13 @@ def read(data: bytes) -> None:
         found.stamp(PEER.host, PEER.port)
         _ = found.transaction_key
         parse(found.to_bytes())
+
+
+def refer(data: bytes) -> None:
+    """Read where a REFER points."""
+    found = parse(b"REFER sip:bert@example.org SIP/2.0\r\n%bRefer-To: %b\r\n\r\n" % (HEAD % b"REFER", data))
+    assert isinstance(found, Request)
+    referral(found)
 
 
 def describe(data: bytes) -> None:
@@ -148,6 +157,18 @@ TARGETS = {
     "params": Target([b';a=b;c;d="e;f";g=[::1]'], texts(Params.parse)),
     "cseq": Target([b"4711 INVITE"], texts(CSeq.parse)),
     "credentials": Target([HEAD.split(b"Authorization: ")[1].split(b"\r\n")[0]], texts(AuthValue.parse)),
+    "refer": Target(
+        [
+            b"<sip:carl@example.org?Replaces=c%40h%3Bto-tag%3Da%3Bfrom-tag%3Db&Subject=x>;a=b",
+            b"sip:carl@example.org;method=INVITE",
+        ],
+        refer,
+    ),
+    "replaces": Target([b"c@h;to-tag=a;from-tag=b;early-only"], texts(replaced_dialog)),
+    "keys": Target(
+        [b"Signal=5\r\nDuration=160\r\n", b"Signal = *\r\n", b"11"],
+        lambda data: [pressed(f"application/{kind}", data) for kind in ("dtmf-relay", "dtmf")],
+    ),
     "sdp": Target([SDP, SDP.replace(b"audio", b"video") + SDP[SDP.index(b"m=") :]], describe),
     "stun": Target(
         [b"\x00\x01\x00\x08\x21\x12\xa4\x42" + bytes(12) + b"\x80\x22\x00\x04abcd"],

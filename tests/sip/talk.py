@@ -10,8 +10,8 @@ HOLD = b"v=0\r\nm=audio 40000 RTP/AVP 8\r\na=sendonly\r\n"
 class Talk:
     """A call of Anna to Bert that was answered and acknowledged."""
 
-    def __init__(self, world, anna, bert):
-        self.invite = anna.invite("bert")
+    def __init__(self, world, anna, bert, **fields):
+        self.invite = anna.invite("bert", **fields)
         anna.hears(100)
         (self.out,) = bert.hears("INVITE")
         bert.reply(self.out, 200, ANSWER)

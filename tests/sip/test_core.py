@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from sip.effects import Address, Authenticate, FindRoute, SaveBindings
@@ -12,18 +14,31 @@ NAT = Address("192.0.2.7", 40000)
 
 
 def test_unknown_and_known_users_hear_the_same(world, anna):
-    shapes = set()
+    """From the first word to the last, however often they guess."""
+    heard = []
     for user in ("anna", "nobody"):
         request = anna.request("REGISTER", "sip:example.org", to=f"sip:{user}@example.org", call_id=user)
         request = request.replaced("From", [f"<sip:{user}@example.org>;tag=1"])
         anna.say(request)
-        (challenge,) = anna.hears(401)
-        again = anna.authorized(request, challenge, password="wrong")
-        value = again.get("Authorization").replace('"anna"', f'"{user}"')
-        anna.say(again.replaced("Authorization", [value]))
-        (second,) = anna.hears(401)
-        shapes.add((challenge.status, tuple(n for n, _ in challenge.fields()), second.status, second.reason))
-    assert len(shapes) == 1
+        answers = [anna.hears(401)[0]]
+        for _ in range(6):
+            challenge = [each for each in answers if each.status == 401][-1]
+            again = anna.authorized(request, challenge, password="wrong")
+            value = again.get("Authorization").replace('"anna"', f'"{user}"')
+            anna.say(again.replaced("Authorization", [value]))
+            answers += anna.heard()
+        heard.append([(each.status, each.reason, [name for name, _ in each.fields()]) for each in answers])
+    assert heard[0] == heard[1]
+    assert [status for status, _, _ in heard[0]] == [401] * 4 + [403] * 3
+
+
+@pytest.mark.parametrize("names", [("MD5", "SHA-256"), ("SHA-256",), ("MD5",)])
+def test_algorithms_are_offered_in_the_order_that_is_configured(world, anna, names):
+    world.settings = replace(world.settings, algorithms=names)
+    world.core = world.fresh_core()
+    anna.say(anna.request("REGISTER", "sip:example.org", to="sip:anna@example.org"))
+    (challenge,) = anna.hears(401)
+    assert tuple(value.params["algorithm"] for value in challenge.www_authenticate) == names
 
 
 def test_strongest_algorithm_first(world, anna):
@@ -185,6 +200,42 @@ def test_broken_messages_are_answered_where_they_can_be(world, anna):
     assert world.empty()
 
 
+READABLE = {
+    400: [(b"CSeq: 1 INVITE", b"CSeq: 1 BYE")],
+    415: [
+        (b"Max-Forwards", b"Content-Type: text/plain\r\nContent-Length: 1\r\nMax-Forwards"),
+        (b"\r\n\r\n", b"\r\n\r\nx"),
+    ],
+    416: [(b"INVITE sip:", b"INVITE isbn:")],
+    420: [(b"Max-Forwards", b"Require: x\r\nMax-Forwards")],
+    483: [(b"Max-Forwards: 70", b"Max-Forwards: 0")],
+    505: [(b"SIP/2.0\r\n", b"SIP/3.0\r\n")],
+    513: [(b"\r\n\r\n", b"\r\n\r\n" + b"x" * 66000)],
+}
+
+
+@pytest.mark.parametrize("status", READABLE)
+def test_every_refusal_finds_its_request_and_the_way_back(world, anna, status):
+    """RFC 3261 §8.2.6.2, §18.2.1; RFC 3581 §4: also where the message could not be read to its end."""
+    via = b"SIP/2.0/UDP 10.0.0.9:5060;rport;branch=z9hG4bKanna1\r\nv: SIP/2.0/TCP further.example"
+    data = anna.request("INVITE", "sip:bert@example.org", branch="anna1").to_bytes()
+    data = data.replace(b"SIP/2.0/UDP 192.0.2.7:5060;rport;branch=z9hG4bKanna1", via)
+    data = data.replace(b"Content-Length: 0\r\n", b"")
+    for old, new in READABLE[status]:
+        assert old in data
+        data = data.replace(old, new, 1)
+    world.receive(data, NAT)
+    (answer,) = world.sent(NAT)
+    assert answer.status == status
+    assert answer.values("Via") == [
+        "SIP/2.0/UDP 10.0.0.9:5060;rport=40000;branch=z9hG4bKanna1;received=192.0.2.7",
+        "SIP/2.0/TCP further.example",
+    ]
+    assert (answer.from_.tag, answer.call_id, answer.cseq.number) == ("anna", "anna-call", 1)
+    assert answer.to.tag
+    assert world.empty()
+
+
 def test_draining_refuses_new_calls_and_keeps_old_ones(world, anna, bert):
     anna.invite("bert")
     (out,) = bert.hears("INVITE")
@@ -204,6 +255,25 @@ def test_too_many_calls(anna, bert, world):
     assert anna.hears(503)[0].get("Retry-After") == "5"
 
 
+def test_too_many_transactions(world, anna, bert, talk):
+    """What needs one is told to come later; what ends a call that is there needs one too, and ends it later."""
+    world.settings = replace(world.settings, max_transactions=2)
+    world.core = world.fresh_core()
+    for number in range(4):
+        request = anna.request("REGISTER", "sip:example.org", to="sip:anna@example.org", call_id=f"r{number}")
+        anna.say(request)
+        challenges = anna.heard()
+        assert challenges[0].status == (401 if number < 2 else 503)
+        if number < 2:
+            anna.say(anna.authorized(request, challenges[0]))
+            anna.hears(200)
+        else:
+            assert challenges[0].get("Retry-After") == "5"
+    assert world.core.counts()["transactions"] == 2
+    world.pass_time(70)
+    assert anna.register(call_id="later").status == 200
+
+
 def test_registered_phone_behind_nat_is_called_where_it_came_from(world, anna, bert):
     bert.address = Address("203.0.113.77", 31000)
     assert bert.register(contact="<sip:bert@10.0.0.5:5060>", call_id="nat").status == 200
@@ -216,7 +286,7 @@ def test_contacts_expire_by_themselves(world, bert):
     assert [view.username for view in world.core.bindings()] == ["bert"]
     world.log.clear()
     world.pass_time(3600)
-    assert world.effects(SaveBindings) == [SaveBindings("bert", [])]
+    assert world.effects(SaveBindings) == [SaveBindings("bert", ())]
     assert world.core.bindings() == []
     assert world.core.next_expiry() is None
 

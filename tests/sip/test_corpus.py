@@ -144,19 +144,53 @@ def test_the_core_refuses_what_is_malformed(world: World, name: str) -> None:
     assert world.empty()
 
 
+def uri(message: Request | Response) -> tuple[str, int | None]:
+    assert isinstance(message, Request)
+    return message.request_uri.host, message.request_uri.port
+
+
+SAID_IN_IPV6 = {
+    "ipv6-good": lambda m: (uri(m), m.via.host) == (("2001:db8::10", None), "2001:db8::9:1"),
+    "port-ambiguous": lambda m: uri(m) == ("2001:db8::10:5070", None),
+    "port-unambiguous": lambda m: uri(m) == ("2001:db8::10", 5070),
+    "via-received-param-no-delim": lambda m: (m.via.host, m.via.received) == ("2001:db8::9:1", "2001:db8::9:255"),
+    "via-received-param-with-delim": lambda m: (m.via.host, m.via.received) == ("2001:db8::9:1", "2001:db8::9:255"),
+    "ipv6-in-sdp": lambda m: connections(m) == ["2001:db8::20", "2001:db8::20"],
+    "mult-ip-in-sdp": lambda m: connections(m) == ["192.0.2.1", "2001:db8::1"],
+    "mult-ip-in-header": lambda m: (
+        [via.sent_by for via in m.vias] == [("2001:db8::9:1", 6050), ("192.0.2.1", 5060), ("2001:db8::9:255", 5060)]
+    ),
+    "ipv4-mapped-ipv6": lambda m: (
+        [via.host for via in m.vias] == ["::ffff:192.0.2.10", "::ffff:192.0.2.2"]
+        and m.contacts[0].uri.host == "::ffff:192.0.2.2"
+    ),
+    "ipv6-bug-abnf-3-colons": lambda m: m.request_uri.user == "user",
+    "ipv6-correct-abnf-2-colons": lambda m: uri(m) == ("2001:db8::192.0.2.1", None),
+}
+
+
+def connections(message: Request | Response) -> list[str]:
+    """The addresses of all media."""
+    description = SessionDescription.parse(message.body)
+    assert description.to_bytes() == message.body
+    found = [description.connection_of(medium) for medium in description.media]
+    return [each.address for each in found if each]
+
+
 @pytest.mark.parametrize("path", files("rfc5118"), ids=lambda path: path.name)
-def test_rfc5118(path: Path) -> None:
+def test_rfc5118(world: World, path: Path) -> None:
     data = path.read_bytes()
+    world.receive(data, SOMEBODY)
+    answers = [int(send.data[8:11]) for _, send in world.wire]
     if path.name == "ipv6-bad":
         with pytest.raises(ParseError, match="400"):
             parse(data)
+        assert answers == [400]
         return
     message = parse(data)
     assert data.startswith(message.to_bytes())
-    if message.content_type == "application/sdp":
-        description = SessionDescription.parse(message.body)
-        assert description.to_bytes() == message.body
-        assert all(description.connection_of(medium) for medium in description.media)
+    assert SAID_IN_IPV6[path.name](message)
+    assert answers == [{"INVITE": 407, "REGISTER": 401, "OPTIONS": 200, "BYE": 481}[message.cseq.method]]
 
 
 @pytest.mark.parametrize("path", files("kamailio-sip"), ids=lambda path: path.name)

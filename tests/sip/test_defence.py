@@ -59,7 +59,7 @@ def test_scanners_hear_nothing_from_then_on(agent):
     assert options(peer, 3) == 0
     world.now += 601.0
     assert options(peer, 3) == 3
-    assert world.core.defence.dropped == {"rate": 0, "scanner": 1, "banned": 5}
+    assert world.core.defence.dropped == {"rate": 0, "scanner": 1, "banned": 5, "amplification": 0}
 
 
 def test_phones_are_no_scanners():
@@ -100,7 +100,7 @@ def test_a_registration_that_was_restored_makes_its_source_known():
     world = World(ban=600.0, offences=10.0)
     bert = Peer(world, "bert", "203.0.113.9")
     assert bert.register().status == 200
-    saved = world.core._registration.registrar.state("bert")
+    saved = world.core.bindings_state("bert")
     world.core = world.fresh_core()
     world.run(world.core.restore_binding("bert", saved, world.now))
     for _ in range(30):

@@ -56,12 +56,35 @@ def test_routes_are_copied_by_one_side_and_reversed_by_the_other():
 
 
 def test_loose_and_strict_routers():
-    loose = dialog_of_request(invite("Record-Route: <sip:192.0.2.50:5080;lr=on>"), "ours", PEER, OURS)
+    loose = dialog_of_request(invite("Record-Route: <sip:192.0.2.50:5080;lr=on>"), "ours", PEER, OURS, routed=True)
     assert loose.request_line() == ("sip:anna@10.0.0.9:5062", ("<sip:192.0.2.50:5080;lr=on>",))
     assert loose.next_hop() == Address("192.0.2.50", 5080)
     strict = dialog_of_request(invite("Record-Route: <sip:p1>, <sip:p2;lr>"), "ours", PEER, OURS)
     assert strict.request_line() == ("sip:p1", ("<sip:p2;lr>", "<sip:anna@10.0.0.9:5062>"))
     assert strict.next_hop() == PEER
+
+
+CONNECTED = Address("192.0.2.7", 40000, "tls", inbound=True)
+
+
+@pytest.mark.parametrize(
+    ("route", "peer", "hop"),
+    [
+        ("sip:192.0.2.50:5080;lr", PEER, PEER),
+        ("sip:127.0.0.1:22;transport=tcp;lr", PEER, PEER),
+        ("sip:198.51.100.1;lr", PEER, PEER),
+        ("sip:192.0.2.7:5070;lr", PEER, Address("192.0.2.7", 5070)),
+        ("sip:192.0.2.7:5070;transport=tcp;lr", PEER, Address("192.0.2.7", 5070)),
+        ("sip:192.0.2.50;lr", CONNECTED, CONNECTED),
+        ("sip:192.0.2.7;lr", CONNECTED, CONNECTED),
+    ],
+)
+def test_nobody_but_a_trunk_leads_us_to_a_third_party_by_its_routes(route, peer, hop):
+    asked = dialog_of_request(invite(f"Record-Route: <{route}>"), "ours", peer, OURS)
+    answered = dialog_of_response(invite(), accepted(f"Record-Route: <{route}>"), peer, OURS)
+    for dialog in (asked, answered):
+        assert dialog.next_hop() == hop
+        assert dialog.request_line()[1] == (f"<{route}>",)
 
 
 def test_numbers_only_grow():

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from sip.effects import Address, AnswerMedia, OfferMedia, UriTarget, UserTarget
@@ -246,3 +248,70 @@ def test_user_without_contacts_does_not_answer(world, anna):
     world.routes["x"] = (UserTarget("nobody"), UriTarget("sip:mail@203.0.113.20", after="no_answer"))
     anna.invite("x")
     assert Peer(world, "mail", "203.0.113.20").hears("INVITE")
+
+
+@pytest.fixture
+def deflecting(world, anna):
+    """Two who ring together in a call of Anna's, and the third to whom the first of them deflects it."""
+    world.settings = replace(world.settings, redirections=1)
+    world.core = world.fresh_core()
+    peers = [Peer(world, name, f"203.0.113.{40 + place}") for place, name in enumerate(("bert", "carl", "dora"))]
+    world.passwords["dora"] = "pd"
+    assert all(peer.register().status == 200 for peer in peers)
+    world.routes["1"] = (UserTarget("bert"), UserTarget("carl", beside=True), UserTarget("bert"))
+    anna.invite("1")
+    return peers
+
+
+def deflect(peer, request):
+    peer.reply(request, 302, b"", ("Contact", "<sip:dora@example.org>"))
+
+
+@pytest.mark.parametrize("first", ["busy", "deflecting"])
+def test_a_busy_member_does_not_end_what_another_deflects(anna, deflecting, first):
+    bert, carl, dora = deflecting
+    (one,), (two,) = bert.hears("INVITE"), carl.hears("INVITE")
+    if first == "busy":
+        carl.reply(two, 486)
+        deflect(bert, one)
+    else:
+        deflect(bert, one)
+        dora.hears()
+        carl.reply(two, 486)
+    dora.reply(dora.hears("INVITE")[0], 200, ANSWER)
+    assert anna.heard()[-1].status == 200
+
+
+def test_whoever_rings_on_may_answer_what_another_deflects(anna, deflecting):
+    bert, carl, dora = deflecting
+    deflect(bert, bert.hears("INVITE")[0])
+    carl.reply(carl.hears("INVITE")[0], 200, ANSWER)
+    assert anna.heard()[-1].status == 200
+    dora.hears()
+
+
+def test_what_is_deflected_is_followed_when_the_others_rang_too_long(world, anna, deflecting):
+    bert, carl, dora = deflecting
+    deflect(bert, bert.hears("INVITE")[0])
+    carl.reply(carl.hears("INVITE")[0], 180)
+    world.pass_time(180)
+    carl.hears("CANCEL")
+    dora.hears("INVITE")
+
+
+def test_after_a_busy_member_and_a_deflection_nobody_else_is_tried(anna, deflecting):
+    bert, carl, dora = deflecting
+    carl.reply(carl.hears("INVITE")[0], 486)
+    deflect(bert, bert.hears("INVITE")[0])
+    bert.hears("ACK")
+    dora.reply(dora.hears("INVITE")[0], 404)
+    bert.hears()
+    assert anna.heard()[-1].status == 486
+
+
+def test_who_declines_ends_what_another_deflects(anna, deflecting):
+    bert, carl, dora = deflecting
+    deflect(bert, bert.hears("INVITE")[0])
+    carl.reply(carl.hears("INVITE")[0], 603)
+    dora.hears()
+    assert anna.heard()[-1].status == 603

@@ -51,12 +51,23 @@ def test_frames_are_messages(invite: Callable[..., bytes]) -> None:
         (b"OPTIONS sip:a SIP/2.0\r\nl: 65536\r\n\r\n", 513),
         (b"OPTIONS sip:a SIP/2.0\r\nl: " + b"9" * 5000 + b"\r\n\r\n", 400),
         (b"x" * 65537, 513),
+        (b"\r\r", 400),
+        (b"\r\n\r\r", 400),
+        (b"\r\n\rOPTIONS", 400),
+        (b"\r\n\r\n\r" + b"\r" * 100_000, 400),
     ],
 )
 def test_a_stream_that_cannot_be_followed_is_refused(data: bytes, status: int) -> None:
     with pytest.raises(ParseError) as refusal:
         list(Framer().feed(data))
     assert refusal.value.status == status
+
+
+@pytest.mark.parametrize("beginning", [b"\r", b"\r\n", b"\r\n\r", b"\r\n\r\n\r"])
+def test_half_a_ping_is_waited_for(beginning: bytes) -> None:
+    framer = Framer()
+    before = list(framer.feed(beginning))
+    assert [*before, *framer.feed(b"\r\n\r\n"[len(beginning) % 4 :] + ONE)] == [b""] * (len(before) + 1) + [ONE]
 
 
 def test_what_stood_before_a_broken_message_is_handed_out() -> None:

@@ -57,10 +57,11 @@ def test_hidden_caller(world, anna, trusted):
     assert (b"anna" in out.to_bytes()) is trusted
 
 
-def test_hidden_caller_stays_so_for_users(world, anna, bert):
-    anna.invite("bert", HOLD, ("Privacy", "id"))
+@pytest.mark.parametrize("wish", ["id", "user", "header", "full", "ID", "header;user", "id;critical", "none", ""])
+def test_hidden_caller_stays_so_for_users(world, anna, bert, wish):
+    anna.invite("bert", HOLD, *([("Privacy", wish)] if wish else []))
     (out,) = bert.hears("INVITE")
-    assert b"anna" not in out.to_bytes()
+    assert (b"anna" in out.to_bytes()) is (wish in ("none", ""))
 
 
 def test_trunk_with_a_number_of_its_own(world, anna):

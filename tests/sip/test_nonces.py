@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
+from sip import digest
 from sip.counters import BUCKET_BYTES, Counters
-from sip.digest import Credentials, authorization, ha1
+from sip.digest import Challenge, Credentials, authorization, ha1
 from sip.headers import AuthValue
 from sip.nonces import Guard, Verdict
 
@@ -19,10 +22,16 @@ def guard(**options: object) -> Guard:
     return Guard(KEY, REALM, **options)  # type: ignore[arg-type]  # options are chosen by name
 
 
+def challenges(server: Guard, now: float = NOW, entropy: bytes = bytes(8)) -> list[Challenge]:
+    """As their receiver reads them."""
+    read = [Challenge.of(AuthValue.parse(text)) for text in server.challenges(now, entropy)]
+    return [each for each in read if each]
+
+
 def answer(
     server: Guard, *, algorithm: str = "SHA-256", nc: int = 1, now: float = NOW, entropy: bytes = bytes(8)
 ) -> Credentials:
-    challenge = next(c for c in server.challenges(now, entropy) if c.algorithm == algorithm)
+    challenge = next(c for c in challenges(server, now, entropy) if c.algorithm == algorithm)
     text = authorization(challenge, "REGISTER", URI, "anna", ha1=SECRETS[algorithm], cnonce="c", nc=nc)
     found = server.find([AuthValue.parse("Basic x=y"), AuthValue.parse(text)])
     assert found is not None
@@ -34,9 +43,8 @@ def judge(server: Guard, credentials: Credentials, now: float = NOW) -> Verdict:
 
 
 def test_both_algorithms_are_offered_the_stronger_first() -> None:
-    challenges = guard().challenges(NOW, bytes(8))
-    assert [challenge.algorithm for challenge in challenges] == ["SHA-256", "MD5"]
-    assert str(challenges[0]).endswith('algorithm=SHA-256, qop="auth"')
+    assert [challenge.algorithm for challenge in challenges(guard())] == ["SHA-256", "MD5"]
+    assert guard().challenges(NOW, bytes(8))[0].endswith('algorithm=SHA-256, qop="auth"')
 
 
 @pytest.mark.parametrize("algorithm", ["MD5", "SHA-256"])
@@ -93,10 +101,45 @@ def test_an_unknown_user_is_denied_like_a_wrong_password() -> None:
     assert server.verify(answer(server), "REGISTER", URI, {}, NOW) is Verdict.DENIED
 
 
+class Counted:
+    """In place of a hash of nothing yet: counts those that are begun."""
+
+    def __init__(self) -> None:
+        self.begun = 0
+
+    def copy(self) -> Any:
+        self.begun += 1
+        return hashlib.sha256()
+
+
+def test_an_unknown_user_costs_the_work_of_a_wrong_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    server, wrong = guard(), {name: ha1(name, "anna", REALM, "other") for name in SECRETS}
+    found, costs = answer(server), []
+    for secrets in (wrong, None):
+        monkeypatch.setitem(digest._HASHES, "SHA-256", counted := Counted())
+        assert server.verify(found, "REGISTER", URI, secrets, NOW) is Verdict.DENIED
+        costs.append(counted.begun)
+    assert costs[0] == costs[1] > 0
+
+
+@pytest.mark.parametrize("secrets", [{"SHA-256": "0" * 64}, None], ids=["known", "unknown"])
+def test_what_proves_nothing_is_judged_once(monkeypatch: pytest.MonkeyPatch, secrets: dict[str, str] | None) -> None:
+    server = guard()
+    found, costs = answer(server), []
+    for _ in range(2):
+        monkeypatch.setitem(digest._HASHES, "SHA-256", counted := Counted())
+        assert not server.proves(found, "REGISTER", URI, secrets)
+        costs.append(counted.begun)
+    assert costs[0] > costs[1] == 0
+    assert server.proves(found, "REGISTER", URI, SECRETS)
+    assert not server.proves(found, "INVITE", URI, SECRETS)
+    assert server.proves(found, "REGISTER", URI, SECRETS)
+
+
 def test_even_the_dummy_secret_opens_nothing() -> None:
     server = guard()
     found = answer(server)
-    dummy = ha1("SHA-256", "anna", REALM, KEY.hex())
+    dummy = digest.digest("SHA-256", f"{REALM}:{KEY.hex()}")
     proof = found.expected_response(dummy, "REGISTER")
     assert server.verify(replace(found, response=proof), "REGISTER", URI, None, NOW) is Verdict.DENIED
 
@@ -116,10 +159,10 @@ def test_a_nonce_of_somebody_else_is_stale(nonce: str) -> None:
 
 
 def test_another_key_or_realm_makes_other_nonces() -> None:
-    nonce = guard().challenges(NOW, bytes(8))[0].nonce
-    assert Guard(b"j" * 32, REALM).challenges(NOW, bytes(8))[0].nonce != nonce
-    assert Guard(KEY, "other").challenges(NOW, bytes(8))[0].nonce != nonce
-    assert guard().challenges(NOW, b"\1" * 8)[0].nonce != nonce
+    nonce = challenges(guard())[0].nonce
+    assert challenges(Guard(b"j" * 32, REALM))[0].nonce != nonce
+    assert challenges(Guard(KEY, "other"))[0].nonce != nonce
+    assert challenges(guard(), entropy=b"\1" * 8)[0].nonce != nonce
 
 
 def test_nonces_of_another_key_are_stale() -> None:
@@ -189,7 +232,7 @@ def test_md5_can_be_switched_off() -> None:
 
 def test_a_client_without_qop_uses_each_nonce_once() -> None:
     server = guard(require_qop=False)
-    challenge = replace(server.challenges(NOW, bytes(8))[1], qop=())
+    challenge = replace(challenges(server)[1], qop=())
     text = authorization(challenge, "REGISTER", URI, "anna", ha1=SECRETS["MD5"], cnonce="")
     found = server.find([AuthValue.parse(text)])
     assert found is not None

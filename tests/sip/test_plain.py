@@ -10,6 +10,7 @@ import pytest
 
 from sip import headers
 from sip.build import response_bytes, response_to
+from sip.digest import Credentials
 from sip.errors import ParseError
 from sip.headers import AuthValue, NameAddr, Via
 from sip.message import Request
@@ -79,6 +80,16 @@ def test_the_short_way_reads_what_the_long_way_reads(monkeypatch, read, texts, n
     for name in names:
         monkeypatch.setattr(headers, name, NEVER)
     assert [outcome(read, word) for word in words] == short
+
+
+def test_credentials_are_read_alike_by_both_ways():
+    usual = str(Credentials("anna", "r", "n1", "sip:r", "0f", "SHA-256", "auth", "00000001", "c0"))
+    spelled = [usual, usual.replace(", ", ","), f'{usual}, opaque="o"', f"{usual},", usual.replace("c0", "c,0")]
+    words = [word for each in spelled for count in range(60) for word in damaged(each, count)]
+    words += damaged(CREDENTIALS, 4000)
+    plain = [(word, found) for word in words if (found := Credentials.plain(word))]
+    assert len(plain) > 300
+    assert all(Credentials.of(AuthValue.parse(word)) == found for word, found in plain)
 
 
 def test_a_via_is_stamped_alike_by_both_ways(monkeypatch):

@@ -13,6 +13,8 @@ from sip.trunk import Trunk
 from sip.uri import Uri
 from tests.sip.conftest import OFFER, Peer, World
 from tests.sip.talk import ANSWER
+from tests.sip.test_restore import die
+from tests.sip.test_trunks import CARRIER, carrier
 
 LONG = OFFER + b"".join(b"a=candidate:%d 1 UDP 2130706431 192.0.2.7 %d typ host\r\n" % (n, n) for n in range(40))
 
@@ -80,6 +82,23 @@ def test_a_request_too_long_for_a_datagram_goes_by_tcp_and_back_to_udp_where_nob
         assert last_sent(world).target.transport == "udp"
 
 
+@pytest.mark.parametrize(("length", "transport"), [(1299, "udp"), (1300, "udp"), (1301, "tcp"), (2000, "tcp")])
+def test_a_datagram_has_1300_bytes_at_most(length, transport):
+    """RFC 3261 §18.1.1, where the largest packet of the path is not known."""
+
+    def sent(pad: int) -> Send:
+        world = World(connects=True)
+        anna, bert = Peer(world, "anna", "192.0.2.7"), Peer(world, "bert", "203.0.113.9")
+        bert.register()
+        anna.invite("bert", OFFER + b"a=x:" + b"x" * pad + b"\r\n")
+        return last_sent(world)
+
+    pad = length - len(sent(200).data) + 200
+    assert pad > 100
+    assert sent(pad).target.transport == transport
+    assert transport == "tcp" or len(sent(pad).data) == length
+
+
 def test_a_long_request_to_a_phone_behind_nat_stays_a_datagram(world, anna):
     bert = Peer(world, "bert", "203.0.113.9", 40000)
     assert bert.register(contact="<sip:bert@192.168.1.9:5060>").status == 200
@@ -131,3 +150,30 @@ def test_who_is_connected_and_needed(world, anna):
     trunk = Trunk("carrier", "carrier.example", (Address("203.0.113.70", 5061, "tls"), Address("203.0.113.70", 5060)))
     world.run(world.core.set_trunks([trunk], world.now))
     assert world.core.peers() == {bert.address, anna.address, trunk.addresses[0]}
+
+
+@pytest.mark.parametrize("by_trunk", [False, True])
+@pytest.mark.parametrize("restarted", [False, True])
+def test_whose_record_route_is_followed(world, anna, bert, by_trunk, restarted):
+    """A trunk's, for it may be many hosts; a user could aim us at anybody with it."""
+    if by_trunk:
+        callee, _ = carrier(world)
+        called = "49301"
+    else:
+        callee, called = bert, "bert"
+    elsewhere = Peer(world, "proxy", "203.0.113.77")
+    invite = anna.invite(called, OFFER, ("Record-Route", "<sip:203.0.113.78;lr>"))
+    anna.hears(100)
+    (out,) = callee.hears("INVITE")
+    callee.reply(out, 200, ANSWER, ("Record-Route", "<sip:203.0.113.77;lr>"), ("Contact", "<sip:x@203.0.113.77>"))
+    (ok,) = anna.hears(200)
+    (ack,) = (elsewhere if by_trunk else callee).hears("ACK")
+    assert ack.get("Route") == "<sip:203.0.113.77;lr>"
+    anna.say(anna.beside(invite, "ACK", to=str(ok.to), branch="x"))
+    if restarted:
+        die(world, [CARRIER])
+    (call,) = world.core.calls()
+    world.run(world.core.hang_up(call.id, world.now))
+    (elsewhere if by_trunk else callee).hears("BYE")
+    anna.hears("BYE")
+    assert not world.wire

@@ -24,6 +24,8 @@ class Pair:
         self.short, self.long = World(), World()
         self.short.core.refreshes.lookup = self._lookup
         self.taken = 0
+        for world in (self.short, self.long):
+            world.core.serve_domains(lambda host: host.lower() in (REALM, "198.51.100.1"))
 
     def _lookup(self, realm: str, username: str) -> dict[str, str] | None:
         self.taken += 1
@@ -36,7 +38,7 @@ class Pair:
         for world in (self.short, self.long):
             world.receive(data, source)
             sent = [(effect.data, effect.target, effect.local) for _, effect in world.wire]
-            saved = [(each.username, each.state) for each in world.effects(SaveBindings)]
+            saved = [(each.username, each.bindings) for each in world.effects(SaveBindings)]
             world.wire.clear()
             world.log.clear()
             counts = world.core.counts()
@@ -119,8 +121,8 @@ def test_a_retransmission_hears_the_same_again_without_a_transaction(pair, phone
 def test_of_the_first_one_too(pair):
     phone = Phone(pair)
     first = phone.next()
-    before = pair.taken
-    assert pair.say(first) == pair.say(first)
+    answer, before = pair.say(first), pair.taken
+    assert pair.say(first) == answer
     assert pair.taken == before
     assert pair.short.core.counts()["transactions"] == 0
 

@@ -9,11 +9,12 @@ import pytest
 
 from sip.call_table import CallState
 from sip.effects import CallEnded, ForgetCall, SaveBindings, SaveCall
+from sip.registrar import bindings_text
 from tests.sip.talk import ANSWER, HOLD, settle
 
 
-def die(world):
-    """Kill the core, and give what the journal holds to a new one."""
+def die(world, trunks=()):
+    """Kill the core, and give what the journal holds to a new one, which knows these trunks."""
     calls: dict[str, object] = {}
     bindings = {}
     for effect in world.log:
@@ -23,10 +24,11 @@ def die(world):
             case ForgetCall():
                 calls.pop(effect.call, None)
             case SaveBindings():
-                bindings[effect.username] = json.loads(json.dumps(effect.state))
+                bindings[effect.username] = json.loads(bindings_text(effect.bindings) or "[]")
     world.sent()
     world.now += 2
     world.core = world.fresh_core()
+    world.run(world.core.set_trunks(trunks, world.now))
     for username, state in bindings.items():
         world.run(world.core.restore_binding(username, state, world.now))
     for state in calls.values():

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from sip.call_table import CallState
 from tests.sip.conftest import Peer
 from tests.sip.talk import ANSWER, HOLD, settle
@@ -79,6 +81,27 @@ def test_trunk_is_known_again_before_the_call_ends(world, anna):
     host.reply(again, 200)
     world.pass_time(40)
     assert world.core.trunks()[0].calls == 0
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_in_a_dialog_that_a_trunk_opened_its_challenges_are_not_answered(world, bert, restarted):
+    host, _ = carrier(world, login=LOGIN)
+    invite = host.request("INVITE", "sip:bert@198.51.100.1", sdp=HOLD)
+    host.say(invite)
+    (out,) = bert.hears("INVITE")
+    bert.reply(out, 200, ANSWER)
+    bert.hears("ACK")
+    ok = host.heard()[-1]
+    host.say(host.beside(invite, "ACK", to=str(ok.to), branch="x"))
+    if restarted:
+        die(world, [replace(CARRIER, login=LOGIN)])
+    bert.say(bert.within(out, "BYE"))
+    bye = one(host, "BYE")
+    challenge(host, bye)
+    host.hears()
+    assert not bye.authorizations
+    world.pass_time(40)
+    assert world.empty()
 
 
 def test_session_timers_go_on(world, anna, bert):

@@ -10,6 +10,7 @@ import pytest
 
 from sip.core import Core
 from sip.effects import Address, Send, TrunkTarget
+from sip.registrar import Binding
 from sip.settings import Settings
 from sip.sharing import Among, OwnChannels, change_of
 from sip.steering import call_id_of, drawn_for, kin, slot_of
@@ -44,18 +45,10 @@ def cores() -> list[Core]:
     ]
 
 
-def contact(uri: str, call_id: str = "r1", cseq: int = 1, expires: float = 100.0) -> dict[str, object]:
-    return {
-        "uri": uri,
-        "q": 1.0,
-        "expires": expires,
-        "call_id": call_id,
-        "cseq": cseq,
-        "agent": "",
-        "path": (),
-        "received": SOURCE.packed,
-        "local": SERVER.packed,
-    }
+def contact(
+    uri: str, call_id: str = "r1", cseq: int = 1, expires: float = 100.0, received: Address = SOURCE
+) -> Binding:
+    return Binding(uri, 1.0, expires, call_id, cseq, received, SERVER)
 
 
 def uris(core: Core) -> dict[str, list[str]]:
@@ -65,13 +58,13 @@ def uris(core: Core) -> dict[str, list[str]]:
 def test_contacts_of_one_are_the_others_too(cores):
     one, other = cores
     first, second = contact("sip:anna@192.0.2.7"), contact("sip:anna@192.0.2.8", "r2")
-    one.merge_bindings(change_of("anna", {}, [first]), 0.0)
-    other.merge_bindings(change_of("anna", {}, [second]), 0.0)
-    one.merge_bindings(change_of("anna", {}, [second]), 0.0)
-    other.merge_bindings(change_of("anna", {}, [first]), 0.0)
+    one.merge_bindings(change_of("anna", [], [first]), 0.0)
+    other.merge_bindings(change_of("anna", [], [second]), 0.0)
+    one.merge_bindings(change_of("anna", [], [second]), 0.0)
+    other.merge_bindings(change_of("anna", [], [first]), 0.0)
     assert sorted(uris(one)["anna"]) == sorted(uris(other)["anna"]) == ["sip:anna@192.0.2.7", "sip:anna@192.0.2.8"]
-    assert list(one.bindings_state("anna")) == [{**first}, {**second}]
-    gone = change_of("anna", {first["uri"]: first, second["uri"]: second}, [second])
+    assert list(one.bindings_state("anna")) == [first.state, second.state]
+    gone = change_of("anna", [first, second], [second])
     assert gone.gone == (("sip:anna@192.0.2.7", "r1", 1),)
     assert not gone.there
     assert one.merge_bindings(gone, 0.0) == []
@@ -83,14 +76,31 @@ def test_contacts_of_one_are_the_others_too(cores):
 def test_a_contact_that_was_touched_again_does_not_go(cores):
     one, _ = cores
     before, again = contact("sip:anna@192.0.2.7"), contact("sip:anna@192.0.2.7", cseq=2)
-    one.merge_bindings(change_of("anna", {}, [again]), 0.0)
-    one.merge_bindings(change_of("anna", {before["uri"]: before}, []), 0.0)
+    one.merge_bindings(change_of("anna", [], [again]), 0.0)
+    one.merge_bindings(change_of("anna", [before], []), 0.0)
     assert uris(one) == {"anna": ["sip:anna@192.0.2.7"]}
+
+
+def test_a_refresh_elsewhere_is_the_same_contact_for_longer(cores):
+    one, _ = cores
+    near, far = Address("192.0.2.7", 5060), Address("198.51.100.9", 4000, inbound=True)
+    states = [contact("sip:anna@192.0.2.7", "r1", 1, 100.0, near)]
+    states.append(contact("sip:anna@192.0.2.7", "r1", 2, 200.0, near))  # a refresh
+    states.append(contact("sip:anna@192.0.2.7", "r1", 3, 300.0, far))  # from elsewhere
+    states.append(contact("sip:anna@192.0.2.7", "r2", 1, 400.0, far))  # of a phone that began anew
+    states.append(contact("sip:anna@192.0.2.7", "r2", 2, 350.0, far))  # for less long
+    for before, after in zip([None, *states], states, strict=False):
+        one.merge_bindings(change_of("anna", [before] if before else [], [after]), 0.0)
+        assert one.bindings_state("anna") == [after.state]
+    one.expire(349.0)
+    assert uris(one) == {"anna": ["sip:anna@192.0.2.7"]}
+    one.expire(351.0)
+    assert uris(one) == {}
 
 
 def test_merged_contacts_end_in_their_time(cores):
     one, _ = cores
-    one.merge_bindings(change_of("anna", {}, [contact("sip:anna@192.0.2.7", expires=10.0)]), 0.0)
+    one.merge_bindings(change_of("anna", [], [contact("sip:anna@192.0.2.7", expires=10.0)]), 0.0)
     assert one.next_expiry() == 10.0
     one.expire(10.0)
     assert uris(one) == {}

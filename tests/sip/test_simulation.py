@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from heapq import heappop, heappush
 
 import pytest
 
@@ -18,6 +17,7 @@ from sip.parser import parse
 from sip.settings import Settings
 from sip.transaction import server_key
 from tests.sip.conftest import UNLIMITED
+from tests.sip.link import Link
 
 SDP = b"v=0\r\nm=audio 40000 RTP/AVP 8\r\n"
 
@@ -80,41 +80,6 @@ def given_up_at(anna, bert, number, dice):
 
 def of(message, call_id):
     return isinstance(message, Response) and message.call_id == call_id
-
-
-class Link:
-    """A wire with delay and loss between a core and its phones."""
-
-    def __init__(self, world, loss: float, seed: int) -> None:
-        self.world = world
-        self.loss = loss
-        self.dice = random.Random(seed)
-        self.phones: dict[Address, Phone] = {}
-        self.queue: list = []
-        self.order = 0
-
-    def later(self, delay: float, action, *args) -> None:
-        self.order += 1
-        heappush(self.queue, (self.world.now + delay, self.order, action, args))
-
-    def carry(self, action, *args) -> None:
-        if self.dice.random() >= self.loss:
-            self.later(self.dice.uniform(0.005, 0.05), action, *args)
-
-    def collect(self) -> None:
-        wire, self.world.wire = self.world.wire, []
-        for _, send in wire:
-            self.carry(self.phones[send.target].receive, send.data)
-
-    def run(self, seconds: float) -> None:
-        end = self.world.now + seconds
-        while self.queue and self.queue[0][0] <= end:
-            due, _, action, args = heappop(self.queue)
-            self.world.pass_time(max(0.0, due - self.world.now))
-            self.collect()
-            action(*args)
-            self.collect()
-        self.world.pass_time(end - self.world.now)
 
 
 class Phone:

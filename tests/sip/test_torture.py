@@ -9,12 +9,15 @@ from typing import Any
 
 import pytest
 
+from sip.effects import Address
 from sip.errors import ParseError
 from sip.message import Message, Request
 from sip.parser import parse
+from tests.sip.conftest import World
 
 Write = Callable[..., bytes]
 Case = dict[str, Any]
+SOMEBODY = Address("192.0.2.77", 5060)
 
 ACCEPTED: dict[str, tuple[Case, Callable[[Message], object]]] = {
     "method of odd token characters": (
@@ -99,6 +102,30 @@ ACCEPTED: dict[str, tuple[Case, Callable[[Message], object]]] = {
         {"changes": {"Contact": "<sip:t@[::ffff:192.0.2.2]>"}},
         lambda m: m.contacts[0].uri.host == "::ffff:192.0.2.2",
     ),
+    "line of 8 KiB": ({"extra": f"X-A: {'b' * 8187}\r\n"}, lambda m: len(m.get("x-a") or "") == 8187),
+    "line of 8 KiB in fewer characters": ({"extra": f"X-A: {'ü' * 4093}b\r\n"}, lambda m: "x-a" in m),
+    "200 headers": ({"extra": "X-A: b\r\n" * 191}, lambda m: len(m.raw_lines()) == 200),
+    "70 Vias": ({"extra": "v: " + ",".join(["SIP/2.0/UDP a"] * 69) + "\r\n"}, lambda m: len(m.vias) == 70),
+    "a port behind the brackets": (
+        {"start": "INVITE sip:[2001:db8::10]:5070 SIP/2.0"},
+        lambda m: isinstance(m, Request) and (m.request_uri.host, m.request_uri.port) == ("2001:db8::10", 5070),
+    ),
+    "a port within the brackets is none": (
+        {"start": "INVITE sip:[2001:db8::10:5070] SIP/2.0"},
+        lambda m: isinstance(m, Request) and (m.request_uri.host, m.request_uri.port) == ("2001:db8::10:5070", None),
+    ),
+    "received in brackets": (
+        {"changes": {"Via": "SIP/2.0/UDP [2001:db8::9:1];received=[2001:db8::9:255];branch=z9hG4bKa"}},
+        lambda m: m.via.received == "2001:db8::9:255",
+    ),
+    "addresses of both families": (
+        {"extra": "Via: SIP/2.0/UDP 192.0.2.1\r\nVia: SIP/2.0/TCP [2001:db8::9:255];received=192.0.2.200\r\n"},
+        lambda m: [via.received or via.host for via in m.vias] == ["192.0.2.7", "192.0.2.1", "192.0.2.200"],
+    ),
+    "IPv4 at the end of IPv6": (
+        {"start": "INVITE sip:b@[2001:db8::192.0.2.1] SIP/2.0"},
+        lambda m: isinstance(m, Request) and m.request_uri.host == "2001:db8::192.0.2.1",
+    ),
     "three colons of the old grammar": ({"changes": {"To": "sip:u@[2001:db8:::192.0.2.1]"}}, lambda m: m.to.uri.is_sip),
 }
 
@@ -144,10 +171,11 @@ REFUSED: dict[str, tuple[Case, int]] = {
     "empty name": ({"extra": ": x\r\n"}, 400),
     "name that is no token": ({"extra": "X A: b\r\n"}, 400),
     "Call-ID of two words": ({"changes": {"Call-ID": "a b"}}, 400),
-    "line of 8 KiB": ({"extra": f"X-A: {'b' * 8188}\r\n"}, 400),
-    "201 headers": ({"extra": "X-A: b\r\n" * 200}, 400),
+    "line beyond 8 KiB": ({"extra": f"X-A: {'b' * 8188}\r\n"}, 400),
+    "line beyond 8 KiB in fewer characters": ({"extra": f"X-A: {'ü' * 4094}\r\n"}, 400),
+    "folded line beyond 8 KiB": ({"extra": f"X-A: {'b' * 4090}\r\n {'b' * 4095}\r\n"}, 400),
+    "201 headers": ({"extra": "X-A: b\r\n" * 192}, 400),
     "71 Vias": ({"extra": "v: " + ",".join(["SIP/2.0/UDP a"] * 70) + "\r\n"}, 400),
-    "64 KiB": ({"body": b"x" * 65536}, 513),
 }
 
 
@@ -168,6 +196,54 @@ def test_refused(invite: Write, name: str) -> None:
     assert refusal.value.status == status
     assert refusal.value.partial is not None
     assert "cseq" in refusal.value.partial
+
+
+TOLD_OTHERWISE = {
+    "method of odd token characters": 501,
+    "escaped method is another method": 501,
+    "Max-Forwards 0": 483,
+    "unknown scheme of the request URI": 416,
+}
+
+
+@pytest.mark.parametrize("name", ACCEPTED)
+def test_the_core_goes_on_with_what_is_accepted(world: World, invite: Write, name: str) -> None:
+    """Whoever it is from must say so; but for what cannot be done whoever asks."""
+    world.receive(invite(**ACCEPTED[name][0]), SOMEBODY)
+    assert statuses(world) == [TOLD_OTHERWISE.get(name, 407)]
+    assert world.empty()
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_the_core_answers_what_is_refused_and_keeps_nothing(world: World, invite: Write, name: str) -> None:
+    case, status = REFUSED[name]
+    world.receive(invite(**case), SOMEBODY)
+    request = not str(case.get("start", "")).startswith("SIP/")
+    assert statuses(world) == ([status] if request and name != "no Via" else [])
+    assert world.empty()
+
+
+def statuses(world: World) -> list[int]:
+    """Of all answers that went to where the message came from."""
+    return [int(send.data.removeprefix(b"SIP/2.0 ")[:3]) for _, send in world.wire if send.target == SOMEBODY]
+
+
+def test_a_message_of_64_kib_is_read_and_no_longer_one(invite: Write) -> None:
+    size = 65536 - len(invite(body=b"x" * 60000)) + 60000
+    assert len(parse(invite(body=b"x" * size)).to_bytes()) == 65536
+    with pytest.raises(ParseError) as refusal:
+        parse(invite(body=b"x" * (size + 1)))
+    assert refusal.value.status == 513
+    assert refusal.value.partial is not None
+    assert "cseq" in refusal.value.partial
+
+
+def test_nothing_is_parsed_that_nobody_asks_for(invite: Write) -> None:
+    """What is wrong in a header that is not needed for routing is told to who reads it, and to nobody else."""
+    message = parse(invite(extra="Session-Expires: soon\r\nReplaces: ;\r\nRefer-To: <<\r\n"))
+    with pytest.raises(ParseError, match="400"):
+        _ = message.refer_to
+    assert b"Session-Expires: soon" in message.raw_lines()
 
 
 def test_header_section_without_end() -> None:

@@ -12,6 +12,7 @@ from sip.effects import CallEnded, FindRoute, UserTarget
 from sip.message import Request
 from tests.sip.conftest import OFFER, Peer
 from tests.sip.talk import ANSWER, HOLD
+from tests.sip.test_trunks import carrier
 
 CARL = ANSWER.replace(b"50000", b"60000")
 
@@ -172,7 +173,12 @@ def test_transfer_without_reports(world, anna, bert, carl, talk):
 
 @pytest.mark.parametrize(
     ("value", "status"),
-    [("tel:+4930123", 416), ("sip:carl@example.org;method=BYE", 501), ("nonsense", 400)],
+    [
+        ("http://carl.example", 416),
+        ("sips:carl@example.org", 416),
+        ("sip:carl@example.org;method=BYE", 501),
+        ("nonsense", 400),
+    ],
 )
 def test_what_cannot_be_called(world, anna, bert, talk, value, status):
     anna.say(anna.within(talk.ok, "REFER", ("Refer-To", f"<{value}>")))
@@ -185,15 +191,55 @@ def test_refer_without_target(world, anna, bert, talk):
     anna.hears(400)
 
 
+@pytest.mark.parametrize("by", ["a", "b"])
+@pytest.mark.parametrize("may", [True, False])
+def test_a_trunk_transfers_where_it_may_and_as_itself(world, anna, bert, carl, may, by):
+    """Whoever it transfers, the new call is one from that trunk, and goes nowhere else."""
+    host, _ = carrier(world, refer=may)
+    if by == "b":
+        invite = anna.invite("49301")
+        (last,) = host.hears("INVITE")
+        host.reply(last, 200, ANSWER)
+        host.hears("ACK")
+        ok = anna.heard()[-1]
+        anna.say(anna.beside(invite, "ACK", to=str(ok.to), branch="up"))
+    else:
+        invite = host.request("INVITE", "sip:bert@198.51.100.1", sdp=HOLD)
+        host.say(invite)
+        bert.reply(bert.hears("INVITE")[0], 200, ANSWER)
+        last = host.heard()[-1]
+        host.say(host.beside(invite, "ACK", to=str(last.to), branch="up"))
+    world.log.clear()
+    refer(host, last)
+    assert host.heard()[0].status == (202 if may else 403)
+    asked = [(route.trunk, route.diverted, route.dialled) for route in world.effects(FindRoute)]
+    assert asked == ([("carrier", "", "carl")] if may else [])
+    assert [message.method for message in carl.heard()] == (["INVITE"] if may else [])
+
+
+@pytest.mark.parametrize(("name", "told"), [("a%3Eb%22%20c", "a%3Eb%22%20c@"), ("a%0D%0AX", ""), ("%C3%A4", "%C3%A4@")])
+def test_a_referrer_of_any_name_is_named_as_a_uri_can(world, bert, carl, name, told):
+    host, _ = carrier(world, refer=True)
+    invite = host.request("INVITE", "sip:bert@198.51.100.1", sdp=HOLD)
+    invite = invite.replaced("From", [f"<sip:{name}@carrier.example>;tag=odd"])
+    host.say(invite)
+    bert.reply(bert.hears("INVITE")[0], 200, ANSWER)
+    ok = host.heard()[-1]
+    host.say(host.beside(invite, "ACK", to=str(ok.to), branch="up"))
+    refer(host, ok)
+    (out,) = carl.hears("INVITE")
+    assert out.get("Referred-By") == f"<sip:{told}example.org>"
+
+
 def test_refer_during_a_change_waits(world, anna, bert, carl, talk):
     bert.say(bert.within(talk.out, "INVITE", sdp=HOLD))
     refer(anna, talk.ok)
     assert anna.heard()[-1].status == 491
 
 
-def consult(world, anna, bert, carl):
+def consult(world, anna, bert, carl, call_id="consult"):
     """Anna, who talks to Bert, puts him on hold and calls Carl; what she heard and he did."""
-    invite = anna.request("INVITE", "sip:carl@example.org", sdp=HOLD, call_id="consult", from_tag="anna2")
+    invite = anna.request("INVITE", "sip:carl@example.org", sdp=HOLD, call_id=call_id, from_tag="anna2")
     anna.say(invite)
     invite = anna.authorized(invite, anna.hears(407)[0])
     anna.say(invite)
@@ -292,6 +338,20 @@ def test_invite_that_replaces_a_party(world, anna, bert, carl, talk):
     carl.hears("BYE")
     world.pass_time(70)
     assert world.empty(), world.core.counts()
+
+
+def test_who_would_replace_an_early_dialog_alone_gets_no_other(world, anna, bert, carl, talk):
+    """RFC 3891 §3: a pick-up that comes after the answer must not take the call away."""
+    value = f"{talk.out.call_id};to-tag={talk.out.from_.tag};from-tag=bert-tag;early-only"
+    carl.invite("anna", CARL, ("Replaces", value))
+    carl.hears(486)
+    carl.invite("anna", CARL, ("Replaces", "x;to-tag=a;from-tag=b;early-only"), call_id="again")
+    carl.hears(481)
+    ok, _ = consult(world, anna, bert, carl)
+    refer(anna, talk.ok, f"sip:carl@example.org?Replaces={replaces(ok)}%3Bearly-only")
+    anna.hears(486)
+    anna.hears()
+    assert sorted(view.state for view in world.core.calls()) == [CallState.TALKING, CallState.TALKING]
 
 
 def test_invite_that_replaces_nothing(world, anna, bert, carl):

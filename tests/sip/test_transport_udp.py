@@ -72,21 +72,6 @@ def test_keepalives_go_no_further(run, client, keepalive):
     run(scenario())
 
 
-def test_stun_learns_its_address(run, client):
-    async def scenario():
-        transport = UdpTransport()
-        await transport.open([ANY_PORT], lambda *args: pytest.fail("STUN is not SIP"))
-        request = b"\x00\x01\x00\x00\x21\x12\xa4\x42" + bytes(range(12))
-        client.sendto(request, ("127.0.0.1", transport.addresses[0].port))
-        answer, _ = await receive(client)
-        port = client.getsockname()[1] ^ 0x2112
-        mapped = b"\x00\x20\x00\x08\x00\x01" + port.to_bytes(2, "big") + bytes([127 ^ 0x21, 0x12, 0xA4, 1 ^ 0x42])
-        assert answer == b"\x01\x01\x00\x0c\x21\x12\xa4\x42" + bytes(range(12)) + mapped
-        transport.close()
-
-    run(scenario())
-
-
 def test_a_port_in_use_is_named_and_nothing_stays_open(run, client):
     async def scenario():
         taken = Address("127.0.0.1", client.getsockname()[1])

@@ -11,7 +11,12 @@ import pytest
 ROOT = Path(__file__).parents[3]
 
 
-@pytest.mark.campaign("tests.compiled", "tests/sip")
+@pytest.mark.campaign(
+    "tests.compiled",
+    *("tests/sip", "tests/ctl/sessions", "tests/ctl/network", "tests/ctl/signalling", "tests/ctl/test_journal.py"),
+    *("tests/ctl/observe/test_quality.py", "tests/ctl/observe/test_media_watch.py", "tests/ctl/ng/test_relay.py"),
+    *("tests/ctl/workers", "tests/provisioning/test_cdr.py", "tests/provisioning/test_routing.py"),
+)
 @pytest.mark.timeout(1800)
 def test_tests_of_what_is_compiled_pass_with_it(campaign):
     printed = campaign()

@@ -9,12 +9,11 @@ from ctl.compiled import modules
 @pytest.fixture
 def checkout(tmp_path, monkeypatch):
     """Sources of a few modules, and a library that was made of them."""
-    for name in ("sip", "ctl/compiled", "ctl/workers"):
-        (tmp_path / name).mkdir(parents=True)
     monkeypatch.setattr(modules, "ROOT", tmp_path)
     monkeypatch.setattr(modules, "LIBRARY", tmp_path / "library.so")
     monkeypatch.setattr(modules, "STAMP", tmp_path / "stamp")
     for name in (*modules._MAKERS, *modules._FURTHER, "sip.call", "sip.uri"):
+        modules.source(name).parent.mkdir(parents=True, exist_ok=True)
         modules.source(name).write_text("answer = 42\n")
     modules.LIBRARY.touch()
     modules.STAMP.write_text(modules.digest())

@@ -207,6 +207,7 @@ def test_statistics_are_read_while_packets_flow(loaded, pair, rtp) -> None:
     assert (counted.packets, counted.bytes) == (5, 5 * 172)
     assert (counted.lost, counted.reordered, counted.duplicates) == (1, 1, 1)
     assert (counted.ssrc, counted.payload_type, counted.dscp) == (0x11223344, 0, 0)
+    assert (counted.sequence, counted.timestamp) == (5, 4 * 160)
     assert (counted.rejected, counted.rejected_source) == (1, ("203.0.113.66", 4000))
     assert (counted.dropped, counted.last_reason) == (1, "bad_version")
     assert counted.learned_port == CALLER[1]

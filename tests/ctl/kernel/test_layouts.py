@@ -5,7 +5,7 @@ import re
 import shutil
 import subprocess
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -144,8 +144,12 @@ def _with_tenant(_flow: Any, ledger: Any) -> None:
 
 def tenants(pins: Pins) -> set[int]:
     with Map.from_pin(pins.map("ledgers")) as ledgers:
-        offset, size = fields_of(ledgers)["wide.tenant"]
-        values = [ledgers.lookup(port.to_bytes(4, "little")) for port in PORTS]
+        return tenants_of(ledgers, PORTS)
+
+
+def tenants_of(ledgers: Map, ports: Iterable[int]) -> set[int]:
+    offset, size = fields_of(ledgers)["wide.tenant"]
+    values = [ledgers.lookup(port.to_bytes(4, "little")) for port in ports]
     return {int.from_bytes(value[offset : offset + size], "little") for value in values}
 
 
@@ -216,6 +220,24 @@ def test_a_rule_that_was_written_meanwhile_is_taken(two: Two, loaded: Loaded) ->
     takeover.close()
     assert before is not None
     assert two.table.rule(FIRST_PORT) == replace(before, state=FlowState.OFF)
+
+
+def test_what_was_the_flows_and_is_the_ledgers_now_goes_there(two: Two, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the rule was written meanwhile."""
+    monkeypatch.setitem(layouts.TRANSLATIONS, OLDER, Translation(moved={"wide.tenant": "rule.police_interval"}))
+    with Map.from_pin(two.pins.map("flows")) as flows:
+        at = FIRST_PORT * flows.value_size + fields_of(flows)["rule.police_interval"][0]
+        memory = flows.mmap(writable=True)
+        memory[at : at + 4] = (70).to_bytes(4, "little")
+        takeover = Takeover(two.pins, *two.maps)
+        takeover.copy()
+        assert tenants_of(two.maps[1], (FIRST_PORT,)) == {70}
+        memory[at : at + 4] = (71).to_bytes(4, "little")
+        memory.close()
+    takeover.catch_up()
+    takeover.close()
+    with Map.from_id(next(each.id for each in map(Map.from_id, two.now.map_ids) if each.name == "ledgers")) as ledgers:
+        assert tenants_of(ledgers, (FIRST_PORT,)) == {71}
 
 
 def write_older(pins: Pins, loaded: Loaded, wanted: dict[int, FlowRule]) -> None:

@@ -13,10 +13,10 @@ import pytest
 
 from ctl.kernel.pins import Pins
 from ctl.network.nexthop import NextHops
-from ctl.sessions.carriers import KernelCarrier
+from ctl.sessions.dataplane import DataPlane
 from ctl.sessions.engine_carrier import EngineCarrier
+from ctl.sessions.kernel_carrier import KernelCarrier
 from ctl.sessions.media_sessions import MediaSessions
-from ctl.sessions.plan import DataPlane
 from ctl.sessions.ports import Ports
 from ctl.sessions.programmer import Programmer
 from media.client import EngineProcess

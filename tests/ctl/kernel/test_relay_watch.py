@@ -116,6 +116,25 @@ def test_a_pinned_program_with_another_tag_is_refused(attached: Pins, watch, bas
         watch.check()
 
 
+def test_what_was_pinned_or_recorded_since_is_checked_anew(settings, attached: Pins, watch, clock, baseline) -> None:
+    watch.follow()
+    watch.follow()
+    foreign = baseline("empty_pass")
+    attached.program.unlink()
+    foreign.pin(attached.program)
+    watch.follow()  # may be an upgrade
+    clock.now += 1.1
+    with pytest.raises(Untrusted, match=r"but .* was attached"):
+        watch.follow()
+    attach(settings)
+    watch.follow()
+    AttachRecord.remove(settings.state_dir)
+    watch.follow()
+    clock.now += 1.1
+    with pytest.raises(Untrusted, match="no record of what was attached"):
+        watch.follow()
+
+
 def test_a_relay_that_works_on_other_maps_is_refused(attached: Pins, watch, loaded: Loaded) -> None:
     """The same program, loaded apart: its tag is right, but what is written to the pinned flows never reaches it."""
     attached.program.unlink()
@@ -161,7 +180,7 @@ for attempt in (
     lambda: os.rmdir(base),
     lambda: os.mkdir(base + "/v9"),
     lambda: os.listdir(base),
-    lambda: os.symlink("/tmp", base + "/v4/flows2"),
+    lambda: os.symlink("/tmp", base + "/v5/flows2"),
     lambda: os.chmod(base, 0o777),
 ):
     try:

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -23,10 +24,10 @@ from ctl.kernel.flowrule import FlowStatistics
 from ctl.kernel.flowtable import FlowTable
 from ctl.kernel.pins import Pins
 from ctl.network.nexthop import NextHops
-from ctl.sessions.carriers import KernelCarrier
 from ctl.sessions.engine_carrier import EngineCarrier
 from ctl.sessions.engine_io import EngineIo
-from ctl.sessions.plan import FlowPlan, Pair
+from ctl.sessions.flow_plan import FlowPlan, Pair
+from ctl.sessions.kernel_carrier import KernelCarrier
 from ctl.sessions.programmer import Programmer
 from media import opener_process
 from media.client import EngineProcess
@@ -259,6 +260,23 @@ def test_a_killed_worker_loses_nothing_that_has_come_and_the_others_do_not_notic
     for call in calls:
         for counted in world.counted(call):
             assert (counted.lost, counted.received_by, counted.sent_by) == (0, "af_xdp", "af_xdp")
+
+
+def test_what_waits_on_a_wire_when_a_call_leaves_the_engine_goes_on_its_way(wired: World) -> None:
+    """Where a worker is late, as the kernel has taken the call over, or somebody else's packets are many."""
+    call = wired.call()
+    call.exchange()
+    (worker,) = wired.process.client.summary().processes
+    os.kill(worker, signal.SIGSTOP)
+    for _ in range(100):
+        call.send()
+    closing = threading.Thread(target=wired.engine.leave, args=(call.pair,))
+    closing.start()
+    time.sleep(0.1)
+    os.kill(worker, signal.SIGCONT)
+    closing.join()
+    assert [call.bob.recv(2048) for _ in range(100)] == [rtp(2 + number) for number in range(100)]
+    assert len([call.alice.recv(2048) for _ in range(100)]) == 100
 
 
 def test_one_that_may_open_none_asks_who_may_and_goes_by_sockets_meanwhile(

@@ -16,11 +16,12 @@ from collections.abc import Callable
 from ctl.kernel.flowtable import FlowTable
 from ctl.kernel.pins import Pins
 from ctl.network.nexthop import NextHops
-from ctl.sessions.carriers import KernelCarrier
+from ctl.sessions.dataplane import DataPlane
+from ctl.sessions.kernel_carrier import KernelCarrier
 from ctl.sessions.media_sessions import MediaSessions
-from ctl.sessions.plan import DataPlane
 from ctl.sessions.ports import Ports
 from ctl.sessions.programmer import Programmer
+from ctl.sessions.relay_choice import ANY, Facing
 from vm import namespace
 
 ALICE, BOB = "192.0.2.10", "203.0.113.9"
@@ -97,10 +98,17 @@ class Relay:
         plane = DataPlane(names, frozenset(cable[0] for cable in CABLES), engine=False, police=3.0)
         self.sessions = MediaSessions(ports, self.hops, self.programmer, plane)
 
-    def call(self, alice: str, bob: str, described: str = "", port: int = 4000) -> tuple[str, int]:
-        """Set up a call; return where Alice sends to. described: her address in her description, if it is another."""
-        self.sessions.offer("call", "a", sdp(described or alice, port), alice, 0.0, toward=bob)
-        to_alice = self.sessions.answer("call", "b", sdp(bob, 5000), bob, 0.0)
+    def call(
+        self, alice: str, bob: str, described: str = "", port: int = 4000, place: int = 0, here: Facing = ANY
+    ) -> tuple[str, int]:
+        """Set up a call; return where Alice sends to. described: her address in her description, if it is another.
+
+        place: of several calls at once, which have ports of their own.
+        """
+        name = f"call{place or ''}"
+        alices = sdp(described or alice, port + 2 * place)
+        self.sessions.offer(name, "a", alices, alice, 0.0, toward=bob, here=here)
+        to_alice = self.sessions.answer(name, "b", sdp(bob, 5000 + 2 * place), bob, 0.0)
         return address(to_alice), rtp_port(to_alice)
 
     def close(self) -> None:
@@ -112,12 +120,17 @@ class Stream:
     """RTP from Alice to Bob, a packet every `interval` seconds, until stopped."""
 
     def __init__(
-        self, wiring: Wiring, target: tuple[str, int], source: tuple[str, int] = (ALICE, 4000), bob: str = BOB
+        self,
+        wiring: Wiring,
+        target: tuple[str, int],
+        source: tuple[str, int] = (ALICE, 4000),
+        bob: str = BOB,
+        port: int = 5000,
     ) -> None:
         with namespace.entered(wiring.a):
             self._sender = udp(source)
         with namespace.entered(wiring.b):
-            self.receiver = udp((bob, 5000))
+            self.receiver = udp((bob, port))
         self.target = target
         self.sent = 0
         self._stop = threading.Event()

@@ -18,7 +18,8 @@ from typing import Any
 from ctl.ng.bencode import decode, encode
 from ctl.ng.errors import Dropped
 from ctl.ng.framing import Message, split
-from ctl.ng.relay import Limits, Relay
+from ctl.ng.lifetimes import Limits
+from ctl.ng.relay import Relay
 from ctl.ng.server import Answers
 from tests.ctl.conftest import FakeEngine, FakeHops, FakeTable
 from tests.ctl.world import ALICE, BOB, World, sdp
@@ -63,6 +64,10 @@ def seeds() -> list[bytes]:
     heard = {"call-id": "c", "to-tag": "rec", "flags": ["all", "siprec", "RTP/AVP"], "from-tags": ["a"]}
     copies = [{"command": "subscribe request", **heard}, {"command": "subscribe answer", **heard, "sdp": answer["sdp"]}]
     joined = {"command": "connect", "call-id": "c", "from-tag": "a", "to-tag": "b", "to-call-id": "f"}
+    overheard = {**joined, "flags": ["directional"]}
+    coding = {"set": ["opus/48000/2/32000"], "transcode": ["opus/48000/2/64000", "PCMA/8000/1"]}
+    packed = {**offer, "call-id": "p", "codec": coding, "ptime": 40, "ptime-reverse": "30", "generate RTCP": "on"}
+    repacked = {**answer, "call-id": "p", "sdp": sdp(BOB, "m=audio 4000 RTP/AVP 8\r\na=ptime:60\r\n").decode()}
     sound = {"codec": "PCMA", "payload type": 8, "clock rate": 8000, "channels": 1}
     pair = {
         "input": sound,
@@ -72,7 +77,31 @@ def seeds() -> list[bytes]:
     medium = {"type": "audio", "id": "1", "codec": [pair], "destination": place}
     transformed = {"command": "transform", "call-id": "t", "from-tag": "x", "media": [medium]}
     others = [{**offer, "command": "publish", "from-tag": "p"}, joined, transformed]
-    documents = [offer, answer, fax, {**offer, **words}, *copies, *others, *short, {"command": "ping"}]
+    video = "m=audio 4000 RTP/AVP 0\r\nm=vid 4002 RTP/AVP 96\r\na=extmap:1 urn:x\r\n"
+    changes = {"add": ["x:1"], "remove": "sendrecv", "substitute": [["rtcp", "y"]]}
+    amended = {
+        **offer,
+        "call-id": "m",
+        "sdp": sdp(ALICE, video).decode(),
+        "sdp-attr": {"audio": changes, "none": changes},
+        "sdp-media-remove": ["other", "video"],
+        "extmap": {"strip": ["urn:x"]},
+    }
+    documents = [
+        offer,
+        amended,
+        {**answer, "call-id": "m"},
+        answer,
+        fax,
+        {**offer, **words},
+        packed,
+        repacked,
+        overheard,
+        *copies,
+        *others,
+        *short,
+        {"command": "ping"},
+    ]
     return [encode(each) for each in documents] + [json.dumps(each).encode() for each in documents]
 
 

@@ -8,12 +8,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+ECHOES = ("blackhole", "forward", "backwards", "both")
+EXTMAP = "a=extmap:1 urn:ietf:params:rtp-hdrext:ssrc-audio-level\r\n"
 STATIC = ("3", "8", "9", "18")
 DYNAMIC = ("96 opus/48000/2", "97 speex/8000", "98 iLBC/8000", "99 AMR/8000", "100 L16/16000")
 FLAGS = (
     *("trust-address", "symmetric", "generate-mid", "full-rtcp-attribute", "no-rtcp-attribute", "loop-protect"),
     *("strict-source", "port-latching", "unidirectional", "original-sendrecv"),
 )
+WAYS = ("sendrecv", "sendonly", "recvonly", "inactive")
+FOREIGN = ("a=x-vendor:", "a=T38")
 REPLACE = ("origin", "session-connection")
 STRIPPED = ("PCMA", "G722", "opus", "telephone-event")
 MUX = ("offer", "require", "demux", "accept", "reject")
@@ -70,7 +74,22 @@ def _conversation(dice: random.Random, call_id: str, caller: str, callee: str) -
         talk.requests += (("subscribe request", {**heard, **whom}), ("unsubscribe", heard))
     talk.requests.append(("query", {"call_id": call_id}))
     talk.requests.append(("delete", {"call_id": call_id, "from_tag": "a"}))
+    _direct(talk, dice)
     return talk
+
+
+def _direct(talk: Conversation, dice: random.Random) -> None:
+    """What is asked of media, and of header extensions, in some of the descriptions."""
+    for _, keys in talk.requests:
+        if "sdp" not in keys:
+            continue
+        if dice.random() < 0.1:
+            keys["media_echo"] = dice.choice(ECHOES)
+        if dice.random() < 0.1:
+            keys["drop_traffic"] = dice.choice(("start", "stop"))
+        if dice.random() < 0.1:
+            keys["flags"] = [*keys["flags"], "strip-extmap"]
+            keys["sdp"] += EXTMAP
 
 
 def _again(
@@ -190,7 +209,7 @@ def _only(offer: list[str], name: str) -> bool:
 
 def _turned(body: list[str], direction: str) -> list[str]:
     """The same description, one version on, with a direction at the end of each medium."""
-    ways = ("a=sendrecv", "a=sendonly", "a=recvonly", "a=inactive")
+    ways = tuple(f"a={name}" for name in WAYS)
     sections: list[list[str]] = [[]]
     for line in body:
         if line.startswith("m="):
@@ -209,14 +228,16 @@ def _text(lines: list[str]) -> str:
 
 @dataclass
 class Reduced:
-    """A description without what may differ: ports are named by their medium, the order of attributes is gone."""
+    """A description without what may differ: ports are named by their medium, and what stands elsewhere with newer
+    rtpengine, which we go by, is moved there; all other lines are as they were written.
+    """
 
     session: list[str]
     media: list[list[str]]
 
 
-def reduced(sdp: str | bytes) -> Reduced:
-    """Reduce a description that a relay wrote."""
+def reduced(sdp: str | bytes, *, original: bool = False) -> Reduced:
+    """Reduce a description that a relay wrote. original: directions were to stay as they came."""
     text = sdp.decode() if isinstance(sdp, bytes) else sdp
     sections: list[list[str]] = [[]]
     for line in text.replace("\r\n", "\n").strip().split("\n"):
@@ -225,7 +246,7 @@ def reduced(sdp: str | bytes) -> Reduced:
         sections[-1].append(line)
     connection = next((line for line in sections[0] if line.startswith("c=")), None)
     session = [_marked(line) for line in sections[0] if not line.startswith("c=")]
-    return Reduced(session, [_medium(lines, connection) for lines in sections[1:]])
+    return Reduced(session, [_medium(lines, connection, original) for lines in sections[1:]])
 
 
 def reduced_copies(sdp: str | bytes) -> list[list[str]]:
@@ -235,7 +256,7 @@ def reduced_copies(sdp: str | bytes) -> list[list[str]]:
     return [[line for line in medium if not line.startswith(dropped)] for medium in media]
 
 
-def _medium(lines: list[str], connection: str | None) -> list[str]:
+def _medium(lines: list[str], connection: str | None, original: bool) -> list[str]:
     words = lines[0].split()
     port = int(words[1])
     words[1] = "PORT" if port else "0"
@@ -245,7 +266,17 @@ def _medium(lines: list[str], connection: str | None) -> list[str]:
     named = [
         line.replace(f"a=rtcp:{port + 1}", "a=rtcp:PORT+1").replace(f"a=rtcp:{port}", "a=rtcp:PORT") for line in rest
     ]
-    return [" ".join(words), *sorted(named)]
+    kept = tuple(f"a={name}" for name in WAYS) if original else ()
+    return [" ".join(words), *sorted(named, key=lambda line: _place(line, kept))]
+
+
+def _place(line: str, kept: tuple[str, ...]) -> int:
+    """Newer rtpengine begins a medium with some lines, and has those that it does not know behind the others."""
+    if not line.startswith("a="):
+        return 0
+    if line.startswith(("a=mid:", "a=label:")):
+        return 1
+    return 3 if line.startswith(FOREIGN) else 4 if line in kept else 2
 
 
 def _marked(line: str) -> str:

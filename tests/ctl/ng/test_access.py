@@ -6,8 +6,8 @@ from ipaddress import ip_network
 import pytest
 from pydantic import ValidationError
 
-from ctl.config import NgSection
 from ctl.ng.access import Access
+from ctl.ng.section import NgSection
 
 SECRET = b"0123456789abcdef"
 PROXY = "203.0.113.5"

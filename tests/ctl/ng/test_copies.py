@@ -10,10 +10,11 @@ import pylibsrtp
 import pytest
 
 from ctl.network.nexthop import Route
-from ctl.ng.relay import Limits, Relay
+from ctl.ng.lifetimes import Limits
+from ctl.ng.relay import Relay
+from ctl.sessions.dataplane import DataPlane
 from ctl.sessions.engine_carrier import EngineCarrier
 from ctl.sessions.media_sessions import MediaSessions
-from ctl.sessions.plan import DataPlane
 from ctl.sessions.ports import Ports
 from ctl.sessions.programmer import Programmer
 from media.client import EngineProcess

@@ -5,7 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from ctl.ng.relay import Limits, Relay
+from ctl.ng.lifetimes import Limits
+from ctl.ng.relay import Relay
 from ctl.sessions.relay_choice import RelayAddress
 from tests.ctl.world import ALICE, BOB, PLANE, World, address, sdp
 

@@ -9,13 +9,18 @@ from base64 import b64encode
 import pytest
 
 from ctl.ng.digits import DigitLog
-from ctl.ng.relay import Limits, Relay
+from ctl.ng.lifetimes import Limits
+from ctl.ng.relay import Relay
 from ctl.observe.media_watch import MediaWatch
 from ctl.sessions.playback import Playback
 from ctl.sessions.prompts import Prompts
+from ctl.sessions.treatment import Treatments
 from media.clips import write
+from media.stages import CodecSettings, Cover, InsertStage
 from tests.ctl.world import ALICE, BOB, sdp
 from tests.media.dsp import sine
+
+PCMU = CodecSettings("PCMU", 0, events=101, event_rate=8000)
 
 
 class Journal:
@@ -186,7 +191,11 @@ def test_digits_and_sound_of_one_or_of_all_are_taken_away(run, one, other, name,
         ("play DTMF", {"from-tag": "a", "digit": "55"}, "Out of range DTMF code"),
         ("play DTMF", {"from-tag": "a", "digit": "5", "duration": 20}, "100 to 5000 ms"),
         ("play DTMF", {"digit": "5"}, "No participant specified"),
-        ("block DTMF", {"DTMF-security": "random"}, "use drop or silence"),
+        ("block DTMF", {"DTMF-security": "loud"}, "none of drop, silence, zero, dtmf, random, tone, off"),
+        ("block DTMF", {"DTMF-security": "DTMF"}, "Out of range DTMF code"),
+        ("block DTMF", {"DTMF-security": "tone", "frequencies": "400,500"}, "one of 50 to 3800 Hz"),
+        ("block DTMF", {"DTMF-security": "tone", "frequency": 9000}, "one of 50 to 3800 Hz"),
+        ("block DTMF", {"DTMF-security": "tone", "volume": -80}, "not within 0 to -63"),
         ("block DTMF", {"trigger": "123"}, "trigger: "),
     ],
 )
@@ -194,6 +203,64 @@ def test_what_cannot_be_done_is_said(run, command, keys, reason):
     async def scene(proxy):
         assert reason in proxy.refused(command, **keys)
         assert proxy.paths() == {"kernel"}
+
+    run(scene)
+
+
+@pytest.mark.parametrize(
+    ("asked", "cover"),
+    [
+        ({}, Cover()),
+        ({"DTMF-security": "silence"}, Cover()),
+        ({"DTMF-security": "zero"}, Cover("digit")),
+        ({"DTMF-security": "DTMF", "digit": "#", "volume": "-20"}, Cover("digit", 11, volume=20)),
+        ({"DTMF security": "random"}, Cover("random")),
+        ({"DTMF-security": "tone", "frequency": "700", "volume": 8}, Cover("tone", 0, 700, 8)),
+        ({"DTMF-security": "tone", "frequencies": [700]}, Cover("tone", 0, 700)),
+    ],
+)
+@pytest.mark.parametrize("how", ["block DTMF", "answer"])
+def test_what_digits_become(run, asked, cover, how):
+    async def scene(proxy):
+        if how == "answer":
+            said = {"sdp": sdp(BOB).decode(), "to-tag": "b", "received-from": ["IP4", BOB]}
+            proxy.ask("answer", **said, flags=["block-DTMF"], **asked)
+        else:
+            proxy.ask("block DTMF", **{"from-tag": "b"}, flags=["directional"], **asked)
+        found = proxy.world.sessions.treatments(proxy.session)
+        assert (found.digits_blocked, dict(found.covers)) == ({"b"}, {"b": cover})
+        stage = InsertStage(PCMU, block_digits=True, cover=cover)
+        assert (stage.kind, stage.pack()) in proxy.world.engine.stages.values()
+        again = Treatments.from_json(json.loads(json.dumps(found.to_json())))
+        assert (again.digits_blocked, dict(again.covers)) == ({"b"}, {"b": cover})
+        proxy.ask("block DTMF", **{"DTMF-security": "off"})
+        assert proxy.paths() == {"kernel"}
+        assert not proxy.world.sessions.treatments(proxy.session).covers
+
+    run(scene)
+
+
+@pytest.mark.parametrize("command", ["block DTMF", "silence media"])
+def test_nothing_takes_the_place_of_sound_that_cannot_be_made(run, command):
+    """In a codec that is not ours; a block or silence that is not there must not be believed in."""
+
+    async def scene(proxy):
+        body = "m=audio 4000 RTP/AVP 97 101\r\na=rtpmap:97 AMR/8000\r\na=rtpmap:101 telephone-event/8000\r\n"
+        proxy.ask("offer", sdp=sdp(ALICE, body).decode(), **{"to-tag": "b", "received-from": ["IP4", ALICE]})
+        proxy.ask("answer", sdp=sdp(BOB, body).decode(), **{"to-tag": "b", "received-from": ["IP4", BOB]})
+        assert "hears none of" in proxy.refused(command)
+        assert proxy.paths() == {"kernel"}
+
+    run(scene)
+
+
+@pytest.mark.parametrize("command", ["play media", "play DTMF"])
+def test_nothing_is_put_into_what_goes_back_to_who_says_it(run, command):
+    async def scene(proxy):
+        echoing = {"sdp": sdp(BOB).decode(), "to-tag": "b", "media-echo": "forward"}
+        proxy.ask("answer", **echoing, **{"received-from": ["IP4", BOB]})
+        reason = proxy.refused(command, file="tone/music", digit="1", **{"from-tag": "a"})
+        assert "goes back to it" in reason
 
     run(scene)
 

@@ -17,6 +17,7 @@ port-max = 40000
 timeout = 60
 silent-timeout = 3600
 delete-delay = 5
+offer-timeout = 90
 recording-dir = /var/spool/rtpengine
 log-level = 6
 [other]
@@ -38,7 +39,7 @@ def test_the_file_in_our_words():
             "timeout": 60,
             "hold_timeout": 3600,
         },
-        "ng": {"listen": ["127.0.0.1:2223"], "listen_http": ["127.0.0.1:2225"], "delete_delay": 5},
+        "ng": {"listen": ["127.0.0.1:2223"], "listen_http": ["127.0.0.1:2225"], "delete_delay": 5, "offer_timeout": 90},
         "recording": {"directory": "/var/spool/rtpengine"},
         "log": {"level": "info"},
         "sip": {"listen": []},

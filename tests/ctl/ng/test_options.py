@@ -6,7 +6,10 @@ from dataclasses import replace
 import pytest
 
 from ctl.kernel.flowrule import FlowAction, FlowFlag
-from ctl.ng.relay import Limits, Relay
+from ctl.ng.lifetimes import Limits
+from ctl.ng.relay import Relay
+from ctl.sessions.treatment import NOTHING
+from media.stages import REPORTS, TRANSCODE, ReportsStage
 from tests.ctl.world import ALICE, BOB, RELAY_A, rtp_port, sdp
 
 AUDIO = (
@@ -181,6 +184,32 @@ def test_always_transcode_means_that_codecs_may_differ(relay, world):
         "transcoding PCMU to PCMA",
         "transcoding PCMA to PCMU",
     }
+
+
+def test_rtcp_may_be_ours(relay, world):
+    """Of both sides, RTP and RTCP by way of the engine; a stage for digits reports too; a new offer ends it."""
+    exchange(relay, PLAIN, PLAIN, "generate-RTCP")
+    assert {(view.kind, view.path, view.reason) for view in world.programmer.flows()} == {
+        (kind, "engine", "RTCP of our own") for kind in ("rtp", "rtcp")
+    }
+    rtp = [view.local for view in world.programmer.flows() if view.kind == "rtp"]
+    assert {world.engine.stages[local] for local in rtp} == {(REPORTS, ReportsStage(8000).pack())}
+    world.sessions.treat("ng/1/c", replace(world.sessions.treatments("ng/1/c"), silenced=frozenset("ab")))
+    assert {world.engine.stages[local][0] for local in rtp} == {TRANSCODE}
+    world.sessions.treat("ng/1/c", NOTHING)
+    assert {world.engine.stages[local] for local in rtp} == {(REPORTS, ReportsStage(8000).pack())}
+    ask(relay, "offer", ALICE, PLAIN, to_tag="b", generate_RTCP="off")
+    ask(relay, "answer", BOB, PLAIN, to_tag="b")
+    assert {view.path for view in world.programmer.flows()} == {"kernel"}
+
+
+@pytest.mark.parametrize(("keys", "shared"), [({}, True), ({"generate-RTCP": "on"}, False)])
+def test_both_sides_have_keys_of_their_own_where_rtcp_is_ours(relay, keys, shared):
+    """What we say under a sender's name may not be sealed with what that one seals with."""
+    secured = f"m=audio 4000 RTP/SAVP 0\r\na=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:{'A' * 40}\r\n"
+    offered = ask(relay, "offer", ALICE, secured, **keys).decode()
+    assert ("A" * 40 in offered) == shared
+    assert "a=crypto:" in offered
 
 
 def test_what_has_been_here_is_not_touched_again(relay):

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 import pytest
 
-from ctl.ng.relay import Limits, Relay
+from ctl.ng.lifetimes import Limits
+from ctl.ng.relay import Relay
 from ctl.verbs.control import ControlError
 from tests.ctl.ng.test_relay import answer, ask, offer
 
@@ -81,6 +82,17 @@ def test_who_asked_for_a_recording_that_cannot_be_is_told(relay, tape):
     assert refused == {"result": "error", "error-reason": "no key for recordings"}
 
 
+def test_what_goes_back_to_who_says_it_is_not_recorded(relay, tape):
+    offer(relay)
+    answer(relay, media_echo="both")
+    assert "not recorded" in ask(relay, "start recording", call_id="c1")["error-reason"]
+    answer(relay, media_echo="off")
+    ask(relay, "start recording", call_id="c1")
+    assert "stop recording" in answer(relay, media_echo="both")["error-reason"]
+    assert [what for what, *_ in tape.said] == ["start"]
+    assert answer(relay, media_echo="blackhole")["result"] == "ok"
+
+
 def test_without_a_recorder_nothing_is_acknowledged(world):
     bare = Relay(world.sessions, lambda: 0.0, b"s")
     offer(bare)
@@ -103,7 +115,11 @@ class Consumer:
         self.said.append(("stop", call, set(legs)))
 
     def forwarded(self, call):
-        return frozenset()
+        found = set()
+        for what, session, *_, legs in self.said:
+            if session == call:
+                found = found | legs if what == "start" else found - legs
+        return frozenset(found)
 
 
 def test_sound_is_forwarded_of_all_or_of_one(world):
@@ -133,3 +149,31 @@ def test_without_a_forwarder_nothing_is_acknowledged(relay):
     answer(relay)
     for command in ("start forwarding", "stop forwarding"):
         assert "not available" in ask(relay, command, call_id="c1")["error-reason"]
+
+
+def test_what_is_recorded_and_forwarded_is_told_as_it_is(world, tape):
+    """Also by the reply to `delete`; a call with several dialogues is recorded as long as one of them is."""
+    relay = Relay(world.sessions, lambda: 0.0, b"secret", recorder=tape, forwarder=Consumer())
+    offer(relay)
+    answer(relay)
+
+    def told():
+        reply = ask(relay, "query", call_id="c1")
+        whom = {tag: about["recording"] for tag, about in reply["tags"].items() if "recording" in about}
+        return (*reply["recording"].values(), {tag: about["forwarding"] for tag, about in whom.items()})
+
+    assert told() == (0, 0, {})
+    for command, keys, expected in (
+        ("start recording", {}, (1, 0, {})),
+        ("start forwarding", {"from_tag": "b", "flags": ["directional"]}, (1, 1, {"b": 1})),
+        ("pause recording", {}, (0, 1, {"b": 1})),
+        ("start forwarding", {}, (0, 1, {"a": 1, "b": 1})),
+        ("start recording", {}, (1, 1, {"a": 1, "b": 1})),
+        ("stop forwarding", {"from_tag": "a", "flags": ["directional"]}, (1, 1, {"b": 1})),
+        ("stop recording", {}, (0, 1, {"b": 1})),
+        ("stop forwarding", {}, (0, 0, {})),
+        ("start recording", {}, (1, 0, {})),
+    ):
+        assert ask(relay, command, call_id="c1", **keys) == {"result": "ok"}
+        assert told() == expected, command
+    assert ask(relay, "delete", call_id="c1", from_tag="a")["recording"] == {"call recording": 1, "forwarding": 0}

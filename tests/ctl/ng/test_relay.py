@@ -8,7 +8,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from ctl.ng.front import _from_json, _to_json
-from ctl.ng.relay import NOT_HERE, Limits, Relay
+from ctl.ng.lifetimes import Limits
+from ctl.ng.relay import NOT_HERE, Relay
 from tests.ctl.world import ALICE, AUDIO, BOB, RELAY_A, rtp_port, sdp
 
 PROXY = "127.0.0.1"
@@ -347,16 +348,17 @@ def test_blocking_someone_who_is_not_there_is_an_error(relay):
     [
         {"ICE": "upside-down"},
         {"ICE_lite": "sideways"},
-        {"flags": ["generate-RTCP"]},
-        {"generate_RTCP": "on"},
-        {"drop_traffic": "start"},
-        {"sdp_attr": {"none": {"add": ["x"]}}},
-        {"sdp_media_remove": ["video"]},
+        {"generate_RTCP": "sometimes"},
+        {"drop_traffic": "begin"},
+        {"sdp_attr": {"none": {"move": ["x"]}}},
+        {"sdp_media_remove": ["audio"]},
         {"flags": ["codec-transcode-EVS"]},
-        {"flags": ["codec-set-opus/48000/2/24000"]},
+        {"flags": ["codec-set-opus/48000/2/1000"]},
         {"transport_protocol": "TCP/MSRP"},
         {"transport_protocol": "UDP/TLS/RTP/SAVP", "DTLS": "off"},
         {"received_from": ["IP4", "nowhere"]},
+        {"audio_player": "always"},
+        {"flags": ["codec-ignore-PCMA"]},
         {"address_family": "IP5"},
         {"TOS": 999},
     ],
@@ -365,6 +367,11 @@ def test_an_offer_that_cannot_be_done_is_refused_and_leaves_nothing(relay, world
     assert offer(relay, **keys)["result"] == "error"
     assert world.taken() == (0, 0)
     assert len(relay.calls) == 0
+
+
+@pytest.mark.parametrize("word", ["off", "default", "on-demand"])
+def test_no_player_of_sound_is_what_there_is(relay, word):
+    assert offer(relay, audio_player=word)["result"] == "ok"
 
 
 @pytest.mark.parametrize(
@@ -462,7 +469,7 @@ def test_a_call_is_kept_in_words_that_json_can_carry(relay):
     assert _to_json(_from_json(json.loads(json.dumps(kept)))) == kept
 
 
-def test_our_own_fault_fails_one_request_alone(relay, monkeypatch):
-    monkeypatch.setattr(relay.sessions, "offer", lambda *_args, **_keys: 1 / 0)
+def test_our_own_fault_fails_one_request_alone(relay, world, monkeypatch):
+    monkeypatch.setattr(world.hops, "route", lambda *_: 1 / 0)
     assert offer(relay) == {"result": "error", "error-reason": "Internal error: ZeroDivisionError"}
     assert ask(relay, "ping") == {"result": "pong"}

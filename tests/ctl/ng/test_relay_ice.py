@@ -71,6 +71,13 @@ def test_who_offered_it_is_answered_with_it_unless_the_answer_removes_it(relay, 
     assert bool(world.programmer.speaks_ice) == spoken
 
 
+def test_who_offered_it_may_be_answered_without_it_from_the_offer_on(relay, world):  # noqa: F811
+    told = offer(relay, sdp=speaking(ALICE), ICE="force", flags=["reject-ICE"])
+    assert said(told, "candidate")
+    assert not said(answer(relay), "candidate")
+    assert "ICE" not in ask(relay, "query", call_id="c1")["tags"]["a"]["medias"][0]["flags"]
+
+
 FRAGMENT = NAMES + "m=audio 9 RTP/AVP 0\r\n" + CANDIDATE.format("203.0.113.5") + "a=end-of-candidates\r\n"
 WORDS = {"call_id": "c1", "from_tag": "a", "to_tag": "b", "flags": ["fragment"], "sdp": FRAGMENT}
 

@@ -38,6 +38,17 @@ def test_a_transport_may_be_a_flag():
     assert Request.of({"flags": ["RTP/SAVP"]}).text("transport-protocol") == "RTP/SAVP"
 
 
+def test_one_flag_stands_for_all_that_browsers_want():
+    request = Request.of({"flags": ["WebRTC"]})
+    assert request.text("transport-protocol") == "UDP/TLS/RTP/SAVPF"
+    assert (request.list("ice"), request.list("rtcp-mux"), request.list("sdes")) == (
+        ("force",),
+        ("offer", "require"),
+        ("off",),
+    )
+    assert request.flags == {"trickle-ice", "no-rtcp-attribute", "generate-mid"}
+
+
 def test_one_string_may_hold_everything():
     request = Request.of(
         {"command": "offer", "rtpp-flags": "loop-protect replace-origin direction=[pub priv] ICE=remove via-branch=1"}
@@ -62,3 +73,17 @@ def test_nothing_in_it_can_make_reading_fail():
     request = Request.of({"flags": {"a": 1}, "codec": ["x"], "replace": 7, "ICE": [None, 3], "rtpp-flags": [1]})
     assert request.flags == frozenset()
     assert request.list("ice") == ("3",)
+
+
+@pytest.mark.parametrize(
+    "text", ["[", "]]]", "a=[b", "a=]b[", "=[x]", "a=[[[[[[[[[[[[b]]]]]]]]]]]]", "sdp-attr=x sdp-attr-add-none-y"]
+)
+def test_brackets_may_be_anyhow(text):
+    request = Request.of({"command": "offer", "rtpp-flags": text})
+    assert request.command == "offer"
+
+
+def test_brackets_within_brackets_are_lists_and_dictionaries():
+    request = Request.of({"rtpp-flags": "codec=[transcode=[PCMA PCMU] strip=[EVS]] direction=[a b] x=[k=[p=[1 2]]]"})
+    assert request.codecs == {"transcode": ("PCMA", "PCMU"), "strip": ("EVS",)}
+    assert request.values["x"] == {"k": {"p": ["1", "2"]}}

@@ -10,12 +10,12 @@ from contextlib import asynccontextmanager
 import aiohttp
 import pytest
 
-from ctl.config import NgSection
 from ctl.journal import Journal
 from ctl.ng.bencode import decode, encode
 from ctl.ng.framing import MAX_DATAGRAM, split
 from ctl.ng.front import NgFront, NgUnavailable
 from ctl.ng.replies import shortened
+from ctl.ng.section import NgSection
 from tests.ctl.certificates import Authority
 from tests.ctl.world import ALICE, BOB, sdp
 
@@ -83,6 +83,17 @@ async def test_a_repeated_request_is_done_once(world, tmp_path):
         assert await asked(client, b"same " + encode(OFFER)) == first
         assert served.relay.statistics.managed == 1
         assert len(world.ports._pools) == 2
+        assert sum(world.taken()) == 2
+
+
+async def test_repetitions_that_come_before_the_reply_wait_for_it(world, tmp_path):
+    port = free_port()
+    async with front(world, tmp_path, listen=[f"127.0.0.1:{port}"]) as served, udp(port) as client:
+        for _ in range(3):
+            client.send(b"same " + encode(OFFER))
+        replies = {await asyncio.wait_for(client.replies.get(), 5) for _ in range(3)}
+        assert len(replies) == 1
+        assert served.relay.statistics.requests.reply()["totaloffercount"] == 1
         assert sum(world.taken()) == 2
 
 

@@ -6,7 +6,8 @@ from dataclasses import replace
 import pytest
 
 from ctl.ng.front import _from_json, _to_json
-from ctl.ng.relay import Limits, Relay
+from ctl.ng.lifetimes import Limits
+from ctl.ng.relay import Relay
 from ctl.sessions.relay_choice import RelayAddress
 from tests.ctl.ng.test_relay import FINGERPRINT, KEY, answer, ask, lines, offer
 from tests.ctl.world import ALICE, AUDIO, BOB, RELAY_A, RELAY_B, VIDEO, m_lines, rtp_port, sdp

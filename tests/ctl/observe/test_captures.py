@@ -14,7 +14,7 @@ import pytest
 from ctl.exits import UNREACHABLE
 from ctl.kernel.flowrule import FlowFlag
 from ctl.observe.captures import FLOWS_AT_ONCE, Captures, endpoint
-from ctl.sessions.carriers import KernelCarrier
+from ctl.sessions.kernel_carrier import KernelCarrier
 from ctl.terminal.client import CommandError, hold
 from ctl.verbs.control import ControlError, ControlServer
 from tests.ctl.world import ALICE, AUDIO, BOB, RELAY_A, RELAY_B, VIDEO, rtp_port, sdp

@@ -3,6 +3,7 @@
 
 import struct
 import time
+from itertools import pairwise
 from types import SimpleNamespace
 
 import pytest
@@ -10,8 +11,8 @@ from structlog.testing import capture_logs
 
 from ctl.journal import Journal
 from ctl.kernel.events import Dtmf, Learned, Rejected, Rtcp, SsrcChanged
-from ctl.observe.media_watch import TURNS, Digit, MediaWatch, Stopped
-from ctl.sessions.dataplane import DRAINS_AT_ONCE, Carriers
+from ctl.observe.media_watch import SAVED_EVERY, TURNS, Digit, MediaWatch, Stopped
+from ctl.sessions.host_carriers import DRAINS_AT_ONCE, Carriers
 from media.flows import EngineEvent
 from sip.effects import Pressed
 from tests.ctl.world import ALICE, BOB, RELAY_A, RELAY_B, rtp_port
@@ -133,6 +134,17 @@ def test_a_killed_controller_goes_on_with_the_figures(watched):
     watched.five_seconds()
     after = watched.quality("a")
     assert (after.mos_min, after.intervals, after.packets_per_second) == (before, 2, 50)
+
+
+def test_figures_of_the_same_calls_are_saved_every_third_look(watched):
+    lines = []
+    for look in range(1, 11):
+        watched.count(watched.a, packets=250 * look)
+        watched.five_seconds()
+        lines.append((watched.path / "quality").read_bytes().count(b'[["call"'))
+    saved = [after - before for before, after in pairwise(lines)]
+    assert lines[0] == 1
+    assert [sum(saved[place : place + SAVED_EVERY]) for place in range(0, 9, SAVED_EVERY)] == [1, 1, 1]
 
 
 def test_figures_of_calls_that_are_gone_are_forgotten(watched):

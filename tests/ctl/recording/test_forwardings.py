@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from ctl.config import RecordingSection
 from ctl.recording.feeds import Feeds
 from ctl.recording.forwardings import Forwardings
+from ctl.recording.section import RecordingSection
 from ctl.verbs.control import ControlError
 from tests.ctl.recording.test_recordings import Host, host  # noqa: F401 - a fixture
 from tests.ctl.world import ALICE, BOB, World, sdp

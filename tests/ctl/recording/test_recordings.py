@@ -16,18 +16,19 @@ import pytest
 from pydantic import ValidationError
 from structlog.testing import capture_logs
 
-from ctl.config import Config, RecordingSection
+from ctl.config import Config
 from ctl.kernel.flowrule import FlowFlag
 from ctl.recording import recordings as module
 from ctl.recording.recordings import Recordings, tenant_of
-from ctl.sessions.carriers import KernelCarrier
+from ctl.recording.section import RecordingSection
 from ctl.sessions.copies import offer
+from ctl.sessions.kernel_carrier import KernelCarrier
 from ctl.verbs.control import ControlError
 from media.flows import EngineError
 from media.recorder import Recorder
 from media.recording_settings import RecorderError, RecordingSettings
 from media.sealed import Keys, SealedError, SealedReader
-from provisioning.plan import EMPTY
+from provisioning.plan import EMPTY, TenantPlan
 from provisioning.snapshot import Account, Snapshot
 from sip.views import CallView, LegView
 from tests.ctl.world import ALICE, BOB, World, sdp
@@ -80,8 +81,10 @@ class Host:
         self.kernel = KernelCarrier(world.table, world.hops)
         carriers = cast("Any", SimpleNamespace(kernel=self.kernel, engine=None))
         self.recordings = Recordings(
-            self.config, world.programmer, world.sessions, carriers, lambda: self.up, self.owners.__getitem__
+            *(self.config, world.programmer, world.sessions, carriers),
+            *(lambda: self.up, self.owners.__getitem__, lambda: self.plans),
         )
+        self.plans: list[TenantPlan] = []
         self.ended: list[str] = []
         self.recordings.finished = lambda call, _state: self.ended.append(call)
 
@@ -195,3 +198,54 @@ def test_nobody_is_recorded_without_consent_where_that_is_required(host: Callabl
     assert (made.recorded(), made.mirrored()) == ({}, 0)
     with pytest.raises(ValidationError, match="asks nobody"):
         RecordingSection(policy="all")
+
+
+def test_each_tenant_says_which_of_its_calls_are_recorded(host: Callable[..., Host], world: World) -> None:
+    made = host("\n".join((*LINES.values(), "shop " + "cc" * 32)))
+    made.owners |= {"acme's": "acme", "shop's": "shop", "nobody's": "default", "later": "acme", "quiet": "quiet"}
+    made.up = list(made.owners)
+    made.plans = [
+        TenantPlan(2, "acme", recording="all", recording_consent="not-needed"),
+        TenantPlan(3, "shop", recording_consent="not-needed"),
+        TenantPlan(4, "quiet", recording="off", recording_consent="not-needed"),
+    ]
+    for call in ("acme's", "shop's", "nobody's", "quiet"):
+        world.call(call)
+    made.recordings.look()
+    assert list(made.recorded()) == ["acme's"]
+    made.recordings.start("shop's")
+    with pytest.raises(ControlError, match=r"recording\.consent"):
+        made.recordings.start("nobody's")
+    with pytest.raises(ControlError, match="tenant quiet records no call"):
+        made.recordings.start("quiet", "given")
+    world.call("later")
+    made.recordings.look()
+    assert set(made.recorded()) == {"acme's", "shop's", "later"}
+    made.plans = []
+    made.recordings.look()
+    assert set(made.recorded()) == {"acme's", "shop's", "later"}, "what has begun goes on"
+
+
+def test_a_tenant_that_records_all_and_wants_consent_records_nothing(host: Callable[..., Host], world: World) -> None:
+    made = host()
+    made.plans = [TenantPlan(2, "acme", recording="all")]
+    world.call()
+    with capture_logs() as lines:
+        made.recordings.look()
+        made.recordings.look()
+    assert made.recorded() == {}
+    (why,) = [line["why"] for line in lines if line["event"] == "call not recorded"]
+    assert "consent" in why
+    made.recordings.start("call", "announced")
+    assert list(made.recorded()) == ["call"]
+
+
+def test_one_tenant_keeps_out_of_what_all_others_record(host: Callable[..., Host], world: World) -> None:
+    made = host(policy="all", consent="not-needed")
+    made.owners["other"] = "default"
+    made.up = ["call", "other"]
+    made.plans = [TenantPlan(2, "acme", recording="off")]
+    world.call()
+    world.call("other")
+    made.recordings.look()
+    assert list(made.recorded()) == ["other"]

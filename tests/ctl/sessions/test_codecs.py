@@ -8,6 +8,7 @@ import pytest
 from ctl.sessions.codecs import additional, media_plan, settled, transcoding
 from ctl.sessions.streams import Codec, Stream
 from media.stages import TRANSCODE, TranscodeStage
+from sip.sdp import SessionDescription
 from tests.ctl.world import ALICE, BOB, PLANE, RELAY_A, RELAY_B, World, m_lines, rtp_port, sdp
 
 PCMU, PCMA, G722 = Codec(0, "PCMU", 8000), Codec(8, "PCMA", 8000), Codec(9, "G722", 8000)
@@ -153,6 +154,30 @@ def test_without_a_common_codec_the_engine_transcodes(transcoding_world: World) 
     assert (shown.chosen, shown.transcoded) == (("PCMU", "PCMA"), True)
     assert shown.offered == ("PCMU", "PCMA", "G722", "G729", "opus")
     assert world.sessions.media_plans("another") == []
+
+
+@pytest.mark.parametrize(
+    ("codec", "offered", "answered"),
+    [
+        ("96 opus/48000/2", "minptime=10;useinbandfec=0;maxaveragebitrate=24000;usedtx=1", "useinbandfec=1"),
+        ("96 opus/48000/2", "", "useinbandfec=1"),
+        ("18 G729/8000", "annexb=no", "annexb=no"),
+        ("18 G729/8000", "annexb=yes", ""),
+        ("18 G729/8000", "", ""),
+        ("0 PCMU/8000", "", ""),
+    ],
+)
+def test_an_answer_says_what_we_want_to_hear_of_who_is_transcoded(
+    transcoding_world: World, codec: str, offered: str, answered: str
+) -> None:
+    """Our wishes, not the offerer's, which say what it wants of us (RFC 7587 §7)."""
+    number = codec.split()[0]
+    lines = [f"rtpmap:{codec}", *([f"fmtp:{number} {offered}"] if offered else [])]
+    _, to_alice = transcoding_world.call(a=sdp(ALICE, audio(number, *lines)), b=sdp(BOB, audio("8")))
+    (medium,) = SessionDescription.parse(to_alice).media
+    assert medium.formats == [number]
+    assert list(medium.attributes("fmtp")) == ([f"{number} {answered}"] if answered else [])
+    assert len(medium.attributes("rtpmap")) == 1
 
 
 def test_rtcp_of_a_transcoded_stream_ends_in_the_engine_too(transcoding_world: World) -> None:

@@ -121,6 +121,61 @@ def test_tones_are_made_for_and_heard_from_a_leg_that_has_them(run: Callable[[Sc
     run(scene)
 
 
+SEVERAL = "m=audio 4000 RTP/AVP {}\r\na=rtpmap:97 AMR/8000\r\na=rtpmap:101 telephone-event/8000\r\n"
+
+
+@pytest.mark.parametrize(
+    ("answer", "left"),
+    [("0 8 101", "0 101"), ("8 0", "8"), ("97 8 0 101", "8 101"), ("9 8", "8"), ("97 101", "97 101")],
+)
+def test_of_several_codecs_one_is_left_where_digits_are_tones(
+    run: Callable[[Scene], None], answer: str, left: str
+) -> None:
+    """For the engine decodes one, and who spoke another would not be heard."""
+
+    async def scene(desk: Desk) -> None:
+        said = SEVERAL.format(answer)
+        _, to_alice = desk.call("inband", a=SEVERAL.format("0 8 97 101"), b=said)
+        formats = next(line for line in to_alice.decode().split("\r\n") if line.startswith("m=")).split()[3:]
+        assert [each for each in formats if each != "101"] == [each for each in left.split() if each != "101"]
+        name = {"0": "PCMU", "8": "PCMA"}.get(left.split()[0])
+        heard = {leg: plan.transcoding for plan in desk.world.programmer.rtp_of("call") for leg in plan.leg}
+        assert {each.heard.name if each else None for each in heard.values()} == {name}
+
+    run(scene)
+
+
+def test_of_several_codecs_all_are_left_where_no_digit_is_a_tone(run: Callable[[Scene], None]) -> None:
+    async def scene(desk: Desk) -> None:
+        _, to_alice = desk.call("auto", a=SEVERAL.format("0 8 97 101"), b=SEVERAL.format("8 0 101"))
+        assert b" RTP/AVP 8 0 101\r\n" in to_alice
+
+    run(scene)
+
+
+@pytest.mark.parametrize(("tones", "other"), [("a", "b"), ("b", "a")])
+def test_tones_of_one_leg_and_info_of_the_other_become_each_other(
+    run: Callable[[Scene], None], tones: str, other: str
+) -> None:
+    async def scene(desk: Desk) -> None:
+        here, there = (Facing(dtmf="inband" if leg == tones else "info") for leg in "ab")
+        sessions = desk.world.sessions
+        sessions.offer("call", "a", sdp(ALICE, SILENT), ALICE, 0.0, toward=BOB, here=here, there=there)
+        sessions.answer("call", "b", sdp(BOB, SILENT), BOB, 0.0)
+        bare = CodecSettings("PCMU", 0, event_rate=8000)
+        heard = TranscodeStage(bare, bare, listen=True, block_digits=True)
+        assert stages(desk.world)[tones] == (TRANSCODE, heard.pack()), "told, and not in the sound as well"
+        desk.event(tones, 7)
+        assert desk.informed == [("call", other, "7", 120)]
+        before = stages(desk.world)[other]
+        assert desk.press(other, "5"), "it goes on as a tone, not as INFO"
+        assert stages(desk.world)[other] != before
+        desk.event(other, 5)
+        assert len(desk.informed) == 1
+
+    run(scene)
+
+
 def test_a_caller_who_has_no_events_may_want_info(run: Callable[[Scene], None]) -> None:
     async def scene(desk: Desk) -> None:
         sessions = desk.world.sessions

@@ -20,7 +20,8 @@ class Lobby(Room):
 
     def __init__(self, world: World, cache: Path, sound: str = "tone/music") -> None:
         super().__init__(world, cache)
-        HoldMusic(world.sessions, self.playback, sound)
+        music = HoldMusic(world.sessions, self.playback, lambda _call, _leg: sound)
+        world.sessions.on_agreed.append(music.look)
         world.call()
 
     def bob_says(self, direction: str, alice_says: str) -> tuple[bytes, bytes]:

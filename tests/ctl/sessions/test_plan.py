@@ -6,7 +6,11 @@ from typing import Any
 import pytest
 
 from ctl.network.addresses import refusal
-from ctl.sessions.plan import DataPlane, FlowPlan, Side, check, difference, pairs, plan_call
+from ctl.sessions.dataplane import DataPlane
+from ctl.sessions.flow_plan import FlowPlan, difference, pairs
+from ctl.sessions.plan import plan_call
+from ctl.sessions.reachable import check
+from ctl.sessions.sides import Side
 from ctl.sessions.streams import Codec, Direction, Stream, StreamRefused
 
 PLANE = DataPlane({"192.0.2.1": "eth0", "198.51.100.1": "eth1"}, frozenset({"eth0", "eth1"}))

@@ -13,9 +13,9 @@ import pytest
 
 from ctl.observe.media_watch import MediaWatch
 from ctl.sessions.media_sessions import MediaRefused
-from ctl.sessions.plan import NOTHING
 from ctl.sessions.playback import Playback
 from ctl.sessions.prompts import Prompts
+from ctl.sessions.treatment import NOTHING
 from media.clips import write
 from media.flows import EngineEvent
 from tests.ctl.world import ALICE, AUDIO, BOB, World, sdp

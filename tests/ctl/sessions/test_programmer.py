@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from ctl.kernel.flowrule import FlowAction, FlowFlag, FlowState
-from ctl.sessions.carriers import KernelCarrier
 from ctl.sessions.engine_carrier import EngineCarrier
-from ctl.sessions.plan import FlowPlan
+from ctl.sessions.flow_plan import FlowPlan
+from ctl.sessions.kernel_carrier import KernelCarrier
 from ctl.sessions.programmer import Programmer
 from media.flows import EngineError
 
@@ -130,7 +130,7 @@ def test_counters_are_read_after_the_flow_is_off(programmer: Programmer, table: 
     programmer.apply("call", plans())
     order: list[str] = []
     off, read = table.off, table.read
-    table.off = lambda index: (order.append("off"), off(index))
+    table.off = lambda index: order.append("off") or off(index)
     table.read = lambda index: (order.append("read"), read(index))[1]
     programmer.remove("call")
     assert order == ["off", "off", "read", "read"] * 2

@@ -11,6 +11,7 @@ from media._engine import lib
 from ctl.sessions.security import (
     OFFERED_SUITES,
     PLAIN,
+    Bridge,
     CryptoLine,
     Insecure,
     Policy,
@@ -20,6 +21,7 @@ from ctl.sessions.security import (
     agree_all,
     answer,
     attempts,
+    bridged,
     of_both,
     propose,
     shared,
@@ -113,6 +115,28 @@ def test_each_party_has_its_own_policy_and_who_requires_srtp_requires_it_of_both
         assert theirs != "off" or not (proposed.touched or other != PLAIN)
 
 
+@pytest.mark.parametrize(
+    ("suites", "left"),
+    [
+        (None, ["AES_CM_128_HMAC_SHA1_80", "AEAD_AES_256_GCM", "AEAD_AES_128_GCM", "AES_256_CM_HMAC_SHA1_80"]),
+        (frozenset({"AEAD_AES_256_GCM"}), ["AEAD_AES_256_GCM"]),
+    ],
+)
+def test_suites_that_a_caller_has_not_are_offered_after_its_own(suites: frozenset[str] | None, left: list[str]) -> None:
+    """Where a profile is asked for: who takes one of those has keys of ours, and the caller keeps its own."""
+    theirs = line(tag=7)
+    offer = Spoken("RTP/SAVP", (theirs,))
+    proposed = bridged(offer, Bridge("RTP/SAVP", dtls=False, suites=suites), "preferred", OURS, draw)
+    assert [each.suite for each in proposed.cryptos] == left
+    assert len({each.tag for each in proposed.cryptos}) == len(left)
+    chosen = next(each for each in proposed.cryptos if each.suite == "AEAD_AES_256_GCM")
+    callee = agree(proposed, Spoken("RTP/SAVP", (taken(chosen),)))
+    caller, answered = answer(offer, "preferred", callee, PLAIN, OURS, draw)
+    assert (callee.receives, caller.sends) == (chosen, theirs)
+    assert [(each.tag, each.suite) for each in answered.cryptos] == [(7, "AES_CM_128_HMAC_SHA1_80")]
+    assert not shared(caller, callee)
+
+
 def test_a_callers_keys_are_offered_on_and_shared() -> None:
     offered = OFFERS["sdes"]
     proposed = propose(offered, "required", OURS, draw)
@@ -132,15 +156,35 @@ def test_a_callers_keys_are_offered_on_and_shared() -> None:
         ("preferred", "plain", ["RTP/AVP", "RTP/SAVP", "UDP/TLS/RTP/SAVPF"]),
         ("preferred", "sdes", ["RTP/AVP", "RTP/SAVP", "UDP/TLS/RTP/SAVPF"]),
         ("preferred", "dtls", ["RTP/AVP", "UDP/TLS/RTP/SAVPF", "RTP/SAVP"]),
-        ("required", "sdes", ["RTP/SAVP", "UDP/TLS/RTP/SAVPF"]),
+        ("required", "sdes", ["RTP/SAVP", "RTP/SAVP", "UDP/TLS/RTP/SAVPF"]),
         ("required", "dtls", ["UDP/TLS/RTP/SAVPF", "RTP/SAVP"]),
     ],
 )
 def test_each_refusal_leads_to_another_profile(policy: Policy, offer: str, profiles: list[str]) -> None:
-    tried = [propose(OFFERS[offer], policy, OURS, draw, attempt=i).protocol for i in range(attempts(policy))]
+    count = attempts(policy, [OFFERS[offer]])
+    tried = [propose(OFFERS[offer], policy, OURS, draw, attempt=i).protocol for i in range(count)]
     assert tried == profiles
     again = [propose(OFFERS[offer], policy, OURS, draw, before=profile).protocol for profile in profiles]
     assert again == profiles
+
+
+@pytest.mark.parametrize("policy", ["preferred", "required"])
+@pytest.mark.parametrize("before", ["", "RTP/SAVP"])
+def test_who_has_none_of_the_suites_that_are_offered_gets_keys_of_ours(policy: Policy, before: str) -> None:
+    """It refuses those first; in a change later it is offered at once what it may have agreed to."""
+    theirs = line("AES_CM_128_HMAC_SHA1_32", tag=7)
+    offer = Spoken("RTP/SAVP", (theirs,))
+    first, again = (propose(offer, policy, OURS, draw, before, attempt) for attempt in (0, 1))
+    proposed = first if before else again
+    assert before or first.cryptos == (theirs,)
+    assert (proposed.protocol, proposed.cryptos[0]) == ("RTP/SAVP", theirs)
+    assert {each.suite for each in proposed.cryptos} == {theirs.suite, *OFFERED_SUITES}
+    chosen = next(each for each in proposed.cryptos if each.suite == "AEAD_AES_256_GCM")
+    callee = agree(proposed, Spoken("RTP/SAVP", (taken(chosen),)))
+    caller, answered = answer(offer, policy, callee, PLAIN, OURS, draw)
+    assert [(each.tag, each.suite) for each in answered.cryptos] == [(7, "AES_CM_128_HMAC_SHA1_32")]
+    assert caller.sends == theirs
+    assert not shared(caller, callee)
 
 
 @pytest.mark.parametrize("offer", ["plain", "sdes", "dtls"])
@@ -208,6 +252,11 @@ def test_roles_of_dtls_toward_the_callee(setup: str, active: bool) -> None:
         line(params="UNAUTHENTICATED_SRTP"),
         line(params="KDR=1"),
         line(params="FEC_ORDER=FEC_SRTP"),
+        line(params="WSH=128 UNENCRYPTED_SRTP"),
+        line(params="-UNENCRYPTED_SRTP"),
+        line(params="-KDR=1"),
+        line(params="-FEC_KEY=inline:x"),
+        line(params="new-one"),
         line("F8_128_HMAC_SHA1_80"),
         CryptoLine(1, "AES_CM_128_HMAC_SHA1_80", "c2hvcnQ="),
         CryptoLine(1, "AES_CM_128_HMAC_SHA1_80", "?"),
@@ -222,16 +271,17 @@ def test_what_weakens_or_is_unknown_is_not_used(bad: CryptoLine) -> None:
     assert not bad.usable
     with pytest.raises(Insecure, match="without a suite"):
         propose(Spoken("RTP/SAVP", (bad,)), "preferred", OURS, draw)
-    with pytest.raises(Insecure, match="without a suite"):
-        agree(Spoken("RTP/SAVP", (line(),)), Spoken("RTP/SAVP", (bad,)))
+    for protocol in ("RTP/SAVP", "RTP/AVP"):
+        with pytest.raises(Insecure, match="without a suite"):
+            agree(Spoken(protocol, (line(),)), Spoken(protocol, (bad,)))
 
 
 def test_identifiers_and_harmless_parameters_are_kept() -> None:
-    good = line(mki="258:2", lifetime="2^31", params="WSH=128 KDR=0")
+    good = line(mki="258:2", lifetime="2^31", params="WSH=128 KDR=0 -later=1")
     assert good.keys is not None
     assert good.keys.mki == b"\x01\x02"
     assert good.usable
-    assert str(good) == f"1 AES_CM_128_HMAC_SHA1_80 inline:{good.key}|2^31|258:2 WSH=128 KDR=0"
+    assert str(good) == f"1 AES_CM_128_HMAC_SHA1_80 inline:{good.key}|2^31|258:2 WSH=128 KDR=0 -later=1"
 
 
 def test_keys_are_not_shown() -> None:

@@ -4,6 +4,7 @@
 from typing import Any
 
 from ctl.kernel.flowrule import FlowState
+from ctl.sessions.descriptions import Description
 from tests.ctl.world import ALICE, AUDIO, BOB, RELAY_A, RELAY_B, VIDEO, World, address, m_lines, rtp_port, sdp
 
 
@@ -79,6 +80,14 @@ def test_codecs_events_and_ptime_are_read(world: World) -> None:
         [101],
         40.0,
     )
+
+
+def test_of_several_fingerprints_the_strongest_counts() -> None:
+    hashes = (("sha-1", 20), ("sha-256", 32), ("sha3-512", 64))
+    lines = [f"a=fingerprint:{name} {':'.join(['AB'] * size)}\r\n" for name, size in hashes]
+    for written in (lines, lines[::-1]):
+        (stream,) = Description(sdp(ALICE, AUDIO + "".join(written))).streams(ALICE)
+        assert stream.fingerprint == f"sha-256 {':'.join(['AB'] * 32)}"
 
 
 def test_the_codec_is_the_one_last_seen(world: World) -> None:

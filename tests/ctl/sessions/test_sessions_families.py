@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from ctl.kernel.flowrule import FlowState
+from ctl.sessions.dataplane import DataPlane
 from ctl.sessions.media_sessions import MediaRefused
-from ctl.sessions.plan import DataPlane
 from ctl.sessions.relay_choice import Facing, RelayAddress
 from tests.ctl.world import ALICE, AUDIO, BOB, PLANE, World, address, rtp_port, sdp
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from ctl.sessions.dataplane import DataPlane
 from ctl.sessions.media_sessions import MediaRefused
-from ctl.sessions.plan import DataPlane
 from media.flows import EngineError
 from tests.ctl.world import ALICE, AUDIO, BOB, PLANE, RELAY_A, RELAY_B, VIDEO, World, refusal_of, sdp
 
@@ -65,6 +65,7 @@ def test_a_laboratory_may_call_on_loopback(table: Any, hops: Any, engine: Any) -
     world = World(table, hops, engine, plane=replace(PLANE, allowed=(IPv4Network("127.0.0.0/8"),)))
     hops.here.add("127.0.0.5")
     world.call(a=sdp("127.0.0.5"))
+    assert "127.0.0.5" in {flow.target[0] for flow in world.table.rules.values() if flow.target}
 
 
 def test_what_is_no_description_is_refused_with_400(world: World) -> None:

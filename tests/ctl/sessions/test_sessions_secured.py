@@ -2,16 +2,17 @@
 """SRTP through the media sessions: lines in and out, who opens and seals, and the way back to the kernel."""
 
 import random
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from dataclasses import replace
 from functools import partial
 
 import pytest
 
+from ctl.kernel.flowrule import TO_STACK, FlowAction, FlowState
 from ctl.sessions.media_sessions import MediaRefused
 from ctl.sessions.relay_choice import ANY, Facing
 from media.flows import EngineFlow, EngineKeys
-from tests.ctl.world import ALICE, AUDIO, BOB, PLANE, World, m_lines, sdp
+from tests.ctl.world import ALICE, AUDIO, BOB, PLANE, World, address, m_lines, rtp_port, sdp
 
 OURS = "sha-256 " + ":".join(["CC"] * 32)
 PEER = "sha-256 " + ":".join(["DD"] * 32)
@@ -52,6 +53,28 @@ def lab(world: World) -> World:
     world.plane = PLANE
     world.restart()
     return world
+
+
+def test_a_callee_without_the_callers_suites_gets_keys_of_ours_when_it_has_refused_those(lab: World) -> None:
+    first, again = (
+        lab.sessions.offer("call", "a", secured(ALICE, 1), ALICE, 0.0, toward=BOB, attempt=i) for i in (0, 1)
+    )
+    assert [line.split()[1] for line in attributes(first, b"crypto")] == [SUITE.encode()]
+    suites = {line.split()[1]: line.split() for line in attributes(again, b"crypto")}
+    tag, _, inline = suites[b"AEAD_AES_256_GCM"]
+    theirs = b64encode(random.Random(7).randbytes(44))
+    text = (
+        AUDIO.replace("RTP/AVP", "RTP/SAVP") + f"a=crypto:{tag.decode()} AEAD_AES_256_GCM inline:{theirs.decode()}\r\n"
+    )
+    to_alice = lab.sessions.answer("call", "b", sdp(BOB, text), BOB, 0.0)
+    (line,) = attributes(to_alice, b"crypto")
+    assert line.split()[:2] == [b"1", SUITE.encode()]
+    assert flows(lab) == [("engine", "SRTP keys differ")] * 2
+    facing_a, facing_b = pair(lab, 0)
+    assert facing_a.open == EngineKeys(SUITE, key(1))
+    assert facing_b.open == EngineKeys("AEAD_AES_256_GCM", random.Random(7).randbytes(44))
+    ours = EngineKeys("AEAD_AES_256_GCM", b64decode(inline.removeprefix(b"inline:")))
+    assert ours in (facing_a.seal, facing_b.seal)
 
 
 def test_one_side_alone_is_opened_and_sealed(lab: World) -> None:
@@ -196,3 +219,92 @@ def test_plain_calls_are_not_touched(lab: World) -> None:
     to_bob, to_alice = lab.call()
     assert b"crypto" not in to_bob + to_alice
     assert b"fingerprint" not in to_bob + to_alice
+
+
+def awaited(world: World) -> set[tuple[str, int]]:
+    """The ports where the engine keeps what comes, each of which the kernel lets through."""
+    rules = [world.table.at(local) for local in world.engine.bound]
+    assert {(rule.action, rule.seat) for rule in rules} <= {(FlowAction.ENGINE, TO_STACK)}
+    return set(world.engine.bound)
+
+
+def offered(world: World, body: bytes = b"", **options: str) -> set[tuple[str, int]]:
+    """Offer to Bob; return the ports that he may send a hello to with his answer."""
+    to_bob = world.sessions.offer("call", "a", body or secured(ALICE, 1), ALICE, 0.0, toward=BOB, **options)
+    return {(address(to_bob), rtp_port(to_bob) + above) for above in (0, 1)}
+
+
+def test_a_hello_that_comes_before_the_answer_is_kept(lab: World) -> None:
+    ports = offered(lab, by_dtls(ALICE, "actpass"))
+    assert awaited(lab) == ports
+    assert {local for local, _ in lab.table.writes} == ports
+    lab.sessions.answer("call", "b", by_dtls(BOB, "active", "RTP/AVP"), BOB, 0.0)
+    assert awaited(lab) == set()
+    assert {flow.key for flow in lab.engine.flows.values() if flow.dtls and not flow.dtls.active} == ports
+    assert not set(lab.table.offs) & ports
+
+
+def test_nobody_waits_for_a_hello_where_no_fingerprint_was_offered(lab: World) -> None:
+    offered(lab, sdp(ALICE))
+    assert (lab.engine.bound, lab.engine.requests) == (set(), 0)
+
+
+def test_ports_that_waited_are_given_up_where_the_kernel_carries_the_call(lab: World) -> None:
+    ports = offered(lab)
+    assert awaited(lab) == ports
+    lab.sessions.answer("call", "b", secured(BOB, 2, "RTP/AVP"), BOB, 0.0)
+    assert awaited(lab) == set()
+    assert {lab.table.at(local).state for local in ports} == {FlowState.PINNED}
+    assert {lab.table.at(local).action for local in ports} == {FlowAction.FORWARD}
+
+
+@pytest.mark.parametrize("end", ["rollback", "delete", "another offer", "reconcile"])
+def test_ports_that_waited_are_given_up_with_their_offer(lab: World, end: str) -> None:
+    ports = offered(lab)
+    if end == "rollback":
+        lab.sessions.rollback("call", 1.0)
+    elif end == "delete":
+        lab.sessions.delete("call", 1.0)
+    elif end == "another offer":
+        offered(lab, sdp(ALICE))
+    else:
+        lab.restart()
+        lab.programmer.reconcile(())
+    assert awaited(lab) == set()
+    assert {lab.table.at(local).state for local in ports} == {FlowState.OFF}
+
+
+def test_each_side_that_rings_is_waited_for_until_one_has_answered(lab: World) -> None:
+    first, second = offered(lab), offered(lab, side="1")
+    assert awaited(lab) == first | second
+    lab.sessions.answer("call", "b", by_dtls(BOB, "active", "RTP/AVP"), BOB, 0.0)
+    assert awaited(lab) == second
+    lab.sessions.settle("call", 1.0)
+    assert awaited(lab) == set()
+
+
+def test_a_controller_or_engine_that_comes_back_waits_on(lab: World) -> None:
+    ports, state = offered(lab), lab.sessions.snapshot("call")
+    lab.restart()
+    lab.engine.bound.clear()
+    lab.sessions.restore("call", state)
+    lab.programmer.reconcile({"call"})
+    assert awaited(lab) == ports
+    lab.engine.bound.clear()
+    lab.programmer.engine_restarted()
+    assert awaited(lab) == ports
+
+
+def test_an_engine_that_cannot_wait_does_not_keep_an_offer_back(lab: World) -> None:
+    lab.engine.gone = True
+    offered(lab)
+    lab.engine.gone = False
+    lab.sessions.answer("call", "b", by_dtls(BOB, "active", "RTP/AVP"), BOB, 0.0)
+    assert flows(lab) == [("engine", "DTLS-SRTP ends here")] * 2
+
+
+def test_a_reinvite_leaves_flows_that_go_on_as_they_are(lab: World) -> None:
+    lab.call(a=secured(ALICE, 1), b=secured(BOB, 2, "RTP/AVP"))
+    lab.table.writes.clear()
+    offered(lab)
+    assert (awaited(lab), lab.table.writes) == (set(), [])

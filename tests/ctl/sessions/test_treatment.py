@@ -8,8 +8,7 @@ from dataclasses import replace
 import pytest
 
 from ctl.sessions.media_sessions import MediaRefused
-from ctl.sessions.plan import NOTHING
-from ctl.sessions.treatment import Sound, Treatments
+from ctl.sessions.treatment import NOTHING, Sound, Treatments
 from media.flows import EngineError, EngineKeys
 from media.stages import INSERT, TRANSCODE, CodecSettings, Dial, InsertStage
 from tests.ctl.sessions.test_sessions_secured import SUITE, key, secured
@@ -50,7 +49,7 @@ def test_a_stage_is_opened_before_it_is_told_to_play_so_that_digits_are_sent_onc
     world.call()
     told: list[bytes] = []
     known = world.engine.set_stage
-    world.engine.set_stage = lambda key, kind, settings=b"": (told.append(settings), known(key, kind, settings))
+    world.engine.set_stage = lambda key, kind, settings=b"": told.append(settings) or known(key, kind, settings)
     dialling = NOTHING.dialling("b", Dial(3, "12"))
     world.sessions.treat("call", dialling)
     world.sessions.treat("call", replace(dialling, digits_blocked=frozenset("b")))

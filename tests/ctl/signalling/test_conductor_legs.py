@@ -11,7 +11,7 @@ from sip.effects import OfferMedia, Pressed
 from tests.ctl.signalling.test_conductor import ANNA, BERT, RELAYS, SDP, Host, call, in_dialog, register, talk
 
 
-async def test_keys_told_by_info_are_heard_of_and_can_be_blocked(tmp_path, table, hops, monkeypatch):
+async def test_keys_told_by_info_are_heard_of_and_can_be_blocked(tmp_path, table, hops):
     async with Host(tmp_path, table, hops) as host:
         told = []
         host.conductor.listeners.append(told.append)
@@ -21,7 +21,7 @@ async def test_keys_told_by_info_are_heard_of_and_can_be_blocked(tmp_path, table
         host.say(key(), ANNA)
         assert [message.method for message in host.heard(BERT)] == ["INFO"]
         blocked = replace(host.sessions.treatments(identity), digits_blocked=frozenset("a"))
-        monkeypatch.setattr(host.sessions, "treatments", {identity: blocked}.__getitem__)
+        host.sessions._calls[identity].treatments = blocked
         host.say(key().replaced("CSeq", ["4 INFO"]).replaced("Via", ["SIP/2.0/UDP 192.0.2.9;branch=z9hG4bKk"]), ANNA)
         assert host.heard(BERT) == []
         assert [each for each in told if isinstance(each, Pressed)] == [Pressed(identity, "a", "5", None)] * 2

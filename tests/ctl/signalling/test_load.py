@@ -36,16 +36,26 @@ class Core:
 )
 def test_when_it_is_too_much_and_when_no_longer(looks, overloaded):
     core = Core()
-    watch = LoadWatch(core)
+    watch = LoadWatch(core, 0.4)
     for look in looks:
         watch.judge(*look)
     assert core.overloaded is overloaded
 
 
+def test_lateness_may_be_left_out_of_account():
+    core = Core()
+    watch = LoadWatch(core, 0)
+    watch.judge(0.3, 60.0)
+    assert not core.overloaded
+    for _ in range(4):
+        watch.judge(0.98, 60.0)
+    assert core.overloaded
+
+
 async def test_a_loop_that_is_late_is_noticed(monkeypatch):
     monkeypatch.setattr(load, "LOOK_SECONDS", 0.01)
     core = Core()
-    task = asyncio.create_task(LoadWatch(core).run())
+    task = asyncio.create_task(LoadWatch(core, 0.4).run())
     await asyncio.sleep(0)
     time.sleep(0.5)
     await asyncio.sleep(0.005)

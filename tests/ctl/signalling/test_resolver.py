@@ -30,6 +30,11 @@ ZONE = {
     ("two.example.", "A"): ["192.0.2.2"],
     ("host.example.", "A"): ["192.0.2.9"],
     ("absent.example.", "A"): ["192.0.2.8"],
+    ("inside.evil.example.", "A"): ["127.0.0.1"],
+    ("mapped.evil.example.", "AAAA"): ["::ffff:127.0.0.1"],
+    ("link.evil.example.", "AAAA"): ["fe80::1"],
+    ("many.evil.example.", "A"): ["224.0.0.1"],
+    ("any.evil.example.", "A"): ["0.0.0.0"],
 }
 
 
@@ -125,6 +130,16 @@ async def test_a_silent_server_costs_a_limited_wait(monkeypatch):
     async with asking() as (resolver, server):
         server.mute.add("host.example.")
         assert await resolver.locate(Uri.parse("sip:host.example:5060")) == ()
+
+
+@pytest.mark.parametrize("name", ["inside", "mapped", "link", "many", "any"])
+async def test_nobody_elses_names_lead_inside(name):
+    """But a trunk may be on this host, for that is for the operator to say."""
+    async with asking() as (resolver, _):
+        answered = asyncio.get_running_loop().create_future()
+        resolver.later([UriTarget(f"sip:7@{name}.evil.example:5060")], answered.set_result)
+        assert await asyncio.wait_for(answered, 5) == ()
+        assert await resolver.locate(Uri.parse(f"sip:7@{name}.evil.example:5060"))
 
 
 async def test_targets_with_names_become_one_for_each_address():

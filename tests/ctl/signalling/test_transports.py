@@ -11,11 +11,12 @@ import aiohttp
 import pytest
 from aiohttp import WSMsgType, WSServerHandshakeError
 
-from ctl.config import TlsSection
+from ctl.signalling.section import TlsSection
 from ctl.signalling.tls import Tls, TlsError
 from ctl.signalling.transports import Transports
 from sip.acceptor import StreamLimits
 from sip.effects import Address, Send
+from sip.uri import host_port
 from tests.ctl.certificates import Authority
 from tests.sip.streams import REQUEST, Heard, ended, until
 
@@ -34,10 +35,10 @@ def section(authority, **changes):
 
 
 @asynccontextmanager
-async def listening(*kinds, tls=None, origins=(), **limits):
+async def listening(*kinds, host="127.0.0.1", tls=None, origins=(), **limits):
     heard = Heard()
     transports = Transports(heard, StreamLimits(**limits), tls, origins)
-    await transports.open([Address("127.0.0.1", 0, kind) for kind in kinds])
+    await transports.open([Address(host, 0, kind) for kind in kinds])
     try:
         yield transports, heard
     finally:
@@ -60,12 +61,25 @@ def names_of(writer):
     return [value for _, value in writer.get_extra_info("peercert")["subjectAltName"]]
 
 
-async def test_every_form_of_transport_takes_a_message_and_answers_it(authority):
-    async with listening("udp", "tcp", "tls", "ws", "wss", tls=Tls(section(authority))) as (transports, heard):
+@pytest.mark.parametrize(("host", "family"), [("127.0.0.1", socket.AF_INET), ("::1", socket.AF_INET6)])
+async def test_every_form_of_transport_takes_a_message_and_answers_it(authority, host, family):
+    tls = Tls(section(authority))
+    async with listening("udp", "tcp", "tls", "ws", "wss", host=host, tls=tls) as (transports, heard):
         assert [each.transport for each in transports.addresses] == ["udp", "tcp", "tls", "ws", "wss"]
         local = {each.transport: each for each in transports.addresses}
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as phone:
-            phone.sendto(REQUEST, ("127.0.0.1", local["udp"].port))
+        for kind, context in (("tcp", None), ("tls", trusting(authority))):
+            name = {"server_hostname": "localhost"} if context else {}
+            reader, writer = await asyncio.open_connection(host, local[kind].port, ssl=context, **name)
+            writer.write(REQUEST)
+            data, source, to = await heard.next()
+            assert (data, to, source.host, source.transport) == (REQUEST, local[kind], host, kind)
+            transports.send(Send(ANSWER, source, to))
+            assert await reader.readexactly(len(ANSWER)) == ANSWER
+            writer.close()
+        await until(lambda: not transports.connections()["open"])
+        heard.gone.clear()
+        with socket.socket(family, socket.SOCK_DGRAM) as phone:
+            phone.sendto(REQUEST, (host, local["udp"].port))
             _, source, to = await heard.next()
             transports.send(Send(ANSWER, source, to))
             assert (await asyncio.get_running_loop().run_in_executor(None, phone.recv, 100), to) == (
@@ -74,8 +88,9 @@ async def test_every_form_of_transport_takes_a_message_and_answers_it(authority)
             )
         async with aiohttp.ClientSession() as session:
             for kind, context in (("ws", None), ("wss", trusting(authority))):
-                url = f"{kind}://localhost:{local[kind].port}/"
-                async with session.ws_connect(url, protocols=("sip",), ssl=context or True) as client:
+                url = f"{kind}://{host_port(host, local[kind].port)}/"
+                asked = {"ssl": context or True, "server_hostname": "localhost" if context else None}
+                async with session.ws_connect(url, protocols=("sip",), **asked) as client:
                     assert client.protocol == "sip"
                     await client.send_str(REQUEST.decode())
                     data, source, to = await heard.next()
@@ -125,7 +140,7 @@ async def test_the_certificate_is_that_of_the_name_asked_for_and_a_renewed_one_n
             writer.close()
 
 
-async def test_a_client_without_a_certificate_or_with_an_old_tls_is_turned_away(authority):
+async def test_a_client_without_a_certificate_is_turned_away(authority):
     tls = Tls(section(authority, verify_client="required"))
     async with listening("tls", tls=tls) as (transports, heard):
         reader, writer = await connect(transports, trusting(authority))
@@ -140,11 +155,54 @@ async def test_a_client_without_a_certificate_or_with_an_old_tls_is_turned_away(
         _, source, _ = await heard.next()
         assert transports.certificate_names(source) == ("carrier.example", "trunk.example")
         writer.close()
-        with warnings.catch_warnings(action="ignore"):
-            certified.minimum_version = ssl.TLSVersion.TLSv1
-            certified.maximum_version = ssl.TLSVersion.TLSv1_1
-        with pytest.raises((ssl.SSLError, ConnectionError)):
-            await connect(transports, certified)
+
+
+@pytest.mark.parametrize("version", ["TLSv1", "TLSv1_1"])
+async def test_an_old_tls_is_turned_away_by_us_and_not_by_the_client(authority, version):
+    tls = Tls(section(authority))
+    client, lax = trusting(authority), tls.server()
+    lax.set_ciphers("DEFAULT:@SECLEVEL=0")  # which would be a reason of its own
+    async with listening("tls", tls=tls) as (transports, _):
+        speak_old(client, version)
+        with pytest.raises((ssl.SSLError, ConnectionResetError)):
+            await connect(transports, client)
+        speak_old(lax, version)
+        _, writer = await connect(transports, client)
+        assert writer.get_extra_info("ssl_object").version().replace(".", "_") == version
+        writer.close()
+
+
+def speak_old(context, version):
+    """This version and no other, which the library only tries where everything is allowed."""
+    context.set_ciphers("DEFAULT:@SECLEVEL=0")
+    with warnings.catch_warnings(action="ignore"):
+        context.minimum_version, context.maximum_version = ssl.TLSVersion[version], ssl.TLSVersion[version]
+
+
+@pytest.mark.parametrize("verify", ["required", "optional"])
+@pytest.mark.parametrize("name", ["localhost", "sip.example.org"])
+async def test_who_shows_a_certificate_is_known_by_whichever_name_it_asks_for(authority, verify, name):
+    certificate, key = authority.issue("other", "sip.example.org")
+    names = [{"hosts": ["sip.example.org"], "certificate": certificate, "key": key}]
+    tls = Tls(section(authority, verify_client=verify, names=names))
+    certified = trusting(authority, *authority.issue("trunk", "trunk.example"))
+    async with listening("tls", tls=tls) as (transports, heard):
+        _, writer = await connect(transports, certified, name)
+        writer.write(REQUEST)
+        _, source, _ = await heard.next()
+        assert transports.certificate_names(source) == ("trunk.example",)
+        writer.close()
+        reader, writer = await connect(transports, trusting(authority), name)
+        with suppress(OSError):
+            writer.write(REQUEST)
+        if verify == "optional":
+            _, source, _ = await heard.next()
+            assert transports.certificate_names(source) == ()
+        else:
+            with suppress(ssl.SSLError):
+                assert await ended(reader) == b""
+            assert heard.messages.empty()
+        writer.close()
 
 
 async def test_half_open_handshakes_end_and_good_ones_go_on(authority):
@@ -159,6 +217,23 @@ async def test_half_open_handshakes_end_and_good_ones_go_on(authority):
         for _, writer in silent:
             writer.close()
         good.close()
+
+
+async def test_so_many_handshakes_are_under_way_and_no_more(authority):
+    """Each costs a key exchange: whoever begins them and says nothing does not keep others out for longer than one."""
+    async with listening("tls", tls=Tls(section(authority)), handshake=1.0, half_open=3) as (transports, heard):
+        port = transports.addresses[0].port
+        silent = [await asyncio.open_connection("127.0.0.1", port) for _ in range(3)]
+        await until(lambda: transports._streams.acceptor.connections == 3)
+        with pytest.raises((OSError, ssl.SSLError)):
+            await connect(transports, trusting(authority))
+        assert transports.connections()["refused"] == 1
+        assert all([await ended(reader) == b"" for reader, _ in silent])
+        _, good = await connect(transports, trusting(authority))
+        good.write(REQUEST)
+        assert (await heard.next())[0] == REQUEST
+        for _, writer in (*silent, (None, good)):
+            writer.close()
 
 
 async def test_a_foreign_page_another_protocol_and_a_giant_frame_are_refused():
@@ -182,3 +257,41 @@ async def test_who_never_finishes_his_upgrade_is_closed():
         writer.write(b"GET / HTTP/1.1\r\n")
         assert await ended(reader) == b""
         writer.close()
+
+
+async def talking(session, transports):
+    """A WebSocket that was opened."""
+    url = f"ws://127.0.0.1:{transports.addresses[0].port}/"
+    return await session.ws_connect(url, protocols=("sip",))
+
+
+async def closed(client):
+    """Whether the server ends the connection."""
+    return (await asyncio.wait_for(client.receive(), 5)).type in (WSMsgType.CLOSE, WSMsgType.CLOSED, WSMsgType.ERROR)
+
+
+async def test_a_page_that_only_answers_pings_is_closed_unless_it_is_wanted(monkeypatch):
+    monkeypatch.setattr("ctl.signalling.websocket.SWEEP_SECONDS", 0.05)
+    async with listening("ws", idle=0.8) as (transports, heard), aiohttp.ClientSession() as session:
+        idle, wanted = await talking(session, transports), await talking(session, transports)
+        await wanted.send_str(REQUEST.decode())
+        heard.peers.add((await heard.next())[1])
+        keep = asyncio.create_task(wanted.receive())  # it answers pings, as the other one does
+        assert await closed(idle)
+        await asyncio.sleep(0.8)
+        await wanted.send_str(REQUEST.decode())
+        assert (await heard.next())[0] == REQUEST
+        keep.cancel()
+        assert (transports.connections()["open"], len(heard.gone)) == (1, 1)
+
+
+async def test_where_all_are_taken_the_oldest_page_that_nobody_needs_makes_room():
+    async with listening("ws", connections=2) as (transports, heard), aiohttp.ClientSession() as session:
+        needed, spare = await talking(session, transports), await talking(session, transports)
+        await needed.send_str(REQUEST.decode())
+        heard.peers.add((await heard.next())[1])
+        another = await talking(session, transports)
+        assert await closed(spare)
+        for client in (needed, another):
+            await client.send_str(REQUEST.decode())
+            assert (await heard.next())[0] == REQUEST

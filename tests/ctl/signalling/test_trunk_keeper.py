@@ -9,9 +9,9 @@ from types import MappingProxyType
 
 import pytest
 
-from ctl.config import TrunkSection
 from ctl.sessions.relay_choice import Facing
 from ctl.signalling.directory import Directory
+from ctl.signalling.section import TrunkSection
 from ctl.signalling.trunk_keeper import TrunkKeeper
 from ctl.verbs.control import ControlError
 from ctl.verbs.sip import SipVerbs
@@ -113,13 +113,17 @@ def test_what_the_file_says_of_a_trunk():
 def test_trunk_without_an_address_is_none_until_it_has_one():
     async def look() -> list[int]:
         counts: list[int] = []
+        lost = []
         names = Names()
         names.hosts.pop("pbx.example")
         keeper = TrunkKeeper([BACKUP], Keeper(), names, lambda trunks: counts.append(len(tuple(trunks))))
         await keeper.look()
+        lost.append(keeper.nowhere)
         await keeper.look()
+        lost.append(keeper.nowhere)
         names.hosts["pbx.example"] = ("192.0.2.80",)
         await keeper.look()
+        assert [*lost, keeper.nowhere] == [{"backup": "pbx.example"}, {"backup": "pbx.example"}, {}]
         return counts
 
     assert asyncio.run(look()) == [1, 2]
@@ -218,5 +222,8 @@ def test_status_of_trunks_as_operators_see_it():
         "channels": 3,
     }
     assert verbs.trunks({"name": "backup"}) == [rows[1]]
+    (lost,) = SipVerbs(core, None, str, lambda: {"7/lost": "lost.example"}).trunks({"name": "7/lost"})
+    assert (lost["domain"], lost["addresses"], lost["registered"]) == ("lost.example", [], None)
+    assert lost["error"].startswith("lost.example leads to no address; look it up: dig ")
     with pytest.raises(ControlError, match="no trunk 'x'"):
         verbs.trunks({"name": "x"})

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from ctl.terminal.table import Column, counted, plain, render, si
+from ctl.terminal.table import Column, counted, plain, render, room, si
 
 
 @pytest.mark.parametrize(
@@ -16,6 +16,7 @@ from ctl.terminal.table import Column, counted, plain, render, si
         ([], "-"),
         ({}, "-"),
         (0, "0"),
+        ([True, False], "yes, no"),
         (1.25, "1.25"),
         ("a b", "a b"),
         (("192.0.2.1", "192.0.2.2"), "192.0.2.1, 192.0.2.2"),
@@ -48,3 +49,38 @@ def test_a_table_is_aligned_and_never_cut() -> None:
     assert second == "-" + " " * 29 + "        7"
     assert header.endswith("PACKETS")
     assert render(rows, columns, header=False, human=False).splitlines()[0].split() == ["x" * 30, "12345"]
+
+
+NAMES = (Column("ID", "id"), Column("NAME", "name", keep=9), Column("N", "n", right=True, keep=8))
+
+
+def test_a_long_value_gives_way_to_other_columns_on_a_narrow_terminal_alone() -> None:
+    row = {"id": "i" * 40, "name": "n" * 300, "n": 7}
+    assert (
+        render([row], NAMES, header=False, human=True, width=80)
+        == f"{'i' * 40}  {'n' * 31}\N{HORIZONTAL ELLIPSIS}  7\n"
+    )
+    assert render([row], NAMES, header=False, human=True, width=400) == f"{'i' * 40}  {'n' * 300}  7\n"
+    assert render([row], NAMES, header=False, human=False) == f"{'i' * 40}  {'n' * 300}  7\n"
+
+
+def test_letters_of_two_places_and_of_none_stay_below_their_titles() -> None:
+    rows = [
+        {"id": "1", "name": "山田太郎", "n": 1},
+        {"id": "2", "name": "Zoe\u0301", "n": 2},
+        {"id": "3", "name": "Jo", "n": 3},
+    ]
+    lines = render(rows, NAMES, header=True, human=True, width=80).splitlines()
+    assert {room(line) for line in lines} == {len("ID  12345678  N")}
+    wide = render([{"id": "1", "name": "山" * 50, "n": 1}], NAMES, header=False, human=True, width=40)
+    assert room(wide.rstrip()) <= 40
+    assert wide.endswith("  1\n")
+
+
+@pytest.mark.parametrize("name", ["a\x1b[2Jb", "a\nb", "a\u202eb", "a\x9bb"])
+@pytest.mark.parametrize("human", [True, False])
+def test_what_somebody_chose_moves_no_cursor(name: str, human: bool) -> None:
+    assert "a\N{REPLACEMENT CHARACTER}" in plain(name)
+    (line,) = render([{"id": "1", "name": name, "n": 1}], NAMES, header=False, human=human).split("\n")[:-1]
+    assert line.replace("\N{REPLACEMENT CHARACTER}", "").isprintable()
+    assert "\N{REPLACEMENT CHARACTER}" in line

@@ -183,6 +183,16 @@ def test_without_flows():
     assert top.selected() is None
 
 
+def test_flows_that_carry_nothing_are_counted_and_stand_out():
+    """Not those of which nothing is known yet, nor RTCP, which is silent for seconds."""
+    rates = (50.0, 0.0, None)
+    rows = [flow(number, packets_per_second=rate) for number, rate in enumerate(rates, 1)]
+    top = make([*rows, flow(4, kind="rtcp", packets_per_second=0.0)])
+    assert text(top)[1] == "50 packets/s  worst MOS 4.37  1 silent"
+    (silent,) = (line for line in top.frame(80, 24)[4:] if "192.0.2.1:20002" in line)
+    assert "\x1b[33m  0\x1b[0m" in silent
+
+
 def test_q_quits():
     assert press(make(), "q").done
 

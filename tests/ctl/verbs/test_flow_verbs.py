@@ -63,8 +63,17 @@ def test_of_a_flow_through_a_codec_what_became_of_its_sound(world, verbs):
     narrow = "m=audio 4000 RTP/AVP {}\r\n"
     _, to_alice = world.call(a=sdp(ALICE, narrow.format(0)), b=sdp(BOB, narrow.format(8)))
     key = RELAY_A, rtp_port(to_alice)
-    counts = (*(100, 3, 2, 0, 0, 0, 0), *(95, 1900, 100, 1, 20, 0, 0, 0, 0), *(100, 16000, 0, 0), 5_000_000, 40, 0, 0)
-    world.engine.reports[key] = struct.pack("=20QQIxxxxQQ", *counts)
+    counts = (
+        *(100, 3, 2, 0, 0, 0, 0),
+        *(95, 1900, 100, 1, 20, 0, 0, 0, 0),
+        *(100, 16000, 0, 0),
+        5_000_000,
+        40,
+        0,
+        0,
+        0,
+    )
+    world.engine.reports[key] = struct.pack("=20QQIxxxxQQQ", *counts)
     shown = verbs.flow_show({"id": f"{key[0]}:{key[1]}"})
     assert (shown["late"], shown["played"], shown["recovered"], shown["buffer_ms"]) == (3, 95, 1, 40)
     assert (shown["concealed_ms"], shown["concealed_pct"], shown["silent_ms"], shown["codec_s"]) == (100, 5, 20, 0.005)

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """`voxdp sip` against a controller that listens on everything."""
 
+import signal
 import socket
 import ssl
+import time
 from urllib.request import urlopen
 
 import pytest
@@ -64,3 +66,38 @@ def test_status_reload_and_an_answer_by_tls(open_directory):
                 scanner.recv(100)
         with urlopen(f"http://{load(file).api.listen}/metrics") as page:
             assert 'voxdp_sip_dropped_total{reason="scanner"} 1.0' in page.read().decode()
+
+
+@pytest.mark.parametrize(("workers", "wish"), [(1, "signal"), (2, "signal"), (2, "verb")])
+def test_a_renewed_certificate_is_shown_by_every_process_and_connections_go_on(open_directory, workers, wish):
+    directory = open_directory()
+    authority = Authority(directory)
+    certificate, key = authority.issue("server", "localhost", "first.example")
+    address = ("127.0.0.1", free_port(socket.SOCK_STREAM))
+    keys = {"listen": [f"tls:127.0.0.1:{address[1]}"], "workers": workers}
+    file = write_config(directory, sip=keys, **{"sip.tls": {"certificate": str(certificate), "key": str(key)}})
+    context = ssl.create_default_context(cafile=str(authority.certificate))
+
+    def shown():
+        """The name that each connection sees: of sixteen, each of two processes takes some."""
+        for _ in range(16 if workers > 1 else 1):
+            with connected(address, context) as client:
+                yield client.getpeercert()["subjectAltName"][1][1]
+
+    with running(file) as process, connected(address, context) as before:
+        assert set(shown()) == {"first.example"}
+        authority.issue("server", "localhost", "second.example")
+        if wish == "signal":
+            process.send_signal(signal.SIGHUP)
+        else:
+            ask(directory / "run", "sip.reload")
+        deadline = time.monotonic() + 10
+        while (names := set(shown())) != {"second.example"}:
+            assert time.monotonic() < deadline, names
+            time.sleep(0.05)
+        before.sendall(OPTIONS)
+        assert before.recv(65536).startswith(b"SIP/2.0 200 ")
+
+
+def connected(address, context):
+    return context.wrap_socket(socket.create_connection(address, 5), server_hostname="localhost")

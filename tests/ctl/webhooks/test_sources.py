@@ -12,6 +12,7 @@ from ctl.queues.services import queue_service
 from ctl.webhooks.sources import FORMER, Sources
 from provisioning.snapshot import Snapshot
 from sip.effects import Address, CallAnswered, CallEnded, CallStarted, Joined, SaveBindings, Waiting
+from sip.registrar import Binding
 from sip.views import CallView, LegView, TrunkView
 
 LEG = LegView("confirmed", "c", None, None)
@@ -76,8 +77,9 @@ def test_queues(heard: Heard) -> None:
 
 def test_a_user_comes_with_the_first_contact_and_goes_with_the_last(heard: Heard) -> None:
     heard.sources.restore(["anna"])
-    for user, state in (("anna", [{}]), ("bert", [{}]), ("bert", [{}, {}]), ("bert", []), ("carl", [])):
-        heard.sources.told(SaveBindings(user, state))
+    one = Binding("sip:x@192.0.2.7", 1.0, 60.0, "r1", 1, Address("192.0.2.7", 5060), Address("192.0.2.1", 5060))
+    for user, contacts in (("anna", 1), ("bert", 1), ("bert", 2), ("bert", 0), ("carl", 0)):
+        heard.sources.told(SaveBindings(user, (one,) * contacts))
     assert [(kind, data) for _, kind, data in heard.take()] == [
         ("registration.added", {"user": "bert"}),
         ("registration.removed", {"user": "bert"}),

@@ -10,6 +10,7 @@ from ctl.signalling.conductor import BINDINGS
 from ctl.workers.bindings import Registrations, WorkerBindings
 from sip.core import Core
 from sip.effects import Address, SaveBindings
+from sip.registrar import _binding
 from sip.settings import Settings
 
 US = Address("198.51.100.1", 5060)
@@ -47,7 +48,7 @@ class All:
     def registers(self, worker, *contacts):
         """A phone registers there: its core has these contacts, and has the conductor save them."""
         self.cores[worker].restore_binding("anna", contacts, time.monotonic())
-        change = self.workers[worker].save(SaveBindings("anna", list(contacts)))
+        change = self.workers[worker].save(SaveBindings("anna", tuple(map(_binding, contacts))))
         if change:
             self.hub.changed(worker, *change)
 

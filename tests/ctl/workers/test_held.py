@@ -5,9 +5,12 @@ from types import SimpleNamespace
 
 import pytest
 
+from ctl.journal import Journal
 from ctl.observe.metrics import Meters
+from ctl.signalling.records import Records
 from ctl.workers.admission import AskingConductor, RemoteAdmission
 from ctl.workers.bindings import WorkerBindings
+from provisioning.journal import CdrJournal
 from sip.core import Core
 from sip.digest import Challenge, authorization, ha1
 from sip.effects import Address
@@ -22,15 +25,28 @@ REALM = "example.org"
 class Worker:
     """Its conductor, with a controller that writes when the test says so."""
 
-    def __init__(self):
-        self.core = Core(Settings(realm=REALM, secret=b"k" * 32), lambda: "t" * 16, lambda peer: US)
+    def __init__(self, path, sessions):
+        self.core = Core(Settings(realm=REALM, secret=b"k" * 32, amplification=0.0), lambda: "t" * 16, lambda peer: US)
         self.sent, self.asked = [], []
         link = SimpleNamespace(ask_then=lambda name, change, then: self.asked.append((name, change, then)))
         secrets = {"SHA-256": ha1("SHA-256", "anna", REALM, "pa")}
-        directory = SimpleNamespace(ready=True, credentials=lambda realm, name: secrets if name == "anna" else None)
+        directory = SimpleNamespace(
+            ready=True, credentials=lambda realm, name: secrets if name == "anna" else None, serves=REALM.__eq__
+        )
         bindings = WorkerBindings(self.core, lambda peer, worker: None)
-        parts = (self.core, lambda effect: self.sent.append(effect.data), None, directory, None, None, Meters())
-        self.conductor = AskingConductor(RemoteAdmission(lambda *message: None), link, bindings, *parts)
+        self.journal, _ = Journal.open(path / "live", 0.0)
+        self.conductor = AskingConductor(
+            RemoteAdmission(lambda *message: None),
+            link,
+            bindings,
+            self.core,
+            lambda effect: self.sent.append(effect.data),
+            sessions,
+            directory,
+            self.journal,
+            Records(CdrJournal(path / "cdr")),
+            Meters(),
+        )
 
     def hear(self, data):
         self.conductor.received(data, PHONE, US)
@@ -48,10 +64,11 @@ class Worker:
 
 
 @pytest.fixture
-async def worker():
-    made = Worker()
+async def worker(tmp_path, world):
+    made = Worker(tmp_path, world.sessions)
     yield made
     made.conductor.close()
+    made.journal.close()
 
 
 def register(number, credentials=""):

@@ -34,7 +34,7 @@ class Worker:
     def __init__(self, number, others):
         self.number, self.others, self.connections, self.sent = number, others, set(), []
         self.conductor = Conductor()
-        affinity = Affinity(number, WORKERS, lambda *message: None)
+        affinity = Affinity(number, WORKERS, lambda *_: None)
         self.steered = Steered(
             number, affinity, self.conductor, self.tell, self.sent.append, lambda peer: peer in self.connections
         )

@@ -24,7 +24,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	if (!size)
 		return 0;
-	settings.block = *data & 1;
+	settings.block = *data & 1 ? 1 + (*data >> 4) % 4 : 0;
+	settings.cover.frequency = 1000;
 	settings.mute = *data >> 1 & 1;
 	settings.deaf = *data >> 2 & 1;
 	settings.own = *data >> 3 & 1;

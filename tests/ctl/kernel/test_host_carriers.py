@@ -17,7 +17,7 @@ from ctl.kernel.loader import attach, detach
 from ctl.kernel.pins import Pins
 from ctl.network.media_interfaces import DataPlaneError
 from ctl.network.nexthop import NextHops
-from ctl.sessions.dataplane import Carriers
+from ctl.sessions.host_carriers import Carriers
 
 BOTH = {"left", "right.0"}
 ADDRESSES = {"left": "192.0.2.1", "right.0": "2001:db8::1"}

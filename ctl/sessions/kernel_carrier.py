@@ -1,20 +1,17 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What carries packets, behind one face, and the first of two that do: the kernel's flow table.
-
-Each knows how a pair of plans is written, compared, read and ended in its own terms; which of the two a pair goes
-to was decided in its plan. The other is in `ctl.sessions.engine_carrier`.
-"""
+"""What XDP forwards: pairs of plans as rules of the kernel's flow table."""
 
 from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from ctl.kernel.flowrule import (
     NANOSECONDS,
     NO_MAC,
+    TO_STACK,
     Endpoint,
     FlowAction,
     FlowFlag,
@@ -26,30 +23,11 @@ from ctl.kernel.flowrule import (
 from ctl.kernel.flowtable import FlowColumns
 from ctl.network.nexthop import NextHop
 from ctl.observe.quality import Sample
-from ctl.sessions.plan import FlowPlan, Kind, Pair
+from ctl.sessions.carrier import UNBOUND, Bound, Counts, Hops, codec_of
+from ctl.sessions.flow_plan import FlowPlan, Kind, Pair
 
 LATCH_PACKETS = 5
 KINDS: tuple[Kind, ...] = ("rtp", "rtcp", "raw")
-
-
-class Counts(NamedTuple):
-    """Sums over flows; bytes of UDP payload."""
-
-    packets: int = 0
-    bytes: int = 0
-    lost: int = 0
-    reordered: int = 0
-    duplicates: int = 0
-
-
-class Hops(Protocol):
-    """What is asked of `ctl.network.nexthop.NextHops`."""
-
-    def resolve(self, target: str, source: str = "") -> NextHop | None:
-        """Return the next hop to `target` from `source`, if it is known."""
-
-    def forget(self, target: str, source: str = "") -> None:
-        """Watch this peer no longer."""
 
 
 class Table(Protocol):
@@ -86,40 +64,6 @@ class Table(Protocol):
         """Return the places of the flows that are on."""
 
 
-class Carrier(Protocol):
-    """What the programmer asks of either."""
-
-    def write(self, pair: Pair, fresh: bool) -> None:
-        """Write both flows; counters begin at zero if `fresh`, else they and what was learned go on."""
-
-    def holds(self, pair: Pair) -> bool:
-        """Whether both flows are there already, just as they would be written."""
-
-    def read(self, plans: Sequence[FlowPlan]) -> list[FlowStatistics | None]:
-        """Return what was counted for each; None for what is not there."""
-
-    def last_seen(self, plans: Sequence[FlowPlan]) -> list[float | None]:
-        """Return when each had its last packet, in seconds of CLOCK_MONOTONIC; 0: never, None: it is not there."""
-
-    def samples(self, plans: Sequence[FlowPlan]) -> list[Sample | None]:
-        """Return what quality is judged by, for many flows at once; None for what is not there."""
-
-    def sum(self, plans: Sequence[FlowPlan]) -> Counts:
-        """Return what they have counted together."""
-
-    def end(self, pair: Pair) -> list[FlowStatistics | None]:
-        """Let nothing more through, then return the last statistics."""
-
-    def leave(self, pair: Pair) -> list[FlowStatistics | None]:
-        """Forget both flows, which another carrier has taken over; return their last statistics if there still are."""
-
-    def locals(self) -> set[Endpoint]:
-        """Return the relay address and port of every flow that is on."""
-
-    def off(self, local: Endpoint) -> None:
-        """End the flow there, whosever it is."""
-
-
 class KernelCarrier:
     """Flows that XDP forwards. `flags` are set on every flow, and by `mark` more on some of them.
 
@@ -150,7 +94,7 @@ class KernelCarrier:
             self._marks[index] &= ~flag
             self._table.set_flags(index, FlowFlag.NONE, flag)
 
-    def write(self, pair: Pair, fresh: bool) -> None:
+    def write(self, pair: Pair, fresh: bool, bound: Bound = UNBOUND) -> None:
         """Write both flows. An unknown next hop leaves the kernel to ask its own routing table.
 
         Where flows are only to be held they are switched off, and a packet of the other direction never sees the
@@ -158,7 +102,11 @@ class KernelCarrier:
         """
         wanted = self._rules(pair, [self._hop(plan) for plan in pair])
         if fresh:
-            self._table.write_pair(*wanted)
+            there, back = (
+                (index, rule if each is None else replace(rule, bound=each))
+                for (index, rule), each in zip(wanted, bound, strict=True)
+            )
+            self._table.write_pair(there, back)
             return
         first, second = ((index, replace(rule, previous_source=self._previous(index, rule))) for index, rule in wanted)
         differing = [(index, rule) for index, rule in (first, second) if self._table.rule(index) != rule]
@@ -178,6 +126,18 @@ class KernelCarrier:
         except ValueError:
             return
         self._table.write_pair((first[0], _above(first[1], seat)), (second[0], _above(second[1], seat)), fresh=True)
+
+    def hand_up_early(self, local: Endpoint) -> None:
+        """Let what reaches an RTP port and the one above pass to the sockets that are bound there, as `hand_up` does.
+
+        A worker does not know the ports yet, so that AF_XDP must not have it.
+        """
+        try:
+            rtp, rtcp = (self._table.index(local[0], port) for port in (local[1], local[1] + 1))
+        except ValueError:
+            return
+        rule = FlowRule(FlowState.PINNED, local, local, local, FlowAction.ENGINE, seat=TO_STACK)
+        self._table.write_pair((rtp, rule), (rtcp, rule), fresh=True)
 
     def holds(self, pair: Pair) -> bool:
         """Whether the kernel has these very rules. A next hop that it has and we do not know yet counts as right."""
@@ -296,23 +256,6 @@ class KernelCarrier:
         return self._hops.resolve(plan.target[0], plan.egress[0])
 
 
-def sample(plan: FlowPlan, counted: FlowStatistics) -> Sample:
-    """Return what quality is judged by."""
-    seen = codec_of(plan, counted.payload_type)
-    return Sample(counted.packets, counted.lost, counted.jitter_ms, counted.last_seen or 0.0, seen)
-
-
-def codec_of(plan: FlowPlan, payload_type: int | None) -> str:
-    """Return the name of the codec last seen or, where that is none, of the likeliest; empty for RTCP.
-
-    A payload type that is no codec, as that of telephone events, says nothing.
-    """
-    for codec in plan.codecs:
-        if codec.payload_type == payload_type:
-            return codec.name
-    return plan.codecs[0].name if plan.codecs else ""
-
-
 def _flags(usual: FlowFlag, kind: Kind, mux: bool) -> FlowFlag:
     """Of what is raw nothing is copied as if it were RTCP."""
     if kind == "raw":
@@ -320,11 +263,6 @@ def _flags(usual: FlowFlag, kind: Kind, mux: bool) -> FlowFlag:
     if kind == "rtcp":
         return usual | FlowFlag.RTCP
     return usual | FlowFlag.RTCP_MUX if mux else usual
-
-
-def has_ice(pair: Pair) -> bool:
-    """Whether the engine's sockets speak ICE for one of the two."""
-    return any(plan.ice for plan in pair)
 
 
 def _action(plan: FlowPlan) -> FlowAction:
