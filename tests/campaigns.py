@@ -43,8 +43,9 @@ class Running:
     def finish(self) -> str:
         """Wait for the end; return what was printed as result. A status other than 0 fails the test."""
         status = self.process.wait(LONGEST)
-        assert status == 0, (read(self.printed) + read(self.said))[-6000:]
-        return read(self.printed)
+        printed = read(self.printed)
+        assert status == 0, outcome(printed, read(self.said))
+        return printed
 
     def end(self) -> None:
         if self.process.poll() is None:
@@ -52,6 +53,12 @@ class Running:
             self.process.wait()
         self.printed.close()
         self.said.close()
+
+
+def outcome(printed: str, said: str) -> str:
+    """The end of all that was said, below the names of what failed where the command is tests of its own."""
+    failed = [line for line in printed.splitlines() if line.startswith(("FAILED ", "ERROR "))]
+    return "\n".join([*failed, (printed + said)[-6000:]])
 
 
 def read(printed: IO[bytes]) -> str:

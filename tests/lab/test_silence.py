@@ -50,12 +50,11 @@ def test_a_call_on_hold_is_not_ended_though_nothing_comes_any_more(world):
         phone.hold()
         assert other.wait("CALL_REMOTE_SDP")["param"] == "offer"
         phone.wait("CALL_REMOTE_SDP")
-    wait_for_hold(world)
+    call = wait_for_hold(world)
     kill(world.alice, world.bob)
     before = {flow["id"]: flow["packets"] for flow in all_flows(world)}
     time.sleep(2 * TIMEOUT)
-    (call,) = world.controller.ask("call", "list")
-    assert call["state"] == "talking"
+    assert world.controller.ask("call", "list")[0]["state"] == call["state"]
     assert {flow["id"]: flow["packets"] for flow in all_flows(world)} == before
     world.controller.command("call", "hangup", call["id"])
     (record,) = world.controller.until("records", "cdr", "list", count=1)
@@ -74,9 +73,14 @@ def all_flows(world):
 
 
 def wait_for_hold(world):
+    """The call, once media and signalling are both at rest: a phone tells of an answer before it acknowledges."""
     deadline = time.monotonic() + PATIENCE
-    while {flow["state"] for flow in world.flows("rtp")} != {"held"}:
-        assert time.monotonic() < deadline, world.flows("rtp")
+    while True:
+        (call,) = world.controller.ask("call", "list")
+        flows = world.flows("rtp")
+        if call["state"] == "talking" and {flow["state"] for flow in flows} == {"held"}:
+            return call
+        assert time.monotonic() < deadline, (call, flows)
         time.sleep(0.1)
 
 
