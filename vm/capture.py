@@ -8,18 +8,25 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import secrets
 import signal
 import struct
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from vm import namespace
 from vm.lab import Lab
-from vm.process import LabError
+from vm.process import PATIENCE, POLL, LabError
 from vm.topology import Endpoint
 
 MICROSECONDS = 0xA1B2C3D4
 SIP_PORT = 5060
+DISCARD = 9
+AGAIN = 1.0
+"""Seconds after which a mark is taken to be lost."""
+TAIL = 1 << 16
 ANSWER = re.compile(rb"SIP/2\.0 200 .*?\r\nCSeq:\s*\d+\s+INVITE", re.IGNORECASE | re.DOTALL)
 
 
@@ -68,6 +75,7 @@ class Capture:
             "-i",
             endpoint.interface,
             "--immediate-mode",
+            "-U",
             "-B",
             "16384",
             "-s",
@@ -83,12 +91,32 @@ class Capture:
         self._process.wait_for("start", lambda text: "listening on" in text)
 
     def stop(self) -> list[Datagram]:
-        """End the capture and return what it saw; LabError if the kernel dropped any of it."""
+        """End the capture and return what it saw until now; LabError if the kernel dropped any of it."""
+        mark = self._caught_up()
         self._process.stop(signal.SIGINT)
         said = self._process.text()
-        if "0 packets dropped by kernel" not in said:
+        if not re.search(r"^0 packets dropped by kernel", said, re.MULTILINE):
             raise LabError(f"the capture at {self.endpoint.interface} is not complete; the machine is overloaded")
-        return list(read(self.path))
+        return [datagram for datagram in read(self.path) if datagram.payload != mark]
+
+    def _caught_up(self) -> bytes:
+        """Send what nobody wants and wait until it is written, for tcpdump ends without what still waits for it."""
+        mark = b"end of capture " + secrets.token_bytes(16)
+        deadline = time.monotonic() + PATIENCE
+        with namespace.datagram_socket(self.endpoint.namespace, (self.endpoint.address, 0)) as sender:
+            while time.monotonic() < deadline:
+                sender.sendto(mark, (self.endpoint.relay, DISCARD))
+                again = time.monotonic() + AGAIN
+                while time.monotonic() < again:
+                    if mark in self._last():
+                        return mark
+                    time.sleep(POLL)
+        raise LabError(f"the capture at {self.endpoint.interface} is {PATIENCE:g} s behind; the machine is overloaded")
+
+    def _last(self) -> bytes:
+        with self.path.open("rb") as file:
+            file.seek(max(0, self.path.stat().st_size - TAIL))
+            return file.read()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
+import os
+import signal
 import socket
 import struct
+import threading
 
 import pytest
 
-from vm import capture
-from vm.capture import Datagram, Passage
+from vm import capture, namespace
+from vm.capture import Capture, Datagram, Passage
 from vm.process import LabError
 from vm.topology import Endpoint
 
@@ -44,6 +47,17 @@ def test_a_record_cut_at_the_end_does_not_matter_twice(tmp_path):
     whole = (tmp_path / "x.pcap").read_bytes()
     (tmp_path / "x.pcap").write_bytes(whole + whole[24:32])
     assert len(list(capture.read(tmp_path / "x.pcap"))) == 1
+
+
+def test_a_capture_that_is_held_up_has_all_that_was_sent(one):
+    wire = Capture(one, one.a)
+    (tcpdump,) = namespace.processes(one.a.namespace)
+    os.kill(tcpdump, signal.SIGSTOP)
+    with namespace.datagram_socket(one.a.namespace, (one.a.address, 4000)) as sender:
+        for number in range(50):
+            sender.sendto(bytes([number]), (one.a.relay, 4001))
+    threading.Timer(0.3, os.kill, (tcpdump, signal.SIGCONT)).start()
+    assert [each.payload for each in wire.stop()] == [bytes([number]) for number in range(50)]
 
 
 def test_refuses_what_is_no_capture(tmp_path):
