@@ -5,14 +5,17 @@ from __future__ import annotations
 
 import array
 import cmath
+import io
 import math
 import statistics
+import struct
 import wave
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 RATE = 8000
+HEADER = 44
 WINDOW = 4096
 FRAME = 160  # samples in 20 ms
 LOBE = 3  # bins either side of the peak that a Hann window spreads a tone over
@@ -56,10 +59,17 @@ def write_tone(path: Path, frequency: int, seconds: int, amplitude: int = AMPLIT
 def read(path: Path, channel: int = 0) -> array.array[int]:
     """One channel of a 16-bit WAV, at 8 kHz; ValueError for one whose rate is no multiple of that."""
     with wave.open(str(path), "rb") as file:
-        times, rest = divmod(file.getframerate(), RATE)
-        if file.getsampwidth() != 2 or rest:
-            raise ValueError(f"{path} is not a 16-bit WAV at a multiple of {RATE} Hz")
-        return array.array("h", file.readframes(file.getnframes()))[channel :: times * file.getnchannels()]
+        return _samples(file, path, channel)
+
+
+def read_growing(path: Path) -> array.array[int]:
+    """As `read`, of a WAV that is still written: until that ends, its header, of 44 bytes, tells no length."""
+    data = bytearray(path.read_bytes())
+    if len(data) < HEADER:
+        return array.array("h")
+    for place in (4, HEADER - 4):
+        struct.pack_into("<I", data, place, len(data) - place - 4)
+    return _samples(wave.open(io.BytesIO(data)), path, 0)
 
 
 def judge(samples: Sequence[int]) -> Heard:
@@ -88,6 +98,13 @@ def holds(samples: Sequence[int], *tones: float) -> bool:
     """Whether each of the tones is heard clearly and alone for a second somewhere in a recording."""
     pieces = [judge(samples[start : start + RATE + 2 * FRAME]) for start in range(0, len(samples) - RATE, RATE // 2)]
     return all(any(piece.is_tone(tone) for piece in pieces) for tone in tones)
+
+
+def _samples(file: wave.Wave_read, path: Path, channel: int) -> array.array[int]:
+    times, rest = divmod(file.getframerate(), RATE)
+    if file.getsampwidth() != 2 or rest:
+        raise ValueError(f"{path} is not a 16-bit WAV at a multiple of {RATE} Hz")
+    return array.array("h", file.readframes(file.getnframes()))[channel :: times * file.getnchannels()]
 
 
 def _broken(samples: Sequence[int], frequency: float, amplitude: float) -> set[int]:

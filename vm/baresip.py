@@ -11,6 +11,7 @@ import json
 import re
 import select
 import socket
+import struct
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from typing import Any
 
 from vm import audio, namespace
 from vm.lab import Lab
-from vm.process import PATIENCE, LabError
+from vm.process import PATIENCE, POLL, LabError
 from vm.topology import Endpoint
 
 CONTROL_HOST = "127.0.0.1"
@@ -203,8 +204,29 @@ class Baresip:
         raise LabError(f"{self.account.user}: no answer to '{name}' within {PATIENCE:g} s; see {self.process.log}")
 
     def heard(self) -> list[Path]:
-        """What came in, one WAV file per call, oldest first; complete once the call is over."""
-        return sorted(self.directory.glob("dump-*-dec.wav"))
+        """What came in, one WAV file per call, oldest first, once they are complete; LabError while a call goes on.
+
+        The phone tells of a call's end before it ends the file.
+        """
+        deadline = time.monotonic() + PATIENCE
+        while not all(map(_complete, self._recordings())):
+            if time.monotonic() > deadline:
+                raise LabError(f"{self.account.user}: the recording goes on; see {self.process.log}")
+            time.sleep(POLL)
+        return self._recordings()
+
+    def hears(self, frequency: float, seconds: float = 1.0, timeout: float = PATIENCE) -> audio.Heard:
+        """Wait until so many seconds of a clear tone came in by the call at hand; what has come then, or at `timeout`.
+
+        A phone that is held up sends and takes its sound in pieces: how long it takes is the machine's matter.
+        """
+        deadline = time.monotonic() + timeout
+        while True:
+            growing = [path for path in self._recordings() if not _complete(path)]
+            found = audio.judge(audio.read_growing(growing[-1])) if growing else audio.NOTHING
+            if (found.is_tone(frequency) and found.seconds >= seconds) or time.monotonic() > deadline:
+                return found
+            time.sleep(5 * POLL)
 
     def kill(self) -> None:
         """End it by SIGKILL: nobody hears of it, as when the power is cut."""
@@ -215,6 +237,9 @@ class Baresip:
         """Unregister and end."""
         self._control.close()
         self.process.stop()
+
+    def _recordings(self) -> list[Path]:
+        return sorted(self.directory.glob("dump-*-dec.wav"))
 
     def _accepted(self, name: str, answer: dict[str, Any]) -> str:
         if not answer.get("ok"):
@@ -266,6 +291,12 @@ class Baresip:
             return None
         self._unread = rest[int(length) + 1 :]
         return rest[: int(length)]
+
+
+def _complete(recording: Path) -> bool:
+    """Whether the header tells of the whole file, which is so when it is closed."""
+    data = recording.read_bytes()
+    return len(data) >= 8 and struct.unpack_from("<I", data, 4)[0] == len(data) - 8
 
 
 def _modules() -> Path:

@@ -118,6 +118,13 @@ class Browser:
         """What comes in during the next seconds, judged."""
         return audio.judge(self.run(f"phone.hear({seconds:g})", seconds + PATIENCE))
 
+    def until_hears(self, frequency: float, timeout: float = PATIENCE) -> audio.Heard:
+        """Listen until a clear tone comes in, and return what was heard last: a browser held up makes up for sound."""
+        deadline = time.monotonic() + timeout
+        while not (heard := self.hears()).is_tone(frequency) and time.monotonic() < deadline:
+            pass
+        return heard
+
     def _loaded(self, timeout: float = PATIENCE) -> None:
         deadline = time.monotonic() + timeout
         while self.run("document.readyState + typeof WebPhone") != "completefunction":

@@ -59,6 +59,16 @@ class World:
         """Wait until every RTP flow has carried that many packets; return the flows."""
         return self.controller.carried(least)
 
+    def carried_more(self, packets):
+        """Wait until every RTP flow has carried so many packets from now on; return the flows."""
+        return self.carried(max(flow["packets"] for flow in self.flows()) + packets)
+
+    def talked(self):
+        """Wait until alice and bob have heard each other's tone clearly in the call at hand."""
+        for phone, tone in ((self.alice, TONES["bob"]), (self.bob, TONES["alice"])):
+            heard = phone.hears(tone)
+            assert heard.is_tone(tone), (phone.account.user, heard)
+
     def finish(self, first, second):
         """Hang up and return the call's record once it is in the database and no flow is left."""
         first.hangup()

@@ -93,6 +93,17 @@ def test_reads_one_channel_of_any_rate_that_is_a_multiple(tmp_path):
     assert list(audio.read(tmp_path / "stereo.wav")) == sound
 
 
+def test_reads_what_is_still_written(tmp_path):
+    """Libsndfile writes sizes when it closes a file."""
+    audio.write_tone(tmp_path / "tone.wav", 440, 2)
+    whole = (tmp_path / "tone.wav").read_bytes()
+    growing = tmp_path / "growing.wav"
+    growing.write_bytes(whole[:4] + struct.pack("<I", 8) + whole[8:40] + bytes(4) + whole[44:24045])
+    assert list(audio.read_growing(growing)) == list(audio.read(tmp_path / "tone.wav"))[:12000]
+    growing.write_bytes(whole[:20])
+    assert not audio.read_growing(growing)
+
+
 def test_level_and_clicks_are_heard():
     assert audio.judge(tone(440, 2, 4000)).level == pytest.approx(-6.02, abs=0.1)
     steady = tone(440, 2)
