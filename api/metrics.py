@@ -56,6 +56,8 @@ class Figures:
     """(reason,)"""
     xsk_packets: Series = field(default_factory=dict)
     """(interface, result): received, sent, dropped"""
+    cpu_latency_held: float = 0
+    """1: processors are kept from deep sleep."""
     sip_requests: Series = field(default_factory=dict)
     """(method, direction)"""
     sip_responses: Series = field(default_factory=dict)
@@ -114,6 +116,7 @@ KINDS = (
     _Kind("xdp_attached", "xdp_attached", "Whether the relay carries the interface", ("interface",), counter=False),
     _Kind("engine_drops", "engine_drops", "Packets dropped by the engine", ("reason",)),
     _Kind("xsk_packets", "engine_xsk_packets", "Packets of the engine by AF_XDP", ("interface", "result")),
+    _Kind("cpu_latency_held", "engine_cpu_latency_held", "Whether processors are kept from deep sleep", counter=False),
     _Kind("sip_requests", "sip_requests", "SIP requests", ("method", "direction")),
     _Kind("sip_responses", "sip_responses", "SIP responses", ("direction", "code")),
     _Kind("sip_dropped", "sip_dropped", "SIP messages of strangers that were not listened to", ("reason",)),

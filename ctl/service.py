@@ -285,7 +285,7 @@ class Service:
         relay = self._relay_trouble()
         media = (
             Component("kernel relay", not relay, relay, required=False),
-            Component("engine", self.carriers.process.alive(), self.carriers.io.description),
+            Component("engine", self.carriers.process.alive(), self.carriers.engine_description),
         )
         if not self.ours:
             return media

@@ -23,6 +23,7 @@ from media.flows import (
     EngineError,
     EngineEvent,
     EngineFlow,
+    EngineLatency,
     EngineStatistics,
     EngineSummary,
     EngineWires,
@@ -116,6 +117,13 @@ class EngineClient(ControlClient):
         """
         names = list_of(interfaces)
         return wires_from_json(self._ask("want-wires", pins=str(pins), interfaces=names, opener=str(opener)))
+
+    def want_cpu_latency(self, microseconds: int, opener: Path) -> EngineLatency:
+        """Have processors wake within that time while there are flows; -1: as the host lets them sleep.
+
+        opener: as for `want_wires`. What is wanted already stays as it is.
+        """
+        return EngineLatency(**self._ask("want-cpu-latency", microseconds=microseconds, opener=str(opener)))
 
     def events(self) -> tuple[EngineEvent, ...]:
         """What has happened to flows of ours since we asked last."""

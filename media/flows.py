@@ -263,6 +263,14 @@ class EngineWires:
     trouble: str
 
 
+@dataclass(frozen=True, slots=True)
+class EngineLatency:
+    """held: processors are kept from deep sleep at the moment. trouble: why they cannot be; empty if they can."""
+
+    held: bool
+    trouble: str
+
+
 def redacted(flow: EngineFlow) -> EngineFlow:
     """The flow with a hash in place of each key: enough to compare by, no secret to tell."""
     if not flow.open and not flow.seal and not flow.resumed and not flow.ice and not flow.afresh and not flow.bound:

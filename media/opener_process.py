@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Who opens AF_XDP sockets for the engine, as a process that `voxdp attach` leaves behind and `voxdp detach` ends."""
+"""Who opens for the engine what it may not, as a process that `voxdp attach` leaves behind and `voxdp detach` ends."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ def start(settings: OpenerSettings, log: Path) -> int:
     """Have one run, in place of one that runs; its process id. log: file for its errors. Raises EngineError."""
     stop(settings.socket)
     whose = ["--uid", str(settings.uid), "--gid", str(settings.gid)]
-    return spawn(
-        settings.socket, sys.executable, [*whose, *settings.interfaces], log, SECONDS, module="media.wire_opener"
-    )
+    also = ["--cpu-latency"] if settings.cpu_latency else []
+    arguments = [*whose, *also, *settings.interfaces]
+    return spawn(settings.socket, sys.executable, arguments, log, SECONDS, module="media.wire_opener")
 
 
 def stop(path: Path) -> None:

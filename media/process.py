@@ -95,7 +95,7 @@ def serve(control: ControlSocket, engine: Engine, settings: EngineSettings) -> N
     control.answer = requests.answer
     signals = end_on_signals(requests)
     control.watch(signals.fileno(), lambda: drain(signals))
-    control.watch(engine.fileno(), lambda: requests.wires.turn(engine.check()))
+    control.watch(engine.fileno(), requests.turn)
     tell(settings.ready, READY)
     checked = time.monotonic()
     try:
@@ -103,7 +103,7 @@ def serve(control: ControlSocket, engine: Engine, settings: EngineSettings) -> N
             due = checked + (CHECK_INTERVAL if engine.flows() else IDLE_INTERVAL)
             control.wait(max(0.0, due - time.monotonic()))
             if time.monotonic() >= due:
-                requests.wires.turn(engine.check())
+                requests.turn()
                 checked = time.monotonic()
     finally:
         signal.set_wakeup_fd(-1)

@@ -14,6 +14,7 @@
     {"op": "stage-report", "key": [address, port]}  → report, in base64
     {"op": "wires"}                           → wires, trouble
     {"op": "want-wires", "pins": directory, "interfaces": [name, …], "opener": path}  → wires, trouble; no names: none
+    {"op": "want-cpu-latency", "microseconds": 20, "opener": path}  → held, trouble; -1: no bound
     {"op": "events", "owner": name}           → events since then, of flows that this owner was the last to set or read
                                                 (250 at most: who gets as many asks again)
     {"op": "shutdown"}
@@ -25,12 +26,14 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from media.cpu_latency import MOST_MICROSECONDS, UNBOUNDED, CpuLatency
 from media.engine import Engine
 from media.event_queues import EventQueues
 from media.flow_json import check_range, event_to_json, flow_from_json, key_from_json, members, statistics_to_json
@@ -51,6 +54,7 @@ class Requests:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self.wires = Wires(engine)
+        self.cpu_latency = CpuLatency()
         self._queues = EventQueues()
         self.ending = False
         self._operations: dict[str, tuple[dict[str, tuple[type, ...]], Callable[..., Reply]]] = {
@@ -67,9 +71,15 @@ class Requests:
             "stage-report": ({"key": (list,)}, self._stage_report),
             "wires": ({}, self._wires),
             "want-wires": ({"pins": (str,), "interfaces": (list,), "opener": (str,)}, self._want_wires),
+            "want-cpu-latency": ({"microseconds": (int,), "opener": (str,)}, self._want_cpu_latency),
             "events": ({"owner": (str,)}, self._events),
             "shutdown": ({}, self._shutdown),
         }
+
+    def turn(self) -> None:
+        """To be called ten times a second while there are flows, and whenever a worker has died."""
+        self.wires.turn(self.engine.check())
+        self.cpu_latency.turn(self.engine.flows() > 0, time.monotonic())
 
     def answer(self, message: bytes) -> bytes:
         """The reply to one message; never raises for what is in it."""
@@ -147,6 +157,10 @@ class Requests:
         if len(names) < len(interfaces):
             raise EngineError("bad-request", "interfaces are named")
         return asdict(self.wires.want(Wanted(Path(pins), names, Path(opener)) if names else None))
+
+    def _want_cpu_latency(self, microseconds: int, opener: str) -> Reply:
+        check_range("microseconds", microseconds, UNBOUNDED, MOST_MICROSECONDS)
+        return asdict(self.cpu_latency.want(microseconds, Path(opener)))
 
     def _events(self, owner: str = "") -> Reply:
         self._queues.sort_in(self.engine.events())

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Opens AF_XDP sockets for an engine that may not: what `voxdp xsk` runs, with CAP_NET_RAW and nothing else.
+"""Opens what an engine may not, AF_XDP sockets above all: what `voxdp xsk` runs, with CAP_NET_RAW and nothing else.
 
 Whatever else it was started with it gives up, but for CAP_IPC_LOCK: locked memory may be limited.
 
@@ -8,6 +8,11 @@ on the interfaces that it was told and no others. It never reads a packet.
 
     {"interface": "eth0", "queue": 0, "seats": 2, "shares": false} and the memory's file, or where it shares those of a
     queue's first socket, that one → {"error": 0, "zero_copy": false} and the socket
+
+Where it was told so, it also opens /dev/cpu_dma_latency, which is root's, anew for each who asks: the kernel forgets a
+bound when nobody has open any more what it was written to, and so we must not have it.
+
+    {"device": "cpu_dma_latency"} → {"error": 0, "zero_copy": false} and the open device
 """
 
 from __future__ import annotations
@@ -42,6 +47,8 @@ MESSAGE = 256
 PATIENCE = 2.0
 """Seconds that one side waits for the other."""
 QUEUES = 1 << 16
+LATENCY_DEVICE = Path("/dev/cpu_dma_latency")
+LATENCY_QUESTION = {"device": LATENCY_DEVICE.name}
 
 
 @dataclass(frozen=True)
@@ -55,9 +62,10 @@ class WireWanted:
 
 @dataclass(frozen=True)
 class OpenerSettings:
-    """socket: where to listen. uid, gid: of the engine, which alone is served, but for root.
+    """socket: where to listen. interfaces: none, where no AF_XDP sockets are wanted. uid, gid: of the engine, which
+    alone is served, but for root.
 
-    ready: descriptor to tell how starting went, as `media.spawn` has it.
+    ready: descriptor to tell how starting went, as `media.spawn` has it. cpu_latency: /dev/cpu_dma_latency is opened.
     """
 
     socket: Path
@@ -65,15 +73,28 @@ class OpenerSettings:
     uid: int
     gid: int
     ready: int | None = None
+    cpu_latency: bool = False
+
+    @property
+    def opens(self) -> str:
+        """What, for people; empty: nothing."""
+        sockets = "AF_XDP sockets" if self.interfaces else ""
+        return " and ".join(filter(None, (sockets, str(LATENCY_DEVICE) if self.cpu_latency else "")))
+
+    @property
+    def kept(self) -> int:
+        """The capabilities that it goes on with, as bits."""
+        return KEPT if self.interfaces else 0
 
 
 def serve(settings: OpenerSettings) -> None:
     """Open sockets until SIGTERM or SIGINT. Raises EngineError."""
     lock = take_lock(settings.socket)
     try:
-        refuse_unable()
+        if settings.interfaces:
+            refuse_unable()
         with listener(settings) as listening:
-            if lib.engine_keep_capabilities(KEPT):
+            if lib.engine_keep_capabilities(settings.kept):
                 raise EngineError("system", "the other capabilities cannot be given up")
             ending = end_on_signals(listening)
             tell(settings.ready, READY)
@@ -159,8 +180,11 @@ def answer(client: socket.socket, settings: OpenerSettings) -> None:
 def opened(message: bytes, files: list[int], settings: OpenerSettings) -> tuple[int, bool]:
     """A bound socket, or an errno as a negative number; and whether the driver shares its memory."""
     try:
+        question = json.loads(message)
+        if question == LATENCY_QUESTION:
+            return open_latency_device() if settings.cpu_latency else -errno.EACCES, False
         kinds: dict[str, tuple[type, ...]] = {"interface": (str,), "queue": (int,), "seats": (int,), "shares": (bool,)}
-        wanted = members(json.loads(message), kinds)
+        wanted = members(question, kinds)
         check_range("queue", wanted["queue"], 0, QUEUES)
         check_range("seats", wanted["seats"], 1, lib.ENGINE_WORKERS)
         if len(files) != 1 or wanted["interface"] not in settings.interfaces:
@@ -176,17 +200,33 @@ def opened(message: bytes, files: list[int], settings: OpenerSettings) -> tuple[
     return found, bool(zero_copy[0])
 
 
+def open_latency_device() -> int:
+    """A descriptor of the device, or an errno as a negative number. Until something is written, nothing is bounded."""
+    try:
+        return os.open(LATENCY_DEVICE, os.O_WRONLY | os.O_CLOEXEC)
+    except OSError as error:
+        return -(error.errno or errno.EIO)
+
+
+def ask_latency_device(path: Path) -> int:
+    """The same from the opener at `path`; -EPERM: nobody is there."""
+    return _ask(path, LATENCY_QUESTION, [])[0]
+
+
 def ask_opener(path: Path, wanted: WireWanted, file: int, shares: bool = False) -> tuple[int, bool]:
     """A socket that the opener at `path` has bound, or an errno as a negative number; -EPERM: nobody is there.
 
     file: the memory's, or where it shares those of the queue's first socket, that one.
     """
+    return _ask(path, {**asdict(wanted), "shares": shares}, [file])
+
+
+def _ask(path: Path, question: dict[str, Any], given: list[int]) -> tuple[int, bool]:
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as asking:
             asking.settimeout(PATIENCE)
             asking.connect(str(path))
-            question = json.dumps({**asdict(wanted), "shares": shares}).encode()
-            socket.send_fds(asking, [question], [file])
+            socket.send_fds(asking, [json.dumps(question).encode()], given)
             message, files, _, _ = socket.recv_fds(asking, MESSAGE, 1)
     except OSError:
         return -errno.EPERM, False
@@ -213,7 +253,8 @@ def from_command_line() -> int:
     parser.add_argument("--socket", type=Path, required=True)
     for number in ("--uid", "--gid", "--ready"):
         parser.add_argument(number, type=int, required=True)
-    parser.add_argument("interfaces", nargs="+")
+    parser.add_argument("--cpu-latency", action="store_true")
+    parser.add_argument("interfaces", nargs="*")
     return main(OpenerSettings(**vars(parser.parse_args())))
 
 

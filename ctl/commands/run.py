@@ -44,7 +44,8 @@ def engine(arguments: tuple[str, ...]) -> None:
 def xsk(session: Session) -> None:
     """Open AF_XDP sockets for the engine, which may not: as root, or with CAP_NET_RAW alone. Runs until SIGTERM.
 
-    In place of the process that `voxdp attach` leaves behind for this, where it is to be a service of its own.
+    As root also /dev/cpu_dma_latency, where media.cpu_dma_latency is set. In place of the process that `voxdp attach`
+    leaves behind for this, where it is to be a service of its own.
     """
     _outlive_peers()
     from ctl.config import load

@@ -41,7 +41,7 @@ REASON_COLUMNS = (
 def attach(session: Session) -> None:
     """Load the kernel relay, pin it and attach it; again: upgrade it in place, without losing a packet."""
     from ctl.config import load
-    from ctl.kernel.attaching import attach_settings, open_wires, steer
+    from ctl.kernel.attaching import attach_settings, start_opener, steer
     from ctl.kernel.loader import AttachError
     from ctl.kernel.loader import attach as put
     from ctl.network.media_interfaces import DataPlaneError
@@ -53,7 +53,7 @@ def attach(session: Session) -> None:
         settings = attach_settings(config, hops)
         report = put(settings)
         steered = steer(config)
-        opener = open_wires(config, settings)
+        opener, opened = start_opener(config, settings)
     except (AttachError, DataPlaneError, EngineError, OSError) as error:
         raise CommandError(str(error), FAILED) from None
     finally:
@@ -69,7 +69,7 @@ def attach(session: Session) -> None:
     if steered:
         click.echo(f"datagrams of signalling go to {config.sip.workers} workers by Call-ID")
     if opener:
-        click.echo(f"AF_XDP sockets for the engine are opened by process {opener}")
+        click.echo(f"{opened} for the engine are opened by process {opener}")
 
 
 @click.command()

@@ -51,7 +51,9 @@ class HostFacts:
     """None: it cannot be read, by this user or at all. obstacles: to attaching, see `ctl.host.privileges`.
 
     no_head_room: frames that the relay had to drop, as their driver leaves no room before them. xdp_sockets: the kernel
-    has AF_XDP; opener: `voxdp xsk` listens, or is not needed.
+    has AF_XDP; opener: `voxdp xsk` listens, or is not needed. idle_states: name and microseconds to wake of those that
+    the kernel chooses among, by depth. latency: what is wanted of them, -1: nothing; latency_trouble: why it is not to
+    be had, and after a semicolon what mends it.
     """
 
     kernel: str
@@ -75,6 +77,9 @@ class HostFacts:
     xdp_sockets: bool = True
     opener: bool = True
     compiled: bool = True
+    latency: int = -1
+    latency_trouble: str = ""
+    idle_states: Sequence[tuple[str, int]] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +95,8 @@ class Finding:
 def examine(facts: HostFacts) -> list[Finding]:
     """Look at everything, in the order in which one would mend it."""
     return [
-        *(*_kernel(facts), *_safety(facts), *_relay(facts), *_engine(facts), *_ports(facts), *_interfaces(facts)),
-        *_signalling(facts),
+        *(*_kernel(facts), *_safety(facts), *_relay(facts), *_engine(facts), *_idle(facts), *_ports(facts)),
+        *(*_interfaces(facts), *_signalling(facts)),
     ]
 
 
@@ -178,6 +183,27 @@ def _engine(facts: HostFacts) -> Iterator[Finding]:
         yield Finding("engine io", "warn", text, "sudo voxdp attach")
     else:
         yield Finding("engine io", "ok", "AF_XDP, and its sockets can be opened")
+
+
+def _idle(facts: HostFacts) -> Iterator[Finding]:
+    """A bound may be held and change nothing: that would be found out only by measuring."""
+    bound, deepest = facts.latency, max((latency for _, latency in facts.idle_states), default=0)
+    if bound < 0:
+        yield Finding("cpu latency", "ok", "processors sleep as the host lets them, as configured")
+    elif facts.latency_trouble:
+        text, _, remedy = facts.latency_trouble.partition("; ")
+        yield Finding("cpu latency", "warn", text, remedy.removeprefix("run: "))
+    elif not deepest:
+        text = "the kernel has no idle states to choose among, so that media.cpu_dma_latency changes nothing"
+        yield Finding("cpu latency", "warn", text, "on a virtual machine: modprobe cpuidle_haltpoll force=1")
+    elif bound >= deepest:
+        text = f"every idle state is left within {deepest} µs, so that a bound of {bound} changes nothing"
+        yield Finding("cpu latency", "warn", text, f"set media.cpu_dma_latency to {deepest - 1} or less")
+    else:
+        shallow = [each for each in facts.idle_states if each[1] <= bound]
+        name, latency = shallow[-1] if shallow else facts.idle_states[0]
+        text = f"while the engine has flows, {name} is the deepest idle state, left within {latency} µs"
+        yield Finding("cpu latency", "ok", text)
 
 
 def _ports(facts: HostFacts) -> Iterator[Finding]:

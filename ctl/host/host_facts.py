@@ -8,6 +8,7 @@ import os
 import platform
 import pwd
 import socket
+import stat
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -23,9 +24,11 @@ from ctl.kernel.libbpf import BpfError, Program
 from ctl.kernel.pins import Pins
 from ctl.network.media_interfaces import DataPlaneError, relay_interfaces
 from ctl.network.nexthop import NextHops
-from media.wire_opener import AF_XDP, OPENER_SOCKET
+from media.cpu_latency import UNBOUNDED, trouble
+from media.wire_opener import AF_XDP, LATENCY_DEVICE, OPENER_SOCKET, ask_latency_device
 
 PROC, SYS = Path("/proc/sys"), Path("/sys")
+IDLE = SYS / "devices/system/cpu/cpu0/cpuidle"
 VLANS = Path("/proc/net/vlan/config")
 
 
@@ -58,7 +61,35 @@ def gather(config: Config) -> HostFacts:
         xdp_sockets=_has_xdp_sockets(),
         opener=not any(owner) or _listens(config.run.directory / OPENER_SOCKET),
         compiled=usable(),
+        latency=media.cpu_dma_latency,
+        latency_trouble=_latency_trouble(config, *owner) if media.cpu_dma_latency != UNBOUNDED else "",
+        idle_states=_idle_states(),
     )
+
+
+def _idle_states() -> list[tuple[str, int]]:
+    """Those of the first processor, by depth: a host's are alike, but for what is switched off in each."""
+    states = sorted(IDLE.glob("state[0-9]*"), key=lambda each: int(each.name.removeprefix("state")))
+    enabled = [each for each in states if _number(each / "disable") != 1]
+    return [(_text(each / "name") or each.name, _number(each / "latency") or 0) for each in enabled]
+
+
+def _latency_trouble(config: Config, uid: int, gid: int) -> str:
+    """Why the engine's user has no /dev/cpu_dma_latency; nothing if he has, or if this user cannot find out."""
+    try:
+        device = LATENCY_DEVICE.stat()
+    except OSError as error:
+        return trouble(error.errno or errno.EIO, uid)
+    other = device.st_mode & stat.S_IWOTH
+    group = device.st_mode & stat.S_IWGRP and device.st_gid == gid
+    own = device.st_mode & stat.S_IWUSR and device.st_uid == uid
+    if not uid or own or group or other or os.geteuid() not in (0, uid):
+        return ""
+    opened = ask_latency_device(config.run.directory / OPENER_SOCKET)
+    if opened < 0:
+        return trouble(-opened, uid)
+    os.close(opened)
+    return ""
 
 
 def _has_xdp_sockets() -> bool:

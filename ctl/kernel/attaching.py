@@ -11,6 +11,7 @@ from ctl.kernel.loader import AttachSettings
 from ctl.network.media_interfaces import DataPlaneError, relay_interfaces
 from ctl.network.nexthop import NextHops
 from media import opener_process
+from media.cpu_latency import UNBOUNDED
 from media.wire_opener import OPENER_SOCKET, OpenerSettings
 
 OPENER_LOG = "xsk.log"
@@ -50,21 +51,27 @@ def steer(config: Config) -> bool:
 
 
 def opener_settings(config: Config, settings: AttachSettings) -> OpenerSettings:
-    """Return how AF_XDP sockets are to be opened for an engine that may not."""
-    path = config.run.directory / OPENER_SOCKET
-    return OpenerSettings(path, settings.interfaces, settings.owner_uid, settings.owner_gid)
+    """Return what is to be opened for an engine that may not."""
+    wires = config.media.engine_io == "af_xdp" or (config.media.engine_io == "auto" and settings.mode == "native")
+    return OpenerSettings(
+        socket=config.run.directory / OPENER_SOCKET,
+        interfaces=settings.interfaces if wires else (),
+        uid=settings.owner_uid,
+        gid=settings.owner_gid,
+        cpu_latency=config.media.cpu_dma_latency != UNBOUNDED,
+    )
 
 
-def open_wires(config: Config, settings: AttachSettings) -> int:
-    """Start what opens AF_XDP sockets, in place of a former one; return its process, 0: none is needed.
+def start_opener(config: Config, settings: AttachSettings) -> tuple[int, str]:
+    """Start what opens things for the engine, in place of a former one; return its process and what it opens.
 
-    Raises EngineError.
+    0: none is needed. Raises EngineError.
     """
-    wanted = config.media.engine_io == "af_xdp" or (config.media.engine_io == "auto" and settings.mode == "native")
-    if not wanted or not settings.owner_uid:
-        opener_process.stop(config.run.directory / OPENER_SOCKET)
-        return 0
-    return opener_process.start(opener_settings(config, settings), config.run.directory / OPENER_LOG)
+    wanted = opener_settings(config, settings)
+    if not wanted.opens or not wanted.uid:
+        opener_process.stop(wanted.socket)
+        return 0, ""
+    return opener_process.start(wanted, config.run.directory / OPENER_LOG), wanted.opens
 
 
 def owner(config: Config) -> tuple[int, int]:

@@ -159,6 +159,7 @@ class ControllerFigures:
             xdp_attached=self._attached(),
             engine_drops=engine_drops(parts.carriers.process.client.summary),
             xsk_packets=parts.carriers.io.packets(),
+            cpu_latency_held=float(parts.carriers.latency.held),
             sip_requests=parts.meters.requests,
             sip_responses=parts.meters.responses,
             sip_dropped={(reason,): count for reason, count in parts.core.defence.dropped.items()},

@@ -25,6 +25,7 @@ from ctl.network.nexthop import NextHops
 from ctl.sessions.dataplane import DataPlane
 from ctl.sessions.engine_carrier import EngineCarrier
 from ctl.sessions.engine_io import EngineIo
+from ctl.sessions.engine_latency import LatencyBound
 from ctl.sessions.kernel_carrier import KernelCarrier
 from media.client import START_TIMEOUT, EngineProcess
 
@@ -69,6 +70,7 @@ class Carriers:
         self._mended = 0.0
         self._owner = owner
         self.io = EngineIo(config.media.engine_io, config.run.directory, native=config.xdp.mode == "native")
+        self.latency = LatencyBound(config.media.cpu_dma_latency, config.run.directory)
         self.process = self._ensure_engine(FIRST_START_SECONDS)
         self.engine = self._engine_carrier()
         self._fingerprint = f"sha-256 {self.process.client.summary().fingerprint}"
@@ -93,6 +95,7 @@ class Carriers:
         if not self._owner:
             where = self._pins.directory, self._opened, attached
             self.io.look(self.process.client, self.process.pid, *where, used=engine_used)
+            self.latency.look(self.process.client, self.process.pid, used=engine_used)
         return self._plane_of(attached, self._refusal(pinned))
 
     def _plane_of(self, attached: frozenset[str], refusal: str) -> DataPlane:
@@ -113,6 +116,11 @@ class Carriers:
             fingerprint=self._fingerprint,
         )
         return self._plane
+
+    @property
+    def engine_description(self) -> str:
+        """How the engine gets its packets, and what is done for it; for people."""
+        return "; ".join(each.description for each in (self.io, self.latency) if each.description)
 
     def forget_former(self) -> None:
         """Unmap the tables that no flow is in any more."""

@@ -56,6 +56,9 @@ class MediaSection(PlaybackKeys):
     engine_io: Literal["auto", "sockets", "af_xdp"] = "auto"
     """How packets reach the engine: by a UDP socket of each flow, or by AF_XDP where the relay is attached. auto: by
     AF_XDP where the relay is attached natively and the sockets can be had, and no complaint where not."""
+    cpu_dma_latency: Annotated[int, Field(ge=-1, le=1_000_000)] = -1
+    """Microseconds within which the host's processors wake while the engine has flows, by the kernel's PM QoS; 0: they
+    do not sleep at all. -1: they sleep as the host lets them."""
     srtp: Literal["off", "preferred", "required"] = "preferred"
     """off: RTP alone. preferred: SRTP with each party that wants it. required: SRTP with both, or no call. Of all
     parties but those whose tenant or trunk says another."""

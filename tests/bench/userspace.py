@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from ctl.ng.bencode import decode, encode
 from media.client import EngineProcess
+from media.cpu_latency import UNBOUNDED
 from media.flows import EngineFlow, EngineKeys
 from media.stages import CodecSettings, TranscodeStage
 from tests.bench.lab import inside, on_cpu
@@ -106,16 +107,21 @@ def ours_wired(
     calls: int,
     secured: bool,
     through: CodecSettings | None = None,
+    awake: bool = False,
 ) -> Iterator[Relay]:
     """The same on AF_XDP sockets, with the kernel relay attached, which hands packets up to them.
 
     peers: the namespace at the other end of the link. first: before all else that wants the CPU, as LimitRTPRIO allows.
+    awake: no processor sleeps meanwhile, as with media.cpu_dma_latency = 0.
     """
     link = Link(space, RELAY_LINK, RELAY), Link(peers, PEER_LINK, CALLER)
     with Wiring(*link, folder) as wiring, _engine(space, cpu, folder, first) as process:
         wires = process.client.want_wires(wiring.pins, [RELAY_LINK], folder / "none")
         if wires.trouble:
             raise RuntimeError(wires.trouble)
+        kept = process.client.want_cpu_latency(0 if awake else UNBOUNDED, folder / "none")
+        if kept.trouble:
+            raise RuntimeError(kept.trouble)
         ports = _open(process, calls, secured, wiring)
         _transcode(process, ports, through)
         yield Relay("voxdp af_xdp", _pids(process), ports)

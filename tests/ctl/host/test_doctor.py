@@ -8,9 +8,13 @@ from dataclasses import replace
 
 import pytest
 
+from ctl.config import load
 from ctl.host import ethtool
 from ctl.host.doctor import HostFacts, InterfaceFacts, examine
 from ctl.host.ethtool import DriverSettings
+from ctl.host.host_facts import gather
+from media import opener_process
+from media.wire_opener import OPENER_SOCKET, OpenerSettings
 from tests.bench.cli import VOXDP
 from tests.ctl.running import write_config
 from vm import namespace
@@ -35,6 +39,7 @@ HOST = HostFacts(
     unreserved=0,
     config_trouble="",
     interfaces=(CARD,),
+    idle_states=(("POLL", 0), ("C1", 2), ("C6", 133)),
 )
 
 
@@ -162,6 +167,68 @@ def test_a_host_without_xdp_is_fit_for_the_engine(tmp_path):
     file = write_config(tmp_path, xdp={"mode": "off"})
     done = subprocess.run([VOXDP, "-c", file, "doctor", "-j"], capture_output=True, text=True, check=False)
     assert {each["check"]: each["status"] for each in json.loads(done.stdout)["findings"]}["relay"] == "warn"
+
+
+@pytest.mark.parametrize(
+    ("changes", "status", "text", "remedy"),
+    [
+        ({}, "ok", "processors sleep as the host lets them, as configured", ""),
+        ({"latency": 0}, "ok", "while the engine has flows, POLL is the deepest idle state, left within 0 µs", ""),
+        ({"latency": 20}, "ok", "while the engine has flows, C1 is the deepest idle state, left within 2 µs", ""),
+        (
+            {"latency": 0, "idle_states": (("WFI", 1), ("sleep", 40))},  # as on ARM
+            "ok",
+            "while the engine has flows, WFI is the deepest idle state, left within 1 µs",
+            "",
+        ),
+        (
+            {"latency": 133},
+            "warn",
+            "every idle state is left within 133 µs, so that a bound of 133 changes nothing",
+            "set media.cpu_dma_latency to 132 or less",
+        ),
+        (
+            {"latency": 0, "idle_states": ()},
+            "warn",
+            "the kernel has no idle states to choose among, so that media.cpu_dma_latency changes nothing",
+            "on a virtual machine: modprobe cpuidle_haltpoll force=1",
+        ),
+        (
+            {"latency": 0, "latency_trouble": "nobody opens it; run: voxdp attach"},
+            "warn",
+            "nobody opens it",
+            "voxdp attach",
+        ),
+        (
+            {"latency": 0, "latency_trouble": "it is not there; set it to -1", "idle_states": ()},
+            "warn",
+            "it is not there",
+            "set it to -1",
+        ),
+    ],
+)
+def test_a_bound_is_possible_and_changes_something(changes, status, text, remedy):
+    found = {each.check: each for each in examine(replace(HOST, **changes))}["cpu latency"]
+    assert (found.status, found.text, found.remedy) == (status, text, remedy)
+
+
+def test_who_may_open_the_device_of_this_host(open_directory):
+    """Root's engine opens it itself; nobody's has it opened by who was told so, and else it is named."""
+    directory = open_directory()
+    opener = directory / OPENER_SOCKET
+    mine, theirs = ({"owner": owner, "mode": "native"} for owner in ("", "nobody"))
+    assert latency_of(directory, mine) == ""
+    named = "the engine may not open /dev/cpu_dma_latency, and nobody does it for it"
+    assert latency_of(directory, theirs) == named
+    for told, text in (False, named), (True, ""):
+        opener_process.start(OpenerSettings(opener, ("lo",), 65534, 65534, cpu_latency=told), directory / "log")
+        assert latency_of(directory, theirs) == text
+    opener_process.stop(opener)
+
+
+def latency_of(directory, xdp):
+    file = write_config(directory, xdp=xdp, media={"cpu_dma_latency": 20}, run={"directory": str(directory)})
+    return gather(load(file)).latency_trouble.partition(";")[0]
 
 
 def test_af_xdp_takes_the_relay_and_who_opens_its_sockets():

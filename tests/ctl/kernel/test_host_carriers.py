@@ -19,6 +19,7 @@ from ctl.network.media_interfaces import DataPlaneError
 from ctl.network.nexthop import NextHops
 from ctl.sessions.host_carriers import Carriers
 
+DEVICE = Path("/dev/cpu_dma_latency")
 BOTH = {"left", "right.0"}
 ADDRESSES = {"left": "192.0.2.1", "right.0": "2001:db8::1"}
 
@@ -189,6 +190,24 @@ def test_the_engine_receives_by_af_xdp_wherever_the_relay_is_attached(host: Host
     assert_shared(host, carriers)
     host.sections["media"].update(engine_io="sockets")
     assert (carriers.process.client.wires().wires != (), host.carriers().io.wires) == (True, ())
+
+
+def test_the_engine_is_told_how_processors_may_sleep_and_health_tells_it(host: Host) -> None:
+    host.sections["media"].update(cpu_dma_latency=100_000)
+    carriers = host.carriers()
+    way, _, bound = carriers.engine_description.partition("; ")
+    assert (way.startswith("AF_XDP on "), bound) == (True, "processors wake within 100000 µs once there are flows")
+    shared = Carriers(host.config, host.hops, owner="worker-1")
+    assert (shared.latency.held, shared.process.pid) == (False, carriers.process.pid)
+    shared.close()
+    pid = carriers.process.pid
+    carriers.process.stop()
+    carriers.restart_engine()
+    carriers.look()
+    assert carriers.process.pid != pid
+    assert DEVICE in [entry.readlink() for entry in Path(f"/proc/{carriers.process.pid}/fd").iterdir()]
+    host.sections["media"].update(cpu_dma_latency=-1)
+    assert host.carriers().engine_description == way
 
 
 def assert_shared(host: Host, carriers: Carriers) -> None:
