@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Callable, Coroutine, Mapping
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -50,7 +50,7 @@ log = structlog.get_logger()
 
 
 async def _nobody_else() -> None:
-    """No other process uses the keys."""
+    """No other process uses the keys, or serves the users."""
 
 
 class Storage:
@@ -76,6 +76,8 @@ class Storage:
         """Told once what was spent today, when the database has been reached."""
         self.on_keys: Callable[[], Coroutine[Any, Any, None]] = _nobody_else
         """Awaited when the file of keys has changed, by those who share it."""
+        self.on_change: Callable[[], Coroutine[Any, Any, None]] = _nobody_else
+        """Awaited when users or plans have changed, until the others that serve them know."""
         self._trouble: str | None = "starting"
         self._open = asyncio.Event()
 
@@ -108,6 +110,12 @@ class Storage:
     def reread_keys(self) -> None:
         """Use the keys that another process has written. Raises VaultError."""
         self._keys.reread()
+
+    async def caught_up(self) -> None:
+        """Return once users and plans are known as they are in the database now, or cannot be read."""
+        with suppress(DatabaseUnavailable, PoolTimeout):
+            await self.ready()
+            await self.keeper.caught_up(self.pool)
 
     async def settle(self) -> None:
         """Give the records that are on disk a moment to reach PostgreSQL; what does not, does at the next start."""

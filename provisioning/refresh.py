@@ -3,6 +3,8 @@
 
 A changed user is read alone; of anything else that routing needs, the plan of the tenant concerned.
 
+Who wants to know that all changes so far have been read sends a mark after them, and waits until it comes.
+
 The notifications come over a connection of their own. Notifications are lost while that is down, so everything is
 read anew with each connection; until then the last snapshot serves, however old.
 """
@@ -12,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import secrets
 from collections.abc import Iterable
 from contextlib import aclosing, suppress
 from dataclasses import fields, replace
@@ -22,14 +25,14 @@ from psycopg import Notify
 from psycopg.rows import DictRow, dict_row
 
 from provisioning.credentials import open_ha1
-from provisioning.database import CONNECT_SECONDS, Question, Rows, connect, options
+from provisioning.database import CONNECT_SECONDS, AsyncPool, Question, Rows, ask_async, connect, options
 from provisioning.errors import DatabaseUnavailable, VaultError
 from provisioning.plan import TenantPlan
 from provisioning.planning import PlanReader
 from provisioning.snapshot import Account, Snapshot, UserKey
 from provisioning.vault import Vault
 
-USERS, PLANS = "voxdp_users", "voxdp_plan"
+USERS, PLANS, MARKS = "voxdp_users", "voxdp_plan", "voxdp_marks"
 PING_SECONDS = 10.0
 ANSWER_SECONDS = 20.0
 PLAN_SECONDS = 60
@@ -52,6 +55,7 @@ class SnapshotKeeper:
         self._current = Snapshot.of(realm, [], hosts)
         self._loaded = asyncio.Event()
         self._renewed = asyncio.Event()
+        self._marks: dict[str, asyncio.Event] = {}
         self._trouble: str | None = "not read yet"
 
     @property
@@ -84,6 +88,16 @@ class SnapshotKeeper:
         """Wait until a newer snapshot than the current one is there."""
         await self._renewed.wait()
 
+    async def caught_up(self, pool: AsyncPool) -> None:
+        """Return once the snapshot has all that was committed before. Raises DatabaseUnavailable, PoolTimeout."""
+        mark = secrets.token_hex(8)
+        self._marks[mark] = seen = asyncio.Event()
+        try:
+            await ask_async(pool, Question("SELECT pg_notify(%(at)s, %(mark)s)", {"at": MARKS, "mark": mark}, len))
+            await seen.wait()
+        finally:
+            del self._marks[mark]
+
     async def run(self) -> None:
         """Read, listen, read again what changed; for ever."""
         pause = FIRST_PAUSE
@@ -104,8 +118,11 @@ class SnapshotKeeper:
         async with asyncio.timeout(CONNECT_SECONDS + 1):
             connection = await Connection.connect(self._conninfo, autocommit=True, row_factory=dict_row, **options())
         try:
-            await connection.execute(f"LISTEN {USERS}; LISTEN {PLANS}".encode())  # first: no change falls between
+            marks = [*self._marks]  # they may have been told while nobody listened
+            listen = "; ".join(f"LISTEN {channel}" for channel in (USERS, PLANS, MARKS))
+            await connection.execute(listen.encode())  # first: no change falls between
             await self._read_all(connection)
+            self._seen(marks)
             while True:
                 changes = await _gather(connection)
                 await self._read(connection, changes)
@@ -127,6 +144,7 @@ class SnapshotKeeper:
         elif keys:
             accounts = await _put(connection, accounts_of(keys, self._vault))
             self._renew(self._current.replaced(keys, accounts))
+        self._seen(change.payload for change in changes if change.channel == MARKS)
 
     async def _read_all(self, connection: Connection) -> None:
         self._renew(self._current.planned(await self._plans(None)))
@@ -149,6 +167,11 @@ class SnapshotKeeper:
                 return self._reader.read(connection, tenants)
 
         return await asyncio.to_thread(read)
+
+    def _seen(self, marks: Iterable[str]) -> None:
+        for mark in marks:
+            if seen := self._marks.get(mark):
+                seen.set()
 
     def _renew(self, snapshot: Snapshot) -> None:
         self._current = snapshot

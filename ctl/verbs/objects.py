@@ -30,10 +30,9 @@ from provisioning.rates import parse_rates, replace_rates
 from provisioning.resources import ACCOUNT, DEVICE, OBJECTS, RESOURCES, SKILL, TENANT, USER, WEBHOOK, Resource
 from provisioning.routing import Refusal, RouteTo, ToQueue, ToTrunk, ToUser
 from provisioning.simulation import Simulation, simulate
-from provisioning.snapshot import Snapshot
 from provisioning.store import DEFAULT_TENANT, PAGE, Scope, Stored, Workspace
 
-KNOWN_SECONDS = 1.0  # at most, until signalling has heard of a change; it hears later while PostgreSQL is away
+KNOWN_SECONDS = 10.0  # at most, until signalling has heard of a change; it hears later while PostgreSQL is away
 ACTOR = "command line"
 UNROUTED = (ACCOUNT, DEVICE, SKILL, WEBHOOK)
 """Kinds that routing knows nothing of."""
@@ -273,22 +272,12 @@ class Objects:
         self, resource: Resource, arguments: dict[str, Any], work: Callable[[Workspace], Awaitable[dict[str, Any]]]
     ) -> dict[str, Any]:
         """Change, and answer once signalling knows: the phone may register the next moment."""
-        before = self._storage.keeper.current
         changed = dict(await self._within(resource, arguments, work))
-        if resource is USER:
-            realm, name = changed["realm"], changed["username"]
-            await self._other(before, lambda snapshot: snapshot.account(realm, name))
-        elif resource not in UNROUTED:
-            await self._other(before, lambda snapshot: snapshot.plans)
+        if resource not in UNROUTED:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(KNOWN_SECONDS):
+                    await asyncio.gather(self._storage.caught_up(), self._storage.on_change())
         return changed
-
-    async def _other(self, before: Snapshot, part: Callable[[Snapshot], object]) -> None:
-        """Wait until a part of the snapshot is another one."""
-        keeper = self._storage.keeper
-        with suppress(TimeoutError):
-            async with asyncio.timeout(KNOWN_SECONDS):
-                while part(keeper.current) is part(before):
-                    await keeper.renewed()
 
 
 def _plain(value: Any) -> Any:

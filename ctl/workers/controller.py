@@ -82,7 +82,8 @@ class Controller(Service):
         self._served: dict[bytes, int] = {}
         """Who serves the Call-IDs that are not served by the worker of their slot."""
         self._reached = False
-        self.storage.on_keys = self._reread_keys
+        self.storage.on_keys = partial(self._ask_all, "keys")
+        self.storage.on_change = partial(self._ask_all, "caught up")
 
     # --- workers ---
 
@@ -157,8 +158,8 @@ class Controller(Service):
         self._standings = standings
         self._pool.broadcast(0, "trunks", standings)
 
-    async def _reread_keys(self) -> None:
-        await self._pool.ask("keys")
+    async def _ask_all(self, question: str) -> None:
+        await self._pool.ask(question)
 
     # --- what is different here ---
 

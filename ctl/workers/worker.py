@@ -151,6 +151,7 @@ class Worker(Service):
             "calls": lambda: len(self.core.calls()),
             "reload": lambda: self._reload(),
             "keys": lambda: self.storage.reread_keys(),
+            "caught up": lambda: self.storage.caught_up(),
         }
 
     def _merge(self, worker: int, *change: Any) -> None:

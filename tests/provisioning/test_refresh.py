@@ -126,6 +126,28 @@ async def test_every_change_of_a_plan_arrives_within_a_second(conninfo: str, vau
 
 
 @pytest.mark.alone
+async def test_who_waits_until_it_has_caught_up_finds_each_change(conninfo: str, vault: Vault, store: Store) -> None:
+    async with make_pool(conninfo) as pool, keeping(conninfo, vault) as first, keeping(conninfo, vault) as second:
+        for number in range(20):
+            await put(store, user(f"anna{number}"))
+            await asyncio.gather(*(keeper.caught_up(pool) for keeper in (first, second)))
+            assert _known(first, f"anna{number}")
+            assert _known(second, f"anna{number}")
+
+
+async def test_who_waits_is_told_though_nobody_heard_the_mark(conninfo: str, vault: Vault, store: Store) -> None:
+    keeper = SnapshotKeeper(conninfo, vault, REALM)
+    async with make_pool(conninfo) as pool, asyncio.TaskGroup() as tasks:
+        await put(store, user("anna"))
+        waiting = tasks.create_task(keeper.caught_up(pool))
+        await asyncio.sleep(0.2)
+        assert not waiting.done()
+        running = tasks.create_task(keeper.run())
+        await waiting
+        running.cancel()
+    assert _known(keeper, "anna")
+
+
 async def test_thousands_of_changes_at_once_arrive_too(conninfo: str, vault: Vault) -> None:
     async with keeping(conninfo, vault) as keeper:
         await keeper.loaded()

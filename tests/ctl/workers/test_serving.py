@@ -77,6 +77,18 @@ def test_whoever_has_a_phone_both_know_it_and_another_key_locks_nobody_out(serve
         ask(run, "call.show", id="nothing")
 
 
+def test_every_worker_knows_a_user_once_that_was_added(served):
+    directory, listen = served
+    until(lambda: ask(directory / "run", "user.list") == [])
+    for number in range(20):
+        name = f"user{number}"
+        ask(directory / "run", "user.add", key=name, values={"password": name})
+        phone = Phone(name, listen)
+        phone.call_id = next(id for n in range(99) if slot_of((id := f"{name}-{n}").encode()) % 2 == number % 2)
+        assert phone.register(name).status == 200
+        phone.close()
+
+
 def test_credentials_hold_at_every_worker_once_and_for_one_that_was_killed(served):
     directory, listen = served
     ask(directory / "run", "user.add", key="anna", values={"password": "secret"})
