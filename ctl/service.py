@@ -13,6 +13,7 @@ import time
 from collections.abc import Coroutine, Sequence
 from contextlib import suppress
 from typing import Any
+from uuid import UUID
 
 import structlog
 
@@ -264,6 +265,7 @@ class Service:
             "engine": self._hear_engine(),
             "sounds": self.playback.prompts.keep_fresh(),
             "registrations": RegistrationWatch(self.core, self.storage).run(),
+            "recordings": self._end_stray_recordings(),
             "journal": keep_synced(self._live),
         }
 
@@ -326,7 +328,7 @@ class Service:
         )
         restored = restorer.restore(self._recovered, self.ng.restore(self._recovered))
         self.media_watch.restore(self._former_figures)
-        self.recordings.restore(strangers=self._seat.alone)
+        self.recordings.restore()
         self.forwardings.restore(strangers=self._seat.alone)
         self.recordings.prepare()
         self.billing.restore(self.core.calls())
@@ -403,6 +405,17 @@ class Service:
         finally:
             loop.remove_reader(self.hops.fileno())
             self.carrier_watch.leave()
+
+    async def _end_stray_recordings(self) -> None:
+        while True:
+            await asyncio.sleep(REFRESH_SECONDS)
+            known = await self._known_recordings()
+            if known is not None:
+                self.recordings.end_strays(known)
+
+    async def _known_recordings(self) -> set[UUID] | None:
+        """What the recorder does for all who share it; None while somebody does not say."""
+        return self.recordings.known | self.forwardings.known
 
     async def _hear_engine(self) -> None:
         """Digits, ends of sounds and pairs of ICE want an answer soon; from an engine without flows there are none."""

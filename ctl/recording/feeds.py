@@ -7,6 +7,7 @@ Who records a call and who forwards its sound are fed by the same copies, which 
 from __future__ import annotations
 
 from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass, field
 from uuid import UUID, uuid5
 
@@ -19,6 +20,7 @@ from ctl.sessions.media_sessions import MediaSessions
 from ctl.sessions.programmer import Programmer
 from ctl.sessions.streams import Stream
 from ctl.verbs.control import ControlError
+from media.flows import EngineError
 from media.recorder_client import RecorderClient
 from media.recording_settings import LegCodecs
 from media.stages import Tap
@@ -73,7 +75,7 @@ class Feeds:
                 feed.engine.add(plan.local)
 
     def leave(self, call: str, user: UUID) -> None:
-        """Copy no more for a recording, and nothing at all where it was the last of its call. Raises EngineError."""
+        """Copy no more for a recording, and nothing at all where it was the last of its call."""
         feed = self._feeds.get(call, Feed())
         feed.users.discard(user)
         if feed.users:
@@ -84,11 +86,8 @@ class Feeds:
                 self._carriers.kernel.unmark(local, FlowFlag.MIRROR)
         for plan in self._programmer.rtp_of(call):
             if plan.path == "engine" and plan.local in feed.engine:
-                self._carriers.engine.tap(plan, None)
-
-    def clear(self) -> None:
-        """Know of none any more: the recorder is gone."""
-        self._feeds.clear()
+                with suppress(EngineError):  # one that is gone copies nothing, and the next one is not asked to
+                    self._carriers.engine.tap(plan, None)
 
 
 def legs_of(sessions: MediaSessions, call: str) -> tuple[LegCodecs, LegCodecs]:

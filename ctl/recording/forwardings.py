@@ -78,6 +78,11 @@ class Forwardings:
         if not known:
             self._forwarded.pop(call, None)
 
+    @property
+    def known(self) -> set[UUID]:
+        """What is forwarded for calls of ours, by the ids that the recorder knows."""
+        return {settings.id for legs in self._forwarded.values() for settings in legs.values()}
+
     def forwarded(self, call: str) -> frozenset[Leg]:
         """Return the legs of a call whose sound is forwarded."""
         return frozenset(self._forwarded.get(call, {}))

@@ -3,14 +3,14 @@
 
 A call that the kernel carries stays there: its flows are mirrored. One of the engine is tapped. Each second the flows
 of recorded calls are looked at anew. What is recorded is known to the recorder alone, so that a controller that
-comes back asks it.
+comes back asks it, and so does one that got no answer. What the recorder does for nobody is ended.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 from uuid import UUID, uuid4
@@ -38,6 +38,8 @@ from sip.views import CallView
 Consent = Literal["", "given", "announced"]
 CONSENTS: tuple[Consent, ...] = ("", "given", "announced")
 _NOISE = 13
+_PAUSE = 5
+"""Looks that pass without a question where none was answered: each could take the second that an answer may take."""
 
 log = structlog.get_logger()
 
@@ -74,25 +76,45 @@ class Recordings:
         self._plans = plans
         self._recorded: dict[str, Recorded] = {}
         self._refused: set[str] = set()
+        self._unanswered = False
+        self._pause = 0
+        self._strays: set[UUID] = set()
         self.finished: Callable[[str, dict[str, Any]], None] = lambda _call, _state: None
         """Told of each recording that has ended."""
         self.client = RecorderClient(config.run.directory / SOCKET_NAME)
         self.feeds = Feeds(programmer, carriers, self.client)
 
-    def restore(self, strangers: bool = True) -> int:
-        """Take up what a recorder still records; how many.
-
-        strangers: also of calls that are not up; they are ended with the next look.
-        """
+    def restore(self) -> int:
+        """Take up what a recorder still records of calls that are up; how many."""
         try:
             states = self.client.states()
         except EngineError:
             return 0
         up = set(self._calls())
-        mine = [state for state in states if not state.get("destination")]
-        found = [state for state in mine if strangers or state["call"] in up]
+        found = [state for state in states if state["call"] in up and not state.get("destination")]
         self._recorded = {state["call"]: Recorded(UUID(state["id"])) for state in found}
         return len(found)
+
+    @property
+    def known(self) -> set[UUID]:
+        """What is recorded for calls of ours."""
+        return {recorded.id for recorded in self._recorded.values()}
+
+    def end_strays(self, known: Collection[UUID]) -> None:
+        """End what is under way for none of all who share the recorder: its call ended, or its start was not answered,
+        while one of them died or waited in vain. known: what is theirs. What was a stray at the last look too is ended.
+        """
+        try:
+            states = {UUID(state["id"]): state for state in self.client.states()}
+            strays = states.keys() - known
+            for stray in strays & self._strays:
+                state = self.client.stop(stray)
+                log.warning("recording ended that was nobody's", call=state["call"], recording=str(stray))
+                if not state.get("destination"):
+                    self.finished(state["call"], state)
+            self._strays = strays - self._strays
+        except EngineError:
+            self._strays = set()
 
     def prepare(self) -> None:
         """Have the recorder run where recordings can be sealed: its start takes longer than a proxy waits."""
@@ -112,10 +134,10 @@ class Recordings:
         try:
             self.ensure()
             self.client.start(settings)
-            self._recorded[call] = recorded = Recorded(settings.id, settings)
-            self._follow(call, recorded)
         except EngineError as error:
             raise ControlError(str(error)) from None
+        self._recorded[call] = recorded = Recorded(settings.id, settings)
+        self._look_at(call, recorded, up=True)
         log.info("recording started", call=call, recording=str(settings.id), consent=consent)
         return settings.id
 
@@ -123,7 +145,8 @@ class Recordings:
         """End the recording of a call; what became of it. Raises ControlError."""
         recorded = self._found(call)
         self._refused.add(call)  # by the policy that records all, it would begin again
-        return self._end(call, recorded)
+        state: dict[str, Any] = self._ask(self._end, call, recorded)
+        return {**state, "ended": time.time()}
 
     def pause(self, call: str) -> None:
         """Leave out what is said from now on. Raises ControlError."""
@@ -141,22 +164,51 @@ class Recordings:
 
     def look(self) -> None:
         """Follow what has changed: flows that moved, calls that ended, calls to be recorded by policy. Each second."""
-        try:
-            if any(policy == "all" for policy in self._policies()):
-                self._record_by_policy()
-            if not self._recorded and not self._refused:
+        if not self._answered():
+            return
+        if any(policy == "all" for policy in self._policies()):
+            self._record_by_policy()
+        if not self._recorded and not self._refused:
+            return
+        up = set(self._calls())
+        self._refused &= up
+        for call, recorded in list(self._recorded.items()):
+            if not self._look_at(call, recorded, call in up):
                 return
-            up = set(self._calls())
-            self._refused &= up
-            for call, recorded in list(self._recorded.items()):
-                if call in up:
-                    self._follow(call, recorded)
-                else:
-                    self._end(call, recorded)
-        except (EngineError, ControlError) as error:
-            log.error("recording disturbed", why=str(error))
-            self._recorded.clear()
-            self.feeds.clear()
+
+    def _look_at(self, call: str, recorded: Recorded, up: bool) -> bool:
+        """Follow a call or, where it has ended, end its recording; whether to go on, for somebody answers."""
+        try:
+            if up:
+                self._follow(call, recorded)
+            else:
+                self._end(call, recorded)
+        except EngineError as error:
+            log.error("recording disturbed", call=call, recording=str(recorded.id), why=str(error))
+            self._unanswered = True
+            return error.code != "gone"
+        return True
+
+    def _answered(self) -> bool:
+        """After a disturbance, ask what is recorded still; False while nobody answers that."""
+        if not self._unanswered:
+            return True
+        self._pause -= 1
+        if self._pause > 0:
+            return False
+        try:
+            self.ensure()
+            under_way = {UUID(state["id"]) for state in self.client.states()}
+        except EngineError:
+            self._pause = _PAUSE
+            return False
+        self._unanswered, self._pause = False, 0
+        for call, recorded in list(self._recorded.items()):
+            if recorded.id not in under_way:
+                del self._recorded[call]
+                self.feeds.leave(call, recorded.id)
+                log.error("recording cut short, the recorder has ended", call=call, recording=str(recorded.id))
+        return True
 
     def close(self) -> None:
         """Let go of the recorder; it ends if it has nothing to record."""
@@ -238,12 +290,13 @@ class Recordings:
             self.client.change(recorded.settings)
 
     def _end(self, call: str, recorded: Recorded) -> dict[str, Any]:
+        """End a recording; what became of it. Raises EngineError."""
+        state = self.client.stop(recorded.id)
         del self._recorded[call]
-        state: dict[str, Any] = self._ask(self.client.stop, recorded.id)
-        self._ask(self.feeds.leave, call, recorded.id)
+        self.feeds.leave(call, recorded.id)
         self.finished(call, state)
         log.info("recording ended", call=call, recording=str(recorded.id), seconds=round(state["seconds"], 1))
-        return {**state, "ended": time.time()}
+        return state
 
     def _found(self, call: str) -> Recorded:
         recorded = self._recorded.get(call)

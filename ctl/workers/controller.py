@@ -14,6 +14,7 @@ from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
+from uuid import UUID
 
 import structlog
 
@@ -225,6 +226,14 @@ class Controller(Service):
 
     async def _calls(self) -> int:
         return sum(await self._pool.ask("calls"))
+
+    async def _known_recordings(self) -> set[UUID] | None:
+        """See Service; a worker knows of its own alone."""
+        answers = await self._pool.ask("recordings")
+        if len(answers) < self._workers or None in answers:
+            return None
+        own = await super()._known_recordings() or set()
+        return own | {UUID(each) for answer in answers for each in answer}
 
     async def _close(self, surfaces: Surfaces) -> None:
         await self._pool.stop()

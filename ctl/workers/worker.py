@@ -149,6 +149,7 @@ class Worker(Service):
             "unpaid": self._unpaid,
             "drain": self._drain,
             "calls": lambda: len(self.core.calls()),
+            "recordings": lambda: [str(each) for each in self.recordings.known],
             "reload": lambda: self._reload(),
             "keys": lambda: self.storage.reread_keys(),
             "caught up": lambda: self.storage.caught_up(),
@@ -270,7 +271,7 @@ class Worker(Service):
 
     def _work(self, restored: Restored) -> dict[str, Coroutine[Any, Any, None]]:
         work = super()._work(restored)
-        for of_the_controller in ("registrations", "sounds", "webhooks"):
+        for of_the_controller in ("recordings", "registrations", "sounds", "webhooks"):
             work.pop(of_the_controller).close()
         return {**work, "reports": self._report()}
 

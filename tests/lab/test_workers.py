@@ -38,10 +38,12 @@ dial = ["0"]
 
 
 @contextmanager
-def served(cluster, channels=0, workers=WORKERS, sip=""):
-    """A lab with voxdp as two workers, and a carrier that answers all calls. sip: lines of that table."""
+def served(cluster, channels=0, workers=WORKERS, sip="", more=""):
+    """A lab with voxdp as two workers, and a carrier that answers all calls. sip: lines of that table; more: tables."""
     with lab_with(cluster, "two") as lab:
-        more = TRUNK.format(address=lab.b.address, channels=channels)
+        key = lab.directory / "recording.key"
+        key.write_text("ab" * 32)
+        more = TRUNK.format(address=lab.b.address, channels=channels) + more.format(key=key)
         controller = Controller(lab, more=more, workers=workers, sip=sip)
         assert (f"go to {workers} workers" in controller.attach()) is (workers > 1)
         controller.start()
@@ -143,6 +145,28 @@ def test_a_worker_that_is_killed_comes_back_to_its_calls_and_the_other_loses_non
         records = controller.until("records", "cdr", "list", "-n", "500", count=CALLS)
         assert len({record["call"] for record in records}) == CALLS
         assert controller.until("flows", "flow", "list", count=0) == []
+
+
+def test_recordings_outlive_the_controller_and_end_with_their_calls(cluster):
+    """It has none of the calls that workers have; who knows a recording is asked before it is ended as nobody's."""
+    more = '[recording]\nconsent = "not-needed"\nkey_file = "{key}"\n'
+    with served(cluster, more=more) as (lab, controller):
+        caller = calling(lab, "caller", 4, 4, 100_000)
+        calls = [call["id"] for call in controller.until("calls", "call", "list", count=4)]
+        wait_until(lambda: len(controller.look("flow", "list")) == 16)
+        recorded = {call: controller.tell("call.record", {"id": call, "action": "start"})["id"] for call in calls}
+        controller.kill()
+        controller.start()
+        controller.ready()
+        time.sleep(25)  # two looks for what is nobody's
+        shown = {call: controller.tell("call.record", {"id": call, "action": "show"})["id"] for call in calls}
+        assert shown == recorded
+        for call in calls:
+            controller.command("call", "hangup", call)
+        spool, store = (lab.directory / "state" / "recordings" / name for name in ("spool", "store"))
+        wait_until(lambda: len(list(store.rglob("*.vxr"))) == 4)
+        assert list(spool.iterdir()) == []
+        caller.process.stop()
 
 
 def test_channels_hold_over_both_and_a_drain_ends_when_the_calls_have(cluster):

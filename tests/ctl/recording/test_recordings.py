@@ -43,31 +43,45 @@ class Client:
     taps = ""
 
     def __init__(self, spool: Path, keys: str) -> None:
-        self.spool, self.recorder = spool, Recorder(spool, Keys.parse(keys))
+        self.spool, self.keys, self.silent, self.asked = spool, keys, False, 0
+        self.recorder = Recorder(spool, Keys.parse(keys))
 
     def ensure(self, *_: Any) -> None:
         """It runs."""
+        self.ask(lambda: None)
 
     def start(self, settings: RecordingSettings) -> None:
-        try:
-            self.recorder.start(settings, time.monotonic_ns())
-        except RecorderError as error:
-            raise EngineError("system", str(error)) from None
+        self.ask(self.recorder.start, settings, time.monotonic_ns())
 
     def change(self, settings: RecordingSettings) -> None:
-        self.recorder.change(settings)
+        self.ask(self.recorder.change, settings)
 
     def source(self, recording: UUID, flow: int, leg: int) -> None:
-        self.recorder.source(recording, flow, leg)
+        self.ask(self.recorder.source, recording, flow, leg)
 
     def forget(self, flow: int) -> None:
-        self.recorder.forget_source(flow)
+        self.ask(self.recorder.forget_source, flow)
 
     def states(self) -> list[dict[str, Any]]:
-        return self.recorder.states()
+        return self.ask(self.recorder.states)
 
     def stop(self, recording: UUID) -> dict[str, Any]:
-        return self.recorder.stop(recording, time.monotonic_ns())
+        return self.ask(self.recorder.stop, recording, time.monotonic_ns())
+
+    def begin_anew(self) -> None:
+        """Another process has its place, and knows of nothing."""
+        self.recorder.close(time.monotonic_ns())
+        self.recorder = Recorder(self.spool, Keys.parse(self.keys))
+
+    def ask(self, question: Callable[..., Any], *arguments: Any) -> Any:
+        """What is asked is not answered while it is silent, and refused as over the socket."""
+        self.asked += 1
+        if self.silent:
+            raise EngineError("gone", "no recorder answers")
+        try:
+            return question(*arguments)
+        except RecorderError as error:
+            raise EngineError(error.code, str(error)) from None
 
 
 class Host:
@@ -249,3 +263,106 @@ def test_one_tenant_keeps_out_of_what_all_others_record(host: Callable[..., Host
     world.call("other")
     made.recordings.look()
     assert list(made.recorded()) == ["other"]
+
+
+def two_recorded(made: Host, world: World) -> list[UUID]:
+    """Two calls that are recorded, by the ids of their recordings."""
+    made.up, made.owners["other"] = ["call", "other"], "acme"
+    for call in made.up:
+        world.call(call)
+    return [made.recordings.start(call, "given") for call in made.up]
+
+
+def under_way(made: Host) -> set[UUID]:
+    return {UUID(state["id"]) for state in made.recordings.client.states()}
+
+
+def test_a_recording_that_is_lost_costs_no_other_one(host: Callable[..., Host], world: World) -> None:
+    made = host()
+    first, second = two_recorded(made, world)
+    made.recordings.client.stop(first)
+    made.up = ["other"]
+    with capture_logs() as lines:
+        made.recordings.look()
+        made.recordings.look()
+    assert [line["recording"] for line in lines if line["log_level"] == "error"] == [str(first)] * 2
+    assert made.recordings.known == {second}
+    made.up = []
+    made.recordings.look()
+    assert (under_way(made), made.ended) == (set(), ["other"])
+
+
+def test_calls_that_end_while_the_recorder_is_silent_are_recorded_no_longer(
+    host: Callable[..., Host], world: World
+) -> None:
+    made = host()
+    first, second = two_recorded(made, world)
+    client = cast("Client", made.recordings.client)
+    made.up, client.silent = ["other"], True
+    made.recordings.look()
+    asked = client.asked
+    for _ in range(9):
+        made.recordings.look()
+    assert client.asked == asked + 2, "each question could wait for a second"
+    with pytest.raises(ControlError, match="no recorder answers"):
+        made.recordings.stop("other")
+    client.silent = False
+    for _ in range(5):
+        made.recordings.look()
+    assert (under_way(made), made.ended) == ({second}, ["call"])
+    made.recordings.stop("other")
+    assert (under_way(made), made.ended, first in made.recordings.known) == (set(), ["call", "other"], False)
+
+
+def test_a_recorder_that_died_has_cut_recordings_short_and_can_begin_others(
+    host: Callable[..., Host], world: World
+) -> None:
+    made = host()
+    two_recorded(made, world)
+    client = cast("Client", made.recordings.client)
+    client.begin_anew()
+    made.up = ["other"]
+    with capture_logs() as lines:
+        made.recordings.look()
+        made.recordings.look()
+    cut = [line["call"] for line in lines if line["event"].startswith("recording cut short")]
+    assert (cut, made.recordings.known, made.mirrored()) == (["call", "other"], set(), 0)
+    found = made.recordings.start("other", "given")
+    assert (under_way(made), made.mirrored()) == ({found}, 2)
+
+
+def test_a_policy_goes_on_with_another_recorder(host: Callable[..., Host], world: World) -> None:
+    made = host(policy="all", consent="not-needed")
+    made.up.append("other")
+    made.owners["other"] = "acme"
+    world.call()
+    made.recordings.look()
+    (former,) = under_way(made)
+    cast("Client", made.recordings.client).begin_anew()
+    world.call("other")
+    made.up = ["other"]
+    made.recordings.look()
+    made.recordings.look()
+    assert set(made.recorded()) == {"other"}
+    assert former not in under_way(made)
+
+
+def test_what_is_recorded_for_nobody_ends_when_it_is_found_so_twice(host: Callable[..., Host], world: World) -> None:
+    made = host()
+    first, second = two_recorded(made, world)
+    made.recordings.end_strays({first, second})
+    made.recordings.end_strays({first})
+    assert (under_way(made), made.ended) == ({first, second}, []), "it may have begun since it was asked who knows it"
+    made.recordings.end_strays({first, second})
+    made.recordings.end_strays({first})
+    made.recordings.end_strays({first})
+    assert (under_way(made), made.ended) == ({first}, ["other"])
+    cast("Client", made.recordings.client).silent = True
+    made.recordings.end_strays(set())
+
+
+def test_only_recordings_of_calls_that_are_up_are_taken_up(host: Callable[..., Host], world: World) -> None:
+    made = host()
+    first, _ = two_recorded(made, world)
+    made.up = ["call"]
+    assert (made.recordings.restore(), made.recordings.known) == (1, {first})
