@@ -2,12 +2,12 @@
 from __future__ import annotations
 
 import re
-import time
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from api.metrics import KINDS, CallHistograms, Figures, PlatformCollector
+from tests.patience import unhindered
 
 
 class Source:
@@ -89,9 +89,9 @@ def test_no_label_grows_with_the_number_of_calls() -> None:
 
 def test_a_scrape_is_quick() -> None:
     source = Source(Figures(sip_responses={("INVITE", str(code)): code for code in range(2000)}))
-    started = time.perf_counter()
+    started = unhindered()
     assert len(scrape(source)["voxdp_sip_responses_total"]) == 2000
-    assert time.perf_counter() - started < 1
+    assert unhindered() - started < 1
 
 
 def test_histograms_are_collectors_of_their_own() -> None:

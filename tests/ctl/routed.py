@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ctl.network.nexthop import NextHop, NextHops
+from tests.patience import PATIENCE, unhindered
 
 RELAY, HOST, ROUTER, OTHER_ROUTER = "10.77.1.1", "10.77.1.2", "10.77.1.3", "10.77.2.3"
 FAR = "203.0.113.9"
@@ -98,7 +99,7 @@ def ip(*words: str) -> str:
 
 
 def run(*command: str, check: bool = True) -> str:
-    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=30, cwd=ROOT)
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=PATIENCE, cwd=ROOT)
     assert done.returncode == 0 or not check, f"{' '.join(command[:6])}: {done.stderr.strip()}"
     return done.stdout
 
@@ -118,18 +119,18 @@ def settle(hops: NextHops, seconds: float) -> None:
 
 
 def settled(hops: NextHops, target: str, source: str = "") -> NextHop:
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + PATIENCE
     while (resolved := hops.resolve(target, source)) is None and time.monotonic() < deadline:
         settle(hops, 0.05)
-    assert resolved is not None, f"no next hop to {target} within 5 s"
+    assert resolved is not None, f"no next hop to {target} within {PATIENCE} s"
     settle(hops, 0.05)
     return resolved
 
 
 def told_within(hops: NextHops, told: set[str], limit: float) -> set[str]:
     """Take in events until something is told, which must be within `limit` seconds of the change."""
-    deadline = time.monotonic() + limit
-    while not told and time.monotonic() < deadline:
+    deadline = unhindered() + limit
+    while not told and unhindered() < deadline:
         settle(hops, 0.005)
     assert told, f"no change was told within {limit} s"
     return set(told)

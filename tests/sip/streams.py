@@ -8,6 +8,7 @@ from collections.abc import Set
 
 from sip.effects import Address, Send
 from sip.errors import ParseError
+from tests.patience import PATIENCE
 
 REQUEST = b"OPTIONS sip:a SIP/2.0\r\nVia: SIP/2.0/TCP a;branch=z9hG4bK1\r\nContent-Length: 3\r\n\r\nabc"
 
@@ -38,12 +39,12 @@ class Heard:
         return self.peers
 
     async def next(self) -> tuple[bytes, Address, Address]:
-        return await asyncio.wait_for(self.messages.get(), 3)
+        return await asyncio.wait_for(self.messages.get(), PATIENCE)
 
 
 async def until(condition) -> None:
     """Wait for what other tasks bring about."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         while not condition():
             await asyncio.sleep(0.01)
 
@@ -51,6 +52,6 @@ async def until(condition) -> None:
 async def ended(reader: asyncio.StreamReader) -> bytes:
     """All that still comes, up to the end of the connection."""
     try:
-        return await asyncio.wait_for(reader.read(), 3)
+        return await asyncio.wait_for(reader.read(), PATIENCE)
     except ConnectionError:
         return b""

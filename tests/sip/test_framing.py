@@ -87,7 +87,10 @@ def test_nothing_is_remembered_of_what_was_handed_out() -> None:
 
 @pytest.mark.parametrize("value", [b" " * 60000, b"x" + b" " * 60000 + b"x", b"\r\n " * 20000])
 def test_a_hostile_length_is_refused_in_linear_time(value: bytes) -> None:
-    begun = time.process_time()
-    with pytest.raises(ParseError):
-        list(Framer().feed(b"OPTIONS sip:a SIP/2.0\r\nl:" + value + b"\r\n\r\n"))
-    assert time.process_time() - begun < 0.05
+    def cost() -> float:
+        begun = time.process_time()
+        with pytest.raises(ParseError):
+            list(Framer().feed(b"OPTIONS sip:a SIP/2.0\r\nl:" + value + b"\r\n\r\n"))
+        return time.process_time() - begun
+
+    assert min(cost() for _ in range(3)) < 0.05

@@ -8,6 +8,7 @@ import errno
 import os
 import socket
 from contextlib import ExitStack, asynccontextmanager
+from types import SimpleNamespace
 
 import pytest
 import uvloop
@@ -17,6 +18,7 @@ from sip.acceptor import StreamLimits
 from sip.effects import Address, Send
 from sip.sockets import TransportError
 from sip.transport_stream import Connection, StreamTransport
+from tests.patience import PATIENCE, unhindered
 from tests.sip.streams import REQUEST, Heard, ended, until
 
 ANSWER = b"SIP/2.0 200 OK\r\n\r\n"
@@ -254,16 +256,16 @@ def test_a_stream_that_cannot_be_followed_is_reported_and_closed(run, data, stat
     run(scenario())
 
 
-@pytest.mark.alone
 def test_who_writes_a_message_slowly_is_closed_and_who_is_idle_too_unless_he_is_wanted(run, monkeypatch):
     monkeypatch.setattr("sip.transport_stream.SWEEP_SECONDS", 0.05)
+    monkeypatch.setattr("sip.transport_stream.time", SimpleNamespace(monotonic=unhindered))
 
     async def scenario():
         async with listening(message=0.3, idle=0.6) as (transport, heard):
             slow, idle, wanted = [await connect(transport) for _ in range(3)]
             wanted[1].write(REQUEST)
             heard.peers.add((await heard.next())[1])
-            for byte in REQUEST[:75]:  # a second and a half, where the machine has nothing else to do
+            for byte in REQUEST[:75]:  # a second and a half
                 slow[1].write(bytes([byte]))
                 await asyncio.sleep(0.02)
                 if slow[0].at_eof():
@@ -296,7 +298,9 @@ def test_one_source_has_so_many_connections_and_no_more(run):
     run(scenario())
 
 
-def test_where_it_is_full_an_unneeded_connection_makes_room(run):
+def test_where_it_is_full_an_unneeded_connection_makes_room_but_only_now_and_then(run, monkeypatch):
+    monkeypatch.setattr("sip.acceptor.ROOM_SECONDS", PATIENCE)
+
     async def scenario():
         async with listening(connections=2) as (transport, heard):
             needed, spare = await connect(transport), await connect(transport)

@@ -12,6 +12,7 @@ import uvloop
 from sip.effects import Address, Send
 from sip.sockets import TransportError
 from sip.transport_udp import UdpTransport
+from tests.patience import PATIENCE
 
 ANY_PORT = Address("127.0.0.1", 0)
 
@@ -32,14 +33,14 @@ def client():
 
 
 async def receive(client: socket.socket) -> tuple[bytes, int]:
-    for _ in range(200):
-        try:
-            data, peer = client.recvfrom(65536)
-        except BlockingIOError:
-            await asyncio.sleep(0.01)
-        else:
-            return data, peer[1]
-    raise AssertionError("nothing came")
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            try:
+                data, peer = client.recvfrom(65536)
+            except BlockingIOError:
+                await asyncio.sleep(0.01)
+            else:
+                return data, peer[1]
 
 
 def test_a_datagram_comes_with_its_addresses_and_the_answer_leaves_from_the_same(run, client):
@@ -49,7 +50,7 @@ def test_a_datagram_comes_with_its_addresses_and_the_answer_leaves_from_the_same
         await transport.open([ANY_PORT, ANY_PORT], lambda *args: heard.put_nowait(args))
         for local in transport.addresses:
             client.sendto(b"OPTIONS", (local.host, local.port))
-            data, source, to = await asyncio.wait_for(heard.get(), 2)
+            data, source, to = await asyncio.wait_for(heard.get(), PATIENCE)
             assert (data, source, to) == (b"OPTIONS", Address("127.0.0.1", client.getsockname()[1]), local)
             transport.send(Send(b"SIP/2.0 200 OK", source, to))
             assert await receive(client) == (b"SIP/2.0 200 OK", local.port)
@@ -66,7 +67,7 @@ def test_keepalives_go_no_further(run, client, keepalive):
         await transport.open([ANY_PORT], lambda data, source, local: heard.put_nowait(data))
         client.sendto(keepalive, ("127.0.0.1", transport.addresses[0].port))
         client.sendto(b"BYE", ("127.0.0.1", transport.addresses[0].port))
-        assert await asyncio.wait_for(heard.get(), 2) == b"BYE"
+        assert await asyncio.wait_for(heard.get(), PATIENCE) == b"BYE"
         transport.close()
 
     run(scenario())

@@ -114,16 +114,17 @@ def test_draws_are_uniform_also_while_half_full() -> None:
 
 def test_the_last_pair_costs_what_the_first_does() -> None:
     ports = pool(1024, 65535)
-    begin = time.process_time()
-    for _ in range(1000):
-        ports.take(ADDRESS, 0.0)
-    first = time.process_time() - begin
+
+    def cost() -> float:
+        begin = time.process_time()
+        for _ in range(200):
+            ports.take(ADDRESS, 0.0)
+        return time.process_time() - begin
+
+    first = min(cost() for _ in range(5))
     while ports.free(ADDRESS, 0.0) > 1000:
         ports.take(ADDRESS, 0.0)
-    begin = time.process_time()
-    for _ in range(1000):
-        ports.take(ADDRESS, 0.0)
-    assert time.process_time() - begin < 10 * first
+    assert min(cost() for _ in range(5)) < 10 * first
 
 
 def shared(number: int, of: int, held: dict[tuple[str, int], int] | None = None) -> Ports:

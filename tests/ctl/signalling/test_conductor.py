@@ -36,6 +36,7 @@ from sip.effects import Address, UriTarget, UserTarget
 from sip.message import Request, Response
 from sip.parser import parse
 from sip.settings import Settings
+from tests.patience import PATIENCE
 from tests.provisioning.lines import decode
 
 REALM = "example.org"
@@ -132,7 +133,7 @@ class Host:
     async def stored(self):
         """Every call record that is on disk."""
         await self.records.close()
-        batch = await asyncio.wait_for(self.cdrs.next_batch(), 5)
+        batch = await asyncio.wait_for(self.cdrs.next_batch(), PATIENCE)
         return [decode(record) for record in batch.records]
 
 

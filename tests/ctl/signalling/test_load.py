@@ -8,6 +8,7 @@ import pytest
 
 from ctl.signalling import load
 from ctl.signalling.load import LoadWatch, drain
+from tests.patience import PATIENCE
 
 
 class Core:
@@ -68,12 +69,12 @@ async def test_a_loop_that_is_late_is_noticed(monkeypatch):
 async def test_a_drain_ends_with_the_last_call_the_limit_or_a_second_wish(monkeypatch):
     monkeypatch.setattr(load, "LOOK_SECONDS", 0.01)
     core, again = Core(calls=1), asyncio.Event()
-    waiting = asyncio.create_task(drain(core, 60.0, again))
+    waiting = asyncio.create_task(drain(core, 600.0, again))
     await asyncio.sleep(0.05)
     assert (core.draining, waiting.done()) == (True, False)
     core.up.clear()
-    await asyncio.wait_for(waiting, 1)
-    await asyncio.wait_for(drain(Core(calls=1), 0.05, again), 1)
+    await asyncio.wait_for(waiting, PATIENCE)
+    await asyncio.wait_for(drain(Core(calls=1), 0.05, again), PATIENCE)
     again.set()
-    await asyncio.wait_for(drain(Core(calls=1), 60.0, again), 1)
-    await asyncio.wait_for(drain(Core(), 60.0, asyncio.Event()), 1)
+    await asyncio.wait_for(drain(Core(calls=1), 600.0, again), PATIENCE)
+    await asyncio.wait_for(drain(Core(), 600.0, asyncio.Event()), PATIENCE)

@@ -15,6 +15,7 @@ from ctl.signalling import resolver as module
 from ctl.signalling.resolver import Resolver
 from sip.effects import Address, UriTarget, UserTarget
 from sip.uri import Uri
+from tests.patience import PATIENCE
 
 ZONE = {
     ("full.example.", "NAPTR"): [
@@ -63,6 +64,13 @@ class NameServer(asyncio.DatagramProtocol):
         elif not any(known == name for known, _ in ZONE):
             response.set_rcode(dns.rcode.NXDOMAIN)
         self.transport.sendto(response.to_wire(), peer)
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch):
+    """The server is in this process, which may be short of the processor for longer than a caller would wait."""
+    monkeypatch.setattr(module, "PATIENCE", PATIENCE)
+    monkeypatch.setattr(module, "QUESTION_SECONDS", PATIENCE)
 
 
 @asynccontextmanager
@@ -138,7 +146,7 @@ async def test_nobody_elses_names_lead_inside(name):
     async with asking() as (resolver, _):
         answered = asyncio.get_running_loop().create_future()
         resolver.later([UriTarget(f"sip:7@{name}.evil.example:5060")], answered.set_result)
-        assert await asyncio.wait_for(answered, 5) == ()
+        assert await asyncio.wait_for(answered, 2 * PATIENCE) == ()
         assert await resolver.locate(Uri.parse(f"sip:7@{name}.evil.example:5060"))
 
 
@@ -149,7 +157,7 @@ async def test_targets_with_names_become_one_for_each_address():
         assert not resolver.needed((UserTarget("bert"), UriTarget("sip:7@192.0.2.1"), UriTarget("tel:7")))
         answered = asyncio.get_running_loop().create_future()
         resolver.later(targets, answered.set_result)
-        found = await asyncio.wait_for(answered, 5)
+        found = await asyncio.wait_for(answered, 2 * PATIENCE)
         by_address = [(each.uri, each.address) for each in found[1:]]
         assert found[0] == targets[0]
         assert by_address == [

@@ -6,6 +6,7 @@ import socket
 import ssl
 import warnings
 from contextlib import asynccontextmanager, suppress
+from types import SimpleNamespace
 
 import aiohttp
 import pytest
@@ -18,6 +19,7 @@ from sip.acceptor import StreamLimits
 from sip.effects import Address, Send
 from sip.uri import host_port
 from tests.ctl.certificates import Authority
+from tests.patience import PATIENCE, unhindered
 from tests.sip.streams import REQUEST, Heard, ended, until
 
 ANSWER = b"SIP/2.0 200 OK\r\n\r\n"
@@ -26,6 +28,12 @@ ANSWER = b"SIP/2.0 200 OK\r\n\r\n"
 @pytest.fixture
 def authority(tmp_path):
     return Authority(tmp_path)
+
+
+@pytest.fixture
+async def unhurried(monkeypatch):
+    """Limits of time are for peers that have a processor: both ends are in this thread, which may have none."""
+    monkeypatch.setattr(asyncio.get_running_loop(), "time", unhindered)
 
 
 def section(authority, **changes):
@@ -205,7 +213,7 @@ async def test_who_shows_a_certificate_is_known_by_whichever_name_it_asks_for(au
         writer.close()
 
 
-async def test_half_open_handshakes_end_and_good_ones_go_on(authority):
+async def test_half_open_handshakes_end_and_good_ones_go_on(authority, unhurried):
     tls = Tls(section(authority))
     async with listening("tls", tls=tls, handshake=0.5, per_source=40) as (transports, heard):
         port = transports.addresses[0].port
@@ -219,7 +227,7 @@ async def test_half_open_handshakes_end_and_good_ones_go_on(authority):
         good.close()
 
 
-async def test_so_many_handshakes_are_under_way_and_no_more(authority):
+async def test_so_many_handshakes_are_under_way_and_no_more(authority, unhurried):
     """Each costs a key exchange: whoever begins them and says nothing does not keep others out for longer than one."""
     async with listening("tls", tls=Tls(section(authority)), handshake=1.0, half_open=3) as (transports, heard):
         port = transports.addresses[0].port
@@ -267,11 +275,16 @@ async def talking(session, transports):
 
 async def closed(client):
     """Whether the server ends the connection."""
-    return (await asyncio.wait_for(client.receive(), 5)).type in (WSMsgType.CLOSE, WSMsgType.CLOSED, WSMsgType.ERROR)
+    return (await asyncio.wait_for(client.receive(), PATIENCE)).type in (
+        WSMsgType.CLOSE,
+        WSMsgType.CLOSED,
+        WSMsgType.ERROR,
+    )
 
 
-async def test_a_page_that_only_answers_pings_is_closed_unless_it_is_wanted(monkeypatch):
+async def test_a_page_that_only_answers_pings_is_closed_unless_it_is_wanted(monkeypatch, unhurried):
     monkeypatch.setattr("ctl.signalling.websocket.SWEEP_SECONDS", 0.05)
+    monkeypatch.setattr("ctl.signalling.websocket.time", SimpleNamespace(monotonic=unhindered))
     async with listening("ws", idle=0.8) as (transports, heard), aiohttp.ClientSession() as session:
         idle, wanted = await talking(session, transports), await talking(session, transports)
         await wanted.send_str(REQUEST.decode())

@@ -7,6 +7,7 @@ import socket
 import pytest
 
 from ctl.workers.link import Link, LinkLost, packed, read_one
+from tests.patience import PATIENCE
 
 
 class Ends:
@@ -30,7 +31,7 @@ class Ends:
 
 
 async def until(true):
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while not true():
             await asyncio.sleep(0.005)
 
