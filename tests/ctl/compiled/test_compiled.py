@@ -16,9 +16,12 @@ ROOT = Path(__file__).parents[3]
     *("tests/sip", "tests/ctl/sessions", "tests/ctl/network", "tests/ctl/signalling", "tests/ctl/test_journal.py"),
     *("tests/ctl/observe/test_quality.py", "tests/ctl/observe/test_media_watch.py", "tests/ctl/ng/test_relay.py"),
     *("tests/ctl/workers", "tests/provisioning/test_cdr.py", "tests/provisioning/test_routing.py"),
+    *("--ignore=tests/ctl/workers/test_serving.py", "--timeout=0"),
+    hurried=True,
 )
 @pytest.mark.timeout(1800)
 def test_tests_of_what_is_compiled_pass_with_it(campaign):
+    """On the little that others leave, any may take as long as all. What starts `voxdp run` has them anyway."""
     printed = campaign()
     assert " passed" in printed.splitlines()[-1]
 
