@@ -124,14 +124,14 @@ def test_too_many_keys(requests):
     assert ask(requests, op="read", keys=[["127.0.0.1", 1]] * 65)["code"] == "bad-request"
 
 
-@settings(max_examples=500, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=500, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(st.sampled_from(["ping", "set", "remove", "read", "list", "stats", "no"]), ANYTHING, ANYTHING, ANYTHING)
 def test_no_json_breaks_it(requests, op, first, second, third):
     for request in ({"op": op, "keys": first}, {"op": op, "a": second, "b": third}, {"op": op, "cursor": first}):
         assert isinstance(json.loads(requests.answer(json.dumps(request).encode()))["ok"], bool)
 
 
-@settings(max_examples=500, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=500, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(st.binary(max_size=200))
 def test_no_bytes_break_it(requests, message):
     assert json.loads(requests.answer(message))["ok"] is False
