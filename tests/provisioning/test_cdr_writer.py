@@ -4,7 +4,6 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -24,6 +23,7 @@ from provisioning.embedded import EmbeddedPostgres
 from provisioning.errors import NotFound
 from provisioning.journal import CdrJournal
 from provisioning.migrate import migrate
+from tests.patience import PATIENCE
 
 MakeCdr = Callable[..., Cdr]
 KILLS = 60
@@ -54,7 +54,7 @@ async def test_a_record_arrives_whole(tmp_path: Path, conninfo: str, make_cdr: M
     async with writing(tmp_path, conninfo) as (journal, _):
         await journal.append(whole)
         await journal.append(bare)
-        assert await journal.drained(20)
+        assert await journal.drained(PATIENCE)
     with connect(conninfo) as connection:
         assert ask(connection, cdr_search.get(whole.id)) == whole
         assert ask(connection, cdr_search.get(bare.id)) == bare
@@ -69,7 +69,7 @@ async def test_the_same_call_twice_is_one_row(tmp_path: Path, conninfo: str, mak
         async with writing(tmp_path, conninfo) as (journal, _):
             for _ in range(3):
                 await journal.append(make_cdr("c"))
-            assert await journal.drained(20)
+            assert await journal.drained(PATIENCE)
     assert (count(conninfo), count(conninfo, "cdr_media")) == (1, 2)
 
 
@@ -82,7 +82,7 @@ async def test_a_record_that_cannot_be_stored_does_not_hold_up_others(
         cdrs[11] = replace(cdrs[11], tenant=999)
         cdrs[12] = replace(cdrs[12], caller="nul \0, surrogate \ud800, escape \x1b")
         await asyncio.gather(*map(journal.append, cdrs))
-        assert await journal.drained(20)
+        assert await journal.drained(PATIENCE)
         assert writer.counts.rejected == 2
         assert writer.trouble is None
     assert count(conninfo) == 18
@@ -98,13 +98,12 @@ async def test_records_wait_while_postgresql_is_away_and_arrive_once_it_is_back(
     async with writing(tmp_path, conninfo) as (journal, writer):
         for round_ in range(3):
             await journal.append(make_cdr(f"before{round_}"))
-            assert await journal.drained(20)
+            assert await journal.drained(PATIENCE)
             await postgres.stop()
-            started = time.monotonic()
-            await asyncio.gather(*(journal.append(make_cdr(f"away{round_}.{n}")) for n in range(50)))
-            assert time.monotonic() - started < 1, "an append waited for the database"
+            async with asyncio.timeout(PATIENCE):  # for the database they would wait for ever
+                await asyncio.gather(*(journal.append(make_cdr(f"away{round_}.{n}")) for n in range(50)))
             await postgres.start()
-            assert await journal.drained(20)
+            assert await journal.drained(PATIENCE)
             assert writer.trouble is None
         assert count(conninfo) == 3 * 51
     await postgres.stop()
@@ -116,7 +115,7 @@ async def test_records_wait_while_postgresql_takes_no_writes(tmp_path: Path, con
         connection.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on".encode())
     async with writing(tmp_path, conninfo) as (journal, writer):
         await journal.append(make_cdr("c"))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             while writer.trouble is None:
                 await asyncio.sleep(0.01)
         assert "read-only" in writer.trouble
@@ -125,14 +124,14 @@ async def test_records_wait_while_postgresql_takes_no_writes(tmp_path: Path, con
         connection.execute("SET default_transaction_read_only = off")
         connection.execute(f"ALTER DATABASE {name} RESET default_transaction_read_only".encode())
     async with writing(tmp_path, conninfo) as (journal, _):
-        assert await journal.drained(20)
+        assert await journal.drained(PATIENCE)
     assert count(conninfo) == 1
 
 
 def test_killed_anywhere_what_was_acknowledged_is_stored_once(tmp_path: Path, conninfo: str) -> None:
     """A program that writes records as fast as it can is killed again and again, at moments of no plan."""
     program = [sys.executable, str(Path(__file__).parent / "killed_writer.py"), str(tmp_path), conninfo, str(KILLS)]
-    done = subprocess.run(program, capture_output=True, text=True, timeout=100, cwd=Path(__file__).parents[2])
+    done = subprocess.run(program, capture_output=True, text=True, timeout=300, cwd=Path(__file__).parents[2])
     assert done.returncode == 0, done.stderr
     acknowledged = done.stdout.split()
     asyncio.run(finish(tmp_path, conninfo))
@@ -150,7 +149,7 @@ def test_killed_anywhere_what_was_acknowledged_is_stored_once(tmp_path: Path, co
 
 async def finish(directory: Path, conninfo: str) -> None:
     async with writing(directory, conninfo) as (journal, _):
-        assert await journal.drained(20)
+        assert await journal.drained(PATIENCE)
         assert journal.counts.damaged == 0
 
 
@@ -166,7 +165,7 @@ async def test_search(tmp_path: Path, conninfo: str, make_cdr: MakeCdr) -> None:
     ]
     async with writing(tmp_path, conninfo) as (journal, _):
         await asyncio.gather(*map(journal.append, cdrs))
-        assert await journal.drained(20)
+        assert await journal.drained(PATIENCE)
 
     with connect(conninfo) as connection:
 

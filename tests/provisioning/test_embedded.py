@@ -18,6 +18,7 @@ from provisioning.cluster import ENVIRONMENT
 from provisioning.embedded import EmbeddedPostgres
 from provisioning.errors import DatabaseUnavailable
 from provisioning.osuser import database_user
+from tests.patience import PATIENCE
 
 ROOT = Path(__file__).parents[2]
 
@@ -68,7 +69,7 @@ def finish(process: subprocess.Popen[str]) -> None:
         process.stdout.close()
 
 
-def wait_for(condition: Callable[[], bool], limit: float = 10.0) -> None:
+def wait_for(condition: Callable[[], bool], limit: float = PATIENCE) -> None:
     deadline = time.monotonic() + limit
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"
@@ -138,6 +139,7 @@ async def test_only_the_private_socket_leads_to_it(directory: Path) -> None:
         assert "CapEff:\t0000000000000000" in status
 
 
+@pytest.mark.alone
 def test_killing_the_supervisor_ends_the_server_and_the_next_start_has_the_data(
     directory: Path, supervise: Supervise
 ) -> None:
@@ -166,7 +168,7 @@ async def test_starts_again_when_the_server_is_killed(directory: Path) -> None:
         first = postgres.pid
         assert first
         os.kill(first, signal.SIGKILL)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             while postgres.pid in (first, None) or not postgres.cluster.ready(postgres.pid or 0):
                 await asyncio.sleep(0.02)
         assert read(conninfo) == ["before"]

@@ -16,6 +16,7 @@ from provisioning.cdr import Cdr
 from provisioning.errors import JournalError, JournalFull
 from provisioning.journal import CdrJournal
 from provisioning.segment import frame, unframe
+from tests.patience import PATIENCE
 from tests.provisioning.lines import decode
 
 MakeCdr = Callable[..., Cdr]
@@ -32,17 +33,21 @@ async def killed_later(directory: Path, **bounds: int) -> AsyncIterator[CdrJourn
     await journal.close()
 
 
-async def drain(journal: CdrJournal, limit: float = 0.3) -> list[str]:
+async def drain(journal: CdrJournal) -> list[str]:
     """Take everything out of the journal and return the call ids, in order."""
     calls = []
-    try:
-        while True:
-            async with asyncio.timeout(limit):
-                batch = await journal.next_batch()
-            calls += [decode(record).call for record in batch.records]
-            await journal.release(batch)
-    except TimeoutError:
-        return calls
+    while True:
+        reading = asyncio.create_task(journal.next_batch())
+        empty = asyncio.create_task(journal.drained(PATIENCE))
+        await asyncio.wait({reading, empty}, return_when=asyncio.FIRST_COMPLETED)
+        if not reading.done():
+            reading.cancel()
+            assert await empty
+            return calls
+        empty.cancel()
+        batch = await reading
+        calls += [decode(record).call for record in batch.records]
+        await journal.release(batch)
 
 
 async def fill(journal: CdrJournal, make_cdr: MakeCdr, calls: list[str]) -> None:
@@ -107,7 +112,7 @@ async def test_a_torn_end_is_counted_and_costs_nothing_else(tmp_path: Path, make
     async with CdrJournal(tmp_path) as journal:
         await fill(journal, make_cdr, ["b"])
         assert await drain(journal) == ["a0", "a1", "b"]
-        assert await journal.drained(0.1)
+        assert await journal.drained(PATIENCE)
         assert (journal.counts.torn, journal.counts.damaged) == (1, 0)
     assert files(tmp_path, "*.damaged") == []
 
@@ -120,7 +125,7 @@ async def test_every_length_of_a_torn_file_gives_the_whole_records(tmp_path: Pat
     for length in range(0, len(whole) + 1, 29):
         path.write_bytes(whole[:length])
         async with CdrJournal(tmp_path) as journal:
-            assert await drain(journal, 0.03) == names("a", whole[:length].count(b"\n"))
+            assert await drain(journal) == names("a", whole[:length].count(b"\n"))
 
 
 async def test_a_damaged_record_is_passed_over_counted_and_kept(tmp_path: Path, make_cdr: MakeCdr) -> None:

@@ -24,6 +24,7 @@ from provisioning.refresh import SnapshotKeeper
 from provisioning.resources import NUMBER, OBJECTS, ROUTE, TENANT, TRUNK, USER
 from provisioning.store import Store, Workspace
 from provisioning.vault import Vault
+from tests.patience import PATIENCE
 from tests.provisioning.examples import EXAMPLES
 
 REALM = "example.net"
@@ -49,7 +50,7 @@ def user(name: str, password: str = "secret") -> Callable[[Workspace], Awaitable
     return lambda work: work.create(USER, User(username=name, password=SecretStr(password)))
 
 
-async def seconds_until(condition: Callable[[], bool], limit: float = 5.0) -> float:
+async def seconds_until(condition: Callable[[], bool], limit: float = PATIENCE) -> float:
     started = time.monotonic()
     while not condition():
         assert time.monotonic() - started < limit, "it did not happen in time"
@@ -60,13 +61,14 @@ async def seconds_until(condition: Callable[[], bool], limit: float = 5.0) -> fl
 async def test_reads_who_is_there(conninfo: str, vault: Vault, store: Store) -> None:
     await put(store, user("anna"))
     async with keeping(conninfo, vault) as keeper:
-        snapshot = await keeper.loaded()
+        snapshot = await keeper.loaded(PATIENCE)
         assert keeper.ready
     assert snapshot.credentials(REALM, "anna") == {
         name: ha1(name, "anna", REALM, "secret") for name in ("MD5", "SHA-256")
     }
 
 
+@pytest.mark.alone
 async def test_every_change_of_a_user_arrives_within_a_second(conninfo: str, vault: Vault, store: Store) -> None:
     def merged(**changes: object) -> Callable[[Workspace], Awaitable[object]]:
         return lambda work: work.merge(USER, "anna", changes)
@@ -79,16 +81,17 @@ async def test_every_change_of_a_user_arrives_within_a_second(conninfo: str, vau
         (lambda work: work.delete(USER, "anna"), lambda keeper: not _known(keeper, "anna")),
     ]
     async with keeping(conninfo, vault) as keeper:
-        await keeper.loaded()
+        await keeper.loaded(PATIENCE)
         for step, arrived in steps * 4:
             await put(store, step)
             assert await seconds_until(partial(arrived, keeper)) < 1
 
 
+@pytest.mark.alone
 async def test_every_change_of_a_plan_arrives_within_a_second(conninfo: str, vault: Vault, store: Store) -> None:
     """All that routing knows, as models made it and as the plan has it."""
     async with keeping(conninfo, vault) as keeper:
-        await keeper.loaded()
+        await keeper.loaded(PATIENCE)
         async with store.open(await store.scope("default", "test")) as work:
             for resource in OBJECTS:
                 await work.create(resource, resource.model.model_validate(EXAMPLES[resource.name][0], strict=False))
@@ -125,7 +128,6 @@ async def test_every_change_of_a_plan_arrives_within_a_second(conninfo: str, vau
         assert await seconds_until(lambda: keeper.current.plan(1).decks["cheap"].price("33123") == 5) < 1
 
 
-@pytest.mark.alone
 async def test_who_waits_until_it_has_caught_up_finds_each_change(conninfo: str, vault: Vault, store: Store) -> None:
     async with make_pool(conninfo) as pool, keeping(conninfo, vault) as first, keeping(conninfo, vault) as second:
         for number in range(20):
@@ -148,9 +150,10 @@ async def test_who_waits_is_told_though_nobody_heard_the_mark(conninfo: str, vau
     assert _known(keeper, "anna")
 
 
+@pytest.mark.alone
 async def test_thousands_of_changes_at_once_arrive_too(conninfo: str, vault: Vault) -> None:
     async with keeping(conninfo, vault) as keeper:
-        await keeper.loaded()
+        await keeper.loaded(PATIENCE)
         rows = [(f"u{n}", *ha1_columns(f"u{n}", REALM, "x", vault).values()) for n in range(5000)]
         with connect(conninfo) as connection:
             with connection.transaction(), connection.cursor() as cursor:
@@ -172,15 +175,16 @@ async def test_a_secret_that_cannot_be_opened_costs_one_user_and_no_other(
     with connect(conninfo) as connection:
         connection.execute("UPDATE users SET ha1_md5 = (SELECT ha1_md5 FROM users WHERE username = 'anna')")
     async with keeping(conninfo, vault) as keeper:
-        await keeper.loaded()
+        await keeper.loaded(PATIENCE)
         assert _known(keeper, "anna")
         assert not _known(keeper, "bert")
     assert "user bert cannot register" in caplog.text
 
 
+@pytest.mark.alone
 async def test_a_cut_connection_is_made_again_and_misses_nothing(conninfo: str, vault: Vault, store: Store) -> None:
     async with keeping(conninfo, vault) as keeper:
-        await keeper.loaded()
+        await keeper.loaded(PATIENCE)
         with connect(conninfo) as connection:
             connection.execute(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
@@ -191,6 +195,7 @@ async def test_a_cut_connection_is_made_again_and_misses_nothing(conninfo: str, 
         assert keeper.trouble is None
 
 
+@pytest.mark.alone
 async def test_serves_from_memory_while_postgresql_is_away(open_directory: Callable[[], Path], vault: Vault) -> None:
     postgres = EmbeddedPostgres(open_directory() / "pg")
     conninfo = await postgres.start()
@@ -198,7 +203,7 @@ async def test_serves_from_memory_while_postgresql_is_away(open_directory: Calla
     async with make_pool(conninfo) as pool, keeping(conninfo, vault) as keeper:
         store = Store(pool, vault, REALM)
         await put(store, user("anna"))
-        await keeper.loaded()
+        await keeper.loaded(PATIENCE)
         await seconds_until(lambda: _known(keeper, "anna"))
         await postgres.stop()
         await seconds_until(lambda: keeper.trouble is not None)
