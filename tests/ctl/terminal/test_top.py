@@ -7,14 +7,18 @@ import re
 import select
 import struct
 import subprocess
+import sys
 import termios
+import threading
 import time
 from fcntl import ioctl
 
 import pytest
 
+from ctl.commands import top
 from ctl.terminal.top import HELP, SORTS, Top
 from tests.bench.cli import VOXDP, serving
+from tests.patience import PATIENCE
 
 ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
@@ -208,27 +212,38 @@ def test_it_runs_in_a_terminal_and_leaves_it_as_it_was():
         seen = read_until(terminal, "q quit")
         assert "1 call" not in seen
         assert "10 calls  20 flows: 20 kernel" in seen
-        os.write(terminal, b"\x1b")
-        time.sleep(0.01)
-        os.write(terminal, b"[B\r")  # as a slow line may cut it
+        os.write(terminal, b"\x1b[B\r")
         assert "flowing: packets come from" in read_until(terminal, "Esc back")
         os.write(terminal, b"\x1b")
         read_until(terminal, "q quit")
         os.write(terminal, b"q")
         assert "\x1b[?1049l" in read_until(terminal, "\x1b[?1049l")
-        assert process.wait(10) == 0
+        assert process.wait(PATIENCE) == 0
         assert termios.tcgetattr(inside) == before
         os.close(inside)
         os.close(terminal)
 
 
-def read_until(terminal, wanted, seconds=10):
+def read_until(terminal, wanted, seconds=PATIENCE):
     seen, deadline = "", time.monotonic() + seconds
     while wanted not in seen:
         ready, _, _ = select.select([terminal], [], [], max(0.0, deadline - time.monotonic()))
         assert ready, f"{wanted!r} did not come: {seen[-500:]!r}"
         seen += os.read(terminal, 65536).decode()
     return seen
+
+
+def test_a_key_that_a_slow_line_has_cut_is_whole_again(monkeypatch):
+    monkeypatch.setattr(top, "SEQUENCE_SECONDS", PATIENCE)
+    reader, writer = os.pipe()
+    with os.fdopen(reader) as typed:
+        monkeypatch.setattr(sys, "stdin", typed)
+        os.write(writer, b"\x1b")
+        rest = threading.Timer(0.05, os.write, (writer, b"[B\r"))
+        rest.start()
+        assert list(top._keys(PATIENCE)) == ["down", "enter"]
+        rest.join()
+    os.close(writer)
 
 
 def test_a_pipe_is_told_what_to_use():
