@@ -108,10 +108,11 @@ class Defence:
     def spares(self, source: Address, asked: int, answer: int, now: float) -> bool:
         """Whether to send an answer all the same that is not, at the cost of its source's credit and of everybody's."""
         beyond = answer - asked * self._settings.amplification
-        if self._credits.take(network(source.host), now, beyond) and self._credit.take("", now, beyond):
-            return True
+        return self._credits.take(network(source.host), now, beyond) and self._credit.take("", now, beyond)
+
+    def refrain(self) -> None:
+        """An answer was out of proportion, and there was no credit for it: it is not sent."""
         self.dropped["amplification"] += 1
-        return False
 
     def scans(self, agent: str | None, source: Address, now: float) -> bool:
         """Whether the program that calls itself so looks for open doors; its source is banned."""

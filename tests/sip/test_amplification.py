@@ -180,6 +180,18 @@ def test_what_is_not_answered_is_counted(world):
     assert world.core.defence.dropped["amplification"] == 100 - len(world.wire) > 0
 
 
+def test_a_method_that_there_is_not_is_refused_with_those_there_are_as_long_as_there_is_credit(world):
+    """RFC 3261 §8.2.1 wants that; without credit it is still refused, and that is all."""
+    for number in range(100):
+        world.receive(tiny("SUBSCRIBE", "Event: presence", "Accept: application/pidf+xml", number=number), VICTIM)
+    answers = [parse(effect.data) for _, effect in world.wire]
+    assert [answer.status for answer in answers] == [405] * 100
+    named = [answer.allow for answer in answers]
+    assert named[:10] == [ALLOW] * 10
+    assert named[-10:] == [()] * 10
+    assert world.core.defence.dropped["amplification"] == 0
+
+
 @pytest.mark.parametrize("how", ["a user has registered there", "it has connected"])
 def test_who_is_there_for_sure_is_answered_in_full(world, how):
     anna = Peer(world, "anna", VICTIM.host)
