@@ -60,6 +60,8 @@ class Agent:
         """Whether keys that this leg of this call tells by INFO are for nobody."""
         self.serves: Callable[[str], bool] = lambda _host: True
         """Whether those whom we register are users of this domain; any is where nobody says otherwise."""
+        self.informed: Callable[[], bool] = lambda: True
+        """Whether users and trunks are known by now."""
         self.timers = Timers()
         self.layer = TransactionLayer(self.timers, settings.intervals, self.effects)
         self.questions = Questions(self.timers)

@@ -19,6 +19,7 @@ from sip.nonces import Guard, Verdict
 from sip.recent import Recent
 
 GRANTED = Verdict.GRANTED
+UNAVAILABLE = 503
 MAX_OFFENDERS = 10_000
 MAX_PROVEN = 200_000
 Offender = tuple[str, str]
@@ -123,7 +124,8 @@ class Authentication:
                 refuse(*self._sentence(verdict, request, offender, when))
 
         def fail(status: int, reason: str, when: float) -> None:
-            refuse(status, reason, [])
+            later = [("Retry-After", str(self._agent.settings.retry_after))]
+            refuse(status, reason, later if status == UNAVAILABLE else [])
 
         token = self._agent.questions.ask(judge, fail, now)
         self._agent.effects.append(Authenticate(token, self._agent.settings.realm, offered.username))

@@ -155,6 +155,10 @@ class Core:
         """Ask this whether those who may register are users of a domain, or whether that is a name of ours."""
         self._agent.serves = serves
 
+    def wait_for_users(self, informed: Callable[[], bool]) -> None:
+        """Answer new calls 503 as long as this says that users and trunks are not known yet."""
+        self._agent.informed = informed
+
     def hang_up(self, call: str, now: float, cause: int = 16, reason: str = "Hung Up") -> list[Effect]:
         """End a call on both legs, with this Q.850 cause and reason phrase. An unknown call is nothing."""
         found = self._calls.find(call)

@@ -108,7 +108,8 @@ class Front:
         session_description(request)
         if not _takes_descriptions(request):
             raise ProtocolError(406, "Not Acceptable")
-        if self.draining or len(self._calls) >= self._agent.settings.max_calls:
+        full = len(self._calls) >= self._agent.settings.max_calls
+        if self.draining or full or not self._agent.informed():
             self._busy(request, source, local, now)
         elif trunk:
             transaction = self._agent.layer.serve(request, source, local, now)

@@ -116,6 +116,7 @@ class Conductor:
         """Carries legs to other processes and back, where there are any."""
         core.refreshes.lookup = self._lookup
         core.serve_domains(directory.serves)
+        core.wait_for_users(lambda: directory.ready)
         core.block_digits(lambda call, leg: leg in sessions.treatments(call).digits_blocked)
         self._journal = journal
         self._records = records

@@ -439,7 +439,12 @@ async def test_before_the_users_are_known_a_client_is_asked_to_wait(tmp_path, ta
         (challenge,) = host.heard(ANNA)
         credentials = answer(challenge, "anna", f"sip:{REALM}", "REGISTER")
         host.say(request("REGISTER", "anna", ANNA, 2, credentials), ANNA)
-        assert host.heard(ANNA)[-1].status == 503
+        host.say(request("INVITE", "anna", ANNA, 3, body=SDP.format(ANNA.host, 40000).encode()), ANNA)
+        answers = host.heard(ANNA)
+        assert [(each.cseq.method, each.status, each.retry_after) for each in answers] == [
+            ("REGISTER", 503, 5),
+            ("INVITE", 503, 5),
+        ]
 
 
 async def test_our_own_fault_ends_one_call_and_no_other(tmp_path, table, hops, monkeypatch):
