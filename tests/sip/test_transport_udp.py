@@ -5,11 +5,14 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import struct
 
 import pytest
 import uvloop
 
+from sip.core import Core
 from sip.effects import Address, Send
+from sip.settings import Settings
 from sip.sockets import TransportError
 from sip.transport_udp import UdpTransport
 from tests.patience import PATIENCE
@@ -68,6 +71,32 @@ def test_keepalives_go_no_further(run, client, keepalive):
         client.sendto(keepalive, ("127.0.0.1", transport.addresses[0].port))
         client.sendto(b"BYE", ("127.0.0.1", transport.addresses[0].port))
         assert await asyncio.wait_for(heard.get(), PATIENCE) == b"BYE"
+        transport.close()
+
+    run(scenario())
+
+
+def test_a_binding_request_learns_the_port_that_it_comes_from(run, client):
+    """STUN through the socket, the transport and the core, and back."""
+
+    async def scenario():
+        transport = UdpTransport()
+        core = Core(Settings(realm="example.org", secret=b"k" * 32), lambda: "token", lambda peer: ANY_PORT)
+
+        def heard(data: bytes, source: Address, local: Address) -> None:
+            for effect in core.receive(data, source, local, 1000.0):
+                transport.send(effect)
+
+        await transport.open([ANY_PORT], heard)
+        (local,) = transport.addresses
+        header = bytes.fromhex("0001 0000 2112a442")
+        client.sendto(header + b"an id of 12.", (local.host, local.port))
+        answer, port = await receive(client)
+        assert port == local.port
+        assert answer[:4] + answer[8:20] == bytes.fromhex("0101 000c") + b"an id of 12."
+        kind, _, family, mapped, host = struct.unpack("!HHHH4s", answer[20:])
+        assert (kind, family, mapped ^ 0x2112) == (0x0020, 1, client.getsockname()[1])
+        assert bytes(a ^ b for a, b in zip(host, header[4:], strict=True)) == bytes([127, 0, 0, 1])
         transport.close()
 
     run(scenario())
