@@ -12,7 +12,7 @@ from sip.errors import ProtocolError
 from sip.headers import NameAddr
 from sip.message import Message, Request, Response
 from sip.params import EMPTY
-from sip.reach import literal, reach, request_uri
+from sip.reach import NEEDS_TLS, breaks_promise, literal, reach, request_uri
 from sip.uri import Uri
 
 DialogKey = tuple[str, str, str]
@@ -58,11 +58,16 @@ class Dialog:
         self.their_cseq = request.cseq.number
 
     def refresh(self, message: Message, source: Address) -> bool:
-        """Take the remote target from a target refresh request or its 2xx; whether anything changed."""
-        if not message.contacts or not message.contacts[0].uri.is_sip:
+        """Take the remote target from a target refresh request or its 2xx; whether anything changed.
+
+        What we could not follow is not taken; of a request it has to be refused before, by `check_target`.
+        """
+        if not message.contacts:
+            return False
+        uri = message.contacts[0].uri
+        if not uri.is_sip or breaks_promise(uri, source):
             return False
         before = self.target, self.peer
-        uri = message.contacts[0].uri
         self.target, self.peer = request_uri(uri), reach(uri, source)
         return (self.target, self.peer) != before
 
@@ -111,7 +116,7 @@ def restored(state: Mapping[str, Any]) -> Dialog:
 
 def dialog_of_request(request: Request, our_tag: str, source: Address, local: Address, routed: bool = False) -> Dialog:
     """The dialog that our answer to an INVITE makes (§12.1.1). Raises ProtocolError (400) without a Contact."""
-    contact = contact_of(request)
+    contact = contact_of(request, source)
     return Dialog(
         call_id=request.call_id,
         our_tag=our_tag,
@@ -131,15 +136,17 @@ def dialog_of_request(request: Request, our_tag: str, source: Address, local: Ad
 def dialog_of_response(
     invite: Request, response: Response, peer: Address, local: Address, routed: bool = False
 ) -> Dialog:
-    """The dialog that a 2xx to our INVITE makes (§12.1.2); without a Contact the request URI stands in."""
+    """The dialog that a 2xx to our INVITE makes (§12.1.2); the request URI stands in for a Contact of no use."""
     contact = response.contacts[0].uri if response.contacts else invite.request_uri
+    if not contact.is_sip or breaks_promise(contact, peer):
+        contact = invite.request_uri
     return Dialog(
         call_id=invite.call_id,
         our_tag=invite.from_.tag or "",
         their_tag=response.to.tag or "",
         ours=str(_without_tag(invite.from_)),
         theirs=str(_without_tag(invite.to)),
-        target=request_uri(contact if contact.is_sip else invite.request_uri),
+        target=request_uri(contact),
         routes=_routes(reversed(response.record_routes)),
         our_cseq=invite.cseq.number,
         their_cseq=-1,
@@ -154,16 +161,23 @@ def key_of(message: Message) -> DialogKey:
     return message.call_id, message.to.tag or "", message.from_.tag or ""
 
 
-def contact_of(request: Request) -> Uri:
+def contact_of(request: Request, source: Address) -> Uri:
     """Where the sender of an INVITE is reached. Raises ProtocolError (400) where it does not say (§8.1.1.8).
 
     A sender of before RFC 3261, which writes no magic cookie, may leave that to From.
     """
+    check_target(request, source)
     if not request.contacts and not request.via.has_cookie and request.from_.uri.is_sip:
         return request.from_.uri
     if len(request.contacts) != 1 or not request.contacts[0].uri.is_sip:
         raise ProtocolError(400, "INVITE Needs One SIP Contact")
     return request.contacts[0].uri
+
+
+def check_target(request: Request, source: Address) -> None:
+    """Raises ProtocolError (400) where the sender wants to be reached by TLS, and is not (RFC 5630 §5.1.1)."""
+    if any(breaks_promise(contact.uri, source) for contact in request.contacts):
+        raise ProtocolError(400, NEEDS_TLS)
 
 
 def _routes(values: Iterable[NameAddr]) -> tuple[str, ...]:

@@ -104,7 +104,7 @@ class Front:
                 return
             if leg.asked.uri == request.uri:
                 raise ProtocolError(482, "Loop Detected")
-        contact_of(request)
+        contact_of(request, source)
         session_description(request)
         if not _takes_descriptions(request):
             raise ProtocolError(406, "Not Acceptable")

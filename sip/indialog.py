@@ -11,7 +11,7 @@ from sip.bodies import ACCEPTED, SDP, session_description
 from sip.call import Call
 from sip.call_table import CallState
 from sip.calls import Calls
-from sip.dialog import key_of
+from sip.dialog import check_target, key_of
 from sip.effects import Address
 from sip.errors import ProtocolError
 from sip.info import inform
@@ -126,6 +126,7 @@ class InDialog:
             return
         if too_small(request, self._agent.settings):
             raise ProtocolError(422, "Session Interval Too Small")
+        check_target(request, source)
         if leg.dialog:
             leg.dialog.refresh(request, source)
         leg.note(request)

@@ -11,6 +11,9 @@ from sip.headers import DEFAULT_PORTS
 from sip.uri import Uri
 
 DEFAULT_PORT = 5060
+NEEDS_TLS = "SIPS Contact Needs TLS"
+SECURE = ("tls", "wss")
+"""Transports by which a sips URI may be reached: it promises TLS on each hop (RFC 3261 §26.2.2, RFC 5630 §3.1)."""
 
 
 def reach(contact: Uri, source: Address) -> Address:
@@ -30,6 +33,11 @@ def reach(contact: Uri, source: Address) -> Address:
 def hidden(host: str, source: Address) -> bool:
     """Whether a peer whose datagrams come from `source` calls itself `host` because it is behind NAT."""
     return not source.reliable and host != source.host and host.lower() != source.host.lower()
+
+
+def breaks_promise(contact: Uri, peer: Address) -> bool:
+    """Whether a peer names itself by a sips URI that we could not follow: we speak with it without TLS."""
+    return contact.scheme == "sips" and peer.transport not in SECURE
 
 
 def request_uri(contact: Uri) -> str:

@@ -14,13 +14,10 @@ from sip.errors import ProtocolError
 from sip.facts import fact
 from sip.headers import NameAddr
 from sip.message import Request
-from sip.reach import reach
+from sip.reach import NEEDS_TLS, breaks_promise, reach
 from sip.settings import Settings
 from sip.sharing import BindingsChange
 from sip.uri import Uri, equivalent
-
-SECURE = ("tls", "wss")
-"""Transports by which a sips URI may be reached: it promises TLS on each hop (RFC 3261 §26.2.2, RFC 5630 §3.1)."""
 
 
 @fact
@@ -235,8 +232,8 @@ class Registrar:
             if not contact.uri.is_sip:
                 raise ProtocolError(400, "Contact Is No SIP URI")
             seconds = self.granted(request.expires if contact.expires is None else contact.expires)
-            if seconds and contact.uri.scheme == "sips" and source.transport not in SECURE:
-                raise ProtocolError(400, "SIPS Contact Needs TLS")
+            if seconds and breaks_promise(contact.uri, source):
+                raise ProtocolError(400, NEEDS_TLS)
             _remove(after, contact.uri, request, known=before)
             if seconds:
                 after.append(_bound(contact, request, source, local, now + seconds))

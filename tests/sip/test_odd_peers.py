@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from sip.effects import FindRoute, OfferMedia, UserTarget
+from sip.effects import Address, FindRoute, OfferMedia, UserTarget
 from tests.sip.conftest import OFFER, Peer, World
 from tests.sip.talk import ANSWER, settle
 from tests.sip.test_restore import die
@@ -201,6 +201,40 @@ def test_a_redirection_to_a_sips_uri_is_none_that_we_could_follow():
     bert.reply(out, 302, b"", ("Contact", "<sips:carl@example.org>"))
     assert anna.heard()[-1].status == 480
     assert len(world.effects(FindRoute)) == 1
+
+
+SIPS = "<sips:anna@192.0.2.7>"
+
+
+@pytest.mark.parametrize(("transport", "statuses"), [("udp", [400]), ("tcp", [400]), ("tls", [407]), ("wss", [407])])
+def test_a_caller_that_wants_tls_calls_by_it(world, anna, transport, statuses):
+    """Whoever is called back at a sips URI must be so by TLS (RFC 5630 §5.1.1), as whoever registers one."""
+    anna.address = Address("192.0.2.7", 40000, transport, inbound=transport != "udp")
+    anna.say(anna.request("INVITE", "sip:bert@example.org", sdp=OFFER, contact=SIPS))
+    (answer,) = anna.hears(*statuses)
+    assert answer.status == 407 or answer.reason == "SIPS Contact Needs TLS"
+
+
+@pytest.mark.parametrize("method", ["INVITE", "UPDATE"])
+def test_a_party_that_wants_tls_later_is_refused_and_the_call_goes_on(world, anna, bert, method):
+    out, ok = talk(anna, bert)
+    anna.say(anna.within(ok, method, sdp=OFFER).replaced("Contact", [SIPS]))
+    assert anna.heard()[-1].reason == "SIPS Contact Needs TLS"
+    bert.say(bert.within(out, "BYE"))
+    assert anna.hears("BYE")[0].uri == "sip:anna@192.0.2.7:5060"
+
+
+def test_a_callee_that_wants_tls_without_it_is_reached_where_it_was_called(world, anna, bert):
+    """An answer cannot be refused; what it promises is not followed."""
+    anna.invite("bert", OFFER)
+    anna.hears(100)
+    (out,) = bert.hears("INVITE")
+    bert.reply(out, 180, b"", ("Contact", "<sips:bert@203.0.113.9>"))
+    bert.reply(out, 200, ANSWER, ("Contact", "<sips:bert@203.0.113.9>"))
+    (ack,) = bert.hears("ACK")
+    assert ack.uri == out.uri
+    (view,) = world.core.calls()
+    assert view.b.peer == bert.address
 
 
 @pytest.mark.parametrize("user", ["+4930301;npdi=yes;rn=+49301", "+49(30)301", "+4930301;phone-context=+49"])
