@@ -38,8 +38,7 @@ class SessionTimer:
         wish, refresher = _demand(request)
         self.floor = max(self.floor, request.min_se or 0)
         self.interval = max(min(wish or self.interval, self._settings.session_expires), self.floor)
-        able = supports(request, TAG) or wish > 0
-        self.ours = refresher == "uas" or not able
+        self.ours = refresher == "uas" or not supports(request, TAG)  # a proxy may have asked in its name (§9)
         self._restart(now)
         value = f"{self.interval};refresher={'uas' if self.ours else 'uac'}"
         needed = () if self.ours else (("Require", TAG),)

@@ -36,6 +36,8 @@ def expires(interval, refresher=""):
         (expires(600, "uas"), "600;refresher=uas", False),
         (expires(7200), "1800;refresher=uac", True),
         ((*expires(3600), ("Min-SE", "2000")), "2000;refresher=uac", True),
+        (expires(600)[1:], "600;refresher=uas", False),
+        (expires(600, "uac")[1:], "600;refresher=uas", False),
     ],
 )
 def test_what_a_caller_is_granted(world, anna, bert, asked, granted, required):
