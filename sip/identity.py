@@ -43,10 +43,11 @@ def is_anonymous(said: NameAddr) -> bool:
 def caller_of(request: Request, username: str, trunk: Trunk | None) -> Caller:
     """The caller of an INVITE; what only a trusted peer may say is overheard from all others."""
     said = request.from_
-    hidden = bool(_HIDING & {word.lower() for value in request.values("Privacy") for word in value.split(";")})
+    nameless = is_anonymous(said)
+    wishes = {word.strip().lower() for value in request.values("Privacy") for word in value.split(";")}
+    hidden = nameless or not _HIDING.isdisjoint(wishes)
     if trunk is None:
-        nameless = is_anonymous(said)
-        return Caller(username, "" if nameless else said.display, hidden or nameless)
+        return Caller(username, "" if nameless else said.display, hidden)
     number = said.uri.dialled
     if not trunk.trusted:
         return Caller(number, said.display, hidden, asserted=False)

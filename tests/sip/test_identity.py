@@ -57,7 +57,9 @@ def test_hidden_caller(world, anna, trusted):
     assert (b"anna" in out.to_bytes()) is trusted
 
 
-@pytest.mark.parametrize("wish", ["id", "user", "header", "full", "ID", "header;user", "id;critical", "none", ""])
+@pytest.mark.parametrize(
+    "wish", ["id", "user", "header", "full", "ID", "header;user", "id;critical", "critical; id", "none", ""]
+)
 def test_hidden_caller_stays_so_for_users(world, anna, bert, wish):
     anna.invite("bert", HOLD, *([("Privacy", wish)] if wish else []))
     (out,) = bert.hears("INVITE")
@@ -79,6 +81,19 @@ def test_trusted_trunk_is_believed(world, bert):
 def test_other_trunks_are_not_believed(world, bert):
     out = from_trunk(world, bert, CARRIER, ("P-Asserted-Identity", "<sip:+49891@c.example>"))
     assert out.from_.uri.user == "4930555"
+
+
+@pytest.mark.parametrize("trunk", [TRUSTED, CARRIER])
+def test_a_trunk_that_names_nobody_calls_for_somebody_who_hides(world, bert, trunk):
+    """Its Privacy may have got lost on the way; whom it asserts is still not for users (RFC 3323 §4.1.1.3)."""
+    world.run(world.core.set_trunks([trunk], world.now))
+    host = Peer(world, "4930555", FIRST.host)
+    asserted = ("P-Asserted-Identity", '"Chief" <sip:+49891@c.example>')
+    invite = host.request("INVITE", "sip:bert@198.51.100.1", asserted, sdp=HOLD)
+    host.say(invite.replaced("From", ["<sip:anonymous@anonymous.invalid>;tag=a"]))
+    (out,) = bert.hears("INVITE")
+    assert (out.from_.display, str(out.from_.uri)) == ("Anonymous", "sip:anonymous@anonymous.invalid")
+    assert b"+49891" not in out.to_bytes()
 
 
 def test_identity_that_cannot_be_read(world, bert):
