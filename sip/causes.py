@@ -54,7 +54,10 @@ _CAUSES = {
 }
 """RFC 3398 §8.2.6.1; 487, 488, 491 and 606, which it leaves out, as gateways commonly have them."""
 
-_FOR_CALLER = {401: 403, 407: 403, 408: 408, 420: 500, 421: 500, 481: 480, 482: 482, 483: 483, 487: 480, 491: 480}
+_BETWEEN_US = (405, 420, 421, 422, 423, 469, 489, 494)
+"""Failures that have to say what would do instead, which is between the callee's side and us."""
+
+_FOR_CALLER = {401: 403, 407: 403, 415: 488, 481: 480, 487: 480, 491: 480, **dict.fromkeys(_BETWEEN_US, 500)}
 """What the callee's side says of us, and not of the call, in words for the caller."""
 
 NEXT_TARGET = frozenset({301, 302, 404, 408, 410, 480, 481, 487, 491, 500, 501, 502, 503, 504})

@@ -77,8 +77,8 @@ def test_callee_that_is_never_content(world, anna, bert):
     anna.invite("bert")
     for number in range(1, 4):
         bert.reply(bert.heard()[-1], 422, b"", ("Min-SE", str(3600 * number)))
-    assert anna.heard()[-1].status == 422
-    settle(world, 422, 31, "b")
+    assert anna.heard()[-1].status == 500
+    settle(world, 500, 31, "b")
 
 
 def test_we_refresh_alone_where_the_peer_cannot(world, anna, bert):
