@@ -199,7 +199,7 @@ class Agent:
             ("Max-Forwards", str(MAX_FORWARDS)),
             *(("Route", route) for route in routes),
             ("From", f"{dialog.ours};tag={dialog.our_tag}"),
-            ("To", f"{dialog.theirs};tag={dialog.their_tag}"),
+            ("To", f"{dialog.theirs};tag={dialog.their_tag}" if dialog.their_tag else dialog.theirs),
             ("Call-ID", dialog.call_id),
             ("CSeq", f"{cseq} {method}"),
             *self.signed(headers, "User-Agent"),

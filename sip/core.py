@@ -344,7 +344,12 @@ class Core:
     # --- helpers ---
 
     def _take_response(self, response: Response, now: float) -> None:
-        """A response of no transaction is dropped, unless it is a 2xx that waits for an ACK sent before a restart."""
+        """A response of no transaction is dropped, unless it is a 2xx that waits for an ACK sent before a restart.
+
+        So is one with another Via below ours: it was for somebody else (RFC 3261 §8.1.3.3).
+        """
+        if len(response.vias) > 1:
+            return
         if self._agent.layer.response(response, now) or response.status // 100 != 2:
             return
         found = self._calls.dialog((response.call_id, response.from_.tag or "", response.to.tag or ""))
