@@ -36,7 +36,7 @@ def attend(call: Call, event: Event, now: float) -> None:
         call.refused(error.status, error.reason, now)
         return
     near.heard = sdp or near.heard
-    call.host.ask_attend(call, near, sdp, now)
+    call.host.asks.attend(call, near, sdp, now)
 
 
 def offer(call: Call) -> bytes:

@@ -78,7 +78,7 @@ class Call:
         self.taken: float | None = None
         self.sought = self.peer = ""
         """Who is sought for one who waits, and who has taken the call, by the names they were given."""
-        self.branches = Branches(host.hunt(), host.agent.settings.redirections)
+        self.branches = Branches(host.asks.hunt(), host.agent.settings.redirections)
         self.host = host
         self.legs: list[Leg] = []
         """All that are not gone, those that merely ring included."""
@@ -160,7 +160,7 @@ class Call:
         if self.state is CallState.WAITING:
             self.sought = peer
             rounds = 1 if self.near.pending else 2  # what was said in a 183 is not said otherwise in the 200
-            self.branches = Branches(self.host.hunt(rounds), self.host.agent.settings.redirections)
+            self.branches = Branches(self.host.asks.hunt(rounds), self.host.agent.settings.redirections)
             self.routed(groups, now)
 
     def give_up(self, now: float) -> None:

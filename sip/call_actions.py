@@ -56,9 +56,9 @@ def _invite(call: Call, event: Event, now: float) -> None:
             _reach_lent(call, leg, sdp, now)
             continue
         call.legs.append(leg)
-        call.host.equip(leg)
+        call.host.asks.equip(leg)
         local = call.host.agent.local_for(destination.address)
-        request = call.host.invitation(call, leg, destination, local, sdp)
+        request = call.host.asks.invitation(call, leg, destination, local, sdp)
         leg.call(request, destination.address, local, now)
     call.start_ringing(now)
 
@@ -83,7 +83,7 @@ def _redirect(call: Call, event: Event, now: float) -> None:
     call.stop_ringing()
     if isinstance(event.message, Response) and event.leg:
         call.reach(event.leg)
-        call.host.ask_route(call, now, event.message)
+        call.host.asks.route(call, now, event.message)
 
 
 def _give_up_far(call: Call, event: Event, now: float) -> None:
@@ -97,7 +97,7 @@ def _offer(call: Call, event: Event, now: float) -> None:
     request = call.first if call.state is CallState.OFFERING else call.near.asked.request
     if call.originating:
         call.media = call.offered = True
-        call.host.ask_attends(call, call.branches.faces, now)
+        call.host.asks.attends(call, call.branches.faces, now)
         return
     if not call.waits and (call.late or request is None):
         call.feed(CallSignal.MEDIA_READY, now)
@@ -115,14 +115,14 @@ def _offer(call: Call, event: Event, now: float) -> None:
     else:
         _note_offer(call, call.near, sdp)
         if call.state is CallState.OFFERING:
-            call.host.ask_offers(call, call.near, sdp, call.branches.faces, now)
+            call.host.asks.offers(call, call.near, sdp, call.branches.faces, now)
         else:
-            call.host.ask_offer(call, call.near, sdp, call.far, CallSignal.MEDIA_READY, now)
+            call.host.asks.offer(call, call.near, sdp, call.far, CallSignal.MEDIA_READY, now)
 
 
 def _ask_offer(call: Call, leg: Leg, sdp: bytes, other: Leg, signal: CallSignal, now: float) -> None:
     _note_offer(call, leg, sdp)
-    call.host.ask_offer(call, leg, sdp, other, signal, now)
+    call.host.asks.offer(call, leg, sdp, other, signal, now)
 
 
 def _note_offer(call: Call, leg: Leg, sdp: bytes) -> None:
@@ -135,7 +135,7 @@ def _ask_answer(call: Call, leg: Leg, sdp: bytes, signal: CallSignal, now: float
     """Raises SdpError where it is no answer to what we offered."""
     check_answer(leg.said, sdp)
     leg.heard = sdp
-    call.host.ask_answer(call, leg, sdp, signal, now)
+    call.host.asks.answer(call, leg, sdp, signal, now)
 
 
 def _reinvite(call: Call, event: Event, now: float) -> None:
@@ -277,7 +277,7 @@ def _take_over(call: Call, event: Event, now: float) -> None:
     call.near.confirm(b"", now)
     if sdp and sdp != call.near.heard:
         call.near.heard = sdp
-        call.host.settle(call, call.near, call.far, now)
+        call.host.asks.settle(call, call.near, call.far, now)
     call.report(200, "OK", now)
     call.note_answer(now)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""All calls: finds the leg that a message belongs to, and asks the world on behalf of a call."""
+"""All calls: how they begin, and which leg a message belongs to."""
 
 from __future__ import annotations
 
@@ -10,34 +10,24 @@ from typing import Any
 
 from sip.agent import Agent
 from sip.attending import plain_request
-from sip.branches import Offers
 from sip.call import Call
-from sip.call_table import PASSING, CallSignal, CallState
-from sip.client_auth import ClientAuth
+from sip.call_questions import CallQuestions
+from sip.call_table import PASSING, CallState
 from sip.dialog import DialogKey
 from sip.effects import (
     Address,
-    AnswerMedia,
-    AttendMedia,
     CallStarted,
-    Diversion,
-    FindRoute,
-    OfferMedia,
     SaveCall,
     Target,
 )
 from sip.errors import ProtocolError
 from sip.history import history_of
-from sip.hunt import Ending, Hunt
 from sip.identity import Caller, caller_of, escaped
 from sip.leg import Leg
 from sip.lending import Lending
-from sip.message import Request, Response
-from sip.outgoing import Destination, Group, destinations, first_invite
-from sip.questions import Described
+from sip.message import Request
+from sip.outgoing import Destination
 from sip.registrar import Registrar
-from sip.reliable import TAG as RELIABLE
-from sip.reliable import supports
 from sip.search import Search
 from sip.session_timer import too_small
 from sip.snapshot import restore_call, snapshot
@@ -60,7 +50,7 @@ class Calls:
         self.lending = Lending(agent, self)
         self._shared = shared
         self.trunks = trunks
-        self._registrar = registrar
+        self.asks = CallQuestions(agent, registrar, trunks)
         self._calls: dict[str, Call] = {}
         self._dialogs: dict[DialogKey, tuple[Call, Leg]] = {}
         self._callers: dict[CallerKey, list[tuple[Call, Leg]]] = {}
@@ -145,7 +135,7 @@ class Calls:
         elif wanted:
             Search(self, call, wanted.key, None).ring("look", now)
         else:
-            self.ask_route(call, now)
+            self.asks.route(call, now)
 
     def transfer(
         self,
@@ -179,13 +169,13 @@ class Calls:
         elif wanted:
             Search(self, new, wanted.key, party).ring("look", now)
         else:
-            self.ask_route(new, now)
+            self.asks.route(new, now)
 
     def connect(self, identity: str, targets: Iterable[Target], peer: str, now: float) -> None:
         """Find somebody for the caller of a call, who waits; a call that does not is left alone."""
         call = self._calls.get(identity)
         if call:
-            call.seek(self._groups(targets, now), peer, now)
+            call.seek(self.asks.groups(targets, now), peer, now)
 
     def originate(
         self, identity: str, caller: Caller, user: str, targets: Iterable[Target], service: str, now: float
@@ -194,7 +184,7 @@ class Calls:
         call = Call(self, identity, user, caller.name, self.agent.settings.host, now)
         call.identity = caller
         self._begin(call)
-        call.originate(self._groups(targets, now), service, now)
+        call.originate(self.asks.groups(targets, now), service, now)
 
     def send_on(
         self, identity: str, name: str, made: str, targets: Iterable[Target], dialled: str, user: str, now: float
@@ -208,15 +198,11 @@ class Calls:
         if new.start_with(leg, plain_request(call), now):
             new.identity = call.party(leg)
             self._begin(new)
-            new.routed(self._groups(targets, now), now)
+            new.routed(self.asks.groups(targets, now), now)
 
     def _begin(self, call: Call) -> None:
         self._calls[call.id] = call
         self.agent.effects.append(CallStarted(call.id, call.caller, call.dialled, call.payer_trunk))
-
-    def _groups(self, targets: Iterable[Target], now: float) -> Iterator[Group]:
-        host = self.agent.settings.host
-        return destinations(targets, self._registrar, self.trunks.known, self.agent.local_for, host, now)
 
     def restore(self, state: Mapping[str, Any], now: float) -> None:
         """Take up a saved call."""
@@ -288,127 +274,6 @@ class Calls:
 
     # --- CallHost ---
 
-    def ask_route(self, call: Call, now: float, redirection: Response | None = None) -> None:
-        """See CallHost."""
-        if redirection and not self._redirect(call, redirection):
-            call.refused(482, "Loop Detected", now)
-            return
-
-        def answer(targets: Iterable[Target], when: float) -> None:
-            call.routed(self._groups(targets, when), when)
-
-        token = self.agent.questions.ask(answer, call.refused, now)
-        trunk = "" if call.diverted else call.payer_trunk
-        question = FindRoute(token, call.id, call.caller, call.dialled, call.domain, trunk, call.diverted)
-        self.agent.effects.append(question)
-
-    def _redirect(self, call: Call, response: Response) -> bool:
-        """Dial the contact that is preferred; whether it was not dialled before."""
-        contact = max((each for each in response.contacts if each.uri.names_callee), key=lambda each: each.q)
-        call.visited.add(call.dialled)
-        call.diverted = call.b.user
-        call.diversions = (Diversion(call.diverted, "deflection"), *call.b.diversions, *call.diversions)
-        call.dialled, call.domain = contact.uri.dialled, contact.uri.host or self.agent.settings.host
-        return call.dialled not in call.visited
-
-    def ask_offers(self, call: Call, leg: Leg, sdp: bytes, others: Sequence[Leg], now: float) -> None:
-        """See CallHost."""
-        attempt = call.branches.hunt.attempt % call.branches.hunt.shapes
-
-        def ask(token: int, other: Leg) -> OfferMedia:
-            return replace(_offer(token, call, leg, sdp, other), attempt=attempt, side=other.side)
-
-        self._gather(call, others, ask, now)
-
-    def ask_attends(self, call: Call, legs: Sequence[Leg], now: float) -> None:
-        """See CallHost."""
-        self._gather(call, legs, lambda token, leg: replace(_attend(token, call, leg, b""), side=leg.side), now)
-
-    def _gather(
-        self, call: Call, others: Sequence[Leg], ask: Callable[[int, Leg], OfferMedia | AttendMedia], now: float
-    ) -> None:
-        turn = call.turn
-
-        def ready(offers: Offers, when: float) -> None:
-            if call.turn == turn:
-                call.offers_ready(offers, when)
-
-        offers = Offers(len(others), ready)
-        for other in others:
-            side = other.side
-            token = self.agent.questions.ask(partial(offers.take, side), partial(offers.refuse, side), now)
-            self.agent.effects.append(ask(token, other))
-
-    def ask_offer(self, call: Call, leg: Leg, sdp: bytes, other: Leg, signal: CallSignal, now: float) -> None:
-        """See CallHost."""
-        token = self._ask(call, signal, now)
-        self.agent.effects.append(_offer(token, call, leg, sdp, other))
-
-    def ask_answer(self, call: Call, leg: Leg, sdp: bytes, signal: CallSignal, now: float) -> None:
-        """See CallHost."""
-        token = self._ask(call, signal, now)
-        self.agent.effects.append(AnswerMedia(token, call.id, leg.name, sdp, leg.peer_host, leg.side))
-
-    def ask_attend(self, call: Call, leg: Leg, sdp: bytes, now: float) -> None:
-        """See CallHost."""
-        token = self._ask(call, CallSignal.MEDIA_READY, now)
-        self.agent.effects.append(_attend(token, call, leg, sdp))
-
-    def settle(self, call: Call, offerer: Leg, answerer: Leg, now: float) -> None:
-        """See CallHost."""
-
-        def refuse(status: int, reason: str, when: float) -> None:
-            call.fail(status, when)
-
-        def offered(_: Described, when: float) -> None:
-            token = self.agent.questions.ask(lambda *_: None, refuse, when)
-            answer = AnswerMedia(token, call.id, answerer.name, answerer.heard, answerer.peer_host)
-            self.agent.effects.append(answer)
-
-        token = self.agent.questions.ask(offered, refuse, now)
-        self.agent.effects.append(_offer(token, call, offerer, offerer.heard, answerer))
-
-    def hunt(self, rounds: int = 1) -> Hunt:
-        """See CallHost."""
-        return Hunt(self._admit, rounds)
-
-    def _admit(self, destination: Destination) -> Ending | None:
-        """Why a destination cannot be tried: it is ourselves, what we would send there comes back, or a trunk's."""
-        if destination.leg or destination.service:
-            return None
-        if self.agent.local_for(destination.address) == destination.address:
-            return Ending(482, 25, "server", "Loop Detected")
-        return self.trunks.admit(destination) if destination.trunk else None
-
-    def equip(self, leg: Leg) -> None:
-        """See CallHost."""
-        if leg.trunk:
-            self.trunks.carry(leg.trunk, 1)
-            leg.asking.auth = self.auth(leg.trunk)
-
-    def auth(self, trunk: str) -> ClientAuth | None:
-        """See CallHost."""
-        return self.trunks.auth(trunk)
-
-    def invitation(self, call: Call, leg: Leg, destination: Destination, local: Address, sdp: bytes) -> Request:
-        """See CallHost."""
-        first = call.first or plain_request(call)
-        alone = len(call.branches.legs) == 1 and supports(first, RELIABLE)
-        return first_invite(
-            self.agent,
-            first,
-            destination,
-            local,
-            call.identity,
-            self.trunks.known.get(destination.trunk),
-            leg.tag,
-            leg.speak(sdp),
-            call.diversions,
-            [*call.headers, *leg.session.propose(first=True)],
-            reliable=bool(sdp) or alone,
-            kin=call.a.call_id,
-        )
-
     def found(self, call: Call, leg: Leg, key: DialogKey) -> None:
         """See CallHost."""
         self._dialogs[key] = (call, leg)
@@ -432,35 +297,10 @@ class Calls:
         """See CallHost."""
         self._calls.pop(call.id, None)
 
-    def _ask(self, call: Call, signal: CallSignal, now: float) -> int:
-        """A question about media; an answer that comes after the call has turned to something else is nothing."""
-        turn = call.turn
-
-        def answer(described: Described, when: float) -> None:
-            if call.turn == turn:
-                call.ready(signal, described.sdp, when)
-
-        def refuse(status: int, reason: str, when: float) -> None:
-            if call.turn == turn and signal is not CallSignal.EARLY_READY:
-                call.refused(status, reason, when)
-
-        return self.agent.questions.ask(answer, refuse, now)
-
 
 def _is_passing(call: Call) -> bool:
     """Whether what a call is about will be over without anybody's decision, and it talks then if it is still there."""
     return call.state in PASSING or (call.state is CallState.TALKING and any(leg.busy for leg in call.legs))
-
-
-def _offer(token: int, call: Call, leg: Leg, sdp: bytes, other: Leg) -> OfferMedia:
-    hosts = (leg.peer_host, other.peer_host, leg.local_host, other.local_host)
-    trunks, ways = (leg.trunk, other.trunk), (leg.transport, other.transport)
-    return OfferMedia(token, call.id, leg.name, sdp, *hosts, *trunks, 0, leg.user, other.user, *ways)
-
-
-def _attend(token: int, call: Call, leg: Leg, sdp: bytes) -> AttendMedia:
-    party = leg.peer_host, leg.local_host, leg.trunk, leg.user, leg.transport
-    return AttendMedia(token, call.id, leg.name, sdp, *party)
 
 
 def _replaced(request: Request) -> Replaced | None:

@@ -110,7 +110,7 @@ def restore_leg(host: CallHost, call: Call, state: Mapping[str, Any], now: float
     asked.uri = state.get("uri", "")
     asked.success, asked.invite = _data(state["success"]), _request(state["invite"])
     asking.ack = (state["ack"][0], _data(state["ack"][1])) if state["ack"] else None
-    asking.sent, asking.auth = _request(state["sent"]), host.auth(leg.trunk) if leg.called else None
+    asking.sent, asking.auth = _request(state["sent"]), host.asks.auth(leg.trunk) if leg.called else None
     if state["dialog"]:
         leg.dialog = restored(state["dialog"])
         leg.dialog.our_cseq += CSEQ_GAP
