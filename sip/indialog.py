@@ -22,6 +22,8 @@ from sip.session_timer import too_small
 from sip.transaction import Transaction
 from sip.transfer import Report, referral
 
+UNREADABLE = 415
+
 
 class InDialog:
     """Takes each request whose To tag is one of ours."""
@@ -48,7 +50,7 @@ class InDialog:
         try:
             self._handle(call, leg, request, transaction, source, now)
         except ProtocolError as error:
-            headers = too_small(request, self._agent.settings)
+            headers = ACCEPTED if error.status == UNREADABLE else too_small(request, self._agent.settings)
             self._agent.respond(transaction, request, error.status, now, error.reason, headers=headers)
         call.touched()
 
@@ -119,11 +121,7 @@ class InDialog:
         self, call: Call, leg: Leg, request: Request, transaction: Transaction, source: Address, now: float
     ) -> None:
         """Pass a change on, or refuse it: 500 to one who has one pending, else 491 (RFC 3261 §14.2, RFC 3311 §5.2)."""
-        try:
-            sdp = session_description(request)
-        except ProtocolError as error:
-            self._agent.respond(transaction, request, error.status, now, error.reason, headers=ACCEPTED)
-            return
+        sdp = session_description(request)
         if too_small(request, self._agent.settings):
             raise ProtocolError(422, "Session Interval Too Small")
         check_target(request, source)

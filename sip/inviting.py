@@ -26,6 +26,8 @@ _SUPPORTED = ("Supported", ", ".join(word for word in EXTENSIONS if word != RELI
 """Of a re-INVITE, whose 1xx nobody waits for."""
 PATIENCE = 5
 """How often a re-INVITE is tried again that nobody else would repeat."""
+MAX_EARLY = 64
+"""Early dialogs of one INVITE of ours: what further branches of a fork ring is not told."""
 _WAITING = (LegState.CALLING, LegState.RINGING, LegState.CONFIRMED)
 
 
@@ -144,6 +146,8 @@ class Inviting:
         if self.withdrawn:
             self.withdrawn = False
             self.cancel(now)
+        if len(self.early) >= MAX_EARLY and self._is_new(response.to.tag):
+            return
         rseq = reliable_number(response)
         early = self._early(response)
         if rseq is not None and early:
@@ -152,6 +156,10 @@ class Inviting:
             if not described(response) or self.sent is None or self.sent.body:
                 self.acknowledge(response, b"", now)
         self._leg.feed(LegSignal.PROVISIONAL, now, response)
+
+    def _is_new(self, tag: str | None) -> bool:
+        """Whether a 1xx with this tag is of a branch that was not heard of yet."""
+        return bool(tag) and self._leg.dialog is None and tag not in self.early
 
     def acknowledge(self, response: Response, sdp: bytes, now: float) -> None:
         """Send the PRACK of a reliable 1xx, with the answer to its offer if it made one (RFC 3262 §4, §5)."""

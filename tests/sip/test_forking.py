@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from sip.effects import Address, AnswerMedia, OfferMedia, UriTarget, UserTarget
+from sip.inviting import MAX_EARLY
 from sip.message import Request
 from tests.sip.conftest import Peer
 from tests.sip.talk import ANSWER, HOLD, settle
@@ -211,6 +212,22 @@ def test_reliable_branches_are_numbered_each_by_itself(world, anna, bert):
         ("x", "11"),
         ("y", "71"),
     ]
+
+
+def test_a_fork_has_so_many_branches_and_no_more(world, anna, bert):
+    """What rings beyond them is heard of when it answers."""
+    anna.invite("bert")
+    (out,) = bert.hears("INVITE")
+    for number in range(1000):
+        bert.reply(out, 183, ANSWER, tag=f"b{number}")
+    anna.hears(100, *[183] * MAX_EARLY)
+    assert world.core.counts()["dialogs"] <= 2 * MAX_EARLY + 2
+    bert.reply(out, 180, tag="b0")
+    anna.hears(180)
+    bert.reply(out, 200, ANSWER, tag="b999")
+    (ack,) = bert.hears("ACK")
+    assert ack.to.tag == "b999"
+    anna.hears(200)
 
 
 def test_next_target_after_early_media_is_another_dialog(world, anna, bert):

@@ -127,6 +127,18 @@ def test_prack_that_cannot_be_read(world, anna, bert):
     anna.hears(400)
 
 
+def test_a_prack_with_a_body_that_nobody_understands(world, anna, bert):
+    """It is told what would be understood, and tries again."""
+    anna.invite("bert", HOLD, ABLE)
+    bert.reply(bert.hears("INVITE")[0], 183, ANSWER)
+    (_, early) = anna.hears(100, 183)
+    rack = ("RAck", f"{early.rseq} {early.cseq}")
+    anna.say(anna.within(early, "PRACK", rack, sdp=b"hello").replaced("Content-Type", ["text/plain"]))
+    assert anna.hears(415)[0].get("Accept") == "application/sdp"
+    anna.say(anna.within(early, "PRACK", rack))
+    anna.hears(200)
+
+
 def test_without_any_prack_the_invite_fails(world, anna, bert):
     _, out = ringing(world, anna, bert, HOLD, ABLE)
     bert.reply(out, 183, ANSWER)
