@@ -98,7 +98,10 @@ class Demo:
         controller.attach()
         interfaces = " and ".join(lab.topology.relay_interfaces)
         self._screen.step("kernel", f"relay attached to {interfaces}, native XDP", time.monotonic() - began)
-        self._screen.step("controller", "voxdp run with its own PostgreSQL", controller.start())
+        began = time.monotonic()
+        controller.start()
+        controller.ready()
+        self._screen.step("controller", "voxdp run with its own PostgreSQL", time.monotonic() - began)
         return controller
 
     def _register(self, lab: Lab, controller: Controller) -> list[Baresip]:
@@ -120,11 +123,13 @@ class Demo:
         self._show_flows(controller)
         self._crash(lab, controller)
         self._show_flows(controller)
+        self._hear(alice, bob)
         self._end(controller, bob, alice)
 
     def _second_call(self, controller: Controller, alice: Baresip, bob: Baresip) -> None:
         self._connect("Call 2: bob calls alice", bob, alice)
         self._show_flows(controller)
+        self._hear(alice, bob)
         self._end(controller, bob, alice)
 
     def _connect(self, title: str, caller: Baresip, called: Baresip) -> None:
@@ -149,6 +154,11 @@ class Demo:
         seconds = controller.start()
         known = controller.until("calls", "call", "list", count=1)[0]["id"]
         self._screen.step("restarted", f"it knows call {known} again", seconds)
+
+    def _hear(self, alice: Baresip, bob: Baresip) -> None:
+        """Talk on until each has heard the other clearly: on a busy host their sound comes in pieces."""
+        alice.hears(TONES["bob"])
+        bob.hears(TONES["alice"])
 
     def _end(self, controller: Controller, first: Baresip, second: Baresip) -> None:
         first.hangup()
