@@ -192,14 +192,22 @@ class Controller:
         return self._command(self._user, *words, stdin=stdin, timeout=timeout)
 
     def until(self, what: str, *words: str, count: int, timeout: float = PATIENCE) -> list[dict[str, Any]]:
-        """Ask for a list until it has `count` entries; LabError when it has not in time."""
-        deadline = time.monotonic() + timeout
+        """Ask for a list until it has `count` entries; LabError when it has not in time.
+
+        A refusal is no answer yet: what is in the database cannot be had until that has started anew.
+        """
+        began = time.monotonic()
         while True:
-            found: list[dict[str, Any]] = self.look(*words)
-            if len(found) == count:
-                return found
-            if time.monotonic() > deadline:
-                raise LabError(f"{len(found)} {what} after {timeout:g} s, not {count}; see 'voxdp {' '.join(words)}'")
+            try:
+                found: list[dict[str, Any]] = self.look(*words)
+            except LabError as refusal:
+                self._check(self._running(), began, refusal, timeout)
+            else:
+                if len(found) == count:
+                    return found
+                if time.monotonic() - began > timeout:
+                    asked = f"voxdp {' '.join(words)}"
+                    raise LabError(f"{len(found)} {what} after {timeout:g} s, not {count}; see '{asked}'")
             time.sleep(POLL)
 
     def carried(self, least: int, timeout: float = PATIENCE) -> list[dict[str, Any]]:
@@ -259,8 +267,8 @@ class Controller:
             raise LabError("voxdp run was not started")
         return self._process
 
-    def _check(self, process: Process, began: float, refusal: LabError) -> None:
+    def _check(self, process: Process, began: float, refusal: LabError, patience: float = PATIENCE) -> None:
         if process.status is not None:
             raise LabError(f"voxdp run ended with {process.status}: {process.last_line()}")
-        if time.monotonic() - began > PATIENCE:
-            raise LabError(f"voxdp run does not answer after {PATIENCE:g} s: {refusal}")
+        if time.monotonic() - began > patience:
+            raise LabError(f"voxdp run does not answer after {patience:g} s: {refusal}")
