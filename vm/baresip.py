@@ -218,7 +218,8 @@ class Baresip:
     def hears(self, frequency: float, seconds: float = 1.0, timeout: float = PATIENCE) -> audio.Heard:
         """Wait until so many seconds of a clear tone came in by the call at hand; what has come then, or at `timeout`.
 
-        A phone that is held up sends and takes its sound in pieces: how long it takes is the machine's matter.
+        A phone that is held up sends and takes its sound in pieces: how long it takes is the machine's matter. What
+        comes after a hold is not recorded.
         """
         deadline = time.monotonic() + timeout
         while True:

@@ -21,7 +21,7 @@ alias="{domain}"
 mpath="{modules}/"
 {load}
 modparam("rtpengine", "rtpengine_sock", "{relays}")
-modparam("rtpengine", "rtpengine_tout_ms", 300)
+modparam("rtpengine", "rtpengine_tout_ms", 5000)
 modparam("rtpengine", "rtpengine_retr", 1)
 modparam("rtpengine", "mos_min_pv", "$avp(mos_min)")
 modparam("rtpengine", "mos_max_pv", "$avp(mos_max)")

@@ -69,8 +69,12 @@ class Call:
         }
         media = self.browser.media()
         assert media == {"address": self.relay, "codec": codec, "dtls": "connected"}
-        heard = self.browser.hears()
+        heard = self.browser.until_hears(PHONES)
         assert heard.is_tone(PHONES), heard
+
+    def phone_hears(self):
+        heard = self.bob.hears(BROWSERS)
+        assert heard.is_tone(BROWSERS), heard
 
     def settled(self):
         """The flows of RTP once checks have led to a pair, and packets were carried."""
@@ -99,6 +103,7 @@ def test_a_browser_and_a_phone_call_each_other(call):
     call.heard("audio/PCMU")
     assert call.browser.run("phone.restart()") == 200, "ICE begins anew in the middle of the call"
     call.heard("audio/PCMU")
+    call.phone_hears()
     call.hangs_up("browser")
     assert phone_heard(call.bob).is_tone(BROWSERS)
 
@@ -106,19 +111,22 @@ def test_a_browser_and_a_phone_call_each_other(call):
     call.bob.established()
     call.browser.until("talking")
     call.heard("audio/PCMU")
+    call.phone_hears()
     call.hangs_up("phone")
     assert phone_heard(call.bob).is_tone(BROWSERS)
 
     call.open(codec="audio/opus", microphone=False)
     call.dial()
     call.heard("audio/opus")
-    call.bob.hold()
-    call.bob.resume()
+    call.phone_hears()
+    for change in (call.bob.hold, call.bob.resume):
+        change()
+        assert call.bob.wait("CALL_REMOTE_SDP")["param"] == "answer"
     call.heard("audio/opus")
     call.hangs_up("phone")
 
     call.browser.run("phone.socket.close()")
     call.controller.until("registrations", "reg", "list", count=1)
-    assert len(call.controller.ask("cdr", "list")) == 3
+    call.controller.until("records", "cdr", "list", count=3)
     call.bob.dial(f"sip:wendy@{DOMAIN}")
     assert "480" in call.bob.closed()

@@ -52,6 +52,8 @@ def test_phones_hear_each_other(two, controller, families):
     assert {flow["path"] for flow in flows} == {"kernel"}
     wanted = [place.address6 if family == 6 else place.address for place, family in zip(places, families, strict=True)]
     assert [flow["source"]["address"] for flow in flows] == wanted
+    for phone, tone in ((alice, TONES["bob"]), (bob, TONES["alice"])):
+        assert phone.hears(tone).is_tone(tone)
     alice.hangup()
     bob.closed()
     (record,) = controller.until("records", "cdr", "list", count=1)

@@ -21,6 +21,10 @@ from vm.process import PATIENCE, inside, run
 
 MODULES = Path("/lib/modules")
 VOXDP = Path(sys.executable).parent / "voxdp"
+FRAMES = 240
+"""Of both parties, each packet before and after the relay: ten of each even if one is held up for a second."""
+SOME = 6000
+"""Bytes in which there are frames: one has no more than 400."""
 pytestmark = pytest.mark.xdist_group("shared lab")
 
 
@@ -41,14 +45,43 @@ def talking(placed):
 
 
 def measured(world, seconds=PATIENCE):
-    """Both directions of RTP once their quality and the round trip are known."""
+    """Both directions of RTP once their quality and the round trip are known, of a while when no phone was held up."""
     deadline = time.monotonic() + seconds
     while True:
         flows = world.flows()
-        if all(flow["mos"] and None not in (flow["rtt_ms"], flow["packets_per_second"]) for flow in flows):
+        if len(flows) == 2 and all(map(even, flows)):
             return flows
         assert time.monotonic() < deadline, flows
         time.sleep(0.2)
+
+
+def even(flow):
+    """Phones on a busy machine send late, and their reports wait."""
+    if flow["mos"] is None or flow["rtt_ms"] is None or flow["packets_per_second"] is None:
+        return False
+    return flow["mos"] > 3 and 0 <= flow["rtt_ms"] < 2000 and 20 < flow["packets_per_second"] < 80
+
+
+def least(world):
+    """The least MOS by the flows and that by the call, with no change between the answers; and the call's codec."""
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        before = min(flow["mos_min"] for flow in world.flows())
+        (call,) = world.controller.look("call", "list")
+        if min(flow["mos_min"] for flow in world.flows()) == before:
+            return before, call["mos_min"], call["codec"]
+    raise AssertionError("it never rests")
+
+
+def explained(world, **causes):
+    """What is told of each direction, by leg, once these are the causes."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        found = {each["leg"]: each for each in world.controller.ask("flow", "explain", call_of(world))}
+        if {leg: each["cause"] for leg, each in found.items()} == causes:
+            return found
+        assert time.monotonic() < deadline, found
+        time.sleep(0.5)
 
 
 def observed(world, histogram, seconds=PATIENCE):
@@ -56,7 +89,7 @@ def observed(world, histogram, seconds=PATIENCE):
     deadline = time.monotonic() + seconds
     while True:
         lines = world.controller.fetch("/metrics").splitlines()
-        if float(next(line for line in lines if line.startswith(histogram)).split()[1]) >= 1:
+        if any(float(line.split()[1]) >= 1 for line in lines if line.startswith(histogram)):
             return
         assert time.monotonic() < deadline, histogram
         time.sleep(0.3)
@@ -71,8 +104,12 @@ def flagged(world):
 
 
 def until_flagged(world, count):
+    until(lambda: flagged(world) == count)
+
+
+def until(holds):
     deadline = time.monotonic() + PATIENCE
-    while flagged(world) != count:
+    while not holds():
         assert time.monotonic() < deadline
         time.sleep(0.05)
 
@@ -86,13 +123,13 @@ def packets(path, *fields):
 def test_a_call_is_captured_before_and_after_the_relay(talking, tmp_path):
     (call,) = talking.controller.ask("call", "list")
     file = tmp_path / "call.pcapng"
-    talking.controller.command("capture", "--call", call["id"][:8], "-c", "60", "-w", str(file))
-    assert flagged(talking) == 0
+    talking.controller.command("capture", "--call", call["id"][:8], "-c", str(FRAMES), "-w", str(file))
+    until_flagged(talking, 0)
     assert file.stat().st_mode & 0o777 == 0o600
     flows = {(flow["leg"], flow["kind"]): flow for flow in talking.controller.ask("flow", "list")}
     rows = packets(file, "frame.interface_name", "frame.packet_flags_direction", "ip.src", "udp.srcport", "ip.dst",
                    "udp.dstport", "frame.comment")  # fmt: skip
-    assert len(rows) == 60
+    assert len(rows) == FRAMES
     for leg in ("a", "b"):
         flow = flows[leg, "rtp"]
         mine = [row for row in rows if f"flow {flow['id']} (rtp from leg {leg}) of call {call['id']}" in row[6]]
@@ -123,8 +160,8 @@ def test_a_capture_ends_with_its_command_and_with_its_controller(talking, tmp_pa
         refused = subprocess.run(command, capture_output=True, text=True, check=False)
         assert (refused.returncode, refused.stderr) == (1, "voxdp: another capture is under way; end it first\n")
         data = b""
-        while len(data) < 6000:  # a frame is no more than 400
-            data += (chunk := os.read(piped.stdout.fileno(), 6000))
+        while len(data) < SOME:
+            data += (chunk := os.read(piped.stdout.fileno(), SOME))
             assert chunk
         piped.send_signal(signal.SIGINT)
         rest, told = piped.communicate(timeout=PATIENCE)
@@ -132,14 +169,15 @@ def test_a_capture_ends_with_its_command_and_with_its_controller(talking, tmp_pa
     assert b"frames captured" in told
     (tmp_path / "piped.pcapng").write_bytes(data + rest)
     assert len(packets(tmp_path / "piped.pcapng", "frame.number")) > 10
-    with subprocess.Popen(command, stderr=subprocess.PIPE) as left:
-        until_flagged(talking, 4)
+    last = tmp_path / "last.pcapng"
+    with subprocess.Popen([*command[:-1], last], stderr=subprocess.PIPE) as left:
+        until(lambda: last.exists() and last.stat().st_size > SOME)
         os.kill(talking.controller.pid, signal.SIGKILL)
         assert b"or the controller has ended" in left.communicate(timeout=PATIENCE)[1]
     assert flagged(talking) == 4
     talking.controller.start()
-    assert flagged(talking) == 0
-    assert len(packets(tmp_path / "x.pcapng", "frame.number")) > 0
+    until_flagged(talking, 0)
+    assert len(packets(last, "frame.number")) > 10
 
 
 @pytest.fixture
@@ -158,7 +196,7 @@ def test_the_relay_is_traced_for_real(talking, headers):
     flow = talking.flows()[0]
     knock = "import socket, sys; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM);"
     knock += "[s.sendto(bytes([128]) + bytes(171), (sys.argv[1], int(sys.argv[2]))) for _ in range(9)]"
-    command = [VOXDP, "-c", talking.controller.config, "trace", "-j", "-w", "2", "-n", "1"]
+    command = [VOXDP, "-c", talking.controller.config, "trace", "-j", "-w", "6", "-n", "1"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as tracing:
         while tracing.poll() is None:
             run(*inside(talking.lab.a.namespace, ["python3", "-c", knock, *map(str, flow["local"].values())]))
@@ -181,33 +219,29 @@ def test_digits_are_shown(talking):
 
 def test_quality_is_measured_shown_and_recorded(talking):
     flows = measured(talking)
-    for flow in flows:  # phones on a busy machine send late, and their reports wait
-        assert 3 < flow["mos_min"] <= flow["mos"] <= 4.5, flow
-        assert 0 <= flow["rtt_ms"] < 2000, flow
+    for flow in flows:
+        assert 1 <= flow["mos_min"] <= flow["mos"] <= 4.5, flow
         assert flow["loss_pct"] == flow["far_loss_pct"] == 0, flow
-        assert 20 < flow["packets_per_second"] < 80, flow
-    (call,) = talking.controller.ask("call", "list")
-    assert (call["mos_min"], call["codec"]) == (min(flow["mos_min"] for flow in flows), "PCMU")
-    (explained, _) = talking.controller.ask("flow", "explain", call["id"][:8])
-    assert (explained["cause"], explained["failed_check"]) == ("flowing", None)
+    by_flows, by_call, codec = least(talking)
+    assert (by_call, codec) == (by_flows, "PCMU")
+    assert explained(talking, a="flowing", b="flowing")["a"]["failed_check"] is None
     observed(talking, "voxdp_rtp_mos_count")
     observed(talking, "voxdp_rtp_rtt_seconds_count")
     record = talking.finish(talking.alice, talking.bob)
     for direction in record["directions"]:
-        assert 3 < direction["mos_min"] <= direction["mos_avg"] <= 4.5
+        assert 1 <= direction["mos_min"] <= direction["mos_avg"] <= 4.5
         assert direction["loss_pct"] == 0
         assert 0 < direction["jitter_max_ms"] < 1000
-        assert 0 <= direction["rtt_ms"] < 2000
+        assert 0 <= direction["rtt_ms"] < 10_000
+    assert min(direction["mos_min"] for direction in record["directions"]) <= by_flows
 
 
 def test_a_party_that_falls_silent_is_named(talking):
     talking.bob.kill()
-    time.sleep(3)
-    causes = {found["leg"]: found for found in talking.controller.ask("flow", "explain", call_of(talking))}
-    assert (causes["a"]["cause"], causes["b"]["cause"]) == ("far_side_silent", "stopped")
-    assert "tcpdump -ni r-b udp port" in causes["b"]["remedy"]
+    found = explained(talking, a="far_side_silent", b="stopped")
+    assert "tcpdump -ni r-b udp port" in found["b"]["remedy"]
 
 
 def call_of(world):
-    (call,) = world.controller.ask("call", "list")
-    return call["id"]
+    (call,) = world.controller.look("call", "list")
+    return call["id"][:8]

@@ -94,6 +94,7 @@ def test_prack_session_timers_and_a_trunks_digest(two, kind):
     assert carrier.finish().successful == CALLS
     records = controller.until("records", "cdr", "list", count=CALLS)
     assert {(each["sip_status"], each["q850_cause"], each["ended_by"]) for each in records} == {(200, 16, "a")}
+    assert controller.until("calls", "call", "list", count=0) == []
     (trunk,) = controller.ask("trunk", "status")
     assert (trunk["name"], trunk["calls"]) == ("carrier", 0)
 
