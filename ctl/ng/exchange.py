@@ -142,6 +142,7 @@ def _write(
     media: Media,
     toward: Leg,
 ) -> bytes:
+    description.stand_alone()
     show(description.sdp, asked.codecs, answer=media.agreed)
     lines = [
         None if index in unseen else _line(medium, media, toward, index)

@@ -136,8 +136,7 @@ class Description:
         for section in self._sections():
             _redirect_connection(section, ours, holds=not found)
             section.remove_attributes(*ICE)
-        self._unbundle()
-        self._promise_no_sources()
+        self.stand_alone()
         for medium, port in zip(self._sdp.media, ports, strict=True):
             if medium.port:
                 _redirect_ports(medium, (address, port or 0))
@@ -158,16 +157,17 @@ class Description:
             else:
                 medium.remove_attributes("rtcp-mux")
 
-    def _unbundle(self) -> None:
-        """Each m-line has a port of its own here: nobody may send all of them to one (RFC 8843 §7.3.2)."""
-        if sum(medium.port > 0 for medium in self._sdp.media) < 2:
-            return
-        self._sdp.session.remove_values("group", "BUNDLE")
-        for medium in self._sdp.media:
-            medium.remove_attributes("bundle-only")
+    def stand_alone(self) -> None:
+        """Take out what does not hold of our ports and streams: BUNDLE, and the sources of sound.
 
-    def _promise_no_sources(self) -> None:
-        """Sound may come under an SSRC of ours, and browsers play none but those that are named, if any are."""
+        Each m-line has a port of its own here, so that nobody may send all of them to one (RFC 8843 §7.3.2); one that
+        is offered for a bundle alone, and has no port therefore, is refused without. Sound may come under an SSRC of
+        ours, and browsers play none but those that are named, if any are.
+        """
+        if sum(medium.port > 0 or medium.has_attributes("bundle-only") for medium in self._sdp.media) > 1:
+            self._sdp.session.remove_values("group", "BUNDLE")
+            for medium in self._sdp.media:
+                medium.remove_attributes("bundle-only")
         for medium in self._sdp.media:
             if medium.media == "audio":
                 medium.remove_attributes("ssrc", "ssrc-group")
@@ -184,16 +184,19 @@ class Description:
                 medium.add_attribute(name, value)
 
     def protect(self, spoken: Sequence[Spoken]) -> None:
-        """Say for each m-line how it is protected, in place of what the peer said of that."""
+        """Say for each m-line how it is protected, in place of what the peer said of that.
+
+        One of which nothing is spoken, as of one that is refused, keeps its profile.
+        """
         if not any(each.touched for each in spoken) and not self._protected():
             for medium, said in zip(self._sdp.media, spoken, strict=True):
-                if medium.port and medium.proto != said.protocol:
+                if medium.port and said.protocol and medium.proto != said.protocol:
                     medium.set_proto(said.protocol)
             return
         for section in self._sections():
             section.remove_attributes(*_PROTECTION)
         for medium, said in zip(self._sdp.media, spoken, strict=True):
-            if medium.port:
+            if medium.port and said.protocol:
                 _protect(medium, said)
 
     def _protected(self) -> bool:

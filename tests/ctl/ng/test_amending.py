@@ -219,6 +219,22 @@ def test_names_of_media_that_are_not_seen_are_in_no_group(relay):
 
 def test_what_is_hidden_outlives_the_controller(relay):
     offered(relay, AUDIO + VIDEO, sdp_media_remove=["video"])
+def test_m_lines_with_ports_of_their_own_are_in_no_bundle(relay):
+    """Nor are the sources of sound named, which may be ours."""
+    source = "a=mid:0\r\na=ssrc:1 cname:x\r\n"
+    body = "a=group:BUNDLE 0 1\r\na=group:LS 0 1\r\n" + AUDIO + source + VIDEO + "a=mid:1\r\na=bundle-only\r\n"
+    for session, audio, video in (
+        offered(relay, body),
+        parts(lines(send(relay, "answer", BOB, body, to_tag="b"))),
+        offered(relay, body.replace("5000", "0")),
+    ):
+        assert [line for line in session if "group" in line] == ["a=group:LS 0 1"]
+        assert "a=mid:0" in audio
+        assert not [line for line in (*audio, *video) if line.startswith(("a=ssrc", "a=bundle-only"))]
+    session, audio = offered(relay, "a=group:BUNDLE 0\r\n" + AUDIO + source)
+    assert "a=group:BUNDLE 0" in session
+
+
     send(relay, "answer", BOB, AUDIO, to_tag="b")
     state = json.loads(json.dumps(_to_json(relay.calls.find("c"))))
     relay.calls.remove(relay.calls.find("c"))

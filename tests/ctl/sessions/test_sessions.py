@@ -139,6 +139,16 @@ def test_several_streams_are_never_bundled(world: World) -> None:
     assert b"a=group:BUNDLE 0\r\n" in world.sessions.offer("other", "a", alone, ALICE, 0.0, toward=BOB)
 
 
+def test_what_is_offered_for_a_bundle_alone_is_refused_without_it(world: World) -> None:
+    """It has no port (RFC 8843 section 6); an answer that takes it all the same does not make it one."""
+    group, audio = b"a=group:BUNDLE 0 1\r\nm=audio", "m=audio 4000 RTP/AVP 0\r\na=mid:0\r\n"
+    offer = sdp(ALICE, audio, "m=video 0 RTP/AVP 96\r\na=mid:1\r\na=bundle-only\r\n").replace(b"m=audio", group)
+    to_bob, to_alice = world.call(a=offer, b=sdp(BOB, audio, VIDEO))
+    assert b"BUNDLE" not in to_bob
+    assert b"bundle-only" not in to_bob
+    assert [m_lines(each)[1] for each in (to_bob, to_alice)] == [b"m=video 0 RTP/AVP 96"] * 2
+
+
 def test_video_is_relayed_like_audio(world: World) -> None:
     world.call(a=sdp(ALICE, AUDIO, VIDEO), b=sdp(BOB, AUDIO, VIDEO))
     assert {(flow.stream, flow.kind) for flow in world.sessions.query("call")} == {
