@@ -19,7 +19,7 @@ from ctl.ng.calls import Call, Dialogue, Participant, Subscription
 from ctl.ng.digits import DigitLog
 from ctl.ng.holding import Music
 from ctl.ng.lifetimes import Limits
-from ctl.ng.media import Player
+from ctl.ng.media import MediaPlayer
 from ctl.ng.recording import Forwarder, Recorder
 from ctl.ng.relay import Relay
 from ctl.ng.section import NgSection
@@ -53,7 +53,7 @@ class NgFront:
         journal: Journal,
         secret: bytes,
         recorder: Recorder | None = None,
-        player: Player | None = None,
+        player: MediaPlayer | None = None,
         forwarder: Forwarder | None = None,
     ) -> None:
         self.config = config

@@ -20,6 +20,7 @@ from ctl.ng.calls import Call, Dialogue, Participant
 from ctl.ng.errors import NgError
 from ctl.ng.request import Request
 from ctl.sessions.media_sessions import MediaRefused, MediaSessions
+from ctl.sessions.player import Player
 from media.stages import Cover
 from sip.effects import Leg
 
@@ -43,38 +44,8 @@ TRIGGERS = ("trigger", "trigger-end", "trigger-end-time", "trigger-end-digits", 
 log = structlog.get_logger()
 
 
-class Playing(Protocol):
-    """A sound under way."""
-
-    @property
-    def token(self) -> int:
-        """What it is known by."""
-
-    @property
-    def milliseconds(self) -> int:
-        """Of one round."""
-
-
-class Player(Protocol):
-    """What is asked of `ctl.sessions.playback.Playback`. All raise MediaRefused."""
-
-    def play(
-        self,
-        call: str,
-        leg: Leg,
-        sounds: str,
-        *,
-        times: int = 1,
-        start_ms: int = 0,
-        on_end: Callable[[str, Leg, int, bool], None] | None = None,
-    ) -> Playing:
-        """Have a leg hear a sound; times 0: until it is stopped."""
-
-    def stop(self, call: str, leg: Leg, token: int | None = None) -> bool:
-        """End what a leg hears."""
-
-    def playing(self, call: str, leg: Leg) -> Playing | None:
-        """Return what a leg hears."""
+class MediaPlayer(Player, Protocol):
+    """What else proxies ask of it. All raise MediaRefused."""
 
     def send_digits(
         self, call: str, leg: Leg, digits: str, *, ms: int = 160, pause_ms: int = 60, volume: int = 10
@@ -127,7 +98,7 @@ class MediaCommands:
 
     sessions: MediaSessions
     steady: Callable[[], float]
-    player: Player | None = None
+    player: MediaPlayer | None = None
     _began: dict[int, float] = field(default_factory=dict)
     """When each sound under way would have begun if it had been played from its start, by token."""
     _preparing: dict[tuple[str, Leg], asyncio.Task[None]] = field(default_factory=dict)
@@ -324,7 +295,7 @@ class MediaCommands:
             for view in self.sessions.query(dialogue.session)
         )
 
-    def _player(self) -> Player:
+    def _player(self) -> MediaPlayer:
         if self.player is None:
             raise NgError("nothing can be played on this relay; see media.prompts")
         return self.player

@@ -22,7 +22,7 @@ from ctl.ng.errors import Malformed, NgError
 from ctl.ng.exchange import Exchange
 from ctl.ng.lifetimes import Lifetimes, Limits
 from ctl.ng.media import Command as MediaCommand
-from ctl.ng.media import MediaCommands, Player
+from ctl.ng.media import MediaCommands, MediaPlayer
 from ctl.ng.negotiating import Negotiating
 from ctl.ng.publishing import Publishing
 from ctl.ng.reporting import Reporting
@@ -60,7 +60,7 @@ class Relay:
     ports_used: Callable[[], float] = lambda: 0.0
     limits: Limits = field(default_factory=Limits)
     recorder: recording.Recorder | None = None
-    player: Player | None = None
+    player: MediaPlayer | None = None
     forwarder: recording.Forwarder | None = None
     calls: Calls = field(default_factory=Calls)
     statistics: Statistics = field(default_factory=Statistics)

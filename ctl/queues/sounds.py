@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections.abc import Callable
-from typing import Any, Protocol
 
 import structlog
 
 from ctl.sessions.media_sessions import MediaRefused
+from ctl.sessions.player import Ended, Player
 from sip.effects import Leg
 
 BUSY = "tone/busy"
@@ -23,24 +23,6 @@ AGAIN_SECONDS = 1.0
 _LEG: Leg = "a"
 
 log = structlog.get_logger()
-
-
-class Player(Protocol):
-    """What is asked of `ctl.sessions.playback.Playback`."""
-
-    def play(
-        self,
-        call: str,
-        leg: Leg,
-        sounds: str,
-        *,
-        times: int = 1,
-        on_end: Callable[[str, Leg, int, bool], None] | None = None,
-    ) -> Any:
-        """Let a leg hear a sound so many times, 0: until it is stopped. Raises MediaRefused."""
-
-    def stop(self, call: str, leg: Leg) -> bool:
-        """Let it hear no more of that."""
 
 
 class Sounds:
@@ -68,9 +50,7 @@ class Sounds:
         """Let the caller, or another leg, hear its peer."""
         self._player.stop(call, leg)
 
-    def _play(
-        self, call: str, leg: Leg, sound: str, times: int, on_end: Callable[[str, Leg, int, bool], None] | None
-    ) -> bool:
+    def _play(self, call: str, leg: Leg, sound: str, times: int, on_end: Ended | None) -> bool:
         try:
             self._player.play(call, leg, sound, times=times, on_end=on_end)
         except MediaRefused as refused:

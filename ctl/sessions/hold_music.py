@@ -7,12 +7,12 @@ Who holds says so in its description (RFC 3264 §8.4). What else is played to th
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
 
 import structlog
 
 from ctl.sessions.call_media import LEGS
 from ctl.sessions.media_sessions import MediaRefused, MediaSessions
+from ctl.sessions.player import Player
 from ctl.sessions.streams import Stream
 from sip.effects import Leg
 
@@ -20,29 +20,6 @@ _HOLDS = ("sendonly", "inactive")
 _HEARS = ("recvonly", "sendrecv")
 
 log = structlog.get_logger()
-
-
-class Playing(Protocol):
-    """A sound under way."""
-
-    @property
-    def token(self) -> int:
-        """What it is known by."""
-
-
-class Player(Protocol):
-    """What is asked of `ctl.sessions.playback.Playback`."""
-
-    def play(
-        self, call: str, leg: Leg, sounds: str, *, times: int = 1, on_end: Callable[[str, Leg, int, bool], None]
-    ) -> Playing:
-        """Have a leg hear a sound; times 0: until it is stopped. Raises MediaRefused."""
-
-    def stop(self, call: str, leg: Leg, token: int | None = None) -> bool:
-        """End what a leg hears."""
-
-    def playing(self, call: str, leg: Leg) -> Playing | None:
-        """Return what a leg hears."""
 
 
 class HoldMusic:

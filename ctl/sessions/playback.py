@@ -20,6 +20,7 @@ from ctl.observe.media_watch import Digit, MediaEvent, MediaWatch
 from ctl.sessions.call_media import LEGS
 from ctl.sessions.codecs import NAMES, inserted, transcoding
 from ctl.sessions.media_sessions import MediaRefused, MediaSessions
+from ctl.sessions.player import Ended
 from ctl.sessions.prompts import Prompts, SoundError, wav_milliseconds
 from ctl.sessions.treatment import Sound
 from media.flows import EngineEvent
@@ -32,8 +33,6 @@ _SETTLE = 0.3
 PREPARING = 425
 """Of a sound that is made ready just now."""
 
-Ended = Callable[[str, Leg, int, bool], None]
-"""Told once of each sound: call, leg that heard it, token, and whether it was played to its end."""
 Inform = Callable[[str, Leg, str, int], None]
 """Tells a leg a key: call, leg, digit, milliseconds."""
 DigitListener = Callable[[str, Leg, str, float | None], None]
