@@ -21,6 +21,8 @@ TAGGED = frozenset({"rtpmap", "fmtp", "rtcp-fb", "crypto", "extmap"})
 """Attributes of which each says something of its own: they are not changed by their name alone."""
 EVERY = "all"
 _KINDS = frozenset({"add", "remove", "substitute"})
+_HIDDEN = frozenset({"strip", "mask"})
+"""What is masked is not for the other side, but for the relay; as this one reads none, it is for nobody."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +106,9 @@ def _extmaps(request: Request) -> frozenset[str]:
     if not isinstance(asked, Mapping):
         raise NgError("extmap: no dictionary")
     said = dict(_lowered(asked))
-    if said.keys() - {"strip"}:
-        raise NgError("extmap: header extensions are not made here, so that they can be stripped alone, not masked")
-    stripped = frozenset(_texts(said.get("strip")))
+    if said.keys() - _HIDDEN:
+        raise NgError(f"extmap: only {' and '.join(sorted(_HIDDEN))} are known")
+    stripped = frozenset(text for word in _HIDDEN for text in _texts(said.get(word)))
     return stripped | ({EVERY} if request.has("strip-extmap") else frozenset())
 
 

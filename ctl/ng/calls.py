@@ -195,6 +195,10 @@ class Calls:
         holder = (dialogue.b if held == "a" else dialogue.a) if dialogue else None
         return holder.moh.file if holder and holder.moh else ""
 
+    def sounds(self) -> Iterator[str]:
+        """Yield what somebody may still hear while another one holds."""
+        return (each.moh.file for call in self for each in call.participants if each.moh)
+
     def add(self, call: Call) -> None:
         """Take a call in."""
         self._calls[call.call_id] = call

@@ -17,8 +17,6 @@ _PARTS = ("clock rate", "channels", "bit rate")
 
 def codecs(request: Request) -> Codecs:
     """`consume` masks, and `accept` shows, what is transcoded if only the offerer speaks it. Raises NgError."""
-    if request.codecs.get("ignore"):
-        raise NgError("codec-ignore: what it is to do is not documented; see codec-strip, codec-mask and codec-accept")
     named = {key: tuple(name.lower() for name in found) for key, found in request.codecs.items()}
     transcoded = dict(_specified(request, "transcode"))
     bitrates = {**transcoded, **{name: rate for name, rate in _specified(request, "set") if rate}}
@@ -28,6 +26,7 @@ def codecs(request: Request) -> Codecs:
     if transcoded and stripped & EVERYTHING:
         stripped, hidden = stripped - EVERYTHING, hidden | EVERYTHING  # or there would be nothing to transcode from
     return Codecs(
+        ignored=frozenset(named.get("ignore", ())),
         strip=stripped,
         mask=hidden,
         kept=kept,

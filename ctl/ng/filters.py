@@ -22,10 +22,12 @@ SUPPLEMENTAL = frozenset({"telephone-event", "cn"})
 class Codecs:
     """Names in lower case, as `pcma`, `opus/48000` or `opus/48000/2`, or payload types.
 
-    kept: of those stripped or masked by "all". first: the order in which what is kept goes out, where "all" is
-    stripped or masked. transcoded: what is offered besides. single: an answer names one codec alone.
+    ignored: taken out as it comes, also what is offered anew then. kept: of those stripped or masked by "all". first:
+    the order in which what is kept goes out, where "all" is stripped or masked. transcoded: what is offered besides.
+    single: an answer names one codec alone.
     """
 
+    ignored: frozenset[str] = frozenset()
     strip: frozenset[str] = frozenset()
     mask: frozenset[str] = frozenset()
     kept: frozenset[str] = frozenset()
@@ -43,8 +45,10 @@ NONE = Codecs()
 
 def strip(sdp: SessionDescription, codecs: Codecs) -> None:
     """Take out what is to be stripped. A medium of which nothing would be left stays as it is."""
-    if codecs.strip:
-        for medium in sdp.media:
+    for medium in sdp.media if codecs.strip or codecs.ignored else ():
+        if codecs.ignored:
+            _take_out(medium, codecs.ignored, NONE)
+        if codecs.strip:
             _take_out(medium, codecs.strip, codecs)
 
 

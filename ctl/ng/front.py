@@ -79,6 +79,8 @@ class NgFront:
         self._runner: web.AppRunner | None = None
         self._streams: Streams | None = None
         self.digits = DigitLog(self.relay.calls, sessions, [_endpoint(each) for each in config.dtmf_log])
+        if player is not None:
+            player.keep_while(self.relay.calls.sounds)
         if player is not None and config.dtmf_log:
             player.on_digit(self.digits.heard)
 

@@ -7,10 +7,11 @@ the answer that it has asked for.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ctl.network.addresses import unspecified
+from ctl.ng.blobs import blob
 from ctl.ng.errors import NgError
 from ctl.ng.request import Request, canonical
 from ctl.sessions.streams import Stream
@@ -18,7 +19,6 @@ from sip.sdp import SessionDescription
 from sip.sdp_parts import Connection
 
 HOLDS = frozenset({"sendonly", "inactive"})
-_UNKNOWN = "moh: name a file below media.prompts, or tone/music; {} is not read here"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,24 +32,26 @@ class Music:
     zero: bool = False
 
 
-def music(request: Request) -> Music | None:
-    """Return what is to be played whenever who sends this holds; None where nothing is said. Raises NgError."""
+def music(request: Request, keep: Callable[[bytes], str]) -> Music | None:
+    """Return what is to be played whenever who sends this holds; None where nothing is said. Raises NgError.
+
+    keep: takes in a sound that comes with the request, and returns its name.
+    """
     asked = request.values.get("moh")
     if not asked:
         return None
     if not isinstance(asked, Mapping):
         raise NgError("moh: no dictionary")
     said = {canonical(str(key)): value for key, value in asked.items()}
-    file = said.get("file")
-    for key in ("blob", "db-id"):
-        if said.get(key):
-            raise NgError(_UNKNOWN.format(key))
-    if not isinstance(file, str) or not file:
-        raise NgError(_UNKNOWN.format("anything else"))
+    file, sound = said.get("file"), blob(said)
+    if said.get("db-id"):
+        raise NgError("moh: name a file below media.prompts, or hand in a blob; db-id is not read here")
+    if sound is None and (not isinstance(file, str) or not file):
+        raise NgError("moh: name a file below media.prompts, tone/music, or hand in a blob")
     mode, connection = (str(said.get(key, "")).lower() for key in ("mode", "connection"))
     if mode not in ("", "sendonly", "sendrecv") or connection not in ("", "zero"):
         raise NgError("moh: mode is sendonly or sendrecv, connection is zero, or neither is said")
-    return Music(file, mode == "sendrecv", connection == "zero")
+    return Music(str(file) if sound is None else keep(sound), mode == "sendrecv", connection == "zero")
 
 
 def offered(sdp: SessionDescription, played: Music, address: str) -> None:

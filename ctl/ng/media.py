@@ -8,14 +8,14 @@ silence takes the stream to the engine, and it comes back to the kernel when not
 from __future__ import annotations
 
 import asyncio
-from base64 import b64decode
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 import structlog
 
+from ctl.ng.blobs import blob
 from ctl.ng.calls import Call, Dialogue, Participant
 from ctl.ng.errors import NgError
 from ctl.ng.request import Request
@@ -76,8 +76,14 @@ class MediaPlayer(Player, Protocol):
     def duration_of(self, sound: bytes) -> int:
         """Return how many milliseconds a WAV file lasts."""
 
-    async def prepare(self, sound: bytes) -> str:
-        """Make a WAV file ready; return the name to play it by."""
+    def keep(self, sound: bytes) -> str:
+        """Take in a WAV file; return its name, by which it is made ready."""
+
+    def keep_while(self, named: Callable[[], Iterable[str]]) -> None:
+        """Forget none of the sounds that are `named`, whenever that is asked."""
+
+    async def prepare(self, sound: str | bytes) -> str:
+        """Make a WAV file ready, or one that was taken in; return the name to play it by."""
 
     def on_digit(self, listener: Callable[[str, Leg, str, float | None], None]) -> None:
         """Tell `listener` of every digit: call, leg that sent it, the digit, milliseconds if they are known."""
@@ -103,6 +109,8 @@ class MediaCommands:
     """When each sound under way would have begun if it had been played from its start, by token."""
     _preparing: dict[tuple[str, Leg], asyncio.Task[None]] = field(default_factory=dict)
     """Sounds that were handed in and are not ready yet, by who is to hear them."""
+    _making: set[asyncio.Task[None]] = field(default_factory=set)
+    """The same of music, which nobody hears yet."""
 
     def table(self) -> dict[str, Command]:
         """Return every command."""
@@ -140,6 +148,27 @@ class MediaCommands:
         player = self._player()
         with _refusals():
             player.check(player.name_of(file))
+
+    def keep_sound(self, sound: bytes, ready: Callable[[], None]) -> str:
+        """Return the name of a WAV file that came with a request. Raises NgError for what is none.
+
+        It is made ready from now on; `ready` is called when it is.
+        """
+        player = self._player()
+        with _refusals():
+            player.duration_of(sound)
+            name = player.keep(sound)
+        task = asyncio.get_running_loop().create_task(self._make(name, ready), name="ng music")
+        self._making.add(task)
+        task.add_done_callback(self._making.discard)
+        return name
+
+    async def _make(self, name: str, ready: Callable[[], None]) -> None:
+        try:
+            await self._player().prepare(name)
+            ready()
+        except MediaRefused as refused:
+            log.warning("music that was handed in is not played", why=str(refused))
 
     def security(self, request: Request) -> Cover | None:
         """Return what is to take the place of digits, None for nothing. Raises NgError for what is not done here."""
@@ -183,15 +212,15 @@ class MediaCommands:
         return {}
 
     def _play(self, request: Request, call: Call) -> Reply:
-        player, name, blob = self._player(), request.text("file"), _blob(request)
-        if name is None and blob is None:
+        player, name, sound = self._player(), request.text("file"), blob(request.values)
+        if name is None and sound is None:
             raise NgError("No media file specified: name one below media.prompts, or hand in a blob; db-id is not read")
         times, start = self._number(request, "repeat-times", 1), self._number(request, "start-pos", 0)
         longest = self._number(request, "repeat-duration", 0)
         order = _Order(0 if longest else max(times, 1), start, longest)
         hearers = list(self._hearers(request, call))
         if name is None:
-            return {"duration": self._play_blob(hearers, blob or b"", order)}
+            return {"duration": self._play_blob(hearers, sound or b"", order)}
         return {"duration": max([self._begin(*each, player.name_of(name), order) for each in hearers], default=0)}
 
     def _begin(self, session: str, leg: Leg, name: str, order: _Order) -> int:
@@ -334,17 +363,6 @@ def _frequency(request: Request) -> int:
     if len(found) != 1 or not str(found[0]).isdecimal() or int(found[0]) not in AUDIBLE:
         raise NgError(f"frequency: one of {AUDIBLE[0]} to {AUDIBLE[-1]} Hz, for all digits")
     return int(found[0])
-
-
-def _blob(request: Request) -> bytes | None:
-    """The sound in a request itself, None where there is none. Raises NgError."""
-    plain, encoded = request.text("blob"), request.text("blob64")
-    if plain is not None:
-        return plain.encode("utf-8", "surrogateescape")
-    try:
-        return None if encoded is None else b64decode(encoded, validate=True)
-    except ValueError:
-        raise NgError("blob64: not base64") from None
 
 
 def _digit(request: Request) -> str:

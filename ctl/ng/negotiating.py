@@ -7,12 +7,12 @@ from dataclasses import astuple, dataclass
 from functools import partial
 from typing import Any
 
-from ctl.ng.calls import Call, answered, keep, offered
+from ctl.ng.calls import Call, Dialogue, answered, keep, offered
 from ctl.ng.exchange import Exchange, Style
 from ctl.ng.hiding import Hiding
+from ctl.ng.holding import Music, music
 from ctl.ng.lifetimes import Lifetimes
 from ctl.ng.media import MediaCommands, Reply
-from ctl.ng.options import Options
 from ctl.ng.recording import RecordingCommands
 from ctl.ng.request import Request
 from ctl.ng.traffic import Traffic
@@ -37,9 +37,10 @@ class Negotiating:
         sdp, call_id = request.sdp(), request.call_id()
         if request.has("fragment"):
             return self._trickle(call_id, "from-tag", request, sdp)
-        asked = self._asked(request)
+        asked = self.exchange.options(request)
         if asked.manner.loop_protect and self.exchange.is_ours(sdp):
             return {"sdp": sdp}
+        played = self._music(request, call_id)
         call = self.lifetimes.calls.find(call_id) or Call(call_id, now, now)
         refusal = self.lifetimes.refusal(request, call)
         if refusal:
@@ -59,7 +60,7 @@ class Negotiating:
             terms=self.exchange.terms(asked),
         )
         hiding = Hiding(dialogue.hidden, leg, dialogue.agreed, asked.hidden)
-        offerer.moh = asked.moh or offerer.moh
+        offerer.moh = played or offerer.moh
         style = Style(request.text("label"), hiding, offerer.moh)
         body = self.exchange.hand(offer, dialogue.session, leg, sdp, asked, request, style)
         dialogue.hidden = hiding.hidden
@@ -75,10 +76,11 @@ class Negotiating:
         request.required("to-tag", "No to-tag in message")
         if request.has("fragment"):
             return self._trickle(call_id, "to-tag", request, sdp)
-        asked = self._asked(request)
+        asked = self.exchange.options(request)
         if asked.manner.loop_protect and self.exchange.is_ours(sdp):
             return {"sdp": sdp}
         call = self.lifetimes.calls.get(call_id)
+        played = self._music(request, call_id)
         cover = self._cover(request)
         dialogue, answerer = answered(call, request)
         keep(call, request, answerer)
@@ -91,7 +93,7 @@ class Negotiating:
             tos=asked.tos,
             moves=asked.here.moves,
         )
-        leg, answerer.moh = dialogue.leg_of(answerer), asked.moh or answerer.moh
+        leg, answerer.moh = dialogue.leg_of(answerer), played or answerer.moh
         style = Style(request.text("label"), Hiding(dialogue.hidden, leg), dialogue.other(answerer).moh)
         self.traffic.ask(call, dialogue, leg, asked)  # before, so that nothing slips through
         body = self.exchange.hand(answer, dialogue.session, leg, sdp, asked, request, style)
@@ -99,17 +101,27 @@ class Negotiating:
         self.trickling.catch_up(call, dialogue, answerer, request.text("to-tag"))
         self.lifetimes.follow(call)
         self.media.block_dialling(dialogue)
-        if self.music and (dialogue.a.moh or dialogue.b.moh):
-            self.music.look(dialogue.session)
+        self._look(dialogue)
         call.last_signal, call.answered = now, self.exchange.steady()
         self.lifetimes.changed(call_id, call)
         return {"sdp": body, **self.recordings.begin(call, request)}
 
-    def _asked(self, request: Request) -> Options:
-        asked = self.exchange.options(request)
-        if asked.moh:
-            self.media.check_sound(asked.moh.file)
-        return asked
+    def _music(self, request: Request, call_id: str) -> Music | None:
+        """What the other side is to hear while who sends this holds; None for what it would hear before."""
+        played = music(request, lambda sound: self.media.keep_sound(sound, lambda: self._ready(call_id)))
+        if played:
+            self.media.check_sound(played.file)
+        return played
+
+    def _ready(self, call_id: str) -> None:
+        """Who is held already hears what was handed in only now."""
+        call = self.lifetimes.calls.find(call_id)
+        for dialogue in call.dialogues if call else ():
+            self._look(dialogue)
+
+    def _look(self, dialogue: Dialogue) -> None:
+        if self.music and (dialogue.a.moh or dialogue.b.moh):
+            self.music.look(dialogue.session)
 
     def _cover(self, request: Request) -> tuple[Any, ...]:
         """What digits of who sends this are to become from now on; empty for what they became before."""

@@ -21,7 +21,6 @@ from ctl.ng.codec_options import codecs
 from ctl.ng.describe import Manner
 from ctl.ng.errors import NgError
 from ctl.ng.filters import NONE, Codecs
-from ctl.ng.holding import Music, music
 from ctl.ng.request import MANNERS, OF_A_CALL, Request, canonical
 from ctl.sessions.ice import IcePolicy
 from ctl.sessions.relay_choice import ANY, Facing, Moves
@@ -52,16 +51,17 @@ DONE = frozenset(
     }
 )
 IMPOSSIBLE_KEYS = {
-    "audio-player": "a stream is made anew where it is transcoded, packed anew or played into, and else passes",
+    "audio-player": "a stream is made anew where it is transcoded, packed anew or played into (transcoding), and else "
+    "passes",
 }
-UNASKED = frozenset({"off", "no", "0", "disable", "disabled", "default", "on-demand"})
-"""Values by which such a key asks for nothing: sounds are put in where `play media` asks for it."""
+UNASKED = frozenset({"off", "no", "0", "disable", "disabled", "default", "on-demand", "transcoding"})
+"""Values by which such a key asks for nothing: streams are made anew where they are transcoded or played into."""
 KEYS = frozenset(
     {
         *("command", "flags", "supports", "sip-message-type", "sip-code", "repacketize", "template", "limit"),
         *("direction", "from-interface", "to-interface", "interface", "address-family", "media-address"),
         *("transport-protocol", "ice", "ice-lite", "dtls", "dtls-fingerprint", "sdes", "osrtp", "rtcp-mux", "bundle"),
-        *("drop-traffic", "media-echo", "moh", "sdp-attr", "sdp-media-remove", "extmap"),
+        *("drop-traffic", "media-echo", "sdp-attr", "sdp-media-remove", "extmap"),
         *("replace", "codec", "ptime", "ptime-reverse", "t.38", "tos", "delete-delay", "delay-buffer"),
         *(
             "endpoint-learning",
@@ -142,7 +142,6 @@ class Options:
     hidden: frozenset[str] = frozenset()
     dropped: bool | None = None
     echo: Echo | None = None
-    moh: Music | None = None
     unknown: tuple[str, ...] = ()
 
 
@@ -171,7 +170,6 @@ def _options(request: Request) -> Options:
         hidden=removed_media(request) if request.command == "offer" else frozenset(),
         dropped=_dropped(request),
         echo=_echo(request),
-        moh=music(request),
         unknown=tuple(sorted(_unknown(request))),
     )
 

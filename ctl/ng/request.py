@@ -66,7 +66,7 @@ def canonical(key: str) -> str:
 OF_A_CALL = frozenset(
     {
         *("call-id", "from-tag", "to-tag", "via-branch", "received-from", "sdp", "label", "set-label", "metadata"),
-        *("media", "instance"),
+        *("media", "instance", "moh"),
         *(
             "tenant",
             "to-label",

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import struct
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 from itertools import count
 
@@ -197,8 +197,19 @@ class Playback:
         except SoundError as error:
             raise MediaRefused(error.status, str(error)) from None
 
-    async def prepare(self, sound: bytes) -> str:
-        """Make a WAV file ready; return the name to play it by. Raises MediaRefused."""
+    def keep(self, sound: bytes) -> str:
+        """Take in a WAV file; return its name, by which it is made ready. Raises MediaRefused."""
+        try:
+            return self.prompts.keep(sound)
+        except SoundError as error:
+            raise MediaRefused(error.status, str(error)) from None
+
+    def keep_while(self, named: Callable[[], Iterable[str]]) -> None:
+        """Forget none of the sounds that are `named`, whenever that is asked."""
+        self.prompts.named.append(named)
+
+    async def prepare(self, sound: str | bytes) -> str:
+        """Make a WAV file ready, or one that was taken in; return the name to play it by. Raises MediaRefused."""
         try:
             return await self.prompts.prepare(sound)
         except SoundError as error:

@@ -14,10 +14,11 @@ import os
 import struct
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
+from itertools import chain
 from pathlib import Path, PurePosixPath
 
 import structlog
@@ -79,6 +80,8 @@ class Prompts:
         self._cache = cache
         self._python = python
         self._refused: dict[Path, str] = {}
+        self.named: list[Callable[[], Iterable[str]]] = []
+        """Sounds that are not to be forgotten, though nobody has asked for them for long."""
 
     def find(self, sounds: str | Sequence[str]) -> Prompt:
         """Return what to play for a name, or for several one after the other. Raises SoundError."""
@@ -112,7 +115,7 @@ class Prompts:
 
     async def prepare(self, source: str | bytes) -> str:
         """Make a sound ready; return its name. source: a name, or a whole WAV file. Raises SoundError."""
-        name = source if isinstance(source, str) else self._keep(source)
+        name = source if isinstance(source, str) else self.keep(source)
         stem, path = self._stem(name)
         if not self._has(stem):
             await self._make([(path, stem)])
@@ -145,6 +148,9 @@ class Prompts:
         for stem, why in self._refused.items():
             if any(stem == asked for _, asked in wanted):
                 log.error("sound not usable", file=next(path for path, asked in wanted if asked == stem), why=why)
+        for name in chain.from_iterable(each() for each in self.named):
+            with suppress(SoundError):
+                kept.add(self._stem(name)[0].name)
         self._forget(kept)
 
     def _ready(self, name: str) -> Path:
@@ -195,7 +201,8 @@ class Prompts:
             raise unknown from None
         raise unknown
 
-    def _keep(self, data: bytes) -> str:
+    def keep(self, data: bytes) -> str:
+        """Take in a WAV file; return its name. Raises SoundError."""
         if len(data) > MOST_BLOB:
             raise SoundError(400, f"{len(data)} bytes of sound; hand in at most {MOST_BLOB}, or name a file")
         digest = sha256(data).hexdigest()[:32]

@@ -134,7 +134,7 @@ def test_changes_are_of_the_text_alone(relay, world):
         ({"sdp_attr": "x"}, "no dictionary"),
         ({"sdp_attr": {"audio": {"substitute": ["x"]}}}, "pairs"),
         ({"sdp_attr": {"audio": {"substitute": [["x", "y", "z"]]}}}, "pairs"),
-        ({"extmap": {"mask": ["all"]}}, "stripped alone"),
+        ({"extmap": {"add": ["all"]}}, "only mask and strip"),
         ({"extmap": "x"}, "no dictionary"),
         ({"sdp_media_remove": ["audio", "video"]}, "nothing would be left"),
     ],
@@ -152,6 +152,8 @@ def test_what_cannot_be_done_is_refused(relay, world, keys, why):
         ({"flags": ["strip-extmap"]}, 0),
         ({"extmap": {"strip": ["all"]}}, 0),
         ({"extmap": {"strip": ["urn:x:y"]}}, 1),
+        ({"extmap": {"mask": ["all"]}}, 0),
+        ({"extmap": {"mask": ["urn:x:y"], "strip": ["urn:ietf:params:rtp-hdrext:ssrc-audio-level"]}}, 0),
         ({"extmap": {"strip": ["urn:x"]}}, 2),
     ],
 )
@@ -217,8 +219,6 @@ def test_names_of_media_that_are_not_seen_are_in_no_group(relay):
     assert [line for line in session if "group" in line] == ["a=group:BUNDLE 0"]
 
 
-def test_what_is_hidden_outlives_the_controller(relay):
-    offered(relay, AUDIO + VIDEO, sdp_media_remove=["video"])
 def test_m_lines_with_ports_of_their_own_are_in_no_bundle(relay):
     """Nor are the sources of sound named, which may be ours."""
     source = "a=mid:0\r\na=ssrc:1 cname:x\r\n"
@@ -235,6 +235,8 @@ def test_m_lines_with_ports_of_their_own_are_in_no_bundle(relay):
     assert "a=group:BUNDLE 0" in session
 
 
+def test_what_is_hidden_outlives_the_controller(relay):
+    offered(relay, AUDIO + VIDEO, sdp_media_remove=["video"])
     send(relay, "answer", BOB, AUDIO, to_tag="b")
     state = json.loads(json.dumps(_to_json(relay.calls.find("c"))))
     relay.calls.remove(relay.calls.find("c"))

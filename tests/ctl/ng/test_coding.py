@@ -126,7 +126,6 @@ def test_how_much_opus_takes_may_be_said(relay, world, flags, answer, bitrate):
         ({"codec": {"transcode": ["opus/16000"]}}, "codec-transcode: 'opus/16000' is not opus as it is transcoded"),
         ({"codec": {"transcode": ["opus/48000/2/32000/40"]}}, "says more than a bit rate; for packets see ptime"),
         ({"codec": {"set": ["opus/x"]}}, "'opus/x' is not name/clock rate/channels/bit rate"),
-        ({"codec": {"ignore": ["opus"]}}, "codec-ignore: what it is to do is not documented; see codec-strip"),
     ],
 )
 def test_what_cannot_be_coded_or_packed_so_is_refused(relay, keys, reason):

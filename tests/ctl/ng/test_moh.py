@@ -3,6 +3,8 @@
 
 import asyncio
 import json
+import os
+from base64 import b64encode
 
 import pytest
 
@@ -105,6 +107,30 @@ def test_a_hold_by_no_address_is_one_too_and_can_be_told_so(run):
     run(scene)
 
 
+def test_music_that_comes_with_the_request_is_heard_once_it_is_ready(world, tmp_path):
+    """Also long after it has come; 50 ms of it, A-law at 8 kHz."""
+    sound = b"RIFF\xb4\1\0\0WAVEfmt \x10\0\0\0\6\0\1\0@\x1f\0\0@\x1f\0\0\1\0\x08\0data\x90\1\0\0" + b"\xd5" * 400
+
+    async def scene():
+        proxy = Held(world, tmp_path)
+        told, _ = proxy.again("a", "inactive", "recvonly", moh={"blob64": b64encode(sound).decode()})
+        assert (said(told)[0], proxy.hears()) == ("sendonly", set())
+        async with asyncio.timeout(30):
+            await asyncio.gather(*proxy.relay.media._making)
+        assert proxy.hears() == {"b"}
+        proxy.again("a", "sendrecv", "sendrecv")
+        assert proxy.hears() == set()
+        proxy.playback.keep_while(proxy.relay.calls.sounds)
+        for path in tmp_path.iterdir():
+            os.utime(path, (0, 0))
+        await proxy.playback.prompts.refresh()
+        proxy.again("a", "sendonly", "recvonly")
+        assert proxy.hears() == {"b"}
+        assert proxy.relay.media._making == set()
+
+    asyncio.run(scene())
+
+
 def test_without_music_a_hold_is_told_as_it_comes(run):
     def scene(proxy):
         to_bob, to_alice = proxy.again("a", "inactive", "inactive")
@@ -118,7 +144,8 @@ def test_without_music_a_hold_is_told_as_it_comes(run):
     ("asked", "why"),
     [
         ({"file": "nowhere"}, "there is no sound"),
-        ({"blob": "RIFF"}, "blob is not read"),
+        ({"blob": "RIFF"}, "this is no WAV file"),
+        ({"blob64": "???"}, "not base64"),
         ({"db-id": 7}, "db-id is not read"),
         ({"mode": "sendrecv"}, "name a file"),
         ({**MUSIC, "mode": "reflect"}, "mode is sendonly or sendrecv"),

@@ -68,6 +68,10 @@ def control(body):
         (["codec-strip-all", "codec-transcode-G729"], "18"),
         (["codec-strip-all", "codec-transcode-PCMU"], "0"),
         (["codec-transcode-G729"], "8 0 9 96 18 101"),
+        (["codec-ignore-PCMA"], "0 9 96 101"),
+        (["codec-ignore-all"], "8 0 9 96 101"),
+        (["codec-ignore-PCMU", "codec-transcode-PCMU"], "8 9 96 0 101"),
+        (["codec-strip-PCMU", "codec-transcode-PCMU"], "8 0 9 96 101"),
     ],
 )
 def test_which_codecs_the_other_side_is_offered(relay, flags, left):

@@ -358,7 +358,6 @@ def test_blocking_someone_who_is_not_there_is_an_error(relay):
         {"transport_protocol": "UDP/TLS/RTP/SAVP", "DTLS": "off"},
         {"received_from": ["IP4", "nowhere"]},
         {"audio_player": "always"},
-        {"flags": ["codec-ignore-PCMA"]},
         {"address_family": "IP5"},
         {"TOS": 999},
     ],
@@ -369,7 +368,7 @@ def test_an_offer_that_cannot_be_done_is_refused_and_leaves_nothing(relay, world
     assert len(relay.calls) == 0
 
 
-@pytest.mark.parametrize("word", ["off", "default", "on-demand"])
+@pytest.mark.parametrize("word", ["off", "default", "on-demand", "transcoding"])
 def test_no_player_of_sound_is_what_there_is(relay, word):
     assert offer(relay, audio_player=word)["result"] == "ok"
 
