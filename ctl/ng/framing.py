@@ -139,6 +139,8 @@ def _read_json(document: bytes) -> Any:
     try:
         text = document.decode("utf-8", "surrogateescape")
         found = json.loads(text, object_pairs_hook=_unique, parse_int=_integer, parse_constant=_no_number)
+        if "\\u" in text:
+            _check_letters(found)
     except (ValueError, RecursionError) as error:
         raise Malformed("the message is no JSON object") from error
     _check_depth(found, 0)
@@ -168,6 +170,17 @@ def _check_depth(value: Any, depth: int) -> None:
     inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     for item in inner:
         _check_depth(item, depth + 1)
+
+
+def _check_letters(value: Any) -> None:
+    """Raise ValueError for half of a letter, written as such (`\\ud83d`): no encoding has it, to reply in."""
+    if isinstance(value, str):
+        value.encode("utf-8", "surrogateescape")
+    elif isinstance(value, dict):
+        _check_letters([*value, *value.values()])
+    elif isinstance(value, list):
+        for item in value:
+            _check_letters(item)
 
 
 def _surrogates(value: Any) -> str:
