@@ -47,6 +47,9 @@ _PLACED = frozenset(
 _MOVED = frozenset({*ICE, *DTLS, "crypto", *DIRECTIONS})
 """Attributes of a session that are written in its media, or not at all."""
 
+DEAF = {"sendrecv": "sendonly", "recvonly": "inactive"}
+"""Directions of who does not hear, by those of who does."""
+
 
 @dataclass(frozen=True, slots=True)
 class Line:
@@ -186,10 +189,21 @@ def _connection(sdp: SessionDescription, medium: Media, line: Line, address: str
     if not line.rtp:
         return Connection.to("::" if ":" in address else "0.0.0.0")  # noqa: S104 - no address, nothing is bound
     said = sdp.connection_of(medium)
-    nowhere = said is not None and unspecified(said.address) and read_ice(sdp, medium) is None
-    if said and nowhere and not manner.replace_zero_address:
-        return said
-    return Connection.to(address)
+    return said if said and not manner.replace_zero_address and _nowhere(sdp, medium) else Connection.to(address)
+
+
+def _nowhere(sdp: SessionDescription, medium: Media) -> bool:
+    """Whether nothing is to be sent to who says this."""
+    said = sdp.connection_of(medium)
+    return said is not None and unspecified(said.address) and read_ice(sdp, medium) is None
+
+
+def say_deaf(sdp: SessionDescription) -> None:
+    """Have who has no address say that it hears nothing (RFC 3264 §8.4), for those who go by that alone."""
+    for medium in sdp.media:
+        direction = sdp.direction_of(medium)
+        if direction in DEAF and medium.port and _nowhere(sdp, medium):
+            medium.direction = DEAF[direction]
 
 
 def _identity(out: list[str], named: Named, manner: Manner, label: str | None, index: int) -> None:

@@ -13,7 +13,7 @@ import structlog
 from ctl.network.addresses import unspecified
 from ctl.ng import holding
 from ctl.ng.attributes import amended
-from ctl.ng.describe import Line, describe
+from ctl.ng.describe import Line, describe, say_deaf
 from ctl.ng.errors import NgError
 from ctl.ng.filters import show, strip
 from ctl.ng.hiding import Hiding
@@ -143,6 +143,8 @@ def _write(
     toward: Leg,
 ) -> bytes:
     description.stand_alone()
+    if not asked.manner.original_direction:
+        say_deaf(description.sdp)
     show(description.sdp, asked.codecs, answer=media.agreed)
     lines = [
         None if index in unseen else _line(medium, media, toward, index)
