@@ -7,9 +7,10 @@ from dataclasses import astuple, dataclass
 from functools import partial
 from typing import Any
 
-from ctl.ng.calls import Call, Dialogue, answered, keep, offered
+from ctl.ng.calls import Call, Dialogue, answered, keep
+from ctl.ng.calls import offered as dialogue_of_offer
 from ctl.ng.exchange import Exchange, Style
-from ctl.ng.hiding import Hiding
+from ctl.ng.hiding import Hiding, refused
 from ctl.ng.holding import Music, music
 from ctl.ng.lifetimes import Lifetimes
 from ctl.ng.media import MediaCommands, Reply
@@ -46,7 +47,7 @@ class Negotiating:
         if refusal:
             return refusal
         cover = self._cover(request)
-        dialogue, offerer = offered(call, request, now)
+        dialogue, offerer = dialogue_of_offer(call, request, now)
         keep(call, request, offerer)
         offerer.undialled = cover or offerer.undialled
         leg = dialogue.leg_of(offerer)
@@ -59,7 +60,8 @@ class Negotiating:
             transcode=asked.codecs.transcoded,
             terms=self.exchange.terms(asked),
         )
-        hiding = Hiding(dialogue.hidden, leg, dialogue.agreed, asked.hidden)
+        agreed = self.exchange.sessions.streams(dialogue.session)[: dialogue.agreed]
+        hiding = Hiding(dialogue.hidden, leg, dialogue.agreed, asked.hidden, tuple(map(refused, agreed)))
         offerer.moh = played or offerer.moh
         style = Style(request.text("label"), hiding, offerer.moh)
         body = self.exchange.hand(offer, dialogue.session, leg, sdp, asked, request, style)
@@ -94,7 +96,9 @@ class Negotiating:
             moves=asked.here.moves,
         )
         leg, answerer.moh = dialogue.leg_of(answerer), played or answerer.moh
-        style = Style(request.text("label"), Hiding(dialogue.hidden, leg), dialogue.other(answerer).moh)
+        offered = tuple(map(refused, self.exchange.sessions.offered(dialogue.session)))
+        hiding = Hiding(dialogue.hidden, leg, lines=offered)
+        style = Style(request.text("label"), hiding, dialogue.other(answerer).moh)
         self.traffic.ask(call, dialogue, leg, asked)  # before, so that nothing slips through
         body = self.exchange.hand(answer, dialogue.session, leg, sdp, asked, request, style)
         dialogue.agreed = len(self.exchange.sessions.streams(dialogue.session))

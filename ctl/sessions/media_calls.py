@@ -123,6 +123,11 @@ class MediaCalls:
         described = media.current.streams if media else {}
         return described.get("a") or next(iter(described.values()), ())
 
+    def offered(self, call: str) -> tuple[Stream, ...]:
+        """Return the m-lines of the last offer, answered or not; none where there was none, or it is agreed on."""
+        media = self._calls.get(call)
+        return media.proposed.streams.get(media.offerer, ()) if media and media.proposed and media.offerer else ()
+
     def sources(self, call: str, leg: Leg) -> list[Source]:
         """Return what a leg sends, by m-line; none before both legs have described themselves."""
         media = self._calls.get(call)
