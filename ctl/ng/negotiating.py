@@ -59,6 +59,7 @@ class Negotiating:
             bridge=asked.bridge,
             transcode=asked.codecs.transcoded,
             terms=self.exchange.terms(asked),
+            again=True,
         )
         agreed = self.exchange.sessions.streams(dialogue.session)[: dialogue.agreed]
         hiding = Hiding(dialogue.hidden, leg, dialogue.agreed, asked.hidden, tuple(map(refused, agreed)))

@@ -28,11 +28,11 @@ def heard(stream: Stream, plane: DataPlane, *, speak: bool) -> Stream:
     return replace(stream, ice=ice.usable(said, lambda address: bool(refusal(address, plane.own, plane.allowed))))
 
 
-def offered(media: CallMedia, leg: Leg, streams: Sequence[Stream], there: Facing, draw: Draw) -> Owns:
-    """Return what both legs are told of ICE once `leg` is offered the other's `streams`."""
+def offered(before: Media, leg: Leg, streams: Sequence[Stream], there: Facing, draw: Draw) -> Owns:
+    """Return what both legs are told of ICE once `leg` is offered the other's `streams`. before: what they know."""
     policies: list[IcePolicy] = ["remove" if there.follow and each.ice is None else there.ice for each in streams]
-    made = ice.offer_all(policies, media.agreed.ices.get(leg, ()), draw, relayed=there.relayed, trickle=there.trickle)
-    return {**media.agreed.ices, leg: made}
+    made = ice.offer_all(policies, before.ices.get(leg, ()), draw, relayed=there.relayed, trickle=there.trickle)
+    return {**before.ices, leg: made}
 
 
 def answered(

@@ -23,7 +23,7 @@ from ctl.sessions.ice_exchange import speaks
 from ctl.sessions.media_calls import MediaCalls
 from ctl.sessions.negotiation import MediaRefused as MediaRefused
 from ctl.sessions.negotiation import refusing
-from ctl.sessions.protecting import agree, propose
+from ctl.sessions.protecting import agree, propose, told_again
 from ctl.sessions.relay_choice import ANY, Facing, Moves
 from ctl.sessions.security import Bridge
 from ctl.sessions.streams import Stream
@@ -53,6 +53,7 @@ class MediaSessions(MediaCalls):
         transcode: Sequence[str] | None = None,
         terms: Terms = USUAL,
         side: str = "",
+        again: bool = False,
     ) -> bytes:
         """Take ports for an offer from `leg`; return the description to send to the other leg.
 
@@ -63,7 +64,8 @@ class MediaSessions(MediaCalls):
         bridge: the profile that it is offered in any case. transcode: codecs offered beside those of `leg`; None: those
         of the configuration.
         terms: what else is asked of the exchange. side: of those that ring together, each with an offer of its own to
-        the other leg: "" begins, the others follow.
+        the other leg: "" begins, the others follow. again: an offer of `leg` that nobody has answered yet may have
+        gone to others, any of whom may answer: our ports and keys stay what they were told.
         Raises MediaRefused: 488 for what is not relayed, 503 if there are no ports.
         """
         source, toward = canonical(source), canonical(toward or source)
@@ -72,13 +74,16 @@ class MediaSessions(MediaCalls):
         description, streams = self._read(sdp, source, lambda _index: here.ice != "remove")
         media = self._calls.get(call, CallMedia())
         first = media.proposed if side and media.offerer == leg else None
-        if first is None:
+        told = media.proposed if again and not side and media.offerer == leg else None
+        told = None if told is None or told.agreed else told
+        if first is None and told is None:
             self._close_exchange(call, media, now)
+        taken = media.taken() if told else frozenset()
         if len(streams) < (least := len(media.agreed.streams.get(leg, ()))):
             raise MediaRefused(488, f"the offer has {len(streams)} m-lines where there were {least}")
         before, relay = media.agreed.without_house(), partial(negotiation.relay, self.data_plane, self._routes)
         relays = {
-            leg: relay((first or before).relays.get(leg), source, here, negotiation.family(streams)),
+            leg: relay((first or told or before).relays.get(leg), source, here, negotiation.family(streams)),
             _other(leg): relay(before.relays.get(_other(leg)), toward, there, there.family),
         }
         both: tuple[tuple[Leg, Facing], ...] = ((leg, here), (_other(leg), there))
@@ -87,7 +92,8 @@ class MediaSessions(MediaCalls):
         known = [each.protocol for each in before.streams.get(_other(leg), ())]
         with refusing:
             offered, policy, shapes = propose(self.data_plane, streams, known, attempt, bridge, parts, terms.reports)
-            ports = self._ports.take(first.of(leg) if first else media.agreed, relays, streams, now)
+            offered = told_again(offered, told, leg, streams) if told else offered
+            ports = self._ports.take(first.of(leg) if first else told or media.agreed, relays, streams, now)
         proposed = Media(
             relays,
             ports,
@@ -98,7 +104,7 @@ class MediaSessions(MediaCalls):
             media.agreed.protections,
             terms=terms,
             policies={leg: here.ice, _other(leg): there.ice},
-            ices=ice_exchange.offered(media, _other(leg), streams, there, token_bytes),
+            ices=ice_exchange.offered(told or media.agreed, _other(leg), streams, there, token_bytes),
             dtmf={each: asked.dtmf for each, asked in both if asked.dtmf != "auto"},
             moves={each: asked.moves for each, asked in both if asked.moves},
             ptimes={**before.ptimes, **{each: asked.ptime for each, asked in both if asked.ptime}},
@@ -112,6 +118,7 @@ class MediaSessions(MediaCalls):
         self._calls[call] = media
         media.propose(replace(proposed, added=added), side)
         media.offerer, media.shapes = leg, shapes
+        self._ports.release(taken - media.taken(), now)
         self._expect(call)
         return (write or redirected)(description, proposed, _other(leg))
 

@@ -3,15 +3,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from secrets import token_bytes
 
-from ctl.sessions.call_media import CallMedia
+from ctl.sessions.call_media import CallMedia, Media
 from ctl.sessions.dataplane import DataPlane
 from ctl.sessions.relay_choice import Facing
-from ctl.sessions.security import Agreement, Bridge, Policy, Spoken, agree_all, attempts, of_both, propose_all
+from ctl.sessions.security import (
+    Agreement,
+    Bridge,
+    CryptoLine,
+    Policy,
+    Spoken,
+    agree_all,
+    attempts,
+    of_both,
+    propose_all,
+)
 from ctl.sessions.streams import Stream
+from sip.effects import Leg
 
 Sides = tuple[Facing, Facing]
 """What is asked of our side toward the leg that offers, and toward the other."""
@@ -42,6 +53,22 @@ def propose(
     both, web = (here, there), sides[1].web
     offered = propose_all(spoken, both, plane.fingerprint, token_bytes, before, attempt, bridge, web)
     return offered, here, 1 if bridge else attempts(there, spoken)
+
+
+def told_again(offered: Sequence[Spoken], before: Media, leg: Leg, streams: Sequence[Stream]) -> tuple[Spoken, ...]:
+    """Return what is `offered`, with our keys of an offer of `leg` that went before where all else is the same."""
+    theirs = {line for each in (*before.streams.get(leg, ()), *streams) for line in each.cryptos}
+    both = zip(offered, before.offered, strict=False)
+    return (
+        *(known if _but_for_keys(each, theirs) == _but_for_keys(known, theirs) else each for each, known in both),
+        *offered[len(before.offered) :],
+    )
+
+
+def _but_for_keys(spoken: Spoken, theirs: Collection[CryptoLine]) -> Spoken:
+    """The same without the keys that are ours."""
+    lines = (line if line in theirs else replace(line, key="") for line in spoken.cryptos)
+    return replace(spoken, cryptos=tuple(lines))
 
 
 def agree(
