@@ -249,6 +249,8 @@ enum srtp_status srtp_unprotect(struct srtp_context *context, __u8 *data, size_t
 	ssrc = read_32(data + 8);
 	stream = srtp_history_find(context->history, ssrc, false);
 	index = srtp_index(stream, (__u16)(data[2] << 8 | data[3]));
+	if (index >= SRTP_INDEX_LIMIT)
+		return SRTP_WORN;
 	if (stream && !srtp_index_fresh(stream, index))
 		return SRTP_REPLAYED;
 	status = open_rtp(context, data, header, plain, ssrc, index);

@@ -27,6 +27,8 @@ Draw = Callable[[int], bytes]
 
 OFFERED_SUITES = ("AEAD_AES_256_GCM", "AEAD_AES_128_GCM", "AES_256_CM_HMAC_SHA1_80", "AES_CM_128_HMAC_SHA1_80")
 """What we offer of our own accord, the best first."""
+LEAST_PACKETS, MOST_PACKETS = 1 << 20, 1 << 48
+"""Of a key, by its description: nearly six hours of voice, and what SRTP has numbers for (RFC 4568 section 6.1)."""
 _HARMLESS = re.compile(r"WSH=\d{1,4}|KDR=0|-(?!UN|FEC_|KDR=|WSH=)[!-~]{1,64}")
 """Session parameters: a hint, what goes without saying, and what whoever does not know it leaves alone (RFC 4568
 section 6.3.8)."""
@@ -50,8 +52,8 @@ class CryptoLine:
 
     @property
     def usable(self) -> bool:
-        """Whether we can and may: a suite we know, and nothing that takes protection away."""
-        return self.keys is not None and all(map(_HARMLESS.fullmatch, self.params.split()))
+        """Whether we can and may: a suite we know, a key that lasts, and nothing that takes protection away."""
+        return self.keys is not None and _lasts(self.lifetime) and all(map(_HARMLESS.fullmatch, self.params.split()))
 
     @property
     def keys(self) -> EngineKeys | None:
@@ -409,6 +411,13 @@ def _own_lines(draw: Draw, beside: Sequence[CryptoLine] = ()) -> tuple[CryptoLin
     suites = [suite for suite in OFFERED_SUITES if suite not in taken]
     keys = [b64encode(draw(SUITE_KEY_BYTES[suite])).decode() for suite in suites]
     return tuple(CryptoLine(last + 1 + place, suite, keys[place]) for place, suite in enumerate(suites))
+
+
+def _lasts(text: str) -> bool:
+    """Whether a key is good for a call, by the most packets that it is for: a number, or a power of two."""
+    match = re.fullmatch(r"2\^(\d{1,3})|(\d{1,20})", text, re.ASCII)
+    packets = 2 ** int(match[1]) if match and match[1] else int(match[2]) if match else 0
+    return not text or LEAST_PACKETS <= packets <= MOST_PACKETS
 
 
 def _mki(text: str) -> bytes | None:

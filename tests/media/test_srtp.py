@@ -13,7 +13,7 @@ from media.flows import EngineKeys
 from tests.media import srtp_native
 from tests.media.srtp_native import MASTER_BYTES, SUITES, WINDOW
 
-OK, MALFORMED, FORGED, REPLAYED, CROWDED = range(5)
+OK, MALFORMED, FORGED, REPLAYED, CROWDED, WORN = range(6)
 
 
 @pytest.fixture(scope="module")
@@ -241,6 +241,23 @@ def test_no_index_is_sent_twice(halves):
     assert sender.protect(rtp(9))[0] == OK
     assert sender.protect(rtp(10 + WINDOW))[0] == OK
     assert sender.protect(rtp(10))[0] == REPLAYED
+
+
+@pytest.mark.parametrize("suite", ["AES_CM_128_HMAC_SHA1_80", "AEAD_AES_256_GCM"])
+def test_a_key_ends_with_its_last_index(halves, suite):
+    """What follows would have the first index again: nothing is sent, and what was recorded then is not heard."""
+    sender, receiver = halves(suite)
+    first, report = sender.protect(rtp(0))[1], sender.protect_rtcp(RTCP)[1]
+    assert receiver.unprotect(first)[0] == receiver.unprotect_rtcp(report)[0] == OK
+    for half in (sender, receiver):
+        for stream in half.history.streams:
+            stream.highest = (2**31 if stream.rtcp else 2**48) - 2
+    last = sender.protect(rtp(65535))
+    assert (last[0], receiver.unprotect(last[1])[0]) == (OK, OK)
+    assert sender.protect(rtp(0))[0] == receiver.unprotect(first)[0] == WORN
+    assert sender.protect_rtcp(RTCP)[0] == OK
+    assert sender.protect_rtcp(RTCP)[0] == WORN
+    assert receiver.unprotect_rtcp(report)[0] == REPLAYED
 
 
 @pytest.mark.parametrize("sends", [True, False])

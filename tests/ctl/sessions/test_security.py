@@ -264,6 +264,7 @@ def test_roles_of_dtls_toward_the_callee(setup: str, active: bool) -> None:
         line(mki="300:1"),
         line(mki="1:129"),
         line(mki="x:1"),
+        *(line(lifetime=each) for each in ("0", "2^0", "1000", "2^19", "2^49", "281474976710657", "2^", "-1", "x")),
     ],
     ids=str,
 )
@@ -282,6 +283,11 @@ def test_identifiers_and_harmless_parameters_are_kept() -> None:
     assert good.keys.mki == b"\x01\x02"
     assert good.usable
     assert str(good) == f"1 AES_CM_128_HMAC_SHA1_80 inline:{good.key}|2^31|258:2 WSH=128 KDR=0 -later=1"
+
+
+@pytest.mark.parametrize("lifetime", ["", "2^20", "2^31", "2^48", "1048576", "281474976710656"])
+def test_keys_that_last_for_a_call_are_used(lifetime: str) -> None:
+    assert line(lifetime=lifetime).usable
 
 
 def test_keys_are_not_shown() -> None:
