@@ -17,12 +17,16 @@ Handler = Callable[[bytes, Address, Address], None]
 
 MAX_DATAGRAM = 65507
 _RECEIVE_BUFFER = 4 << 20
+_MAX_EARLY = 4096
 
 
 class UdpTransport:
     """All UDP sockets of the signalling. `dropped` counts datagrams that were too large, or that failed to go out.
 
     undelivered: told of each that failed to. bind: who lends us sockets.
+
+    What comes before all sockets are open waits until they are: a lent socket can be full of what came while nobody
+    was there, and what is to be sent on that account may have to leave by another one.
     """
 
     def __init__(self, undelivered: Callable[[Send], None] = lambda effect: None, bind: Bind | None = None) -> None:
@@ -31,6 +35,8 @@ class UdpTransport:
         self._undelivered = undelivered
         self._sockets: dict[tuple[str, int], asyncio.DatagramTransport] = {}
         self._first: asyncio.DatagramTransport | None = None
+        self._receivers: list[_Receiver] = []
+        self._early: list[tuple[bytes, Address, Address]] = []
 
     @property
     def addresses(self) -> list[Address]:
@@ -45,10 +51,15 @@ class UdpTransport:
         """
         try:
             for address in addresses:
-                await self._open(address, handler)
+                await self._open(address)
         except OSError:
             self.close()
             raise
+        for receiver in self._receivers:
+            receiver.handler = handler
+        early, self._early = self._early, []
+        for datagram in early:
+            handler(*datagram)
 
     def send(self, effect: Send) -> None:
         """Send one message from its local address. What cannot be sent is lost, as on any network."""
@@ -67,15 +78,25 @@ class UdpTransport:
         for transport in self._sockets.values():
             transport.close()
         self._sockets.clear()
+        self._receivers.clear()
+        self._early.clear()
         self._first = None
 
-    async def _open(self, address: Address, handler: Handler) -> None:
+    async def _open(self, address: Address) -> None:
         bound = (self._bind or bind)(address, socket.SOCK_DGRAM, (socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER))
         local = Address(address.host, bound.getsockname()[1])
         loop = asyncio.get_running_loop()
-        transport, _ = await loop.create_datagram_endpoint(lambda: _Receiver(self, local, handler), sock=bound)
+        receiver = _Receiver(self, local, self._hold)
+        self._receivers.append(receiver)
+        transport, _ = await loop.create_datagram_endpoint(lambda: receiver, sock=bound)
         self._sockets[local.host, local.port] = transport
         self._first = self._first or transport
+
+    def _hold(self, data: bytes, source: Address, local: Address) -> None:
+        if len(self._early) < _MAX_EARLY:
+            self._early.append((data, source, local))
+        else:
+            self.dropped += 1
 
 
 _address = lru_cache(maxsize=1024)(Address)
@@ -86,7 +107,7 @@ class _Receiver(asyncio.DatagramProtocol):
     def __init__(self, owner: UdpTransport, local: Address, handler: Handler) -> None:
         self._owner = owner
         self._local = local
-        self._handler = handler
+        self.handler = handler
 
     def datagram_received(self, data: bytes, peer: tuple[str, int]) -> None:
         """Keepalives of empty lines end here: they are for the NAT alone."""
@@ -95,7 +116,7 @@ class _Receiver(asyncio.DatagramProtocol):
         if len(data) > MAX_MESSAGE or peer[1] == 0:
             self._owner.dropped += 1
         else:
-            self._handler(data, _address(peer[0], peer[1]), self._local)
+            self.handler(data, _address(peer[0], peer[1]), self._local)
 
     def error_received(self, exc: Exception) -> None:
         """An ICMP error of an earlier datagram: timers see to what comes of it."""

@@ -62,6 +62,36 @@ def test_a_datagram_comes_with_its_addresses_and_the_answer_leaves_from_the_same
     run(scenario())
 
 
+def test_what_waits_in_the_first_socket_is_answered_by_the_last(run, client):
+    """As after a restart with sockets that others have bound; what comes of it leaves by any of them."""
+    bound = []
+
+    def lend(address, kind, *options):
+        made = socket.socket(socket.AF_INET, kind)
+        made.bind((address.host, address.port))
+        made.setblocking(False)
+        client.sendto(b"BYE", made.getsockname())
+        bound.append(made.getsockname()[1])
+        return made
+
+    async def scenario():
+        undelivered: list[Send] = []
+        transport = UdpTransport(undelivered.append, lend)
+
+        def relay(data: bytes, source: Address, local: Address) -> None:
+            transport.send(Send(b"%d" % local.port, source, Address(local.host, bound[-1])))
+
+        await transport.open([ANY_PORT] * 40, relay)
+        try:
+            heard = [await receive(client) for _ in bound]
+            assert sorted(heard) == sorted((b"%d" % port, bound[-1]) for port in bound)
+            assert (undelivered, transport.dropped) == ([], 0)
+        finally:
+            transport.close()
+
+    run(scenario())
+
+
 @pytest.mark.parametrize("keepalive", [b"\r\n\r\n", b"\r\n", b"\x00", b""])
 def test_keepalives_go_no_further(run, client, keepalive):
     async def scenario():
