@@ -26,11 +26,13 @@ def busy(rate: int) -> array[int]:
 
 def music(rate: int) -> array[int]:
     """Twelve seconds of broken chords that may begin again at any time."""
+    levels = _levels(rate, _NOTE)
+    fading = [level * math.exp(-2.5 * i / len(levels)) for i, level in enumerate(levels)]
     pcm = array("h")
-    for chord in _CHORDS:
-        low, middle, high = chord
+    for low, middle, high in _CHORDS:
+        notes = {note: _plucked(rate, note, fading) for note in (low, middle, high, 2 * low)}
         for note in (low, middle, high, 2 * low, high, middle, low, middle):
-            pcm.extend(_plucked(rate, note))
+            pcm.extend(notes[note])
     return pcm
 
 
@@ -42,19 +44,24 @@ TONES: dict[str, Callable[[int], array[int]]] = {
 
 
 def _cadence(rate: int, on: float, off: float) -> array[int]:
-    count, ramp = int(rate * on), int(rate * _RAMP)
-    pcm = array("h")
-    for i in range(count):
-        edge = min(1.0, (i + 1) / ramp, (count - i) / ramp)
-        pcm.append(round(32767 * _LEVEL * edge * math.sin(2 * math.pi * _TONE * i / rate)))
+    turn = 2 * math.pi * _TONE
+    pcm = array("h", [round(level * math.sin(turn * i / rate)) for i, level in enumerate(_levels(rate, on))])
     return pcm + array("h", bytes(2 * int(rate * off)))
 
 
-def _plucked(rate: int, frequency: float) -> array[int]:
-    count, ramp = int(rate * _NOTE), int(rate * _RAMP)
-    pcm = array("h")
-    for i in range(count):
-        edge = min(1.0, (i + 1) / ramp, (count - i) / ramp) * math.exp(-2.5 * i / count)
-        angle = 2 * math.pi * frequency * i / rate
-        pcm.append(round(32767 * _LEVEL * edge * (math.sin(angle) + 0.3 * math.sin(2 * angle)) / 1.3))
-    return pcm
+def _plucked(rate: int, frequency: float, fading: list[float]) -> array[int]:
+    turn = 2 * math.pi * frequency
+    angles = (turn * i / rate for i in range(len(fading)))
+    return array(
+        "h",
+        [
+            round(level * (math.sin(angle) + 0.3 * math.sin(2 * angle)) / 1.3)
+            for level, angle in zip(fading, angles, strict=True)
+        ],
+    )
+
+
+def _levels(rate: int, seconds: float) -> list[float]:
+    """How loud each sample of a tone is."""
+    count, ramp = int(rate * seconds), int(rate * _RAMP)
+    return [32767 * _LEVEL * min(1.0, (i + 1) / ramp, (count - i) / ramp) for i in range(count)]
