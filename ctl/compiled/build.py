@@ -10,6 +10,7 @@ that in a few files, as many at a time as there are processors, and what mypyc a
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import shlex
@@ -17,12 +18,14 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from ctl.compiled.expand import Unsupported, dataclasses_in, expand
-from ctl.compiled.modules import CHECKED, LIBRARY, NAME, ROOT, STAMP, digest, fresh, modules, source
+from ctl.compiled.modules import CHECKED, HERE, LIBRARY, NAME, ROOT, STAMP, digest, fresh, modules, source
 
 _ROOMS = ("api", "bpf", "ctl", "media", "provisioning", "sip")
 _CHECKER = """
@@ -45,7 +48,22 @@ class BuildError(Exception):
 
 
 def build() -> None:
-    """Make the library. Raises BuildError, and leaves none behind that is of other sources."""
+    """Make the library, or wait for who does. Raises BuildError, and leaves none behind that is of other sources."""
+    with _alone():
+        _build()
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    place = os.open(HERE, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(place, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(place)
+
+
+def _build() -> None:
     if fresh():
         return
     STAMP.unlink(missing_ok=True)

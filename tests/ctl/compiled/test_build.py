@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Sources that mypyc does not take are told before they are committed, for the build then leaves all as Python."""
 
+import fcntl
 import hashlib
+import os
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -18,6 +21,7 @@ def made(tmp_path, monkeypatch):
     (tmp_path / "sip/__init__.py").touch()
     source.write_text("def double(number: int) -> int:\n    return 2 * number\n")
     monkeypatch.setattr(build, "ROOT", tmp_path)
+    monkeypatch.setattr(build, "HERE", tmp_path)
     monkeypatch.setattr(build, "CHECKED", tmp_path / "checked")
     monkeypatch.setattr(build, "modules", lambda: ["sip.made"])
     monkeypatch.setattr(build, "source", lambda _: source)
@@ -46,6 +50,21 @@ def test_so_are_classes_that_cannot_be_written_out(made):
     made.write_text("@dataclass\nclass A:\n    x: int\n")
     with pytest.raises(build.BuildError, match="a dataclass without slots"):
         build.check()
+
+
+def test_what_another_is_making_is_waited_for_and_not_made_again(made, monkeypatch):
+    other = os.open(build.HERE, os.O_RDONLY)
+    fcntl.flock(other, fcntl.LOCK_EX)
+    asked = []
+    monkeypatch.setattr(build, "fresh", lambda: not asked.append("whether it is made"))
+    waiting = threading.Thread(target=build.build)
+    waiting.start()
+    waiting.join(0.2)
+    assert waiting.is_alive()
+    assert not asked
+    os.close(other)
+    waiting.join(60)
+    assert asked == ["whether it is made"]
 
 
 @pytest.mark.parametrize("module", ["ctl.compiled", "ctl.compiled.build"])
