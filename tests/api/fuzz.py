@@ -35,6 +35,7 @@ from provisioning.migrate import migrate
 from provisioning.resources import OBJECTS
 from provisioning.vault import Vault
 from tests.api.conftest import Rest, serving
+from tests.patience import PATIENCE
 from tests.provisioning.examples import EXAMPLES
 
 CHECKS = [
@@ -108,11 +109,13 @@ def _send(
             answer(case, headers)
 
     def answer(case: Any, headers: dict[str, str]) -> None:
-        response = case.call(session=session, headers=headers, allow_redirects=False, timeout=20)
+        response = case.call(session=session, headers=headers, allow_redirects=False, timeout=PATIENCE)
         counts[response.status_code] += 1
         case.validate_response(response, checks=checks)
         if operation.method.upper() == "DELETE" and response.status_code == 204 and kind in target.bodies:
-            made = session.post(f"{target.url}/api/v1/{kind}", json=target.bodies[kind], headers=allowed, timeout=20)
+            made = session.post(
+                f"{target.url}/api/v1/{kind}", json=target.bodies[kind], headers=allowed, timeout=PATIENCE
+            )
             assert made.status_code in (201, 409), made.text
 
     send()

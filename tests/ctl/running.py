@@ -15,8 +15,9 @@ from ctl.terminal.client import CommandError, ask_raw
 from sip.digest import authorization, choose, ha1
 from sip.message import Request, Response
 from sip.parser import parse
+from tests.patience import PATIENCE
 
-START_SECONDS = 60.0
+START_SECONDS = 300.0
 """Within which a controller answers, its database made, on a machine that has much else to do."""
 
 
@@ -55,7 +56,7 @@ def running(file: Path) -> Iterator[subprocess.Popen[bytes]]:
         yield process
     finally:
         process.terminate()
-        assert process.wait(20) == 0
+        assert process.wait(PATIENCE) == 0
 
 
 def _wait_for(directory: Path) -> None:
@@ -71,7 +72,7 @@ def _wait_for(directory: Path) -> None:
 
 def ask(directory: Path, verb: str, **arguments: Any) -> Any:
     """The controller's answer. Raises CommandError."""
-    return json.loads(ask_raw(directory, verb, arguments, 20.0))
+    return json.loads(ask_raw(directory, verb, arguments, PATIENCE))
 
 
 class Phone:
@@ -81,7 +82,7 @@ class Phone:
         host, _, port = server.rpartition(":")
         self._user = user
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._socket.settimeout(5)
+        self._socket.settimeout(PATIENCE)
         self._socket.connect((host, int(port)))
         self._local = "{}:{}".format(*self._socket.getsockname())
         self.cseq = 0

@@ -17,6 +17,7 @@ import pytest
 
 from ctl.config import load
 from tests.ctl.running import running, write_config
+from tests.patience import PATIENCE
 
 UNPRIVILEGED = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", "--inh-caps=-all"]
 
@@ -33,7 +34,7 @@ def config(tmp_path):
     return partial(write_config, tmp_path)
 
 
-def voxdp(*arguments, prefix=(), timeout=60):
+def voxdp(*arguments, prefix=(), timeout=PATIENCE):
     """Run the command; return its exit code and its lines on standard error that are not the log's."""
     command = [*prefix, sys.executable, "-m", "ctl.cli", *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
@@ -168,7 +169,7 @@ def test_the_controller_answers_and_ends(config, tmp_path):
     file = config()
     with running(file):
         add = [sys.executable, "-m", "ctl.cli", "-c", str(file), "user", "add", "anna", "--password-stdin"]
-        subprocess.run(add, input="secret\n", text=True, check=True, timeout=20, capture_output=True)
+        subprocess.run(add, input="secret\n", text=True, check=True, timeout=PATIENCE, capture_output=True)
         users = json.loads(voxdp("-c", file, "user", "list", "-j")[2])
         assert [(user["username"], user["enabled"]) for user in users] == [("anna", True)]
         refused(4, "no user anna ", "-c", file, "user", "enable", "anna ")
@@ -282,12 +283,12 @@ def rest(file):
         "role=platform",
         "--password-stdin",
     ]
-    subprocess.run(add, input="correct horse\n", text=True, check=True, timeout=20, capture_output=True)
+    subprocess.run(add, input="correct horse\n", text=True, check=True, timeout=PATIENCE, capture_output=True)
 
     def ask(path, body=None, token=""):
         headers = {"Content-Type": "application/json", "Authorization": f"Bearer {token}"}
         request = urllib.request.Request(f"{url}{path}", json.dumps(body).encode() if body else None, headers)
-        with urllib.request.urlopen(request, timeout=5) as answer:
+        with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
             return json.load(answer)
 
     token = ask("/auth/login", {"username": "boss", "password": "correct horse"})["access_token"]
@@ -325,12 +326,12 @@ def test_hostile_requests_get_an_error_line(config, tmp_path):
     with running(file):
         for request in requests:
             with socket.socket(socket.AF_UNIX) as client:
-                client.settimeout(5)
+                client.settimeout(PATIENCE)
                 client.connect(str(tmp_path / "run" / "control.sock"))
                 client.sendall(request)
                 assert json.loads(client.makefile().readline())["code"] == 2, request
         with socket.socket(socket.AF_UNIX) as client:
-            client.settimeout(5)
+            client.settimeout(PATIENCE)
             client.connect(str(tmp_path / "run" / "control.sock"))
             writer = threading.Thread(target=swallow, args=(client, b"x" * 200_000))
             writer.start()

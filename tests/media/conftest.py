@@ -18,9 +18,9 @@ import pytest
 from media.client import EngineClient, EngineProcess
 from media.engine import Engine
 from media.flows import EngineFlow, EngineStatistics, FlowKey
+from tests.patience import PATIENCE
 
 RELAY = "127.77.0.1"
-PATIENCE = 5.0
 
 
 def build_rtp(

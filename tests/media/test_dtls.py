@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import pytest
 
 from media.flows import EngineDtls, EngineError, EngineFlow
+from tests.patience import PATIENCE
 
 RELAY = "127.77.0.1"
 NEAR, NEAR_OUT, FAR_IN, FAR = (RELAY, 32000), (RELAY, 32002), (RELAY, 32004), (RELAY, 32006)
@@ -33,7 +34,7 @@ class Chain:
         return [self.client.read([key])[0].security for key in (NEAR_OUT, FAR_IN)]
 
     def wait(self, states):
-        until = time.monotonic() + 5
+        until = time.monotonic() + PATIENCE
         while self.states() != states:
             assert time.monotonic() < until, self.states()
             time.sleep(0.01)
@@ -91,7 +92,7 @@ def test_another_certificate_is_refused(chain, rtp, settled, side):
     else:
         chain.far = (replace(chain.far[0], dtls=wrong), chain.far[1])
     chain.open()
-    until = time.monotonic() + 5
+    until = time.monotonic() + PATIENCE
     while not (failed := [event for event in chain.client.events() if event.type == "failed"]):
         assert time.monotonic() < until
         time.sleep(0.01)

@@ -19,8 +19,7 @@ from media.recording_settings import RecorderError, parse_destination
 from tests.ctl.certificates import Authority
 from tests.media.dsp import sine, tone_level
 from tests.media.test_recorder import PCMU, Bench, of_leg, settings
-
-PATIENCE = 10.0
+from tests.patience import PATIENCE
 
 
 class Consumer:

@@ -14,6 +14,7 @@ from media.flow_json import flow_from_json, flow_to_json
 from media.flows import EngineError
 from media.ice import EngineIce, IceCandidate
 from tests.media import stun_messages as stun
+from tests.patience import PATIENCE
 
 LITE = EngineIce("lite", "ours", "o" * 22, "theirs", "t" * 22)
 PASSWORD = "o" * 22
@@ -35,7 +36,7 @@ def check(peer, flow, **settings):
 
 def wait_events(engine, kind="ice"):
     """The events of a kind, once there is one."""
-    until = time.monotonic() + 5
+    until = time.monotonic() + PATIENCE
     while not (found := [event for event in engine.events() if event.type == kind]):
         assert time.monotonic() < until
         time.sleep(0.01)
@@ -109,7 +110,7 @@ def test_the_pair_outlives_changes_and_the_worker(engine_process, call, rtp):
     replace(call, facing_a=replace(call.facing_a, clock_rate=16000)).open(client)
     (worker,) = client.summary().processes
     os.kill(worker, signal.SIGKILL)
-    until = time.monotonic() + 5
+    until = time.monotonic() + PATIENCE
     while client.summary().processes in ((worker,), (0,)):
         assert time.monotonic() < until
         time.sleep(0.01)
@@ -145,7 +146,7 @@ def test_full_ice_checks_from_the_flow_s_own_socket(engine, call):
         if uses[-1]:
             break
     assert uses[0] is False
-    until = time.monotonic() + 5
+    until = time.monotonic() + PATIENCE
     while engine.read([call.facing_a.key])[0].selected != call.a.name:
         assert time.monotonic() < until
         time.sleep(0.01)

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.patience import PATIENCE
+
 PAIRS = 1000
 HOSTILE = 100_000
 WINDOW = 100
@@ -31,7 +33,7 @@ def forwarded(client):
 
 
 def wait_forwarded(client, count):
-    until = time.monotonic() + 10
+    until = time.monotonic() + PATIENCE
     while (done := forwarded(client)) < count:
         assert time.monotonic() < until, f"{done} of {count} forwarded"
         time.sleep(0.001)

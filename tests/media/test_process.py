@@ -19,6 +19,7 @@ import pytest
 
 from media.client import EngineClient, EngineProcess
 from media.flows import EngineError
+from tests.patience import PATIENCE
 
 ROOT = Path(__file__).resolve().parents[2]
 NOBODY = 65534
@@ -33,7 +34,7 @@ ENGINE_MAIN = DROP + "sys.exit(media.process.main(sys.argv[1:]))"
 ASK = """
 asking = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 asking.connect(sys.argv[1])
-asking.settimeout(5)
+asking.settimeout(60)
 try:
     asking.send(b'{"op": "ping"}')
     print(asking.recv(100) or "cut off")
@@ -108,7 +109,10 @@ def test_other_users_are_cut_off(public_directory):
     try:
         os.chmod(process.client.path, 0o666)
         outcome = subprocess.run(
-            [sys.executable, "-c", DROP + ASK, str(process.client.path)], capture_output=True, text=True, timeout=20
+            [sys.executable, "-c", DROP + ASK, str(process.client.path)],
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
         )
         assert outcome.stdout == "cut off\n", outcome
         assert process.client.ping() == process.pid
@@ -140,7 +144,7 @@ def test_without_any_privilege(public_directory, call, rtp):
             call.a.send(rtp(), call.facing_a.key)
             assert call.b.receive()[0] == rtp()
             client.shutdown()
-        assert engine.wait(5) == 0
+        assert engine.wait(PATIENCE) == 0
 
 
 def test_outlives_a_killed_controller_and_is_adopted(tmp_path, make_peer, rtp):
@@ -179,7 +183,7 @@ def test_outlives_a_killed_controller_and_is_adopted(tmp_path, make_peer, rtp):
 
 def test_second_engine_is_refused(process):
     command = [sys.executable, "-P", "-m", "media.process", "--socket", str(process.client.path)]
-    outcome = subprocess.run(command, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=20)
+    outcome = subprocess.run(command, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=PATIENCE)
     assert outcome.returncode == 1
     assert "another engine has" in outcome.stderr
     assert outcome.stderr.count("\n") == 1
@@ -239,7 +243,7 @@ def test_a_stopped_engine_is_given_up_in_time(process):
         os.kill(process.pid, signal.SIGCONT)
         for one in crowd:
             one.close()
-    until = time.monotonic() + 5
+    until = time.monotonic() + PATIENCE
     while time.monotonic() < until:
         with suppress(EngineError):
             assert client.ping() == process.pid
@@ -279,7 +283,7 @@ def test_no_directory(tmp_path):
 def test_too_few_open_files(tmp_path):
     outcome = subprocess.run(
         [sys.executable, "-c", FEW_FILES, "--socket", str(tmp_path / "engine")],
-        cwd=ROOT, capture_output=True, text=True, timeout=20,
+        cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE,
     )  # fmt: skip
     assert (outcome.returncode, outcome.stdout) == (1, "")
     assert outcome.stderr == "voxdp engine: only 100 open files allowed; raise LimitNOFILE or ulimit -Hn\n"
@@ -293,7 +297,7 @@ def connect(process, blocking=True):
     except BlockingIOError:
         connected.close()
         raise
-    connected.settimeout(5)
+    connected.settimeout(PATIENCE)
     return connected
 
 

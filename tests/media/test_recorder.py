@@ -33,6 +33,7 @@ from media.sealed import Keys, SealedError, SealedReader
 from media.spawn import spawn
 from media.stages import TAP, Tap, TapStage
 from tests.media.dsp import MS, Codec, Decoder, Rtp, Side, level, packets, sine, steady_level, timed, tone_level
+from tests.patience import PATIENCE
 
 KEY = "ab" * 32
 KEYS = Keys.parse(KEY)
@@ -71,7 +72,7 @@ class Bench:
 
     def stop(self, recording: UUID) -> bytes:
         self.recorder.stop(recording, self.now)
-        until = time.monotonic() + 5
+        until = time.monotonic() + PATIENCE
         while not self.recorder.finished():
             assert time.monotonic() < until
             time.sleep(0.001)
@@ -356,7 +357,7 @@ def test_a_disk_that_fills_up_costs_the_rest_of_a_recording_and_the_next_one_is_
         bench.close()
 
 
-def eventually(done, seconds: float = 10.0) -> None:
+def eventually(done, seconds: float = PATIENCE) -> None:
     until = time.monotonic() + seconds
     while not done():
         assert time.monotonic() < until
@@ -378,7 +379,7 @@ def test_a_disk_that_hangs_costs_sound_and_no_time(bench):
         assert longest < 0.25
         assert bench.recorder.state(wanted.id)["dropped_bytes"] > 0
         os.close(reader)
-        until = time.monotonic() + 5
+        until = time.monotonic() + PATIENCE
         while not bench.recorder.state(wanted.id)["trouble"]:
             assert time.monotonic() < until
             time.sleep(0.001)

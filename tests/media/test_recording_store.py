@@ -25,6 +25,7 @@ from media.stages import TAP, Tap, TapStage
 from tests.media.conftest import Call
 from tests.media.dsp import Codec, Side, packets, sine
 from tests.media.s3 import Bucket
+from tests.patience import PATIENCE
 
 KEY = "ab" * 32
 URL = "s3://calls/north/recordings"
@@ -74,7 +75,7 @@ class Talk:
         return wanted
 
 
-def eventually(done: Callable[[], object], seconds: float = 20.0) -> None:
+def eventually(done: Callable[[], object], seconds: float = PATIENCE) -> None:
     until = time.monotonic() + seconds
     while not done():
         assert time.monotonic() < until

@@ -10,6 +10,7 @@ import pytest
 from pylibsrtp import Policy, Session
 
 from media.flows import EngineKeys
+from tests.patience import PATIENCE
 
 PACKETS = 3
 FORGED = int(os.environ.get("VOXDP_FORGED", "500"))
@@ -116,7 +117,7 @@ def test_what_was_latched_outlives_the_worker(engine_process, latching, rtp, set
     settled(process.client, call.facing_a, PACKETS)
     (pid,) = process.client.summary().processes
     os.kill(pid, signal.SIGKILL)
-    until = time.monotonic() + 5
+    until = time.monotonic() + PATIENCE
     while process.client.summary().processes == (pid,):
         assert time.monotonic() < until
         time.sleep(0.01)

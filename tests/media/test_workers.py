@@ -16,6 +16,7 @@ from pylibsrtp import Policy, Session
 from media.engine import Engine
 from media.flows import EngineError, EngineFlow, EngineKeys
 from tests.media.conftest import RELAY
+from tests.patience import PATIENCE
 
 NOTICED = 1.0
 RESUMED = 0.5
@@ -94,7 +95,7 @@ def test_what_was_learned_and_counted_outlives_the_worker(two_calls, rtp, settle
 def test_workers_end_with_the_engine(process):
     (pid, *_) = process.client.summary().processes
     os.kill(process.pid, signal.SIGKILL)
-    until = time.monotonic() + 5
+    until = time.monotonic() + PATIENCE
     while time.monotonic() < until:
         try:
             os.kill(pid, 0)

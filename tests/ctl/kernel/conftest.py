@@ -25,6 +25,7 @@ from ctl.kernel.flowtable import FlowTable, RelayConfig
 from ctl.kernel.libbpf import BpfObject, Program
 from ctl.kernel.pins import Pins
 from tests.ctl.kernel.wired import CABLES, RELAYS, Relay, Wiring
+from tests.patience import PATIENCE
 from vm import namespace
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -233,6 +234,6 @@ def run_as() -> Callable[..., subprocess.CompletedProcess[str]]:
         drop = "import os, sys; os.setgroups([]); uid = int(sys.argv[1]); os.setresgid(uid, uid, uid);"
         drop += "os.setresuid(uid, uid, uid);"
         command = [sys.executable, "-c", drop + code, str(uid), *map(str, arguments)]
-        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False)
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE, check=False)
 
     return run

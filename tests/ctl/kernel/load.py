@@ -22,6 +22,7 @@ from ctl.kernel.flowrule import FlowRule, FlowState
 from ctl.kernel.flowtable import FlowTable
 from ctl.kernel.libbpf import BpfObject, Link, Map, Program
 from ctl.kernel.pins import Pins
+from tests.patience import PATIENCE
 
 FLOWS, FIRST_PORT = 64, 10000
 PORTS = range(FIRST_PORT, FIRST_PORT + FLOWS)
@@ -80,7 +81,7 @@ class Load:
 
     def finish(self, least: int = 0) -> None:
         """Go on until `least` packets were sent; every packet must have arrived, at RATE or more."""
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + PATIENCE
         while self.sent < least and time.monotonic() < deadline:
             time.sleep(0.01)
         self.stop()

@@ -30,6 +30,7 @@ from tests.ctl.kernel.wired import (
     rtp,
     run,
 )
+from tests.patience import PATIENCE
 from vm import namespace
 
 Begin = Callable[..., Stream]
@@ -57,7 +58,7 @@ def begin(wiring: Wiring, relay: Relay) -> Iterator[Begin]:
 @pytest.mark.parametrize(("alice", "bob"), CROSSINGS)
 def test_a_call_is_forwarded_whatever_the_families(wiring, relay: Relay, begin: Begin, alice: str, bob: str) -> None:
     stream = begin(alice, bob)
-    stream.receiver.settimeout(2)
+    stream.receiver.settimeout(PATIENCE)
     data, source = stream.receiver.recvfrom(2048)
     assert data == rtp(struct.unpack_from("!H", data, 2)[0])
     arrived = itertools.count(1)
@@ -66,7 +67,7 @@ def test_a_call_is_forwarded_whatever_the_families(wiring, relay: Relay, begin: 
     assert source[:2] == (there.egress[0], there.egress[1])
     with namespace.entered(wiring.a), socket.socket(_family(alice), socket.SOCK_DGRAM) as listener:
         listener.bind((alice, 4001))
-        listener.settimeout(2)
+        listener.settimeout(PATIENCE)
         rtcp = struct.pack("!BBHI", 0x80, 201, 1, 7)
         with namespace.entered(wiring.b), socket.socket(_family(bob), socket.SOCK_DGRAM) as bobs:
             bobs.bind((bob, 5001))
@@ -88,7 +89,7 @@ def test_checksums_that_a_neighbour_left_for_a_card_are_completed(wiring, begin:
     """Alice's end of the cable promises to do them, and hands the frames over undone."""
     wiring.inside(wiring.a, "ethtool", "-K", "a-east", "tx", "on")
     stream = begin(alice, bob)
-    stream.receiver.settimeout(2)
+    stream.receiver.settimeout(PATIENCE)
     for _ in range(20):
         data = stream.receiver.recv(2048)
         assert data == rtp(struct.unpack_from("!H", data, 2)[0])
@@ -196,7 +197,7 @@ class Tagged(NextHops):
 
 def tag_on(wire: socket.socket, payload: bytes) -> int | None:
     """The VLAN id of the first frame that ends in `payload`, as the kernel has taken it off."""
-    wire.settimeout(2)
+    wire.settimeout(PATIENCE)
     while True:
         data, ancillary, _, _ = wire.recvmsg(4096, 256)
         if data.endswith(payload):
@@ -216,7 +217,7 @@ def tagged_frame(wiring: Wiring, source: tuple[str, int], target: tuple[str, int
 
 
 def settle_hops(relay: Relay) -> None:
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + PATIENCE
     while relay.hops.resolve(BOB, "198.51.100.1") is None and time.monotonic() < deadline:
         time.sleep(0.01)
         relay.hops.drain()
@@ -225,7 +226,7 @@ def settle_hops(relay: Relay) -> None:
 
 def known(wiring: Wiring, router: str, device: str, mac: str) -> None:
     """Wait until the kernel knows the router's Ethernet address: from then on the time counts."""
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + PATIENCE
     shown = ("ip", "-n", wiring.relay, "neigh", "show", router, "dev", device)
     while mac not in subprocess.run(shown, capture_output=True, text=True, check=True).stdout:
         assert time.monotonic() < deadline, f"the kernel does not find {router}"

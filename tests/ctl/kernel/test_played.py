@@ -21,6 +21,7 @@ from media.flows import EngineStatistics, FlowKey
 from tests.ctl.kernel import wired
 from tests.ctl.kernel.wired import ALICE, BOB, Relay, Stream, Wiring, follow
 from tests.media.dsp import sine
+from tests.patience import PATIENCE
 
 TURNS = 40
 PACKET = 0.02
@@ -61,7 +62,7 @@ def paths(relay: Relay) -> set[str]:
 
 
 def back_in_the_kernel(relay: Relay) -> None:
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + PATIENCE
     while paths(relay) != {"kernel"}:
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -83,7 +84,7 @@ def test_music_ends_at_any_moment_and_no_number_comes_twice(
     dice, got = random.Random(7), []
     stream = Stream(wiring, relay.call(ALICE, BOB))
     try:
-        assert follow(relay, stream, 5.0, lambda: True), "no packet reached Bob"
+        assert follow(relay, stream, PATIENCE, lambda: True), "no packet reached Bob"
         for number in range(1, TURNS + 1):
             play(relay, Sound(number, str(state_dir / "music"), times=0))
             assert paths(relay) == {"engine"}

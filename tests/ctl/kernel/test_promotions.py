@@ -22,6 +22,7 @@ from ctl.sessions.relay_choice import ANY, Facing
 from media.client import EngineProcess
 from tests.ctl.kernel import wired
 from tests.ctl.kernel.wired import ALICE, BOB, Relay, Stream, Wiring, follow, run
+from tests.patience import PATIENCE
 
 plain_rtp = wired.rtp
 MOVES = int(os.environ.get("VOXDP_MOVES", "1000"))
@@ -110,7 +111,7 @@ class Talk:
 def talk(wiring: Wiring, relay: Relay, place: int, here: Facing = ANY) -> Talk:
     target = relay.call(ALICE, BOB, place=place, here=here)
     stream = Stream(wiring, target, (ALICE, 4000 + 2 * place), port=5000 + 2 * place)
-    assert follow(relay, stream, 5.0, lambda: True), "no packet reached Bob"
+    assert follow(relay, stream, PATIENCE, lambda: True), "no packet reached Bob"
     return Talk(stream, Ear(stream))
 
 
@@ -157,7 +158,7 @@ def test_whom_a_flow_latched_to_goes_along(wiring: Wiring, relay: Relay, engine:
     run("ip", "-n", wiring.a, "address", "add", f"{ELSEWHERE}/24", "dev", "a-east")
     source = (ELSEWHERE, 9000)
     stream = Stream(wiring, relay.call(ALICE, BOB, here=Facing(latch=True)), source)
-    assert follow(relay, stream, 5.0, lambda: True), "no packet reached Bob"
+    assert follow(relay, stream, PATIENCE, lambda: True), "no packet reached Bob"
     one = Talk(stream, Ear(stream))
     try:
         move(relay, 10)

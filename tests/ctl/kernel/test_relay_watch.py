@@ -16,6 +16,7 @@ from ctl.kernel.loader import AttachError, attach, detach, mend
 from ctl.kernel.pins import Pins
 from ctl.kernel.relay_watch import NOT_ATTACHED, RelayWatch, Untrusted
 from tests.ctl.kernel.conftest import NOBODY, Loaded
+from tests.patience import PATIENCE
 
 WATCH = """
 from pathlib import Path
@@ -65,7 +66,7 @@ def test_a_detached_link_is_told_and_mended(settings, attached: Pins, watch) -> 
 def test_a_removed_pin_is_told_and_mended(settings, attached: Pins, watch) -> None:
     attached.link("left").unlink()
     assert watch.trouble("left") == NOT_ATTACHED
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + PATIENCE
     while xdp.attached(socket.if_nametoindex("left")) and time.monotonic() < deadline:
         time.sleep(0.01)  # the kernel lets go of a link by and by
     assert mend(settings)

@@ -24,6 +24,7 @@ from tests.ctl.kernel.wired import (
     sdp,
     udp,
 )
+from tests.patience import PATIENCE
 from vm import namespace
 
 ELSEWHERE = "192.0.2.77"
@@ -54,7 +55,7 @@ class Ends:
 
     def until_arrives(self, sender: socket.socket, target: tuple[str, int], receiver: socket.socket) -> None:
         """The neighbours may have to be found first."""
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + PATIENCE
         while not self.arrives(sender, target, receiver):
             self._relay.hops.drain()
             assert time.monotonic() < deadline, "no packet arrives"

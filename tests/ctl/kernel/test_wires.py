@@ -35,10 +35,10 @@ from media.engine import Engine
 from media.flows import EngineFlow, EngineKeys, EngineWire
 from media.wire_opener import OpenerSettings, WireWanted, ask_opener
 from tests.ctl.kernel.wired import ALICE, ALICE6, BOB, BOB6, RELAY_A, RELAY_A6, RELAY_B, RELAY_B6, Wiring, rtp, udp
+from tests.patience import PATIENCE
 from vm import namespace
 
 INTERFACES = ("east", "west")
-PATIENCE = 10.0
 SUITE = "AES_CM_128_HMAC_SHA1_80"
 WAYS = {
     "ipv4": ((ALICE, RELAY_A), (BOB, RELAY_B)),
@@ -161,7 +161,7 @@ def make_world(wiring: Wiring, pins: Pins, state_dir: Path) -> Iterator[Callable
             python=python,
             arguments=["--workers", str(workers)],
             log=state_dir / "log",
-            timeout=10,
+            timeout=PATIENCE,
         )
         worlds.append(World(wiring, pins, process, state_dir / "xsk.sock"))
         return worlds[-1]
@@ -296,7 +296,7 @@ def test_one_that_may_open_none_asks_who_may_and_goes_by_sockets_meanwhile(
     call = world.call()
     call.exchange()
     assert [counted.received_by for counted in world.counted(call)] == ["sockets", "sockets"]
-    refused = subprocess.run([powerless, "-c", OPENER, world.opener], capture_output=True, text=True, timeout=30)
+    refused = subprocess.run([powerless, "-c", OPENER, world.opener], capture_output=True, text=True, timeout=PATIENCE)
     assert refused.stderr == "voxdp xsk: AF_XDP sockets need CAP_NET_RAW; run voxdp xsk as root\n"
     opener = subprocess.Popen([sys.executable, "-c", OPENER, world.opener])
     try:
@@ -304,7 +304,9 @@ def test_one_that_may_open_none_asks_who_may_and_goes_by_sockets_meanwhile(
         memory = os.memfd_create("test")
         assert ask_opener(world.opener, WireWanted("south", 0), memory) == (-errno.EACCES, False)
         os.close(memory)
-        again = subprocess.run([sys.executable, "-c", OPENER, world.opener], capture_output=True, text=True, timeout=30)
+        again = subprocess.run(
+            [sys.executable, "-c", OPENER, world.opener], capture_output=True, text=True, timeout=PATIENCE
+        )
         assert again.stderr == f"voxdp xsk: {world.opener} is another's; end the voxdp xsk that runs already\n"
         wait(lambda: world.counted(call)[0].received_by == "af_xdp", call.heard)
     finally:
@@ -343,7 +345,7 @@ def test_without_the_relay_there_is_one_clear_line(tmp_path: Path) -> None:
         engine.drop_wires()
     finally:
         engine.close()
-    process = EngineProcess.ensure(tmp_path / "engine", timeout=10)
+    process = EngineProcess.ensure(tmp_path / "engine", timeout=PATIENCE)
     try:
         found = process.client.want_wires(tmp_path / "nowhere", ["east"], tmp_path / "none")
         assert found.wires == ()

@@ -19,6 +19,7 @@ from media.clips import write
 from media.stages import CodecSettings, Cover, InsertStage
 from tests.ctl.world import ALICE, BOB, sdp
 from tests.media.dsp import sine
+from tests.patience import PATIENCE
 
 PCMU = CodecSettings("PCMU", 0, events=101, event_rate=8000)
 
@@ -277,7 +278,7 @@ def test_whoever_wants_to_know_is_told_of_each_digit(run):
     async def scene(proxy):
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as kamailio:
             kamailio.bind(("127.0.0.1", 0))
-            kamailio.settimeout(10)
+            kamailio.settimeout(PATIENCE)
             log = DigitLog(proxy.relay.calls, proxy.world.sessions, [kamailio.getsockname()], lambda: 1700000000.9)
             log.heard("somebody else's", "a", "1", 100.0)
             log.heard(proxy.session, "b", "#", 119.6)

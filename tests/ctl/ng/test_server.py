@@ -18,6 +18,7 @@ from ctl.ng.replies import shortened
 from ctl.ng.section import NgSection
 from tests.ctl.certificates import Authority
 from tests.ctl.world import ALICE, BOB, sdp
+from tests.patience import PATIENCE
 
 PING = b"d7:command4:pinge"
 OFFER = {"command": "offer", "call-id": "c1", "from-tag": "a", "sdp": sdp(ALICE).decode()}
@@ -63,7 +64,7 @@ async def udp(port):
 
 async def asked(client, data):
     client.send(data)
-    return await asyncio.wait_for(client.replies.get(), 5)
+    return await asyncio.wait_for(client.replies.get(), PATIENCE)
 
 
 async def test_udp_answers_in_both_encodings_and_drops_what_has_no_cookie(world, tmp_path):
@@ -91,7 +92,7 @@ async def test_repetitions_that_come_before_the_reply_wait_for_it(world, tmp_pat
     async with front(world, tmp_path, listen=[f"127.0.0.1:{port}"]) as served, udp(port) as client:
         for _ in range(3):
             client.send(b"same " + encode(OFFER))
-        replies = {await asyncio.wait_for(client.replies.get(), 5) for _ in range(3)}
+        replies = {await asyncio.wait_for(client.replies.get(), PATIENCE) for _ in range(3)}
         assert len(replies) == 1
         assert served.relay.statistics.requests.reply()["totaloffercount"] == 1
         assert sum(world.taken()) == 2
@@ -107,9 +108,9 @@ async def test_tcp_frames_both_encodings(world, tmp_path, size):
             writer.write(stream[place : place + size])
             await writer.drain()
         expected = b'1 d6:result4:ponge2 {"result":"pong"}3 d6:result2:ok5:callslee'
-        assert await asyncio.wait_for(reader.readexactly(len(expected)), 5) == expected
+        assert await asyncio.wait_for(reader.readexactly(len(expected)), PATIENCE) == expected
         writer.write(b"no message at all ")
-        assert await asyncio.wait_for(reader.read(), 5) == b""
+        assert await asyncio.wait_for(reader.read(), PATIENCE) == b""
         writer.close()
 
 
@@ -145,9 +146,9 @@ async def test_websocket(world, tmp_path, protocol, sent, expected):
         client.ws_connect(f"http://127.0.0.1:{port}/", protocols=[protocol]) as connection,
     ):
         await connection.send_bytes(sent)
-        assert await connection.receive_bytes(timeout=5) == expected
+        assert await connection.receive_bytes(timeout=PATIENCE) == expected
         await connection.send_str(sent.decode())
-        assert await connection.receive_str(timeout=5) == expected.decode()
+        assert await connection.receive_str(timeout=PATIENCE) == expected.decode()
 
 
 async def test_tcp_with_certificates_serves_those_who_have_one(world, tmp_path, monkeypatch):
@@ -171,7 +172,7 @@ async def _ping_over(port, context):
     try:
         writer.write(b"1 " + PING)
         await writer.drain()
-        reply = await asyncio.wait_for(reader.readexactly(18), 5)
+        reply = await asyncio.wait_for(reader.readexactly(18), PATIENCE)
     except asyncio.IncompleteReadError as error:
         raise ConnectionError from error
     finally:

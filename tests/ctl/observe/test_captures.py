@@ -18,6 +18,7 @@ from ctl.sessions.kernel_carrier import KernelCarrier
 from ctl.terminal.client import CommandError, hold
 from ctl.verbs.control import ControlError, ControlServer
 from tests.ctl.world import ALICE, AUDIO, BOB, RELAY_A, RELAY_B, VIDEO, rtp_port, sdp
+from tests.patience import PATIENCE
 
 HELD = "import sys, time; from pathlib import Path; from ctl.terminal.client import hold\n"
 HELD += "with hold(Path(sys.argv[1]), 'capture', {}, 10): print('held', flush=True); time.sleep(60)"
@@ -168,7 +169,7 @@ async def test_a_killed_command_leaves_no_flag(world, served, number):
     command = await asyncio.create_subprocess_exec(
         sys.executable, "-c", HELD, str(served), stdout=subprocess.PIPE, cwd=os.getcwd()
     )
-    assert await asyncio.wait_for(command.stdout.readline(), 10) == b"held\n"
+    assert await asyncio.wait_for(command.stdout.readline(), PATIENCE) == b"held\n"
     assert flagged(world)
     command.send_signal(number)
     await command.wait()
@@ -178,7 +179,7 @@ async def test_a_killed_command_leaves_no_flag(world, served, number):
 async def test_the_command_learns_of_the_end(world, served, captures):
     def held():
         with hold(served, "capture", {}, 10) as (found, connection):
-            connection.settimeout(10)
+            connection.settimeout(PATIENCE)
             return json.dumps(found), connection.recv(1)
 
     command = asyncio.create_task(asyncio.to_thread(held))
@@ -207,6 +208,6 @@ def test_without_a_controller(tmp_path):
 
 
 async def unflagged(world):
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         while flagged(world):
             await asyncio.sleep(0.01)

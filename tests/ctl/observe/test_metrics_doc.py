@@ -12,6 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from api.metrics import KINDS
 from ctl.config import load
 from tests.ctl.running import running, write_config
+from tests.patience import PATIENCE
 
 DOC = Path(__file__).resolve().parents[3] / "docs" / "metrics.md"
 ROW = re.compile(r"\| ((?:`voxdp_\w+`(?:, )?)+) \| (counter|gauge|histogram) \| ([\w, ]*)\| ")
@@ -42,10 +43,10 @@ def exported(open_directory):
 
 
 def fetch(host, port):
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + PATIENCE
     while True:
         try:
-            with urllib.request.urlopen(f"http://{host}:{port}/metrics", timeout=5) as answer:
+            with urllib.request.urlopen(f"http://{host}:{port}/metrics", timeout=PATIENCE) as answer:
                 return answer.read().decode()
         except (TimeoutError, OSError):
             assert time.monotonic() < deadline

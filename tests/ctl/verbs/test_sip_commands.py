@@ -15,6 +15,7 @@ from sip.message import Response
 from sip.parser import parse
 from tests.ctl.certificates import Authority
 from tests.ctl.running import ask, free_port, running, write_config
+from tests.patience import PATIENCE
 from tests.sip.streams import REQUEST
 
 OPTIONS = REQUEST.replace(
@@ -91,7 +92,7 @@ def test_a_renewed_certificate_is_shown_by_every_process_and_connections_go_on(o
             process.send_signal(signal.SIGHUP)
         else:
             ask(directory / "run", "sip.reload")
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + PATIENCE
         while (names := set(shown())) != {"second.example"}:
             assert time.monotonic() < deadline, names
             time.sleep(0.05)

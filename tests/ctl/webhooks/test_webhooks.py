@@ -33,6 +33,7 @@ from provisioning.resources import WEBHOOK
 from provisioning.store import Connection, Scope, Store
 from provisioning.vault import Vault
 from tests.ctl.certificates import Authority
+from tests.patience import PATIENCE
 from tests.provisioning.conftest import conninfo, empty, open_directory, scope, server, store, vault
 from tests.sip.streams import until
 
@@ -117,7 +118,7 @@ class Post:
 
     async def state(self, attempts: int) -> deliveries.DeliveryState:
         """The only delivery, once so many attempts have been noted."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             while True:
                 for state in await self.states():
                     if state.attempts == attempts and (state.error or state.status):

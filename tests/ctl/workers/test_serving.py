@@ -18,7 +18,7 @@ from sip.digest import authorization, choose, ha1
 from sip.steering import slot_of
 from tests.ctl.running import Phone, ask, free_port, write_config
 
-PATIENCE = 90.0
+PATIENCE = 300.0
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def served():
             yield directory, listen
         finally:
             process.terminate()
-            assert process.wait(60) == 0
+            assert process.wait(PATIENCE) == 0
             log.seek(0)
             assert "run voxdp attach" in log.read()
             log.close()
