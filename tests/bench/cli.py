@@ -31,6 +31,7 @@ from ctl.verbs.control import ControlServer
 from ctl.verbs.flows import FlowVerbs
 from tests.bench.figures import Figure
 from tests.bench.rig import FIRST_PORT, Relay
+from tests.patience import PATIENCE
 
 VOXDP = Path(sys.executable).parent / "voxdp"
 RELAY = "10.0.0.1"
@@ -132,7 +133,7 @@ def _timed(command: list[str]) -> float:
 
 
 def _wait(directory: Path, server: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + PATIENCE
     while not (directory / SOCKET_NAME).exists():
         if server.poll() is not None or time.monotonic() > deadline:
             raise RuntimeError("the process that holds the flows did not come up")

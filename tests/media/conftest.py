@@ -176,7 +176,9 @@ def engine_process(tmp_path: Path) -> Iterator[Callable[..., EngineProcess]]:
     processes: list[EngineProcess] = []
 
     def start(*arguments: str, python: str = sys.executable) -> EngineProcess:
-        processes.append(EngineProcess.ensure(tmp_path / "engine", python=python, arguments=arguments))
+        processes.append(
+            EngineProcess.ensure(tmp_path / "engine", python=python, arguments=arguments, timeout=PATIENCE)
+        )
         return processes[-1]
 
     yield start

@@ -40,7 +40,7 @@ def build(directory):
     target = directory / "ice.so"
     command = ["gcc", "-std=gnu11", "-O1", "-Wall", "-Wextra", "-Werror", "-D_GNU_SOURCE", "-shared", "-fPIC"]
     command += [f"-I{ROOT / 'media'}", f"-I{ROOT / 'bpf'}", "-o", target]
-    subprocess.run([*command, *(ROOT / "media" / name for name in SOURCES), "-lcrypto"], check=True, timeout=250)
+    subprocess.run([*command, *(ROOT / "media" / name for name in SOURCES), "-lcrypto"], check=True, timeout=500)
     return SimpleNamespace(ffi=ffi, lib=ffi.dlopen(str(target)))
 
 

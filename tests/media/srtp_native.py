@@ -55,7 +55,7 @@ def build(directory):
     command = ["gcc", "-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror", "-D_GNU_SOURCE", "-shared", "-fPIC"]
     command += [f"-I{ROOT / 'media'}", f"-I{ROOT / 'bpf'}", "-o", target, ROOT / "tests/media/srtp_compare.c"]
     subprocess.run(
-        [*command, *(ROOT / "media" / name for name in SOURCES), "-lcrypto", WRAPPED], check=True, timeout=250
+        [*command, *(ROOT / "media" / name for name in SOURCES), "-lcrypto", WRAPPED], check=True, timeout=500
     )
     ffi = FFI()
     ffi.cdef(DECLARATIONS)

@@ -19,8 +19,8 @@ def outcome_of(name: str, folder: Path) -> list[list[str]]:
     objects = compiled("allocations", command).values()
     libraries = [f"-l{library}" for library in LIBRARIES]
     line = [*command, *PLACES, "-o", program, ROOT / f"tests/media/{name}.c", *objects, *libraries]
-    subprocess.run(line, check=True, timeout=250)
-    outcome = subprocess.run([program], capture_output=True, text=True, timeout=60)
+    subprocess.run(line, check=True, timeout=500)
+    outcome = subprocess.run([program], capture_output=True, text=True, timeout=500)
     assert outcome.returncode == 0, outcome.stdout + outcome.stderr
     return [line.split() for line in outcome.stdout.splitlines()]
 

@@ -12,6 +12,6 @@ def test_frames_of_both_families(tmp_path: Path) -> None:
     program = tmp_path / "frames"
     places = [f"-I{ROOT / 'media'}", f"-I{ROOT / 'bpf'}"]
     sources = [ROOT / "tests/media/frames.c", ROOT / "media/frame.c"]
-    subprocess.run(["gcc", *FLAGS, *places, "-o", program, *sources], check=True, timeout=250)
-    outcome = subprocess.run([program], capture_output=True, text=True, timeout=60)
+    subprocess.run(["gcc", *FLAGS, *places, "-o", program, *sources], check=True, timeout=500)
+    outcome = subprocess.run([program], capture_output=True, text=True, timeout=500)
     assert (outcome.returncode, outcome.stdout, outcome.stderr) == (0, "", "")

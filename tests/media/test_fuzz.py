@@ -21,14 +21,14 @@ def build(directory, sanitizers):
     objects = compiled(sanitizers.replace(",", "-"), command).values()
     libraries = [f"-l{name}" for name in LIBRARIES]
     line = [*command, *PLACES, "-o", program, ROOT / "tests/media/fuzz.c", *objects, *libraries]
-    subprocess.run(line, check=True, timeout=250)
+    subprocess.run(line, check=True, timeout=500)
     return program
 
 
 @pytest.mark.parametrize("sanitizer", ["address,undefined", "thread"])
 def test_no_packet_harms_the_engine(tmp_path, sanitizer):
     program = build(tmp_path, sanitizer)
-    outcome = subprocess.run([program, "1", PARSER_ROUNDS, PACKETS], capture_output=True, text=True, timeout=100)
+    outcome = subprocess.run([program, "1", PARSER_ROUNDS, PACKETS], capture_output=True, text=True, timeout=500)
     assert (outcome.returncode, outcome.stderr) == (0, "")
     words = outcome.stdout.split()
     counts = dict(zip(words[::2], map(int, words[1::2]), strict=True))

@@ -106,6 +106,7 @@ def test_what_a_leg_reports_is_told_and_so_is_what_we_report_in_its_stead(engine
     """At most twice a second; ours of the leg's stream, without what we say of the other one."""
     _, b, _, facing_b = reports
     report = struct.pack(">BBHIIIIIII", 0x81, 201, 7, 8, 7, 64 << 24, 0, 80, 0, 0)
+    began = time.monotonic()
     for _ in range(5):
         b.send(report, facing_b.key)
     settled(engine, facing_b, 5)
@@ -114,7 +115,8 @@ def test_what_a_leg_reports_is_told_and_so_is_what_we_report_in_its_stead(engine
     ours = b.receive()[0]
     events = [event for event in engine.events() if event.type == "rtcp"]
     told = [event.data for event in events if event.flow == facing_b.key]
-    assert told == [report]
+    assert set(told) == {report}
+    assert len(told) <= 1 + 2 * (before - began)
     (stood_in,) = [event for event in events if event.flow == call.facing_a.key]
     assert stood_in.data == ours[:28]
     assert before < stood_in.time < time.monotonic()

@@ -19,6 +19,6 @@ def test_stages_of_our_own(tmp_path):
     del objects["stage_types.c"]
     libraries = [f"-l{name}" for name in LIBRARIES]
     line = [*command, *PLACES, "-o", program, ROOT / "tests/media/stages.c", *objects.values(), *libraries]
-    subprocess.run(line, check=True, timeout=250)
-    outcome = subprocess.run([program], capture_output=True, text=True, timeout=60)
+    subprocess.run(line, check=True, timeout=500)
+    outcome = subprocess.run([program], capture_output=True, text=True, timeout=500)
     assert (outcome.returncode, outcome.stderr) == (0, "")

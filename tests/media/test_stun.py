@@ -56,7 +56,7 @@ def native(tmp_path_factory):
     target = tmp_path_factory.mktemp("stun") / "stun.so"
     command = ["gcc", "-std=gnu11", "-O1", "-Wall", "-Wextra", "-Werror", "-D_GNU_SOURCE", "-shared", "-fPIC"]
     command += [f"-I{ROOT / 'media'}", f"-I{ROOT / 'bpf'}", "-o", target, ROOT / "media/stun.c", "-lcrypto"]
-    subprocess.run(command, check=True, timeout=250)
+    subprocess.run(command, check=True, timeout=500)
     ffi = FFI()
     ffi.cdef(DECLARATIONS)
     return SimpleNamespace(ffi=ffi, lib=ffi.dlopen(str(target)))

@@ -52,6 +52,7 @@ from tests.media.dsp import (
     steady_level,
     tone_level,
 )
+from tests.patience import PATIENCE
 
 pytestmark = pytest.mark.alone  # what is said here is paced by the clock
 PCMU = CodecSettings("PCMU", 0, events=101)
@@ -365,7 +366,7 @@ def test_a_worker_that_was_replaced_plays_on_but_dials_nothing_twice(process, ca
     client.set_stage(call.facing_a.key, INSERT, stage.pack())
     assert Rtp.parse(call.b.receive()[0]).payload_type in (0, 101)
     os.kill(client.summary().processes[0], signal.SIGKILL)
-    until = time.monotonic() + 2
+    until = time.monotonic() + PATIENCE
     while not client.summary().restarts:
         assert time.monotonic() < until
     call.b.waiting()
@@ -382,7 +383,7 @@ def test_a_worker_that_was_replaced_plays_on_but_dials_nothing_twice(process, ca
 def test_a_tap_copies_and_passes_on(engine, call, tmp_path, rtp):
     recorder = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     recorder.bind(str(tmp_path / "recorder"))
-    recorder.settimeout(2)
+    recorder.settimeout(PATIENCE)
     call.open(engine)
     tap = Tap(RECORDING, 1, str(tmp_path / "recorder"))
     engine.set_stage(call.facing_a.key, TAP, TapStage(tap).pack())
@@ -422,7 +423,7 @@ def test_transcoding_goes_on_after_a_worker_was_killed(process, call):
     client.set_stage(call.facing_a.key, TRANSCODE, STAGE.pack())
     before = converse(call, sine(8000, 440, 100))
     os.kill(client.summary().processes[0], signal.SIGKILL)
-    until = time.monotonic() + 2
+    until = time.monotonic() + PATIENCE
     while not client.summary().restarts:
         assert time.monotonic() < until
     after = converse(call, sine(8000, 440, 300))

@@ -33,6 +33,7 @@ from tests.ctl.kernel.wired import (
     rtp_port,
     sdp,
 )
+from tests.patience import PATIENCE
 
 
 @pytest.fixture
@@ -75,7 +76,7 @@ def test_a_restarted_controller_writes_nothing_and_media_goes_on(
 
 
 def test_without_xdp_the_engine_carries_the_call(wiring: Wiring, state_dir: Path) -> None:
-    process = EngineProcess.ensure(state_dir / "engine.sock", log=state_dir / "engine.log")
+    process = EngineProcess.ensure(state_dir / "engine.sock", log=state_dir / "engine.log", timeout=PATIENCE)
     hops = NextHops()
     plane = DataPlane({RELAY_A: "east", RELAY_B: "west"}, frozenset())
     ports = Ports((RELAY_A, RELAY_B), 10000, 19999, random.Random(3).randrange)
@@ -100,7 +101,7 @@ def test_without_xdp_the_engine_carries_the_call(wiring: Wiring, state_dir: Path
 
 def test_a_call_moves_to_the_engine_under_the_attached_relay(relay: Relay, stream: Stream, state_dir: Path) -> None:
     """Packets reach the engine's sockets through XDP, which passes on what is not its own."""
-    process = EngineProcess.ensure(state_dir / "engine.sock", log=state_dir / "engine.log")
+    process = EngineProcess.ensure(state_dir / "engine.sock", log=state_dir / "engine.log", timeout=PATIENCE)
     try:
         kernel = KernelCarrier(relay.table, relay.hops)
         relay.programmer.use(kernel, EngineCarrier(process.client, kernel))

@@ -44,7 +44,7 @@ class Slow:
 
 @pytest.fixture
 def engine(relay: Relay, state_dir: Path) -> Iterator[EngineProcess]:
-    process = EngineProcess.ensure(state_dir / "engine.sock", log=state_dir / "engine.log")
+    process = EngineProcess.ensure(state_dir / "engine.sock", log=state_dir / "engine.log", timeout=PATIENCE)
     kernel = KernelCarrier(relay.table, relay.hops)
     relay.programmer.use(kernel, EngineCarrier(Slow(process.client), kernel))
     relay.sessions.data_plane = replace(relay.sessions.data_plane, engine=True)

@@ -35,7 +35,7 @@ RARE = MOVES // 100
 
 @pytest.fixture
 def engine(relay: Relay, state_dir: Path) -> Iterator[EngineProcess]:
-    process = EngineProcess.ensure(state_dir / "engine.sock", log=state_dir / "engine.log")
+    process = EngineProcess.ensure(state_dir / "engine.sock", log=state_dir / "engine.log", timeout=PATIENCE)
     kernel = KernelCarrier(relay.table, relay.hops)
     relay.programmer.use(kernel, EngineCarrier(process.client, kernel))
     yield process

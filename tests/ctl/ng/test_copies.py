@@ -21,6 +21,7 @@ from media.client import EngineProcess
 from tests.ctl.ng.test_relay import ask
 from tests.ctl.world import rtp_port
 from tests.media.conftest import Peer, build_rtp
+from tests.patience import PATIENCE
 
 RELAY = "127.77.8.1"
 FIRST = 32000 + os.getpid() % 300 * 100
@@ -41,7 +42,7 @@ class Loopback:
 
 @pytest.fixture
 def relay(tmp_path):
-    process = EngineProcess.ensure(tmp_path / "engine")
+    process = EngineProcess.ensure(tmp_path / "engine", timeout=PATIENCE)
     ports = Ports({RELAY: "lo"}, FIRST, FIRST + 99, random.Random(1).randrange)
     plane = DataPlane({RELAY: "lo"}, frozenset(), allowed=(ip_network("127.0.0.0/8"),), srtp="preferred")
     programmer = Programmer(Loopback(), None, EngineCarrier(process.client))

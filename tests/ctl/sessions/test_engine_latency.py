@@ -14,6 +14,7 @@ from media.client import EngineClient, EngineProcess
 from media.control_socket import ControlSocket
 from media.flows import EngineFlow
 from media.wire_opener import LATENCY_DEVICE
+from tests.patience import PATIENCE
 
 BOUND = 100_000
 """More than any test measures by, so that holding it disturbs none."""
@@ -22,7 +23,7 @@ NOWHERE = Path("/nowhere")
 
 @pytest.fixture
 def engine(tmp_path):
-    process = EngineProcess.ensure(tmp_path / "engine.sock", arguments=["--workers", "1"], timeout=10)
+    process = EngineProcess.ensure(tmp_path / "engine.sock", arguments=["--workers", "1"], timeout=PATIENCE)
     yield process
     process.stop()
     process.close()

@@ -154,7 +154,7 @@ async def receiver(tmp_path: Path) -> AsyncIterator[Receiver]:
 
 @pytest.fixture
 def post(store: Store, scope: Scope, vault: Vault, receiver: Receiver, tmp_path: Path) -> Post:
-    section = WebhooksSection(allow=(LOCAL,), authorities=tmp_path / "authority.pem", timeout=3, disable_after=3)
+    section = WebhooksSection(allow=(LOCAL,), authorities=tmp_path / "authority.pem", timeout=PATIENCE, disable_after=3)
     return Post(store, scope, vault, receiver, section, tmp_path)
 
 
