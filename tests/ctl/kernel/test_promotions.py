@@ -134,23 +134,32 @@ def test_moves_in_mid_call_lose_nothing(
     monkeypatch.setattr(wired, "rtp", stamped)
     steps = MOVES // CALLS
     talks = [talk(wiring, relay, place) for place in range(CALLS)]
+    hindered, began = hindrance(engine), time.monotonic()
     try:
         move(relay, steps)
     finally:
         for each in talks:
             each.close()
+    share = (hindrance(engine) - hindered) / (time.monotonic() - began)
     heard = sum(len(each.heard) for each in talks)
     missing, late = sum(each.missing for each in talks), sum(each.late for each in talks)
     longest = max(each.ear.delay for each in talks)
     print(f"{MOVES} moves, {heard} packets, {missing} lost, {late} late, longest way {longest * 1000:.1f} ms")
+    print(f"the engine had no processor for {100 * share:.2f} % of the time, though it could run")
     assert all(len(each.heard) == len(set(each.heard)) for each in talks)
     assert missing == 0
-    assert late <= RARE, "the engine may still have one in hand when the kernel forwards the next"
+    assert late <= RARE + MOVES / 2 * share, "the engine may still have one in hand when the kernel forwards the next"
     assert longest <= LIMIT
     for place in range(CALLS):
         ended = relay.sessions.delete(f"call{place or ''}", 0.0)
         paths = [each.path for each in ended if (each.leg, each.kind) == ("a", "rtp")]
         assert sorted(paths) == ["engine"] * (steps // 2) + ["kernel"] * (steps // 2 + 1)
+
+
+def hindrance(engine: EngineProcess) -> float:
+    """Seconds for which workers of the engine could run and had no processor."""
+    tasks = (Path(f"/proc/{worker}/task") for worker in engine.client.summary().processes)
+    return sum(int(each.read_text().split()[1]) for task in tasks for each in task.glob("*/schedstat")) / 1e9
 
 
 def test_whom_a_flow_latched_to_goes_along(wiring: Wiring, relay: Relay, engine: EngineProcess) -> None:
