@@ -233,7 +233,7 @@ def test_quality_is_measured_shown_and_recorded(talking):
         assert direction["loss_pct"] == 0
         assert 0 < direction["jitter_max_ms"] < 1000
         assert 0 <= direction["rtt_ms"] < 10_000
-    assert min(direction["mos_min"] for direction in record["directions"]) <= by_flows
+    assert min(direction["mos_min"] for direction in record["directions"]) <= by_flows + 0.005, "flows round it"
 
 
 def test_a_party_that_falls_silent_is_named(talking):
