@@ -26,6 +26,8 @@ CONTROL_HOST = "127.0.0.1"
 CONTROL_PORT = 4444
 SIP_PORT = 5060
 TONE_SECONDS = 180
+NOTHING = "listcalls"
+"""A command that changes nothing."""
 TRACED_OK = re.compile(r"^SIP/2\.0 200 OK\s(.*?)^\s*$", re.MULTILINE | re.DOTALL)
 REGISTERED = re.compile(r"200 OK \(.*\) \[\d+ bindings?\]")
 
@@ -98,7 +100,7 @@ class Account:
             return ";".join([*parts, "regint=0"])
         port = 5061 if self.transport == "tls" else 5060
         server = f'outbound="sip:{self.registrar}:{port};transport={self.transport}"'
-        return ";".join([*parts, f"auth_pass={self.password}", server, "regint=60"])
+        return ";".join([*parts, f"auth_pass={self.password}", server, "regint=3600"])
 
 
 class Baresip:
@@ -181,12 +183,17 @@ class Baresip:
         return str(self.wait("CALL_CLOSED", timeout).get("param", ""))
 
     def wait(self, kind: str, timeout: float = PATIENCE) -> dict[str, Any]:
-        """The next event of a kind; what came before it is forgotten. LabError if none comes."""
+        """The next event of a kind; what came before it is forgotten. LabError if none comes.
+
+        The phone tells of it first and then does what belongs to it, such as to send its ACK. It answers a command
+        when that is done.
+        """
         deadline = time.monotonic() + timeout
         while True:
             while self._events:
                 event = self._events.pop(0)
                 if event.get("type") == kind:
+                    self.command(NOTHING)
                     return event
             if not self._receive(deadline - time.monotonic()):
                 raise LabError(f"{self.account.user}: no {kind} within {timeout:g} s; see {self.process.log}")

@@ -20,11 +20,17 @@ from vm import namespace
 
 LABS = Path("/run/voxdp-lab")
 OWNER = "owner.json"
+CLAIM = 60.0
+"""Seconds that it takes at most, on a busy host, from a directory to its owner."""
 
 
 def claim(directory: Path, namespaces: Sequence[str]) -> None:
     """Make the directory of a lab and write down that this process owns it."""
-    directory.mkdir(parents=True)
+    made = False
+    while not made:
+        with contextlib.suppress(FileNotFoundError):  # a lab that was the last one took LABS away meanwhile
+            directory.mkdir(parents=True)
+            made = True
     own(directory, namespaces)
 
 
@@ -32,7 +38,9 @@ def own(directory: Path, namespaces: Sequence[str]) -> None:
     """Write down that this process owns a lab of these namespaces."""
     pid = os.getpid()
     owner = {"pid": pid, "started": started(pid), "namespaces": list(namespaces)}
-    (directory / OWNER).write_text(json.dumps(owner))
+    draft = directory / f"{OWNER}.new"
+    draft.write_text(json.dumps(owner))
+    draft.replace(directory / OWNER)  # whoever looks sees all of it
 
 
 def clear(directory: Path) -> None:
@@ -60,8 +68,8 @@ def alive(directory: Path) -> bool:
     try:
         owner = json.loads((directory / OWNER).read_text())
     except (OSError, ValueError):
-        # No owner yet: it may be claiming this very moment. A second is ample for that.
-        return time.time() - _made(directory) < 1.0
+        # No owner yet: it may be claiming this very moment.
+        return time.time() - _made(directory) < CLAIM
     try:
         return bool(started(owner["pid"]) == owner["started"])
     except FileNotFoundError:

@@ -11,6 +11,7 @@ import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 POLL = 0.02
 PATIENCE = 60.0
@@ -18,6 +19,9 @@ PATIENCE = 60.0
 END = 1 << 18
 """Bytes of a log's end that are read at once: what is further back tells little of what failed."""
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+
+
+Found = TypeVar("Found")
 
 
 class LabError(Exception):
@@ -38,6 +42,16 @@ def run(*command: str | Path, stdin: str | None = None, timeout: float = 60.0, s
         told = (done.stderr.strip() or done.stdout.strip() or "no output").splitlines()[-1]
         raise LabError(f"'{name}' failed with {done.returncode}: {told}")
     return done.stdout
+
+
+def until(found: Callable[[], Found], timeout: float = PATIENCE) -> Found:
+    """Ask until the answer is true, and return it; LabError with the last one if it is not in time."""
+    deadline = time.monotonic() + timeout
+    while not (answer := found()):
+        if time.monotonic() > deadline:
+            raise LabError(f"not so within {timeout:g} s: {answer!r}")
+        time.sleep(POLL)
+    return answer
 
 
 def inside(namespace: str, command: Sequence[str | Path]) -> list[str]:
@@ -125,8 +139,11 @@ class Process:
     def wait_for(self, what: str, found: Callable[[str], bool], timeout: float = PATIENCE) -> None:
         """Wait until `found` says yes to the output so far; LabError with its last line if it does not."""
         deadline = time.monotonic() + timeout
-        while not found(self.text()):
-            if self.status is not None:
+        while True:
+            ended = self.status is not None  # asked first: what it said last is read then
+            if found(self.text()):
+                return
+            if ended:
                 raise LabError(f"{self.name} ended with {self.status} before {what}: {self.last_line()}")
             if time.monotonic() > deadline:
                 raise LabError(f"{self.name}: no {what} within {timeout:g} s; it said last: {self.last_line()}")

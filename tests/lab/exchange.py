@@ -14,6 +14,8 @@ from vm.process import PATIENCE
 
 TALK = 150
 """Packets of each direction, 20 ms each, before a call ends."""
+TAIL = 50
+"""Packets that a phone which is held up may not have taken yet when it is told that the call is over."""
 LEAST_SNR = {"PCMU": 30.0, "PCMA": 30.0, "G722": 30.0, "opus": 10.0}
 """What a phone must hear of a tone, by its codec, in dB: Opus keeps no wave, and has 8 kHz of most of these callers."""
 UNEVEN = 2.0
@@ -113,10 +115,10 @@ class Exchange:
         assert self.controller.until("flows", "flow", "list", count=0) == []
 
     def talk(self, *pairs):
-        """Have these calls at once, for three seconds; return their flows, by the phones that send them."""
+        """Have these calls at once, for four seconds; return their flows, by the phones that send them."""
         names = [name for pair in pairs for name in pair]
         self.connect(*pairs)
-        found = self.carried(TALK, *names)
+        found = self.carried(TALK + TAIL, *names)
         self.part(*pairs)
         for caller, callee in pairs:
             self.hears(caller, callee)

@@ -29,9 +29,16 @@ def traces(name):
     """Whatever is left of a lab anywhere on the host."""
     namespaces = [entry for entry in os.listdir("/run/netns") if entry.startswith(name)]
     mounts = [line for line in Path("/proc/self/mounts").read_text().splitlines() if name in line]
-    commands = [path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists()]
+    commands = [command_of(path) for path in Path("/proc").glob("[0-9]*/cmdline")]
     directory = leftovers.LABS / name
     return namespaces + mounts + [c for c in commands if name.encode() in c] + [directory] * directory.exists()
+
+
+def command_of(path):
+    try:
+        return path.read_bytes()
+    except OSError:  # it has ended since
+        return b""
 
 
 def hold():
@@ -88,7 +95,7 @@ def test_nothing_is_left_after_an_exception():
 
 def test_processes_that_outlive_their_parent_are_ended():
     with Lab("two") as lab:
-        lab.spawn(lab.relay, "setsid", "--fork", "sleep", "1000").wait(5)
+        lab.spawn(lab.relay, "setsid", "--fork", "sleep", "1000").wait(PATIENCE)
         assert namespace.processes(lab.relay)
     assert traces(lab.name) == []
 
@@ -97,7 +104,7 @@ def test_processes_that_outlive_their_parent_are_ended():
 def test_a_signal_ends_the_lab_with_nothing_left(number):
     child, name = hold()
     child.send_signal(number)
-    child.wait(10)
+    child.wait(PATIENCE)
     child.stdout.close()
     assert child.returncode == 1
     assert traces(name) == []
@@ -119,13 +126,13 @@ def test_what_a_killed_run_left_goes_at_the_next_start_and_not_a_living_one():
     living, living_name = hold()
     try:
         dead.kill()
-        dead.wait(5)
+        dead.wait(PATIENCE)
         with Lab("two"):
             assert traces(dead_name) == []
             assert traces(living_name) != []
     finally:
         living.terminate()
-        living.wait(10)
+        living.wait(PATIENCE)
         dead.stdout.close()
         living.stdout.close()
 
@@ -142,7 +149,7 @@ def test_a_new_process_with_the_old_id_is_not_the_owner(monkeypatch, tmp_path):
 def test_programs_see_the_private_bpffs_and_no_setting_of_the_caller(two, monkeypatch):
     monkeypatch.setenv("VOXDP_SIP__DOMAIN", "elsewhere")
     shown = two.spawn(two.relay, "sh", "-c", f"stat -fc %T {two.bpffs}; env")
-    shown.wait(5)
+    shown.wait(PATIENCE)
     assert "bpf_fs" in shown.text()
     assert "VOXDP" not in shown.text()
 

@@ -5,7 +5,6 @@ import json
 import os
 import signal
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -13,16 +12,12 @@ import pytest
 from ctl.kernel.flowtable import FlowTable
 from ctl.kernel.pins import Pins
 from vm.controller import Controller
-from vm.process import PATIENCE, LabError, run
+from vm.process import LabError, run, until
 
 
 def wait_for_path(world, path):
-    """Wait until every RTP flow is on that path; return how long it took."""
-    began = time.monotonic()
-    while {flow["path"] for flow in world.flows()} != {path}:
-        assert time.monotonic() - began < PATIENCE, world.flows()
-        time.sleep(0.05)
-    return time.monotonic() - began
+    """Wait until every RTP flow is on that path."""
+    until(lambda: {flow["path"] for flow in world.flows()} == {path})
 
 
 def test_calls_outlive_the_relay_being_detached_and_attached_again(world):
@@ -48,10 +43,7 @@ def test_an_engine_that_dies_is_replaced_and_its_calls_go_on(world, encryption):
     world.carried(100)
     former = engine_of(world)
     os.kill(former, signal.SIGKILL)
-    until = time.monotonic() + PATIENCE
-    while former in engines_of(world) or not engines_of(world):
-        assert time.monotonic() < until
-        time.sleep(0.05)
+    until(lambda: (found := engines_of(world)) and former not in found)
     flows = world.carried(100)
     assert {flow["security"] for flow in flows} == {"secure" if encryption[0] else "plain"}
     world.finish(world.alice, world.bob)
@@ -104,10 +96,7 @@ def test_nobodys_engine_keeps_processors_from_deep_sleep_for_the_calls_that_it_c
     assert held not in world.controller.fetch("/metrics").splitlines()
     world.connect(world.alice, world.bob)
     world.carried(100)
-    until = time.monotonic() + PATIENCE
-    while held not in world.controller.fetch("/metrics").splitlines():
-        assert time.monotonic() < until, engine_reason(world)
-        time.sleep(0.2)
+    until(lambda: held in world.controller.fetch("/metrics").splitlines())
     assert engine_reason(world).endswith("; processors wake within 100000 µs")
     with Path("/dev/cpu_dma_latency").open("rb") as device:
         assert int.from_bytes(device.read(4), sys.byteorder) <= 100_000, "the host's bound"

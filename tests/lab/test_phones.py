@@ -120,9 +120,12 @@ def test_a_call_without_an_offer_is_heard_both_ways(exchange):
     target = ["-s", "echoed", "-auth_uri", f"echoed@{DOMAIN}", "-m", "1", f"{lab.a.relay}:5060"]
     scenario = ["-sf", str(SCENARIOS / "late.xml"), "-rtp_echo", "-mp", "16000"]
     caller = Sipp(lab, lab.a, "late", [*scenario, *target], port=5090)
+    phone.established()
+    assert phone.wait("CALL_REMOTE_SDP")["param"] == "answer", "to the second offer"
+    controller.carried(200)
+    phone.hangup()
     outcome = caller.finish()
     assert (outcome.successful, outcome.failed) == (1, 0)
-    phone.closed()
     (path,) = phone.heard()
     heard = audio.judge(audio.read(path))
     assert heard.is_tone(TONES["bob"])
@@ -141,6 +144,7 @@ def test_keys_by_info_become_telephone_events(exchange):
     target = ["-s", "pressed", "-auth_uri", f"pressed@{DOMAIN}", "-m", "1", f"{lab.a.relay}:5060"]
     caller = Sipp(lab, lab.a, "keys", ["-sf", str(SCENARIOS / "keys.xml"), "-rtp_echo", "-mp", "16100", *target], 5090)
     assert [phone.wait("CALL_DTMF_START")["param"] for _ in range(2)] == ["7", "5"]
+    phone.hangup()
     outcome = caller.finish()
     assert (outcome.successful, outcome.failed) == (1, 0)
     phone.kill()

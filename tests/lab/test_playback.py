@@ -24,10 +24,10 @@ STEPS = (1, 2, 3, 65535)
 
 @pytest.fixture
 def placed(world, tmp_path):
-    """A world with a prompt of two seconds and music of one, which is heard on hold too."""
+    """A world with a prompt of four seconds and music of one, which is heard on hold too."""
     prompts = tmp_path / "prompts"
     prompts.mkdir()
-    audio.write_tone(prompts / "prompt.wav", PROMPT, 2)
+    audio.write_tone(prompts / "prompt.wav", PROMPT, 4)
     audio.write_tone(prompts / "music.wav", MUSIC, 1)
     return world(media=f'prompts = "{prompts}"\nhold_music = "music"')
 
@@ -64,7 +64,7 @@ def test_what_is_played_dialled_and_blocked_amid_a_call(talking):
         ask("call", "dtmf", call["id"], "xyz", "--to", "b")
 
     once = {"id": call["id"], "action": "play", "leg": "b", "sounds": ["prompt"], "times": 1, "start_ms": 0}
-    assert talking.controller.tell("call.media", once)["ms"] == 2000  # over before the end of a command may be seen
+    assert talking.controller.tell("call.media", once)["ms"] == 4000  # over before the end of a command may be seen
     on_the_way(talking, "engine", "playback")
     back_in_the_kernel(talking)
 
@@ -174,7 +174,7 @@ def test_keys_reach_a_phone_in_the_form_that_it_has(placed):
     ended(placed)
 
     _, at_b = placed.seen()
-    assert len([each for each in at_b if each.is_sip and each.payload.startswith(b"INFO ")]) == 1
+    assert len({each.payload for each in at_b if each.is_sip and each.payload.startswith(b"INFO ")}) == 1
     got = [each for each in capture.rtp(at_b) if each.target[0] == placed.lab.b.address]
     assert {each.payload[1] & 127 for each in got} == {0}, "no telephone event in either call"
     assert rings_with(placed.bob.heard()[-1], 697, 1209)

@@ -6,14 +6,14 @@ import json
 from tests.lab.test_media import kept, settings, tones_in
 from vm import audio
 from vm.controller import DOMAIN
-from vm.process import inside, run
+from vm.process import inside, run, until
 
 POST = """
 import sys, urllib.request
 request = urllib.request.Request(sys.argv[1], sys.stdin.buffer.read(), {"Content-Type": "application/json"})
 if len(sys.argv) > 2:
     request.add_header("Authorization", "Bearer " + sys.argv[2])
-print(urllib.request.urlopen(request, timeout=10).read().decode())
+print(urllib.request.urlopen(request, timeout=60).read().decode())
 """
 PASSWORD = "a long password of the lab"
 
@@ -36,6 +36,10 @@ class Rest:
         return self.post(f"/calls/{call}/control", action=action, **more)
 
 
+def states(world):
+    return {flow["state"] for flow in world.flows()}
+
+
 def test_a_call_is_recorded_held_and_transferred(world, tmp_path):
     world = world(more=settings(tmp_path))
     carol = world.phone("carol", world.lab.b, slot=1)
@@ -46,14 +50,15 @@ def test_a_call_is_recorded_held_and_transferred(world, tmp_path):
     assert rest.control(call["id"], "record_start", consent="given")["recording"]["paused"] is False
     world.carried(100)
     world.controller.command("call", "hold", call["id"], "--leg", "b")
-    assert "held" in {flow["state"] for flow in world.flows()}
+    until(lambda: "held" in states(world))
     world.controller.command("call", "resume", call["id"])
+    until(lambda: "held" not in states(world))
     rest.control(call["id"], "record_stop")
     made = rest.control(call["id"], "transfer", leg="a", target="carol")["transferred_as"]
     carol.established()
     world.bob.closed()
     world.carried(80)
-    (now,) = ask("call", "list")
+    (now,) = world.controller.until("calls", "call", "list", count=1)
     assert now["id"] == made
     ask("call", "transfer", made, "bob", "--leg", "a")
     world.bob.established()

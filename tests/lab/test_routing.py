@@ -2,11 +2,10 @@
 """Calls that are led somewhere: to queues and groups, by trunks of which one fails, by the time of day."""
 
 import json
-import time
 from pathlib import Path
 
 from vm import audio
-from vm.process import PATIENCE
+from vm.process import until
 from vm.sipp import Sipp
 
 SCENARIOS = Path(__file__).parent / "scenarios"
@@ -43,7 +42,7 @@ def test_a_queue_with_two_agents(world):
     (call,) = world.controller.ask("call", "list")
     assert (call["state"], call["caller"], call["dialled"]) == ("talking", "alice", "500")
     command("call", "hold", call["id"], "--leg", "b")
-    assert {flow["path"] for flow in world.flows() if flow["leg"] == "a"} == {"engine"}
+    until(lambda: {flow["path"] for flow in world.flows() if flow["leg"] == "a"} == {"engine"})
     command("call", "resume", call["id"])
     before = max(flow["packets"] for flow in world.flows())
     world.carried(before + 50)
@@ -78,15 +77,13 @@ def test_a_queue_with_two_agents(world):
     assert world.controller.until("callers", "queue", "board", count=0) == []
 
 
-def those_who_hung_up(world, seconds=PATIENCE):
+def those_who_hung_up(world):
     """Who is on the board, once none of them is on the line: alice may hear of the end before the board does."""
-    deadline = time.monotonic() + seconds
-    while True:
-        found = world.controller.look("queue", "board")
-        if all(each["number"] for each in found):
-            return found
-        assert time.monotonic() < deadline, found
-        time.sleep(0.1)
+    return until(lambda: (found := board(world)) and all(each["number"] for each in found) and found)
+
+
+def board(world):
+    return world.controller.look("queue", "board")
 
 
 def test_members_of_a_group_in_two_networks_ring_together(world):

@@ -12,6 +12,7 @@ import pytest
 
 from sip.steering import slot_of
 from tests.lab.conftest import lab_with
+from tests.lab.test_operations import words
 from tests.lab.test_phones import Phones, ends_with, held_and_keyed, part
 from vm.baresip import Account, Baresip
 from vm.controller import DOMAIN, Controller
@@ -64,8 +65,8 @@ def calling(lab, name, calls, rate, talk, port=5060):
 def workers_of(controller):
     """The process ids of the workers, by number."""
     children = Path(f"/proc/{controller.pid}/task/{controller.pid}/children").read_text().split()
-    lines = {int(pid): Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0") for pid in children}
-    return sorted(pid for pid, words in lines.items() if b"ctl.workers.worker" in words)
+    lines = {int(pid): words(Path(f"/proc/{pid}/cmdline")) for pid in children}
+    return sorted(pid for pid, found in lines.items() if b"ctl.workers.worker" in found)
 
 
 def phone(lab, controller, name, endpoint, slot=0):
@@ -98,7 +99,7 @@ def test_phones_and_calls_of_two_workers(cluster):
         assert len(workers_of(controller)) == WORKERS
         alice = phone(lab, controller, "alice2", lab.a, 1)
         phones = [phone(lab, controller, f"bob{number}", lab.b, number) for number in range(1, 5)]
-        assert len(controller.ask("reg", "list")) == 5
+        controller.until("registrations", "reg", "list", count=5)
         for bob in phones:
             alice.dial(f"sip:{bob.account.user}@{DOMAIN}")
             alice.established()
@@ -106,8 +107,7 @@ def test_phones_and_calls_of_two_workers(cluster):
             (call,) = controller.until("calls", "call", "list", count=1)
             shown = controller.ask("call", "show", call["id"][:8])
             assert shown["id"] == call["id"]
-            flows = controller.ask("flow", "list")
-            assert {flow["call"] for flow in flows} == {call["id"]}
+            flows = wait_until(lambda call=call: flows_of_none_but(call["id"], controller))
             assert controller.ask("flow", "show", flows[0]["id"])["id"] == flows[0]["id"]
             assert controller.ask("flow", "explain", call["id"])[0]["cause"]
             assert controller.command("call", "hangup", call["id"])
@@ -123,6 +123,12 @@ def test_phones_and_calls_of_two_workers(cluster):
         assert {record["sip_status"] for record in records} == {200}
         wait_until(lambda: ended_calls(controller) == CALLS + 4)  # each worker reports once a second
         assert "steered" not in controller.log()
+
+
+def flows_of_none_but(call, controller):
+    """All flows, once they are of that call: those of the last one end with it."""
+    found = controller.look("flow", "list")
+    return {flow["call"] for flow in found} == {call} and found
 
 
 def ended_calls(controller):
@@ -182,9 +188,9 @@ def test_channels_hold_over_both_and_a_drain_ends_when_the_calls_have(cluster):
         assert highest == channels
         outcome = caller.outcome()
         assert outcome.successful >= channels
-        talking = calling(lab, "talking", 2, 2, 12_000)
+        talking = calling(lab, "talking", 2, 2, 20_000)
         controller.until("calls", "call", "list", count=2)
-        assert ready(controller)
+        wait_until(lambda: ready(controller))
         assert "no new calls; 2 go on" in controller.command("sip", "drain")
         assert not ready(controller)
         assert calling(lab, "late", 2, 2, 100, 5070).finish().successful == 0
@@ -198,7 +204,7 @@ def test_channels_hold_over_both_and_a_drain_ends_when_the_calls_have(cluster):
 @pytest.mark.parametrize("workers", [1, 2])
 def test_on_sigterm_calls_end_and_no_new_ones_are_taken(cluster, workers):
     with served(cluster, workers=workers, sip="drain = 60") as (lab, controller):
-        talking = calling(lab, "talking", 2, 2, 12_000)
+        talking = calling(lab, "talking", 2, 2, 20_000)
         controller.until("calls", "call", "list", count=2)
         os.kill(controller.pid, signal.SIGTERM)
         wait_until(lambda: not ready(controller))
@@ -217,9 +223,9 @@ def test_another_number_of_workers_goes_on_with_the_calls(cluster, workers):
         text = controller.config.read_text()
         controller.config.write_text(text.replace(f"workers = {WORKERS}", f"workers = {workers}"))
         controller.start()
-        assert len(workers_of(controller)) == (workers if workers > 1 else 0)
+        wait_until(lambda: len(workers_of(controller)) == (workers if workers > 1 else 0))
         controller.until("calls", "call", "list", count=20)
-        assert {flow["id"] for flow in controller.ask("flow", "list")} == flows
+        wait_until(lambda: {flow["id"] for flow in controller.look("flow", "list")} == flows)
         outcome = caller.finish()
         assert (outcome.successful, outcome.failed) == (20, 0)
         records = controller.until("records", "cdr", "list", "-n", "500", count=20)
@@ -263,6 +269,7 @@ def test_phones_of_either_worker_are_called_held_and_transferred(cluster, kind):
         controller = Controller(lab, listen=listen, workers=WORKERS)
         controller.attach()
         controller.start()
+        controller.ready()
         phones = Phones(lab, controller, kind)
         held_and_keyed(phones)
         for _ in range(2):
