@@ -25,8 +25,8 @@ class UdpTransport:
 
     undelivered: told of each that failed to. bind: who lends us sockets.
 
-    What comes before all sockets are open waits until they are: a lent socket can be full of what came while nobody
-    was there, and what is to be sent on that account may have to leave by another one.
+    What is to be sent before all sockets are open waits until they are, as when calls are taken up; so does what comes:
+    a lent socket can be full of what came while nobody was there, and what that brings may have to leave by another.
     """
 
     def __init__(self, undelivered: Callable[[Send], None] = lambda effect: None, bind: Bind | None = None) -> None:
@@ -37,6 +37,7 @@ class UdpTransport:
         self._first: asyncio.DatagramTransport | None = None
         self._receivers: list[_Receiver] = []
         self._early: list[tuple[bytes, Address, Address]] = []
+        self._unsent: list[Send] | None = []
 
     @property
     def addresses(self) -> list[Address]:
@@ -57,12 +58,18 @@ class UdpTransport:
             raise
         for receiver in self._receivers:
             receiver.handler = handler
+        unsent, self._unsent = self._unsent or [], None
+        for effect in unsent:
+            self.send(effect)
         early, self._early = self._early, []
         for datagram in early:
             handler(*datagram)
 
     def send(self, effect: Send) -> None:
         """Send one message from its local address. What cannot be sent is lost, as on any network."""
+        if self._unsent is not None and len(self._unsent) < _MAX_EARLY:
+            self._unsent.append(effect)
+            return
         local = effect.local
         transport = self._sockets.get((local.host, local.port)) if local else self._first
         try:

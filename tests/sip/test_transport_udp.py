@@ -92,6 +92,26 @@ def test_what_waits_in_the_first_socket_is_answered_by_the_last(run, client):
     run(scenario())
 
 
+def test_what_is_sent_before_there_are_sockets_leaves_when_there_are(run, client):
+    """As when a call is taken up that has to be ended at once."""
+
+    async def scenario():
+        undelivered: list[Send] = []
+        transport = UdpTransport(undelivered.append)
+        peer = Address("127.0.0.1", client.getsockname()[1])
+        transport.send(Send(b"CANCEL", peer, None))
+        transport.send(Send(b"BYE", peer, Address("127.0.0.9", 5060)))
+        assert undelivered == []
+        await transport.open([ANY_PORT], lambda *args: None)
+        try:
+            assert await receive(client) == (b"CANCEL", transport.addresses[0].port)
+            assert [effect.data for effect in undelivered] == [b"BYE"], "there is no such socket"
+        finally:
+            transport.close()
+
+    run(scenario())
+
+
 @pytest.mark.parametrize("keepalive", [b"\r\n\r\n", b"\r\n", b"\x00", b""])
 def test_keepalives_go_no_further(run, client, keepalive):
     async def scenario():
